@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameterized quantum circuits as PyTorch modules, on any Qiskit V2 estimator."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from .functional import expectation
+from .module import TorchQuantumModule
+from .program import AnalysedCircuit, CircuitProgram
+
+try:
+    __version__ = version("qiskit-torch-bridge")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0.1.0"
+
+__all__ = ["AnalysedCircuit", "CircuitProgram", "TorchQuantumModule", "__version__", "expectation"]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine for any V2 estimator and one of the package's gradient rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.primitives import BaseEstimatorV2
+
+from ..primitives.submission import evaluate, points_pub
+from ..program import CircuitProgram
+from ..rules import Differentiation, Rule
+
+FloatArray = NDArray[np.float64]
+
+
+class EstimatorEngine:
+    """Evaluates a program on an estimator, one PUB in one ``run`` whatever the batch.
+
+    Args:
+        program: The program in the form that is submitted.
+        estimator: Evaluates values.
+        precision: Requested forward; ``None`` for the estimator's default.
+        rule: How to differentiate; ``None`` if something else does.
+        gradient_estimator: Evaluates shift points; default: ``estimator``.
+        gradient_precision: Requested at shift points; default: ``precision``.
+    """
+
+    def __init__(
+        self,
+        program: CircuitProgram,
+        estimator: BaseEstimatorV2,
+        precision: float | None = None,
+        rule: Rule | None = None,
+        *,
+        gradient_estimator: BaseEstimatorV2 | None = None,
+        gradient_precision: float | None = None,
+    ) -> None:
+        self.program = program
+        self.estimator = estimator
+        self.precision = precision
+        self.rule = rule
+        self.gradient_estimator = estimator if gradient_estimator is None else gradient_estimator
+        self.gradient_precision = precision if gradient_precision is None else gradient_precision
+        self._plans: dict[tuple[int, ...], tuple[Differentiation, EstimatorEngine]] = {}
+
+    @property
+    def gradient_name(self) -> str:
+        """The name of the gradient in use."""
+        assert self.rule is not None
+        return self.rule.name
+
+    def expval(self, values: FloatArray) -> FloatArray:
+        """Return expectation values ``(B, O)`` at ``values`` ``(B, P)``; no job for no rows."""
+        shape = (self.program.num_observables, len(values))
+        if not len(values):
+            return np.zeros(shape[::-1])
+        self.program.analysed.check(values)
+        pub = points_pub(self.program.analysed, self.program.observables_array, values)
+        (evaluation,) = evaluate(self.estimator, [pub], [shape], self.precision)
+        return np.array(evaluation.evs.T, order="C")  # writable: torch takes it over
+
+    def differentiation(
+        self, columns: tuple[int, ...]
+    ) -> tuple[Differentiation, EstimatorEngine] | None:
+        """Return the plan for the derivatives by ``columns`` and the engine for its points."""
+        if self.rule is None:
+            return None
+        if columns not in self._plans:
+            d = self.rule.differentiation(self.program.analysed, columns)
+            engine = EstimatorEngine(
+                self.program.on(d.target),
+                self.gradient_estimator,
+                self.gradient_precision,
+                self.rule,
+            )
+            self._plans[columns] = (d, engine)
+        return self._plans[columns]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EstimatorEngine:
+        return self  # an estimator may stand for a device or a session, of which there is one

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choosing an engine from what the user named: an estimator, a gradient, a precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qiskit.primitives import BaseEstimatorV2
+from qiskit_algorithms.gradients import BaseEstimatorGradient, SPSAEstimatorGradient
+
+from ..exceptions import CircuitError, GradientError
+from ..gradients import (
+    AQGDEstimatorGradient,
+    EstimatorGradient,
+    FiniteDifferenceEstimatorGradient,
+    ParameterShiftEstimatorGradient,
+)
+from ..primitives.local import LocalEstimator
+from ..primitives.submission import (
+    default_precision,
+    is_aer,
+    validated_estimator,
+    validated_precision,
+)
+from ..program import CircuitProgram
+from ..rules import recommended_epsilon
+from .estimator import EstimatorEngine
+from .plugin import PluginEngine
+
+
+def _spsa(estimator: BaseEstimatorV2, precision: float | None = None) -> SPSAEstimatorGradient:
+    noise = default_precision(estimator) if precision is None else precision
+    return SPSAEstimatorGradient(estimator, epsilon=recommended_epsilon(noise))
+
+
+GRADIENTS: dict[str, Callable[..., BaseEstimatorGradient]] = {
+    "parameter-shift": ParameterShiftEstimatorGradient,
+    "aqgd": AQGDEstimatorGradient,
+    "finite-difference": FiniteDifferenceEstimatorGradient,
+    "spsa": _spsa,
+}
+"""The gradients that have a name; any ``BaseEstimatorGradient`` instance works as well."""
+
+DEFAULT_GRADIENT = "parameter-shift"
+
+
+def make_engine(
+    program: CircuitProgram,
+    *,
+    estimator: Any = None,
+    gradient: Any = None,
+    shots: Any = None,
+    precision: Any = None,
+    pass_manager: Any = None,
+    seed: int | None = None,
+) -> EstimatorEngine:
+    """Return the engine for the user's choices, after checking every one of them.
+
+    Raises:
+        EstimatorTypeError: If ``estimator`` is not a V2 estimator.
+        GradientError: If ``gradient`` is unknown.
+        PrecisionError: If shots or precision are wrong, or both are given.
+        CircuitError: If the pass manager returns something else than this circuit.
+    """
+    requested = validated_precision(shots, precision)
+    given = _instance(gradient)
+    if estimator is None and isinstance(given, EstimatorGradient):
+        estimator = given.estimator
+    estimator = LocalEstimator(seed=seed) if estimator is None else validated_estimator(estimator)
+    if given is None:
+        name = DEFAULT_GRADIENT if gradient is None else gradient
+        given = GRADIENTS[name](estimator, precision=requested)
+    elif requested is None:
+        requested = given.precision if isinstance(given, EstimatorGradient) else None
+    program = _prepared(program, estimator, pass_manager)
+    if isinstance(given, EstimatorGradient):
+        own = given.precision if requested is None or gradient is given else requested
+        own = requested if own is None else own
+        noise = default_precision(given.estimator) if own is None else own
+        return EstimatorEngine(
+            program,
+            estimator,
+            requested,
+            given.rule(noise),
+            gradient_estimator=given.estimator,
+            gradient_precision=own,
+        )
+    name = gradient if isinstance(gradient, str) else None
+    return PluginEngine(program, estimator, requested, given, name)
+
+
+def _instance(gradient: Any) -> BaseEstimatorGradient | None:
+    """Return a gradient object, ``None`` for a name that is known, or raise."""
+    if gradient is None or (isinstance(gradient, str) and gradient in GRADIENTS):
+        return None
+    if isinstance(gradient, BaseEstimatorGradient):
+        return gradient
+    known = ", ".join(repr(name) for name in GRADIENTS)
+    if isinstance(gradient, type) and issubclass(gradient, BaseEstimatorGradient):
+        raise GradientError(
+            f"Expected a gradient object; got the class {gradient.__name__}. Create it: "
+            f"{gradient.__name__}(estimator)."
+        )
+    raise GradientError(
+        f"Expected gradient to be one of {known}, or a BaseEstimatorGradient instance; got "
+        f"{gradient!r}."
+    )
+
+
+def _prepared(program: CircuitProgram, estimator: Any, pass_manager: Any) -> CircuitProgram:
+    """Transpile once, and decompose for Aer what it would bind wrongly."""
+    if pass_manager is not None:
+        run = getattr(pass_manager, "run", None)
+        if not callable(run):
+            raise CircuitError(
+                f"Expected pass_manager to have a method run(circuit); got "
+                f"{type(pass_manager).__name__}. For example "
+                "qiskit.transpiler.generate_preset_pass_manager(1, backend)."
+            )
+        program = program.rewritten(run)
+    if is_aer(estimator):
+        program = program.rewritten(lambda _: program.analysed.aer_form)
+    return program

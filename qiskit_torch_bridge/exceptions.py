@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors of the bridge: each names what was expected, what arrived and what to do.
+
+All of them derive from :class:`BridgeError`. Those about a value also derive from
+:class:`ValueError`, those about a type from :class:`TypeError`, so that code written for plain
+Python errors keeps working.
+"""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class CircuitError(BridgeError, ValueError):
+    """A circuit cannot be differentiated or run as it is."""
+
+
+class ExpressionError(CircuitError):
+    """A parameter expression is complex, singular at the values given, or miscomputed."""
+
+
+class ObservableError(BridgeError, ValueError):
+    """An observable does not fit the circuit or is not Hermitian."""
+
+
+class ParameterError(BridgeError, ValueError):
+    """A parameter is foreign, missing, listed twice or listed in two roles."""
+
+
+class InputError(BridgeError, ValueError):
+    """Inputs or weights have the wrong shape or are not finite."""
+
+
+class InputTypeError(BridgeError, TypeError):
+    """Inputs or weights have a type or dtype that cannot be an angle."""
+
+
+class GradientError(BridgeError, ValueError):
+    """A gradient method is unknown, misconfigured or not applicable to this circuit."""
+
+
+class HigherOrderError(BridgeError, RuntimeError):
+    """A gradient that can be taken once only was differentiated again."""
+
+
+class EstimatorTypeError(BridgeError, TypeError):
+    """Something that is not a V2 estimator primitive was given as one."""
+
+
+class PrecisionError(BridgeError, ValueError):
+    """Shots or precision are not positive, or both were given."""
+
+
+class ExecutionError(BridgeError, RuntimeError):
+    """The estimator failed while it ran a job; its own error is chained."""
+
+
+class ResultError(BridgeError, ValueError):
+    """An estimator returned values that are missing, misshapen or not finite."""
+
+
+class StateDictError(BridgeError, ValueError):
+    """A saved state belongs to another circuit, other observables or other roles."""

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the gradients share: one ``run`` per call, one PUB per circuit, nothing analysed twice."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.primitives import BaseEstimatorV2
+from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info.operators.base_operator import BaseOperator
+from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradientResult
+
+from ..exceptions import CircuitError, GradientError
+from ..primitives.submission import (
+    Evaluation,
+    default_precision,
+    evaluate,
+    is_aer,
+    points_pub,
+    validated_estimator,
+    validated_precision,
+)
+from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
+from ..program.lowering import accepts_aer, expressions_of
+from ..rules import Differentiation, Rule
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BridgeGradientResult(EstimatorGradientResult):
+    """Gradients with their standard errors.
+
+    Attributes:
+        stds: For each gradient the propagated standard errors, or ``None`` where the primitive
+            gave none. What they mean is the primitive's: estimated from shots, the requested
+            precision (Aer), or an upper bound (``BackendEstimatorV2``).
+    """
+
+    stds: list[FloatArray | None] = field(default_factory=list)
+
+
+class EstimatorGradient(BaseEstimatorGradient):
+    """A gradient made of evaluations, by one of the package's rules, on any V2 estimator.
+
+    Args:
+        estimator: Any V2 estimator.
+        precision: Requested in every evaluation, unchanged; default: the estimator's own.
+        transpiler: An object with ``run(circuit, **options)``, a pass manager for instance. Each
+            distinct circuit is transpiled once and observables are given its layout.
+        transpiler_options: Keyword arguments for ``transpiler.run``.
+
+    Raises:
+        EstimatorTypeError: If ``estimator`` is not a V2 estimator.
+        PrecisionError: If ``precision`` is not positive.
+    """
+
+    def __init__(
+        self,
+        estimator: BaseEstimatorV2,
+        precision: float | None = None,
+        *,
+        transpiler: Any | None = None,
+        transpiler_options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            validated_estimator(estimator),
+            validated_precision(None, precision),
+            transpiler=transpiler,
+            transpiler_options=transpiler_options,
+        )
+        self._analysed = AnalysisCache()
+        self._differentiations: dict[Any, Differentiation] = {}
+        self._transpiled: dict[int, tuple[AnalysedCircuit, QuantumCircuit]] = {}
+
+    @property
+    def estimator(self) -> BaseEstimatorV2:
+        """The estimator that evaluates the displaced points."""
+        return self._estimator
+
+    @abstractmethod
+    def rule(self, precision: float | None) -> Rule:
+        """Return the gradient rule to use at a given precision (``None`` or zero: exact)."""
+
+    def _effective_precision(self, requested: float | None) -> float | None:
+        return default_precision(self._estimator) if requested is None else requested
+
+    def _run(
+        self,
+        circuits: Sequence[QuantumCircuit],
+        observables: Sequence[BaseOperator],
+        parameter_values: Sequence[Sequence[float]],
+        parameters: Sequence[Sequence[Parameter]],
+        *,
+        precision: float | Sequence[float] | None,
+    ) -> BridgeGradientResult:
+        per_entry = (
+            list(precision)
+            if isinstance(precision, (list, tuple, np.ndarray))
+            else [precision] * len(circuits)
+        )
+        if len(per_entry) != len(circuits):
+            raise GradientError(
+                f"Expected one precision or one for each of the {len(circuits)} circuits; got "
+                f"{len(per_entry)}."
+            )
+        groups: dict[Any, _Group] = {}
+        for i, circuit in enumerate(circuits):
+            requested = validated_precision(None, per_entry[i])
+            analysed = self._analysed(circuit)
+            columns = tuple(analysed.parameters.index(p) for p in parameters[i])
+            values = np.asarray(parameter_values[i], dtype=float)[None]  # (1, P)
+            analysed.check(values)
+            (operator,), _ = normalise_observables([observables[i]], circuit, "physical")
+            d = self._differentiation(analysed, columns, requested)
+            key = (id(d.target), requested)
+            group = groups.setdefault(key, _Group(d.target, requested))
+            group.add(i, d, values, operator)
+        active = [g for g in groups.values() if g.num_points]
+        pubs = [g.pub(self._submitted(g.target)) for g in active]
+        evaluations = evaluate(self._estimator, pubs, [g.shape for g in active])
+        gradients: dict[int, FloatArray] = {}
+        errors: dict[int, FloatArray | None] = {}
+        for group, evaluation in zip(active, evaluations, strict=True):
+            group.collect(evaluation, gradients, errors)
+        for i, columns_ in enumerate(parameters):  # no wanted parameter acts on any gate
+            gradients.setdefault(i, np.zeros(len(columns_)))
+            errors.setdefault(i, np.zeros(len(columns_)))
+        return BridgeGradientResult(
+            gradients=[gradients[i] for i in range(len(circuits))],
+            metadata=[{"parameters": list(p)} for p in parameters],
+            precision=precision,  # type: ignore[arg-type]
+            stds=[errors[i] for i in range(len(circuits))],
+        )
+
+    def _differentiation(
+        self, analysed: AnalysedCircuit, columns: tuple[int, ...], requested: float | None
+    ) -> Differentiation:
+        key = (analysed, columns, requested)
+        if key not in self._differentiations:
+            rule = self.rule(self._effective_precision(requested))
+            d = rule.differentiation(analysed, columns)
+            if self._transpiler is None and is_aer(self._estimator):
+                refuse_on_aer(d.target)
+            if len(self._differentiations) >= 256:
+                self._differentiations.clear()
+                self._transpiled.clear()
+            self._differentiations[key] = d
+        return self._differentiations[key]
+
+    def _submitted(self, target: AnalysedCircuit) -> QuantumCircuit:
+        if self._transpiler is None:
+            return target.circuit
+        if id(target) not in self._transpiled:
+            circuit = self._transpiler.run(target.circuit, **self._transpiler_options)
+            self._transpiled[id(target)] = (target, circuit)
+        return self._transpiled[id(target)][1]
+
+
+def refuse_on_aer(analysed: AnalysedCircuit) -> None:
+    """Raise if Aer would bind this circuit wrongly or not know its gates."""
+    for instruction in analysed.circuit.data:
+        operation = instruction.operation
+        if expressions_of(operation) and not accepts_aer(operation):
+            raise CircuitError(
+                f"Aer's EstimatorV2 ignores or refuses the parameters of {operation.name!r}. "
+                "Decompose it first: pass transpiler=generate_preset_pass_manager(0, "
+                "basis_gates=['rz', 'sx', 'x', 'cx']), use gradient='parameter-shift', or use "
+                "another estimator."
+            )
+
+
+class _Group:
+    """The entries of one gradient call that share a circuit, and so share one PUB."""
+
+    def __init__(self, target: AnalysedCircuit, precision: float | None) -> None:
+        self.target = target
+        self.precision = precision
+        self._rows: dict[Any, int] = {}  # equal values and columns are evaluated once
+        self._blocks: list[tuple[Differentiation, FloatArray, FloatArray]] = []
+        self._operators: list[SparsePauliOp] = []
+        self._entries: list[tuple[int, int, int]] = []  # entry, row, operator
+
+    def add(
+        self, entry: int, d: Differentiation, values: FloatArray, operator: SparsePauliOp
+    ) -> None:
+        """Take in one entry with ``values`` of shape ``(1, P)``."""
+        key = (id(d), values.tobytes())
+        if key not in self._rows:
+            self._rows[key] = len(self._blocks)
+            points = d.points(values).reshape(-1, self.target.num_parameters)
+            self._blocks.append((d, values, points))
+        for known, other in enumerate(self._operators):
+            if other is operator or other == operator:
+                break
+        else:
+            known = len(self._operators)
+            self._operators.append(operator)
+        self._entries.append((entry, self._rows[key], known))
+
+    @property
+    def num_points(self) -> int:
+        """The number ``N`` of displaced points."""
+        return sum(len(points) for _, _, points in self._blocks)
+
+    @property
+    def _is_product(self) -> bool:
+        return len({pair[1:] for pair in self._entries}) == len(self._blocks) * len(
+            self._operators
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the PUB's expectation values."""
+        if self._is_product:
+            return (len(self._operators), self.num_points)
+        return (sum(len(self._blocks[row][2]) for _, row, _ in self._entries),)
+
+    def pub(self, circuit: QuantumCircuit) -> tuple[Any, ...]:
+        """Return the PUB: observables as a column over all points, or paired with them."""
+        operators = self._operators
+        if circuit.layout is not None:
+            operators = [o.apply_layout(circuit.layout, circuit.num_qubits) for o in operators]
+        blocks = [points for _, _, points in self._blocks]
+        if self._is_product:
+            column = [[operator] for operator in operators]
+            pub = points_pub(self.target, column, np.concatenate(blocks), circuit)
+        else:
+            paired = [operators[o] for _, row, o in self._entries for _ in blocks[row]]
+            points = np.concatenate([blocks[row] for _, row, _ in self._entries])
+            pub = points_pub(self.target, paired, points, circuit)
+        return pub if self.precision is None else (*pub, self.precision)
+
+    def collect(
+        self,
+        evaluation: Evaluation,
+        gradients: dict[int, FloatArray],
+        errors: dict[int, FloatArray | None],
+    ) -> None:
+        """Combine the expectation values to each entry's gradient and standard errors."""
+        sizes = [len(points) for _, _, points in self._blocks]
+        if self._is_product:
+            starts = np.concatenate([[0], np.cumsum(sizes)])
+            where = [
+                (operator, slice(starts[row], starts[row + 1]))
+                for _, row, operator in self._entries
+            ]
+        else:
+            ends = np.cumsum([sizes[row] for _, row, _ in self._entries])
+            where = [
+                (..., slice(end - sizes[row], end))
+                for end, (_, row, _) in zip(ends, self._entries, strict=True)
+            ]
+        for (entry, row, _), index in zip(self._entries, where, strict=True):
+            d, values, _ = self._blocks[row]
+            gradients[entry] = d.combine(values, evaluation.evs[index][:, None])[0]
+            errors[entry] = (
+                None
+                if evaluation.stds is None
+                else d.standard_errors(values, evaluation.stds[index][:, None])[0]
+            )

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A parameterized circuit as a ``torch.nn.Module``."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from torch import Tensor, nn
+
+from .engines import make_engine
+from .exceptions import EstimatorTypeError, InputError, StateDictError
+from .functional import checked_weights, evaluated
+from .program import CircuitProgram
+
+EXTRA_STATE_VERSION = 1
+
+
+class TorchQuantumModule(nn.Module):
+    r"""Expectation values of a circuit as a layer that trains together with any other.
+
+    .. math:: y_o = \langle 0 | U^\dagger(x, w)\, O_o\, U(x, w) | 0 \rangle
+
+    for inputs :math:`x` from the layer before and trainable weights :math:`w`.
+
+    Args:
+        circuit: Any parameterized circuit of unitary gates, transpiled or not.
+        observables: A ``SparsePauliOp``, ``Pauli``, label, mapping of labels to coefficients, or
+            nested lists of these; default Z on each qubit.
+        input_params: The circuit parameters that ``forward`` receives, in the order of the
+            inputs' last axis; a ``ParameterVector`` stands for its elements. Default: none.
+        weight_params: The trainable parameters. Default: every parameter that is not an input.
+        estimator: Any V2 estimator. Default: exact simulation in this process
+            (:class:`.LocalEstimator`), or sampled shots if ``shots`` or ``precision`` is given.
+        gradient: ``"parameter-shift"`` (default), ``"aqgd"``, ``"finite-difference"``,
+            ``"spsa"``, or any ``qiskit_algorithms.gradients.BaseEstimatorGradient`` instance.
+        shots: Shots for every evaluation, forward and backward, or
+        precision: the standard error for every evaluation; at most one of them.
+        pass_manager: Transpiles the circuit once, now; observables are given the layout.
+        initial_weights: Numbers in the order of ``weight_params``, or a mapping from parameters
+            to numbers. Default: uniform in :math:`[-\pi, \pi)`, from torch's generator.
+        seed: Makes the initial weights, and the shots of the default estimator, reproducible on
+            their own.
+        observables_layout: Whether observables given for a transpiled circuit refer to the
+            ``"virtual"`` qubits before transpilation or to the ``"physical"`` ones; ``"auto"``
+            tells by their width and raises where it cannot.
+
+    Shapes:
+        Inputs ``(*batch, I)`` in radians to outputs ``(*batch, O)``, nested observables to
+        ``(*batch, *nesting)``. A circuit without inputs is called as ``module()``. Computed in
+        double precision, returned in the dtype and on the device of the inputs.
+
+    Attributes:
+        weight: The trainable parameters, shape ``(W,)``, radians.
+        program: The :class:`.CircuitProgram` as it was given.
+
+    Raises:
+        BridgeError: One of its subclasses for anything wrong with the arguments, now; or with
+            the inputs, when called; always before a job is submitted.
+
+    Cost:
+        One job with one PUB forward and one backward, whatever the batch and the observables.
+        Backward evaluates ``S * B`` points for ``B`` rows; ``S`` is two per gate angle
+        (parameter shift), two per frequency of each parameter (AQGD), or two per parameter
+        (central differences). What needs no gradient is not evaluated.
+
+    Example:
+        >>> import torch
+        >>> from qiskit.circuit import ParameterVector, QuantumCircuit
+        >>> from qiskit_torch_bridge import TorchQuantumModule
+        >>> x, w = ParameterVector("x", 2), ParameterVector("w", 2)
+        >>> circuit = QuantumCircuit(2)
+        >>> for q in range(2):
+        ...     _ = circuit.ry(x[q], q), circuit.rx(w[q], q)
+        >>> _ = circuit.cx(0, 1)
+        >>> node = TorchQuantumModule(circuit, ["IZ", "ZI"], input_params=x)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), node, torch.nn.Linear(2, 1))
+        >>> loss = model(torch.randn(8, 4)).pow(2).mean()
+        >>> loss.backward()
+        >>> node.weight.grad.shape
+        torch.Size([2])
+    """
+
+    weight: nn.Parameter
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit,
+        observables: Any = None,
+        *,
+        input_params: Any = None,
+        weight_params: Any = None,
+        estimator: Any = None,
+        gradient: Any = None,
+        shots: int | None = None,
+        precision: float | None = None,
+        pass_manager: Any = None,
+        initial_weights: Any = None,
+        seed: int | None = None,
+        observables_layout: Any = "auto",
+    ) -> None:
+        super().__init__()
+        self.program = CircuitProgram(
+            circuit,
+            observables,
+            input_params=input_params,
+            weight_params=weight_params,
+            observables_layout=observables_layout,
+        )
+        self.shots = shots
+        self._engine = make_engine(
+            self.program,
+            estimator=estimator,
+            gradient=gradient,
+            shots=shots,
+            precision=precision,
+            pass_manager=pass_manager,
+            seed=seed,
+        )
+        self.weight = nn.Parameter(_initial(self.program, initial_weights, seed))
+
+    def forward(self, inputs: Tensor | None = None) -> Tensor:
+        """Return expectation values ``(*batch, O)`` for inputs ``(*batch, I)``."""
+        return evaluated(self._engine, inputs, self.weight)
+
+    @property
+    def circuit(self) -> QuantumCircuit:
+        """The circuit as it is submitted: transpiled if a pass manager was given. Read-only."""
+        return self._engine.program.circuit
+
+    @property
+    def estimator(self) -> Any:
+        """The estimator that evaluates the forward pass."""
+        return self._engine.estimator
+
+    @property
+    def gradient(self) -> str:
+        """The name of the gradient in use."""
+        return self._engine.gradient_name
+
+    @property
+    def precision(self) -> float | None:
+        """The precision requested in every evaluation; ``None`` for the estimator's default."""
+        return self._engine.precision
+
+    def extra_repr(self) -> str:
+        """Describe the node as ``print`` shows it."""
+        program = self.program
+        noise = "default" if self.precision is None else f"{self.precision:.3g}"
+        if self.shots is not None:
+            noise += f" ({self.shots} shots)"
+        return ", ".join(
+            (
+                f"qubits={self.circuit.num_qubits}",
+                f"inputs={len(program.input_params)}",
+                f"weights={len(program.weight_params)}",
+                f"observables={_short(repr(program).partition('observables=')[2][:-1])}",
+                f"estimator={type(self.estimator).__name__}",
+                f"gradient={self.gradient}",
+                f"precision={noise}",
+            )
+        )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return circuit (QPY), observables and roles, as tensors and text."""
+        state = self.program.to_state()
+        circuit = torch.frombuffer(bytearray(state["circuit"]), dtype=torch.uint8)
+        return {
+            "version": EXTRA_STATE_VERSION,
+            "circuit": circuit,
+            "program": state["program"],
+        }
+
+    def set_extra_state(self, state: Any) -> None:
+        """Check that a saved state belongs to this circuit; it holds nothing to set."""
+        _check_state(self.program, state)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # Before any weight is copied: a mismatch must leave the module as it was.
+        key = f"{prefix}_extra_state"
+        if key in state_dict:
+            _check_state(self.program, state_dict[key])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        try:
+            pickle.dumps(self._engine)
+        except Exception as error:
+            raise EstimatorTypeError(
+                f"{type(self.estimator).__name__} or the gradient cannot be pickled ({error}). "
+                "Save module.state_dict() instead, and create the module where it is loaded."
+            ) from error
+        return self.__dict__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TorchQuantumModule:
+        # Written out, since a deep copy shares the estimator and must not try to pickle it.
+        result = type(self).__new__(type(self))
+        memo[id(self)] = result
+        for key, value in self.__dict__.items():
+            result.__dict__[key] = _deepcopy(value, memo)
+        return result
+
+
+def _deepcopy(value: Any, memo: dict[int, Any]) -> Any:
+    import copy
+
+    return copy.deepcopy(value, memo)
+
+
+def _short(text: str, width: int = 60) -> str:
+    return text if len(text) <= width else text[: width - 4] + "...]"
+
+
+def _check_state(program: CircuitProgram, state: Any) -> None:
+    if not isinstance(state, Mapping) or not {"version", "circuit", "program"} <= set(state):
+        raise StateDictError(
+            "Expected the extra state of a TorchQuantumModule (version, circuit, program); got "
+            f"{type(state).__name__}. The state dict belongs to another kind of module."
+        )
+    if state["version"] != EXTRA_STATE_VERSION:
+        raise StateDictError(
+            f"The state has version {state['version']!r}; this release reads version "
+            f"{EXTRA_STATE_VERSION}. Upgrade qiskit-torch-bridge."
+        )
+    circuit = bytes(state["circuit"].cpu().numpy().tobytes())
+    saved = CircuitProgram.from_state({"circuit": circuit, "program": state["program"]})
+    difference = program.difference(saved)
+    if difference is not None:
+        raise StateDictError(
+            f"The state dict belongs to another program; they differ in {difference} (this "
+            "module against the saved one). No weight was changed. Build the module with the "
+            "circuit, observables and roles it was saved with."
+        )
+
+
+def _initial(program: CircuitProgram, given: Any, seed: int | None) -> Tensor:
+    count = len(program.weight_params)
+    if given is None:
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return torch.empty(count).uniform_(-math.pi, math.pi, generator=generator)
+    if isinstance(given, Mapping):
+        given = _from_mapping(program, given)
+    if not isinstance(given, Tensor):
+        given = torch.as_tensor(np.asarray(given, dtype=float)).to(torch.get_default_dtype())
+    if not given.is_complex() and not given.is_floating_point():
+        given = given.to(torch.get_default_dtype())
+    weights = checked_weights(given, program).detach().clone()
+    if not torch.isfinite(weights).all():
+        raise InputError(f"Expected finite initial weights; got {weights.tolist()}.")
+    return weights
+
+
+def _from_mapping(program: CircuitProgram, given: Mapping[Any, Any]) -> list[float]:
+    values: dict[Parameter, float] = {}
+    for key, value in given.items():
+        if isinstance(key, ParameterVector):
+            values.update(zip(key, np.asarray(value, dtype=float).tolist(), strict=True))
+        else:
+            values[key] = float(value)
+    missing = [p.name for p in program.weight_params if p not in values]
+    foreign = [getattr(p, "name", p) for p in values if p not in set(program.weight_params)]
+    if missing or foreign:
+        raise InputError(
+            f"Expected initial_weights for exactly the circuit's weights; missing: "
+            f"{missing or 'none'}, not among them: {foreign or 'none'}."
+        )
+    return [values[p] for p in program.weight_params]

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call of an estimator: all PUBs in one ``run``, every result checked before it is used."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives.containers import PubResult
+from qiskit.primitives.containers.observables_array import ObservablesArray
+
+from ..exceptions import (
+    BridgeError,
+    EstimatorTypeError,
+    ExecutionError,
+    PrecisionError,
+    ResultError,
+)
+from ..program import AnalysedCircuit
+
+FloatArray = NDArray[np.float64]
+
+
+class Evaluation(NamedTuple):
+    """Expectation values and, where the primitive gives them, their standard errors."""
+
+    evs: FloatArray
+    stds: FloatArray | None
+
+
+def points_pub(
+    analysed: AnalysedCircuit,
+    observables: ObservablesArray | list[Any],
+    points: FloatArray,
+    circuit: Any = None,
+) -> tuple[Any, ...]:
+    """Return the PUB that evaluates ``points`` of shape ``(N, P)``.
+
+    Args:
+        analysed: The circuit.
+        observables: Of a shape that broadcasts against ``(N,)``; ``(O, 1)`` gives ``(O, N)``.
+        points: Values in the order of the circuit's parameters.
+        circuit: A transpiled form to submit instead.
+    """
+    submitted = analysed.circuit if circuit is None else circuit
+    if not submitted.parameters:
+        return submitted, observables
+    return submitted, observables, analysed.bindings(points, submitted)
+
+
+def evaluate(
+    estimator: BaseEstimatorV2,
+    pubs: Sequence[tuple[Any, ...]],
+    shapes: Sequence[tuple[int, ...]],
+    precision: float | None = None,
+) -> list[Evaluation]:
+    """Run ``pubs`` in one job and return their expectation values in the expected shapes.
+
+    Args:
+        estimator: Any V2 estimator.
+        pubs: What to run; nothing is submitted if it is empty.
+        shapes: The shape of each PUB's expectation values. A PUB without bindings may return
+            its values once for all points: they are repeated.
+        precision: Passed to ``run`` unchanged, and left out if it is ``None``.
+
+    Raises:
+        ExecutionError: If the estimator raises; its error is chained.
+        ResultError: If a PUB's result is missing, misshapen or not finite.
+    """
+    if not pubs:
+        return []
+    options = {} if precision is None else {"precision": precision}
+    try:
+        results = list(estimator.run(pubs, **options).result())
+    except BridgeError:
+        raise
+    except Exception as error:
+        raise ExecutionError(
+            f"{type(estimator).__name__} failed on {len(pubs)} PUB(s): {error}"
+        ) from error
+    if len(results) != len(pubs):
+        raise ResultError(
+            f"{type(estimator).__name__} was given {len(pubs)} PUB(s) and returned "
+            f"{len(results)} result(s); the values cannot be assigned. Nothing was used."
+        )
+    return [
+        _checked(result, shape, position, type(estimator).__name__)
+        for position, (result, shape) in enumerate(zip(results, shapes, strict=True))
+    ]
+
+
+def _checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
+    try:
+        evs = np.asarray(result.data.evs, dtype=float)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ResultError(
+            f"{who} returned no real expectation values (data.evs) for PUB {position}: {error}"
+        ) from error
+    if evs.shape != shape and evs.shape != (*shape[:-1], 1):
+        raise ResultError(
+            f"{who} returned expectation values of shape {evs.shape} for PUB {position}; expected "
+            f"{shape}. Nothing was used."
+        )
+    if not np.isfinite(evs).all():
+        where = np.argwhere(~np.isfinite(evs))[0].tolist()
+        raise ResultError(
+            f"{who} returned {evs[tuple(where)]} for PUB {position} at index {where}. Nothing was "
+            "used; weights are unchanged."
+        )
+    stds = getattr(result.data, "stds", None)
+    if stds is not None:
+        stds = np.broadcast_to(np.asarray(stds, dtype=float), shape)
+    return Evaluation(np.broadcast_to(evs, shape), stds)
+
+
+def is_aer(estimator: object) -> bool:
+    """Whether an estimator is Aer's, which binds parameters of controlled gates wrongly."""
+    return any(
+        kind.__module__.partition(".")[0] == "qiskit_aer" for kind in type(estimator).__mro__
+    )
+
+
+def validated_estimator(estimator: Any) -> BaseEstimatorV2:
+    """Return ``estimator`` if it is a V2 estimator, or say what to use instead."""
+    if isinstance(estimator, BaseEstimatorV2):
+        return estimator
+    if isinstance(estimator, type):
+        hint = f"Create it first: {estimator.__name__}()."
+    elif hasattr(estimator, "target") or hasattr(estimator, "configuration"):
+        hint = "Wrap the backend: qiskit.primitives.BackendEstimatorV2(backend=...)."
+    else:
+        hint = "For example qiskit.primitives.StatevectorEstimator()."
+    raise EstimatorTypeError(
+        f"Expected estimator to be a V2 estimator primitive (BaseEstimatorV2); got "
+        f"{estimator if isinstance(estimator, type) else type(estimator).__name__}. {hint}"
+    )
+
+
+def validated_precision(shots: Any, precision: Any) -> float | None:
+    """Return the precision to request from ``shots`` or ``precision``, of which one may be given.
+
+    Raises:
+        PrecisionError: If both are given, or one is not a positive finite number.
+    """
+    if shots is not None and precision is not None:
+        raise PrecisionError(
+            f"Expected shots or precision, not both; got shots={shots!r} and "
+            f"precision={precision!r}. They are one setting: precision = 1/sqrt(shots)."
+        )
+    if shots is not None:
+        return shots_to_precision(shots)
+    if precision is None:
+        return None
+    if (
+        isinstance(precision, bool)
+        or not isinstance(precision, numbers.Real)
+        or not 0 < float(precision) < math.inf
+    ):
+        raise PrecisionError(
+            f"Expected precision to be a positive finite number; got {precision!r}. Leave it out "
+            "for the estimator's own default (exact, where it simulates exactly)."
+        )
+    return float(precision)
+
+
+def shots_to_precision(shots: int) -> float:
+    """Return the precision for which an estimator takes exactly ``shots`` shots.
+
+    Primitives take ``ceil(1 / precision**2)`` shots; the value is nudged where rounding of
+    ``1 / sqrt(shots)`` would make that one more.
+
+    Example:
+        >>> from qiskit_torch_bridge.primitives import shots_to_precision
+        >>> shots_to_precision(100)
+        0.1
+    """
+    if isinstance(shots, bool) or not isinstance(shots, numbers.Integral) or shots <= 0:
+        raise PrecisionError(
+            f"Expected shots to be a positive whole number; got {shots!r}. Leave it out for the "
+            "estimator's own default."
+        )
+    precision = 1 / math.sqrt(shots)
+    while math.ceil(1 / precision**2) > shots:
+        precision = math.nextafter(precision, math.inf)
+    return precision
+
+
+def default_precision(estimator: BaseEstimatorV2) -> float | None:
+    """Return the precision an estimator uses when none is requested; ``None`` if it hides it."""
+    for holder in (estimator, getattr(estimator, "options", None)):
+        found = getattr(holder, "default_precision", None)
+        if isinstance(found, numbers.Real):
+            return float(found)
+    return None

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A circuit together with all that its gradients need to know, worked out once and kept."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from qiskit.circuit import Parameter, QuantumCircuit
+
+from ..exceptions import InputError, ParameterError
+from ..rules.plan import FloatArray
+from .expressions import AngleMap
+from .lowering import accepts_aer, accepts_shift, expand, split_angles
+from .spectrum import Frequencies, frequencies
+from .validation import leaf_expressions, validated
+
+
+class AnalysedCircuit:
+    """A validated circuit, its parameters in a fixed order, and what is derived from them.
+
+    Args:
+        circuit: Any circuit of unitary gates; parameters may occur anywhere in it.
+        parameters: The order of the values; default ``circuit.parameters``. Parameters that the
+            circuit does not contain are allowed and have derivative zero.
+
+    Attributes:
+        circuit: The circuit to evaluate.
+        parameters: The ``P`` parameters, the order of the last axis of ``values``.
+
+    Raises:
+        CircuitError: If the circuit contains what cannot be run or differentiated.
+        ExpressionError: If a parameter expression cannot be evaluated reliably.
+    """
+
+    def __init__(
+        self, circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
+    ) -> None:
+        self.circuit = validated(circuit)
+        self.parameters = tuple(circuit.parameters if parameters is None else parameters)
+        if not set(self.circuit.parameters) <= set(self.parameters):
+            missing = sorted(p.name for p in set(self.circuit.parameters) - set(self.parameters))
+            raise ParameterError(f"The circuit's parameters {missing} have no place in the order.")
+        self._expressions = AngleMap(
+            list(dict.fromkeys(leaf_expressions(self.circuit))), self.parameters
+        )
+        self._column_of = {p: column for column, p in enumerate(self.parameters)}
+
+    @property
+    def num_parameters(self) -> int:
+        """The number ``P`` of parameters."""
+        return len(self.parameters)
+
+    def is_used(self, column: int) -> bool:
+        """Whether any gate depends on the parameter, the global phase not counted."""
+        return column in self._expressions.used_columns
+
+    def check(self, values: FloatArray) -> None:
+        """Raise unless ``values`` ``(B, P)`` are finite and inside all expressions' domains."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            raise InputError(
+                f"Expected finite values; row {row} has {values[row, column]} for parameter "
+                f"{self.parameters[column].name!r}. Check the layer or the data before the "
+                "circuit, and the learning rate."
+            )
+        self._expressions.check(values)
+
+    def bindings(
+        self, values: FloatArray, circuit: QuantumCircuit | None = None
+    ) -> dict[tuple[Parameter, ...], FloatArray]:
+        """Return ``values`` of shape ``(..., P)`` as bindings for one PUB, by identity.
+
+        Args:
+            values: In the order of :attr:`parameters`.
+            circuit: The circuit to bind, if it is a transpiled form of this one.
+        """
+        names = tuple((self.circuit if circuit is None else circuit).parameters)
+        return {names: values[..., [self._column_of[p] for p in names]]}
+
+    @functools.cached_property
+    def shift_form(self) -> tuple[AnalysedCircuit, AngleMap]:
+        """The circuit with one parameter per gate angle, and the map to those angles.
+
+        Every parameterized gate of it has angles that a two-term shift differentiates exactly;
+        fixed gates stay as they are. A circuit that has this form already is its own.
+        """
+        expanded = expand(self.circuit, accepts_shift)
+        split, expressions = split_angles(expanded)
+        if all(isinstance(e, Parameter) for e in expressions) and len(set(expressions)) == len(
+            expressions
+        ):
+            if all(accepts_shift(i.operation) for i in self.circuit.data):
+                own = [p if self.is_used(c) else 0.0 for c, p in enumerate(self.parameters)]
+                return self, AngleMap(own, self.parameters)
+        return AnalysedCircuit(split), AngleMap(expressions, self.parameters)
+
+    @functools.cached_property
+    def aer_form(self) -> QuantumCircuit:
+        """The same circuit in gates that Aer runs and binds correctly, parameters unchanged."""
+        return expand(self.circuit, accepts_aer)
+
+    @functools.cached_property
+    def aer_angles(self) -> tuple[AnalysedCircuit, AngleMap]:
+        """The circuit for Aer with one parameter per gate angle, and the map to those angles."""
+        split, expressions = split_angles(self.aer_form)
+        return AnalysedCircuit(split), AngleMap(expressions, self.parameters)
+
+    def frequencies(self, column: int) -> Frequencies:
+        """The positive frequencies of expectation values in one parameter of this circuit.
+
+        Raises:
+            GradientError: If the parameter enters a non-affine expression.
+        """
+        if column not in self._frequencies:
+            operations = (i.operation for i in self.circuit.data)
+            self._frequencies[column] = frequencies(operations, self.parameters[column])
+        return self._frequencies[column]
+
+    @functools.cached_property
+    def _frequencies(self) -> dict[int, Frequencies]:
+        return {}

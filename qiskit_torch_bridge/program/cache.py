@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Remembers the analysis of circuits, so that none is analysed twice in a training run."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+from qiskit.circuit import Instruction, QuantumCircuit
+
+from .analysis import AnalysedCircuit
+from .lowering import is_standard
+
+
+class AnalysisCache:
+    """Maps circuits, by content, to their analysis; the least recently used one goes first.
+
+    A circuit that is changed in place is analysed anew. Custom gates count by identity.
+    """
+
+    def __init__(self, size: int = 64) -> None:
+        self._size = size
+        self._entries: OrderedDict[Any, AnalysedCircuit] = OrderedDict()
+        self._lock = Lock()
+
+    def __call__(self, circuit: QuantumCircuit) -> AnalysedCircuit:
+        """Return the analysis of ``circuit``, made now or before."""
+        key = _key(circuit)
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = AnalysedCircuit(circuit.copy())
+                if len(self._entries) > self._size:
+                    self._entries.popitem(last=False)
+            self._entries.move_to_end(key)
+            return self._entries[key]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AnalysisCache, (self._size,)
+
+
+class _ById:
+    """An object that equals only itself, kept alive so that its id stays its own."""
+
+    def __init__(self, thing: object) -> None:
+        self._thing = thing
+
+    def __hash__(self) -> int:
+        return id(self._thing)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and self._thing is other._thing
+
+
+def _key(circuit: QuantumCircuit) -> tuple[Any, ...]:
+    gates = tuple((_operation_key(i.operation), i.qubits, i.clbits) for i in circuit.data)
+    return tuple(circuit.qubits), tuple(circuit.parameters), gates
+
+
+def _operation_key(operation: Instruction) -> Any:
+    if not isinstance(operation, Instruction) or not is_standard(operation):
+        return _ById(operation)
+    state = getattr(operation, "ctrl_state", None)
+    return operation.name, tuple(operation.params), state, operation.label

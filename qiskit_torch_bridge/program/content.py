@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes two circuits the same, across processes and saved files.
+
+Qiskit compares parameters by identity, so a circuit built again by the same script equals nothing
+that was saved. Here two circuits are the same if their parameters have the same names and,
+with the same numbers bound, their gates and angles agree.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from qiskit import qpy
+from qiskit.circuit import Instruction, Parameter, QuantumCircuit
+
+from ..exceptions import StateDictError
+from .lowering import is_standard
+
+TOLERANCE = 1e-9
+PORTABLE_QPY = 13  # the newest version that Qiskit 1.4 reads
+
+
+def same_circuit(
+    a: QuantumCircuit, b: QuantumCircuit, order_a: Sequence[Parameter], order_b: Sequence[Parameter]
+) -> bool:
+    """Whether two circuits agree with equal numbers bound in the given parameter orders."""
+    if [p.name for p in order_a] != [p.name for p in order_b]:
+        return False
+    probes = 0.1 + np.modf(np.arange(1, len(order_a) + 1) * 0.6180339887498949)[0]
+    return _same(_bound(a, order_a, probes), _bound(b, order_b, probes))
+
+
+def _bound(
+    circuit: QuantumCircuit, order: Sequence[Parameter], numbers: np.ndarray
+) -> QuantumCircuit:
+    present = set(circuit.parameters)
+    return circuit.assign_parameters(
+        {p: float(x) for p, x in zip(order, numbers, strict=True) if p in present}
+    )
+
+
+def _same(a: QuantumCircuit, b: QuantumCircuit) -> bool:
+    if (a.num_qubits, a.num_clbits, len(a.data)) != (b.num_qubits, b.num_clbits, len(b.data)):
+        return False
+    index_a = {q: i for i, q in enumerate(a.qubits)}
+    index_b = {q: i for i, q in enumerate(b.qubits)}
+    return all(
+        [index_a[q] for q in x.qubits] == [index_b[q] for q in y.qubits]
+        and _same_operation(x.operation, y.operation)
+        for x, y in zip(a.data, b.data, strict=True)
+    )
+
+
+def _same_operation(a: Instruction, b: Instruction) -> bool:
+    if is_standard(a) or is_standard(b) or getattr(a, "definition", None) is None:
+        return (
+            a.name == b.name
+            and getattr(a, "ctrl_state", None) == getattr(b, "ctrl_state", None)
+            and _same_numbers(a.params, b.params)
+        )
+    other = getattr(b, "definition", None)
+    return other is not None and _same(a.definition, other)
+
+
+def _same_numbers(a: Sequence[object], b: Sequence[object]) -> bool:
+    if len(a) != len(b):
+        return False
+    for x, y in zip(a, b, strict=True):
+        try:
+            x_array = np.asarray(x, dtype=complex)
+            y_array = np.asarray(y, dtype=complex)
+        except (TypeError, ValueError):
+            if x != y:
+                return False
+            continue
+        if x_array.shape != y_array.shape or not np.allclose(
+            x_array, y_array, rtol=0, atol=TOLERANCE
+        ):
+            return False
+    return True
+
+
+def circuit_to_bytes(circuit: QuantumCircuit) -> bytes:
+    """Serialise to QPY, in a version that older Qiskit reads where the circuit allows it."""
+    error: Exception | None = None
+    for version in (max(PORTABLE_QPY, qpy.QPY_COMPATIBILITY_VERSION), qpy.common.QPY_VERSION):
+        buffer = io.BytesIO()
+        try:
+            qpy.dump(circuit, buffer, version=version)
+        except Exception as caught:  # QPY raises errors of many types for what it cannot hold
+            error = caught
+        else:
+            return buffer.getvalue()
+    raise StateDictError(
+        "The circuit cannot be written as QPY, so the state would not say which circuit its "
+        "weights belong to. Replace custom Python gates by gates with a definition."
+    ) from error
+
+
+def circuit_from_bytes(data: bytes) -> QuantumCircuit:
+    """Read a circuit back from QPY."""
+    try:
+        return qpy.load(io.BytesIO(data))[0]
+    except Exception as error:
+        raise StateDictError(
+            "The saved circuit cannot be read by this Qiskit version; it was probably saved with "
+            "a newer one. Load it with the version that wrote it."
+        ) from error

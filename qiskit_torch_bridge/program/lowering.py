@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewriting circuits exactly: into gates that a rule or a simulator accepts, and one angle each.
+
+Definitions are followed until every instruction is accepted. Controlled Pauli rotations are
+written as two commuting rotations, so no fixed gates come between:
+
+.. math:: C\\text{-}e^{-i\\theta P/2} = e^{-i\\theta P/4}\\, e^{+i\\theta Z_c P/4}.
+
+The global phase is dropped: expectation values do not depend on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from qiskit.circuit import (
+    Barrier,
+    ControlFlowOp,
+    Delay,
+    Instruction,
+    ParameterExpression,
+    ParameterVector,
+    QuantumCircuit,
+    Qubit,
+)
+from qiskit.circuit.library import (
+    CPhaseGate,
+    CRXGate,
+    CRYGate,
+    CRZGate,
+    CU1Gate,
+    Initialize,
+    PhaseGate,
+    RXGate,
+    RXXGate,
+    RYGate,
+    RYYGate,
+    RZGate,
+    RZXGate,
+    RZZGate,
+    U1Gate,
+    U2Gate,
+    U3Gate,
+    UGate,
+    UnitaryGate,
+)
+
+from qiskit.quantum_info import Operator
+
+from ..exceptions import CircuitError
+
+UNIT_SHIFT_GATES = (
+    RXGate,
+    RYGate,
+    RZGate,
+    PhaseGate,
+    UGate,
+    U1Gate,
+    U2Gate,
+    U3Gate,
+    RXXGate,
+    RYYGate,
+    RZZGate,
+    RZXGate,
+    CPhaseGate,
+    CU1Gate,
+)
+"""Gates each of whose angles alone has a generator with two eigenvalues one apart."""
+
+Step = tuple[Instruction, tuple[Qubit, ...]]
+
+
+def expressions_of(operation: object) -> list[ParameterExpression]:
+    """Return the unbound expressions among an operation's parameters."""
+    return [
+        p
+        for p in getattr(operation, "params", ())
+        if isinstance(p, ParameterExpression) and p.parameters
+    ]
+
+
+def is_standard(operation: Instruction) -> bool:
+    """Whether the operation is one of Qiskit's standard gates itself, not a gate built from it."""
+    return operation.base_class.__module__.startswith("qiskit.circuit.library.standard_gates")
+
+
+def accepts_shift(operation: Instruction) -> bool:
+    """Accept what a two-term shift of each angle differentiates exactly."""
+    return not expressions_of(operation) or operation.base_class in UNIT_SHIFT_GATES
+
+
+def accepts_aer(operation: Instruction) -> bool:
+    """Accept what Aer runs and binds correctly.
+
+    Aer's EstimatorV2 ignores parameters of controlled gates and knows no library blocks, so only
+    parameterized gates without control stay.
+    """
+    if expressions_of(operation):
+        kind = operation.base_class
+        return kind in UNIT_SHIFT_GATES and kind not in (CPhaseGate, CU1Gate)
+    if isinstance(operation, (Barrier, Delay, ControlFlowOp, Initialize, UnitaryGate)):
+        return True
+    return is_standard(operation) and operation.name in _AER_FIXED
+
+
+_AER_FIXED = frozenset(
+    "ccx ccz cp cswap cu cu1 cu3 cx cy cz crx cry crz csx ecr h id p r rx rxx ry ryy rz rzx rzz "
+    "s sdg swap sx sxdg t tdg u u1 u2 u3 x y z".split()
+)
+
+
+def expand(circuit: QuantumCircuit, accept: Callable[[Instruction], bool]) -> QuantumCircuit:
+    """Return ``circuit`` without global phase, with every refused instruction expanded."""
+    result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
+    for register in (*circuit.qregs, *circuit.cregs):
+        result.add_register(register)
+    for instruction in circuit.data:
+        step = (instruction.operation, tuple(instruction.qubits))
+        if instruction.clbits:
+            result.append(step[0], step[1], instruction.clbits, copy=False)
+            continue
+        for operation, qubits in _flatten(step, accept):
+            result.append(operation, qubits, copy=False)
+    return result
+
+
+def _flatten(step: Step, accept: Callable[[Instruction], bool]) -> Iterator[Step]:
+    operation, qubits = step
+    if accept(operation):
+        yield step
+        return
+    if not expressions_of(operation) and getattr(operation, "definition", None) is None:
+        yield UnitaryGate(Operator(operation)), qubits
+        return
+    rewritten = _controlled_rotation(operation, qubits)
+    if rewritten is None:
+        rewritten = steps_of_definition(operation, qubits)
+    for inner in rewritten:
+        yield from _flatten(inner, accept)
+
+
+def steps_of_definition(operation: Instruction, qubits: Sequence[Qubit]) -> list[Step]:
+    """Return the instructions of an operation's definition on ``qubits``."""
+    definition = definition_of(operation)
+    place = dict(zip(definition.qubits, qubits, strict=True))
+    return [
+        (inner.operation, tuple(place[q] for q in inner.qubits)) for inner in definition.data
+    ]
+
+
+def definition_of(operation: Instruction) -> QuantumCircuit:
+    """Return the definition, or refuse the operation by name if it has none."""
+    try:
+        definition = getattr(operation, "definition", None)
+    except Exception as error:
+        raise opaque(operation) from error
+    if definition is None:
+        raise opaque(operation)
+    return definition
+
+
+def opaque(operation: Instruction) -> CircuitError:
+    """The error for an operation whose content cannot be known."""
+    hint = {
+        "hamiltonian": "use PauliEvolutionGate instead of HamiltonianGate",
+        "annotated": "transpile the circuit with HighLevelSynthesis first",
+    }.get(operation.name, "give it a definition, or replace it by standard gates")
+    return CircuitError(
+        f"The operation {operation.name!r} is opaque: it has no definition that could be "
+        f"differentiated or run; {hint}."
+    )
+
+
+def _controlled_rotation(operation: Instruction, qubits: tuple[Qubit, ...]) -> list[Step] | None:
+    """Write ``crx``, ``crz``, ``cry``, ``cp`` and ``cu1`` as commuting rotations."""
+    kind = operation.base_class
+    if kind not in (CRXGate, CRYGate, CRZGate, CPhaseGate, CU1Gate):
+        return None
+    (theta,) = operation.params
+    control, target = qubits
+    half = theta / 2
+    sign = 1 if operation.ctrl_state else -1  # an open control: Z of the control flips
+    if kind is CRXGate:
+        return [(RXGate(half), (target,)), (RZXGate(-sign * half), qubits)]
+    if kind is CRZGate:
+        return [(RZGate(half), (target,)), (RZZGate(-sign * half), qubits)]
+    if kind is CRYGate:  # e^{-i t ZY/2} is RZX between fixed rotations that turn X into Y
+        turn, back = RZGate(-math.pi / 2), RZGate(math.pi / 2)
+        return [
+            (RYGate(half), (target,)),
+            (turn, (target,)),
+            (RZXGate(-sign * half), qubits),
+            (back, (target,)),
+        ]
+    return [
+        (RZGate(sign * half), (control,)),
+        (RZGate(half), (target,)),
+        (RZZGate(-sign * half), qubits),
+    ]
+
+
+def split_angles(
+    circuit: QuantumCircuit,
+) -> tuple[QuantumCircuit, list[ParameterExpression]]:
+    """Give each parameterized gate angle a parameter of its own.
+
+    Returns:
+        The circuit over fresh parameters, in the order in which the angles occur, and the
+        expression that each of them stands for.
+    """
+    expressions = [e for i in circuit.data for e in expressions_of(i.operation)]
+    fresh = iter(ParameterVector("angle", len(expressions)))
+    result = circuit.copy_empty_like()
+    result.global_phase = 0
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if expressions_of(operation):
+            operation = operation.to_mutable()
+            operation.params = [
+                next(fresh) if isinstance(p, ParameterExpression) and p.parameters else p
+                for p in operation.params
+            ]
+        result.append(operation, instruction.qubits, instruction.clbits, copy=False)
+    return result, expressions

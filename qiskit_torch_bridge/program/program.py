@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program of a quantum node: circuit, observables and roles, normalised at the door."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.quantum_info import SparsePauliOp
+
+from ..exceptions import CircuitError, ParameterError, StateDictError
+from .analysis import AnalysedCircuit
+from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
+from .observables import Layout, normalise_observables
+
+Parameters = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
+
+
+class CircuitProgram:
+    r"""A circuit, the observables to measure and the roles of its parameters; immutable.
+
+    It stands for the function
+
+    .. math:: f_o(x, w) = \langle 0 | U^\dagger(x, w)\, O_o\, U(x, w) | 0 \rangle
+
+    of inputs :math:`x` and weights :math:`w`. Parameters are bound by identity, whatever their
+    names sort like. Programs are equal and hash alike if circuit, observables and roles agree;
+    parameters then correspond by name.
+
+    Args:
+        circuit: Any parameterized circuit of unitary gates, transpiled or not. It is copied.
+        observables: A ``SparsePauliOp``, ``Pauli``, label, mapping of labels to real
+            coefficients, or nested lists of these; default Z on each qubit.
+        input_params: Parameters fed from outside, in the order of the inputs' last axis; a
+            ``ParameterVector`` stands for its elements. Default: none.
+        weight_params: Trainable parameters, in the order of the weights. Default: every parameter
+            of the circuit that is not an input.
+        observables_layout: Whether observables refer to the ``"virtual"`` qubits before
+            transpilation or to the ``"physical"`` ones; ``"auto"`` tells by their width.
+
+    Attributes:
+        observables: The ``O`` operators, on the circuit's qubits.
+        output_shape: How the observables were nested; ``(O,)`` for a flat list.
+
+    Raises:
+        CircuitError: If the circuit cannot be run or differentiated.
+        ObservableError: If an observable does not fit or is not Hermitian.
+        ParameterError: If a parameter is foreign, missing, doubled or in two roles.
+
+    Example:
+        >>> from qiskit.circuit import Parameter, QuantumCircuit
+        >>> from qiskit_torch_bridge import CircuitProgram
+        >>> x, w = Parameter("x"), Parameter("a")
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.ry(x, 0), circuit.rx(w, 0)
+        >>> CircuitProgram(circuit, "Z", input_params=[x])
+        CircuitProgram(qubits=1, inputs=[x], weights=[a], observables=[Z])
+    """
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit,
+        observables: Any = None,
+        *,
+        input_params: Parameters | None = None,
+        weight_params: Parameters | None = None,
+        observables_layout: Layout = "auto",
+    ) -> None:
+        if not isinstance(circuit, QuantumCircuit):
+            raise CircuitError(f"Expected a QuantumCircuit; got {type(circuit).__name__}.")
+        circuit = circuit.copy()
+        known = list(circuit.parameters)
+        inputs = _listed(input_params, known, "input_params")
+        if weight_params is None:
+            weights = tuple(p for p in known if p not in set(inputs))
+        else:
+            weights = _listed(weight_params, known, "weight_params")
+        _check_roles(known, inputs, weights)
+        operators, shape = normalise_observables(observables, circuit, observables_layout)
+        extra = [p for p in (*inputs, *weights) if p not in set(known)]
+        self._set(AnalysedCircuit(circuit, [*known, *extra]), operators, shape, inputs, weights)
+
+    def _set(
+        self,
+        analysed: AnalysedCircuit,
+        operators: tuple[SparsePauliOp, ...],
+        shape: tuple[int, ...],
+        inputs: tuple[Parameter, ...],
+        weights: tuple[Parameter, ...],
+    ) -> None:
+        self.analysed = analysed
+        self.observables = operators
+        self.output_shape = shape
+        self.input_params = inputs
+        self.weight_params = weights
+        column_of = {p: column for column, p in enumerate(analysed.parameters)}
+        self.input_columns = tuple(column_of[p] for p in inputs)
+        self.weight_columns = tuple(column_of[p] for p in weights)
+
+    @property
+    def circuit(self) -> QuantumCircuit:
+        """The circuit as it will be evaluated. Treat it as read-only."""
+        return self.analysed.circuit
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The ``P`` parameters in the order of the values' last axis."""
+        return self.analysed.parameters
+
+    @property
+    def num_observables(self) -> int:
+        """The number ``O`` of observables, nesting flattened."""
+        return len(self.observables)
+
+    @functools.cached_property
+    def placement(self) -> NDArray[np.int64]:
+        """For each parameter its position in inputs followed by weights: shape ``(P,)``."""
+        order = np.empty(len(self.parameters), dtype=np.int64)
+        order[list(self.input_columns + self.weight_columns)] = np.arange(len(order))
+        return order
+
+    @functools.cached_property
+    def observables_array(self) -> ObservablesArray:
+        """The observables as the column ``(O, 1)`` that broadcasts against a PUB's points."""
+        return ObservablesArray.coerce([[operator] for operator in self.observables])
+
+    def rewritten(self, rewrite: Callable[[QuantumCircuit], QuantumCircuit]) -> CircuitProgram:
+        """Return the program with its circuit transformed and the observables moved along.
+
+        Args:
+            rewrite: For instance ``pass_manager.run``. If the circuit that it returns has a
+                layout, the observables get it too.
+        """
+        circuit = rewrite(self.circuit)
+        operators = self.observables
+        if circuit.layout is not None and circuit.layout is not self.circuit.layout:
+            operators = tuple(o.apply_layout(circuit.layout, circuit.num_qubits) for o in operators)
+        elif circuit.num_qubits != self.circuit.num_qubits:
+            raise CircuitError(
+                f"The pass manager returned a circuit of {circuit.num_qubits} qubits without a "
+                f"layout for a circuit of {self.circuit.num_qubits}; the observables cannot be "
+                "placed on it. Use a pass manager that sets the layout."
+            )
+        foreign = set(circuit.parameters) - set(self.parameters)
+        if foreign:
+            raise CircuitError(
+                f"The pass manager returned a circuit with new parameters "
+                f"{sorted(p.name for p in foreign)}."
+            )
+        roles = (self.input_params, self.weight_params)
+        return _rebuilt(circuit, self.parameters, operators, self.output_shape, *roles)
+
+    def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
+        """Return the same observables on another form of the circuit, all parameters inputs."""
+        result = CircuitProgram.__new__(CircuitProgram)
+        result._set(analysed, self.observables, self.output_shape, analysed.parameters, ())
+        return result
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the program as plain bytes and text: QPY, and JSON for the rest."""
+        described = {
+            "parameters": [p.name for p in self.parameters],
+            "inputs": [p.name for p in self.input_params],
+            "weights": [p.name for p in self.weight_params],
+            "shape": list(self.output_shape),
+            "observables": [
+                [[label, c.real] for label, c in o.to_list()] for o in self.observables
+            ],
+        }
+        return {"circuit": circuit_to_bytes(self.circuit), "program": json.dumps(described)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> CircuitProgram:
+        """Rebuild a program from :meth:`to_state`.
+
+        Raises:
+            StateDictError: If the state is damaged or was written by a newer Qiskit.
+        """
+        circuit = circuit_from_bytes(bytes(state["circuit"]))
+        try:
+            described = json.loads(state["program"])
+            known = {p.name: p for p in circuit.parameters}
+            names = described["parameters"]
+            known.update({name: Parameter(name) for name in names if name not in known})
+            return _rebuilt(
+                circuit,
+                tuple(known[name] for name in names),
+                tuple(SparsePauliOp.from_list(terms) for terms in described["observables"]),
+                tuple(described["shape"]),
+                tuple(known[name] for name in described["inputs"]),
+                tuple(known[name] for name in described["weights"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateDictError(f"The saved program is damaged: {error!r}.") from error
+
+    def difference(self, other: CircuitProgram) -> str | None:
+        """Name the first thing in which two programs differ; ``None`` if they are equal."""
+        for what, mine, theirs in (
+            ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
+            ("inputs", _names(self.input_params), _names(other.input_params)),
+            ("weights", _names(self.weight_params), _names(other.weight_params)),
+            ("shape of observables", self.output_shape, other.output_shape),
+        ):
+            if mine != theirs:
+                return f"{what}: {mine} against {theirs}"
+        for mine, theirs in zip(self.observables, other.observables, strict=True):
+            if not mine.equiv(theirs):
+                return f"observables: {_brief(mine)} against {_brief(theirs)}"
+        if not same_circuit(
+            self.circuit,
+            other.circuit,
+            (*self.input_params, *self.weight_params),
+            (*other.input_params, *other.weight_params),
+        ):
+            return "the circuit's gates or angles"
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CircuitProgram):
+            return NotImplemented
+        return self is other or self.difference(other) is None
+
+    def __hash__(self) -> int:
+        return hash(
+            (
+                self.circuit.num_qubits,
+                len(self.circuit.data),
+                tuple(_names(self.input_params)),
+                tuple(_names(self.weight_params)),
+                self.output_shape,
+            )
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was derived is left behind: it is worked out again where the program arrives.
+        parts = (self.circuit, self.parameters, self.observables, self.output_shape)
+        return _rebuilt, (*parts, self.input_params, self.weight_params)
+
+    def __copy__(self) -> CircuitProgram:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CircuitProgram:
+        return self
+
+    def __repr__(self) -> str:
+        return (
+            f"CircuitProgram(qubits={self.circuit.num_qubits}, "
+            f"inputs=[{', '.join(_names(self.input_params))}], "
+            f"weights=[{', '.join(_names(self.weight_params))}], "
+            f"observables=[{', '.join(map(_brief, self.observables))}])"
+        )
+
+
+def _rebuilt(
+    circuit: QuantumCircuit,
+    parameters: tuple[Parameter, ...],
+    operators: tuple[SparsePauliOp, ...],
+    shape: tuple[int, ...],
+    inputs: tuple[Parameter, ...],
+    weights: tuple[Parameter, ...],
+) -> CircuitProgram:
+    """Make a program from parts that have been normalised before."""
+    result = CircuitProgram.__new__(CircuitProgram)
+    result._set(AnalysedCircuit(circuit, parameters), operators, shape, inputs, weights)
+    return result
+
+
+def _names(parameters: Iterable[Parameter]) -> list[str]:
+    return [p.name for p in parameters]
+
+
+def _brief(operator: SparsePauliOp) -> str:
+    """A short text for an operator: all of a few terms, the number of many."""
+    terms = operator.to_list()
+    if len(terms) > 3:
+        return f"<{len(terms)} terms>"
+    parts = [label if c == 1 else f"{c.real:g}*{label}" for label, c in terms]
+    return " + ".join(parts)
+
+
+def _listed(
+    given: Parameters | None, known: Sequence[Parameter], role: str
+) -> tuple[Parameter, ...]:
+    """Flatten a list of parameters and vectors, refusing what is foreign or doubled."""
+    if given is None:
+        return ()
+    items = [given] if isinstance(given, (Parameter, ParameterVector)) else list(given)
+    circuit_parameters = set(known)
+    result: list[Parameter] = []
+    for item in items:
+        if isinstance(item, ParameterVector):
+            # Elements that the circuit does not use are kept: their derivative is zero.
+            if not circuit_parameters.intersection(item):
+                raise _foreign(item.name, known, role)
+            result += list(item)
+        elif not isinstance(item, Parameter):
+            raise ParameterError(
+                f"Expected {role} to hold Parameter or ParameterVector objects; got "
+                f"{type(item).__name__} {item!r}. Use the objects that the circuit was built "
+                "with, or pick from circuit.parameters."
+            )
+        elif item not in circuit_parameters:
+            raise _foreign(item.name, known, role)
+        else:
+            result.append(item)
+    doubled = sorted({p.name for p in result if result.count(p) > 1})
+    if doubled:
+        raise ParameterError(f"{role} lists {', '.join(doubled)} more than once.")
+    return tuple(result)
+
+
+def _foreign(name: str, known: Sequence[Parameter], role: str) -> ParameterError:
+    names = _names(known)
+    if name in names:
+        hint = (
+            "The circuit has another Parameter object of that name; parameters are matched by "
+            "identity, so pass the circuit's own, from circuit.parameters."
+        )
+    else:
+        hint = f"The circuit's parameters are {', '.join(names) or '(none)'}."
+    return ParameterError(f"{role} lists {name}, which the circuit does not contain. {hint}")
+
+
+def _check_roles(
+    known: Sequence[Parameter], inputs: Sequence[Parameter], weights: Sequence[Parameter]
+) -> None:
+    both = sorted(p.name for p in set(inputs) & set(weights))
+    if both:
+        raise ParameterError(
+            f"Parameters {', '.join(both)} are listed as inputs and as weights; each must have "
+            "one role."
+        )
+    unlisted = [p.name for p in known if p not in set(inputs) | set(weights)]
+    if unlisted:
+        raise ParameterError(
+            f"Parameters {', '.join(unlisted)} are neither inputs nor weights. List them in "
+            "input_params or weight_params, or leave weight_params out to train all that are "
+            "not inputs."
+        )

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frequencies of an expectation value in one circuit parameter.
+
+A gate :math:`e^{-i\\theta G}` contributes the differences of its generator's eigenvalues; gates
+that share the parameter contribute the sums and differences of their sets (D. Wierichs et al.,
+Quantum 6, 677 (2022), section 2). Generators of standard gates are found from their matrices, so
+no table of eigenvalues has to be trusted; everything else follows from definitions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from qiskit.circuit import ControlledGate, Instruction, Parameter, ParameterExpression
+from qiskit.quantum_info import Operator
+
+from ..exceptions import GradientError
+from .expressions import Function, compile_expression
+from .lowering import UNIT_SHIFT_GATES, definition_of, expressions_of, is_standard
+
+MAX_FREQUENCIES = 128
+STEP = 1e-3  # small enough that no eigenphase of a gate's generator wraps around
+DIGITS = 9
+
+Frequencies = tuple[float, ...]  # positive, ascending, rounded
+
+
+def frequencies(operations: Iterable[Instruction], parameter: Parameter) -> Frequencies:
+    """Return the positive frequencies in ``parameter`` of the circuit made of ``operations``.
+
+    Raises:
+        GradientError: If the parameter enters a non-affine expression, or has more frequencies
+            than a shift rule can serve.
+    """
+    total: Frequencies = ()
+    for operation in operations:
+        expressions = expressions_of(operation)
+        if any(parameter in e.parameters for e in expressions):
+            total = _sum(total, _of_operation(operation, parameter), parameter)
+    return total
+
+
+def _of_operation(operation: Instruction, parameter: Parameter) -> Frequencies:
+    total: Frequencies = ()
+    for position, expression in enumerate(operation.params):
+        if not isinstance(expression, ParameterExpression):
+            continue
+        if parameter not in expression.parameters:
+            continue
+        scale = _coefficient(expression, parameter)
+        unit = _unit_frequencies(operation, position)
+        if unit is None:  # not one generator: look at the gates it is made of
+            inner = [i.operation for i in definition_of(operation).data]
+            return frequencies(inner, parameter)
+        total = _sum(total, tuple(abs(scale) * f for f in unit) if scale else (), parameter)
+    return total
+
+
+def _coefficient(expression: ParameterExpression, parameter: Parameter) -> float:
+    order = sorted(expression.parameters, key=lambda p: p.name)
+    column = order.index(parameter)
+    compiled = compile_expression(expression, {p: i for i, p in enumerate(order)})
+    if isinstance(compiled, Function):
+        raise GradientError(
+            f"AQGD needs to know the frequencies of parameter {parameter.name!r}, but it enters "
+            f"the non-affine expression {compiled.text}. Use gradient='parameter-shift', which "
+            "applies the chain rule, or compute the non-linear part in torch."
+        )
+    return compiled[1].get(column, 0.0)
+
+
+def _unit_frequencies(operation: Instruction, position: int) -> Frequencies | None:
+    """Frequencies in one gate angle, or ``None`` if it has no single constant generator."""
+    kind = operation.base_class
+    if kind in UNIT_SHIFT_GATES:
+        return (1.0,)
+    if is_standard(operation) and operation.num_qubits <= 4:
+        state = getattr(operation, "ctrl_state", None)
+        eigenvalues = _eigenvalues(kind, len(operation.params), position, state)
+    elif isinstance(operation, ControlledGate) and is_standard(operation.base_gate):
+        base = operation.base_gate
+        if position >= len(base.params):
+            return None
+        eigenvalues = _eigenvalues(base.base_class, len(base.params), position, None)
+        eigenvalues = None if eigenvalues is None else (*eigenvalues, 0.0)
+    else:
+        return None
+    if eigenvalues is None:
+        return None
+    return _positive(np.subtract.outer(eigenvalues, eigenvalues).ravel())
+
+
+@functools.lru_cache(maxsize=256)
+def _eigenvalues(
+    kind: type[Instruction], count: int, position: int, ctrl_state: int | None
+) -> tuple[float, ...] | None:
+    """Eigenvalues of the generator ``i U' U^dagger`` of a gate's angle, if it is constant."""
+    found: list[np.ndarray] = []
+    for angles in np.random.default_rng(7).uniform(-2, 2, (3, count)):
+        generators = []
+        for offset in (0.0, 0.7):
+            first, second = angles.copy(), angles.copy()
+            first[position] += offset
+            second[position] += offset + STEP
+            generators.append(_matrix(kind, second, ctrl_state) @ _matrix(
+                kind, first, ctrl_state
+            ).conj().T)
+        if not np.allclose(*generators, rtol=0, atol=1e-12):
+            return None
+        found.append(np.sort(-np.angle(np.linalg.eigvals(generators[0])) / STEP))
+    if not all(np.allclose(found[0], other, rtol=0, atol=1e-8) for other in found):
+        return None
+    return tuple(np.round(found[0], DIGITS).tolist())
+
+
+def _matrix(
+    kind: type[Instruction], angles: Sequence[float], ctrl_state: int | None
+) -> np.ndarray:
+    options = {} if ctrl_state is None else {"ctrl_state": ctrl_state}
+    return Operator(kind(*map(float, angles), **options)).data
+
+
+def _sum(a: Frequencies, b: Frequencies, parameter: Parameter) -> Frequencies:
+    """The frequencies of a product of two trigonometric polynomials."""
+    x, y = np.array([0.0, *a]), np.array([0.0, *b])
+    total = _positive(np.concatenate([np.add.outer(x, y), np.subtract.outer(x, y)]).ravel())
+    if len(total) > MAX_FREQUENCIES:
+        raise GradientError(
+            f"Parameter {parameter.name!r} has more than {MAX_FREQUENCIES} frequencies; AQGD "
+            "needs two evaluations for each. Use gradient='parameter-shift', which needs two "
+            "for each gate."
+        )
+    return total
+
+
+def _positive(numbers: np.ndarray) -> Frequencies:
+    rounded = np.unique(np.round(np.abs(numbers), DIGITS))
+    return tuple(rounded[rounded > 10.0**-DIGITS].tolist())

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a circuit may contain, checked once before anything runs.
+
+The walk follows definitions as deep as parameters go, so a measurement or an opaque gate hidden
+in a custom instruction is found too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qiskit.circuit import (
+    Barrier,
+    ControlFlowOp,
+    Delay,
+    Instruction,
+    Measure,
+    ParameterExpression,
+    QuantumCircuit,
+    Reset,
+)
+from qiskit.circuit.library import (
+    HamiltonianGate,
+    Initialize,
+    Isometry,
+    PauliEvolutionGate,
+    StatePreparation,
+    UnitaryGate,
+)
+
+from ..exceptions import CircuitError
+from .lowering import definition_of, expressions_of, is_standard, opaque
+
+LEAVES = (Barrier, Initialize, StatePreparation, Isometry, UnitaryGate, PauliEvolutionGate)
+
+
+def validated(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return ``circuit``, or raise :class:`CircuitError` naming what cannot be run.
+
+    Evolutions by Pauli terms that do not commute are replaced by their definition: simulators
+    take such a gate for the exact exponential and the transpiler for a product formula, and a
+    gradient must be of the one function that is evaluated.
+    """
+    if not isinstance(circuit, QuantumCircuit):
+        raise CircuitError(
+            f"Expected a QuantumCircuit; got {type(circuit).__name__}. For an algorithm or a "
+            "library function pass the circuit that it builds."
+        )
+    for instruction in circuit.data:
+        _check(instruction.operation)
+    if any(_is_product_formula(i.operation) for i in circuit.data):
+        result = circuit.copy_empty_like()
+        for i in circuit.data:
+            if _is_product_formula(i.operation):
+                result.compose(definition_of(i.operation), i.qubits, inplace=True, copy=False)
+            else:
+                result.append(i, copy=False)
+        return result
+    return circuit
+
+
+def _is_product_formula(operation: Instruction) -> bool:
+    if not isinstance(operation, PauliEvolutionGate) or not expressions_of(operation):
+        return False
+    operators = operation.operator
+    for operator in operators if isinstance(operators, list) else [operators]:
+        paulis = getattr(operator, "paulis", None)
+        if paulis is None or len(paulis.group_commuting()) > 1:
+            return True
+    return isinstance(operators, list)
+
+
+def _check(operation: Instruction) -> None:
+    name = operation.name
+    if isinstance(operation, Measure):
+        raise CircuitError(
+            "The circuit contains a measurement; an estimator measures the observables itself. "
+            "Remove it, for instance with circuit.remove_final_measurements(inplace=False)."
+        )
+    if isinstance(operation, Reset):
+        raise CircuitError(
+            "The circuit contains a reset, which has no gradient rule. Start from fresh qubits "
+            "instead."
+        )
+    if getattr(operation, "condition", None) is not None:
+        raise CircuitError(
+            f"The operation {name!r} is conditioned on classical bits. Remove the condition."
+        )
+    if isinstance(operation, ControlFlowOp):
+        if any(block.parameters for block in operation.blocks):
+            raise CircuitError(
+                f"The control-flow operation {name!r} contains circuit parameters, which cannot "
+                "be differentiated there. Move the parameterized gates out of the block."
+            )
+        for block in operation.blocks:
+            for inner in block.data:
+                _check(inner.operation)
+        return
+    if isinstance(operation, Delay) and isinstance(operation.duration, ParameterExpression):
+        raise CircuitError("A delay has a parameter as its duration, which has no gradient rule.")
+    if isinstance(operation, HamiltonianGate) and expressions_of(operation):
+        raise opaque(operation)
+    if not isinstance(operation, Instruction):
+        if getattr(operation, "name", "") == "annotated" and not expressions_of(operation):
+            return
+        raise opaque(operation)
+    if is_standard(operation) or isinstance(operation, (*LEAVES, Delay)):
+        return
+    if hasattr(operation, "__array__") and not expressions_of(operation):
+        return
+    for inner in definition_of(operation).data:
+        _check(inner.operation)
+
+
+def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
+    """Yield the expressions of all standard gates, looking into custom definitions."""
+    for instruction in circuit.data:
+        operation = instruction.operation
+        expressions = expressions_of(operation)
+        if not expressions:
+            continue
+        yield from expressions
+        if not is_standard(operation) and not isinstance(operation, PauliEvolutionGate):
+            yield from leaf_expressions(definition_of(operation))
