@@ -36,10 +36,13 @@ class _Expectation(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
         ctx.save_for_forward(*inputs[:2])
+        ctx.set_materialize_grads(False)  # a missing tangent must not cost evaluations
         ctx.engine = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+        if cotangent is None:
+            return None, None, None
         inputs, weights = ctx.saved_tensors
         program = ctx.engine.program
         needs_inputs, needs_weights = ctx.needs_input_grad[:2]
@@ -70,18 +73,16 @@ class _Expectation(torch.autograd.Function):
         if weights_t is not None:
             columns += program.weight_columns
             tangents.append(weights_t.expand(len(values), -1))
-        if _differentiation(ctx.engine, columns) is None:
+        found = ctx.engine.differentiation(columns)
+        if found is None:
             raise HigherOrderError(
                 f"The gradient {ctx.engine.gradient_name} has no forward mode. Use "
                 "gradient='parameter-shift', 'aqgd' or 'finite-difference'."
             )
         tangent = torch.cat(tangents, -1)  # (B, C)
-        identity = torch.eye(program.num_observables, dtype=values.dtype)
-        rows = [
-            (_vjp(ctx.engine, values, row.expand(len(values), -1), columns) * tangent).sum(-1)
-            for row in identity
-        ]
-        return torch.stack(rows, -1)
+        evs = _at_shift_points(found, values)  # (S, B, O)
+        jacobian = [found[0].combine(values, evs[..., o], torch) for o in range(evs.shape[-1])]
+        return torch.stack([(row * tangent).sum(-1) for row in jacobian], -1)
 
     @staticmethod
     def vmap(
@@ -144,27 +145,24 @@ def _placed(inputs: Tensor, weights: Tensor, program: CircuitProgram) -> Tensor:
     return torch.cat([inputs, rows], -1)[:, torch.from_numpy(program.placement)]
 
 
-def _differentiation(
-    engine: EstimatorEngine, columns: tuple[int, ...]
-) -> tuple[Differentiation, EstimatorEngine] | None:
-    return engine.differentiation(columns)
-
-
 def _vjp(
     engine: EstimatorEngine, values: Tensor, cotangent: Tensor, columns: tuple[int, ...]
 ) -> Tensor:
-    """Return the vector-Jacobian product ``(B, C)``: one evaluation of all shift points."""
-    found = _differentiation(engine, columns)
+    """Return the vector-Jacobian product ``(B, C)``."""
+    found = engine.differentiation(columns)
     if found is None:
         return _PluginGradient.apply(values, cotangent, engine, columns)
+    evs = _at_shift_points(found, values)
+    return found[0].combine(values, (evs * cotangent).sum(-1), torch)
+
+
+def _at_shift_points(found: tuple[Differentiation, EstimatorEngine], values: Tensor) -> Tensor:
+    """Evaluate all shift points of all rows in one job: ``(S, B, O)``."""
     d, target = found
-    if not d.plan.num_points:
-        return values.new_zeros(values.shape[0], len(columns))
     points = d.points(values, torch)  # (S, B, K)
-    flat = points.reshape(-1, points.shape[-1])
-    evs = _Expectation.apply(flat, flat.new_zeros(0), target)  # (S * B, O)
-    evs = evs.reshape(*points.shape[:2], -1)
-    return d.combine(values, (evs * cotangent).sum(-1), torch)
+    flat = points.reshape(math.prod(points.shape[:2]), points.shape[2])
+    evs = _Expectation.apply(flat, flat.new_zeros(0), target)
+    return evs.reshape(*points.shape[:2], target.program.num_observables)
 
 
 def evaluated(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> Tensor:

@@ -48,9 +48,8 @@ class EstimatorEngine:
 
     @property
     def gradient_name(self) -> str:
-        """The name of the gradient in use."""
-        assert self.rule is not None
-        return self.rule.name
+        """The name of the gradient in use, with its settings."""
+        return repr(self.rule)
 
     def expval(self, values: FloatArray) -> FloatArray:
         """Return expectation values ``(B, O)`` at ``values`` ``(B, P)``; no job for no rows."""

@@ -115,7 +115,7 @@ class LocalEstimator(BaseEstimatorV2):
         analysed = self._analysed(pub.circuit)
         split, angle_map = analysed.aer_angles
         values = pub.parameter_values.as_array(analysed.parameters)
-        values = values.reshape(-1, analysed.num_parameters)
+        values = values.reshape(pub.parameter_values.size, analysed.num_parameters)
         circuit = split.circuit.copy()
         for label in labels:
             circuit.save_expectation_value(Pauli(label), range(circuit.num_qubits), label=label)

@@ -42,9 +42,7 @@ class AnalysedCircuit:
         if not set(self.circuit.parameters) <= set(self.parameters):
             missing = sorted(p.name for p in set(self.circuit.parameters) - set(self.parameters))
             raise ParameterError(f"The circuit's parameters {missing} have no place in the order.")
-        self._expressions = AngleMap(
-            list(dict.fromkeys(leaf_expressions(self.circuit))), self.parameters
-        )
+        self._expressions = AngleMap(list(leaf_expressions(self.circuit)), self.parameters)
         self._column_of = {p: column for column, p in enumerate(self.parameters)}
 
     @property

@@ -7,7 +7,13 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
-from qiskit.circuit import Instruction, QuantumCircuit
+from qiskit.circuit import (
+    CircuitError,
+    Operation,
+    Parameter,
+    ParameterExpression,
+    QuantumCircuit,
+)
 
 from .analysis import AnalysedCircuit
 from .lowering import is_standard
@@ -60,8 +66,23 @@ def _key(circuit: QuantumCircuit) -> tuple[Any, ...]:
     return tuple(circuit.qubits), tuple(circuit.parameters), gates
 
 
-def _operation_key(operation: Instruction) -> Any:
-    if not isinstance(operation, Instruction) or not is_standard(operation):
+def _operation_key(operation: Operation) -> Any:
+    if not is_standard(operation):
         return _ById(operation)
     state = getattr(operation, "ctrl_state", None)
-    return operation.name, tuple(operation.params), state, operation.label
+    return operation.name, tuple(map(_angle_key, operation.params)), state, operation.label
+
+
+def _angle_key(angle: Any) -> Any:
+    """A key for a gate angle. Qiskit 2.6 cannot hash every expression, so values stand for it."""
+    if not isinstance(angle, ParameterExpression) or isinstance(angle, Parameter):
+        return angle
+    parameters = tuple(angle.parameters)
+    try:
+        probes = [
+            complex(angle.bind({p: 0.1 + hash((p, k)) % 9973 / 9973 for p in parameters}))
+            for k in range(2)
+        ]
+    except (ArithmeticError, CircuitError, TypeError, ValueError):
+        return _ById(angle)
+    return frozenset(parameters), *probes

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from qiskit import qpy
-from qiskit.circuit import Instruction, Parameter, QuantumCircuit
+from qiskit.circuit import Operation, Parameter, QuantumCircuit
 
 from ..exceptions import StateDictError
 from .lowering import is_standard
@@ -53,7 +53,7 @@ def _same(a: QuantumCircuit, b: QuantumCircuit) -> bool:
     )
 
 
-def _same_operation(a: Instruction, b: Instruction) -> bool:
+def _same_operation(a: Operation, b: Operation) -> bool:
     if is_standard(a) or is_standard(b) or getattr(a, "definition", None) is None:
         return (
             a.name == b.name

@@ -12,15 +12,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import qiskit
-import sympy
 from qiskit.circuit import CircuitError, Parameter, ParameterExpression
 
 from ..exceptions import ExpressionError
 from ..rules.plan import FloatArray
+
+if TYPE_CHECKING:
+    import sympy
 
 Evaluator = Callable[[list[Any], Any], Any]  # (values of the parameters, array module) -> array
 
@@ -60,11 +62,8 @@ class AngleMap:
         self.offset = np.zeros(self.num_angles)
         self.functions: dict[int, Function] = {}
         entries: list[tuple[int, int, float]] = []
-        known: dict[ParameterExpression | float, Any] = {}
         for a, expression in enumerate(expressions):
-            if expression not in known:
-                known[expression] = compile_expression(expression, index)
-            compiled = known[expression]
+            compiled = compile_expression(expression, index)
             if isinstance(compiled, Function):
                 self.functions[a] = compiled
             else:
@@ -214,6 +213,8 @@ def compile_expression(
     affine = _affine(expression, parameters, columns)
     if affine is not None:
         return affine
+    import sympy  # takes half a second, and only non-affine expressions need it
+
     symbols = [sympy.Dummy(f"v{column}", real=True) for column in columns]
     named = dict(zip((p.name for p in parameters), symbols, strict=True))
     # On older Qiskit sympify() returns a symengine object; sympify again gives SymPy's own.
@@ -335,17 +336,17 @@ def _complex(expression: Any) -> ExpressionError:
     )
 
 
-_FUNCTIONS = {
-    sympy.sin: "sin",
-    sympy.cos: "cos",
-    sympy.tan: "tan",
-    sympy.asin: "arcsin",
-    sympy.acos: "arccos",
-    sympy.atan: "arctan",
-    sympy.exp: "exp",
-    sympy.log: "log",
-    sympy.Abs: "abs",
-    sympy.sign: "sign",
+_FUNCTIONS = {  # SymPy's names and those that NumPy and torch share
+    "sin": "sin",
+    "cos": "cos",
+    "tan": "tan",
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "exp": "exp",
+    "log": "log",
+    "Abs": "abs",
+    "sign": "sign",
 }
 
 
@@ -357,8 +358,8 @@ def _evaluator(node: sympy.Expr, symbols: Sequence[sympy.Symbol]) -> Evaluator:
     if node.is_Symbol:
         position = list(symbols).index(node)
         return lambda v, m: v[position]
-    if node.has(sympy.DiracDelta):  # from differentiating sign: zero wherever it is defined
-        return _evaluator(node.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0)), symbols)
+    if node.func.__name__ == "DiracDelta":  # from differentiating sign: zero where it is defined
+        return lambda v, m: 0 * v[0]
     parts = [_evaluator(arg, symbols) for arg in node.args]
     if node.is_Add:
         return lambda v, m: functools.reduce(lambda a, b: a + b, [p(v, m) for p in parts])
@@ -373,8 +374,8 @@ def _evaluator(node: sympy.Expr, symbols: Sequence[sympy.Symbol]) -> Evaluator:
             power = -int(node.exp)
             return lambda v, m: 1.0 / base(v, m) ** power
         return lambda v, m: base(v, m) ** exponent(v, m)
-    if node.func in _FUNCTIONS:
-        name, argument = _FUNCTIONS[node.func], parts[0]
+    if node.func.__name__ in _FUNCTIONS:
+        name, argument = _FUNCTIONS[node.func.__name__], parts[0]
         return lambda v, m: getattr(m, name)(argument(v, m))
     raise ExpressionError(
         f"The function {node.func} in a parameter expression is not supported. Compute it in "

@@ -15,10 +15,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from qiskit.circuit import (
+    AnnotatedOperation,
     Barrier,
     ControlFlowOp,
     Delay,
     Instruction,
+    Operation,
     ParameterExpression,
     ParameterVector,
     QuantumCircuit,
@@ -31,6 +33,7 @@ from qiskit.circuit.library import (
     CRZGate,
     CU1Gate,
     Initialize,
+    PauliEvolutionGate,
     PhaseGate,
     RXGate,
     RXXGate,
@@ -49,6 +52,8 @@ from qiskit.circuit.library import (
 from qiskit.quantum_info import Operator
 
 from ..exceptions import CircuitError
+from .annotated import annotated_definition
+from .expressions import compile_expression
 
 UNIT_SHIFT_GATES = (
     RXGate,
@@ -68,7 +73,7 @@ UNIT_SHIFT_GATES = (
 )
 """Gates each of whose angles alone has a generator with two eigenvalues one apart."""
 
-Step = tuple[Instruction, tuple[Qubit, ...]]
+Step = tuple[Operation, tuple[Qubit, ...]]
 
 
 def expressions_of(operation: object) -> list[ParameterExpression]:
@@ -80,24 +85,29 @@ def expressions_of(operation: object) -> list[ParameterExpression]:
     ]
 
 
-def is_standard(operation: Instruction) -> bool:
+def kind_of(operation: Operation) -> type[Operation]:
+    """Return the class of an operation, Qiskit's shared instances looked through."""
+    return getattr(operation, "base_class", type(operation))
+
+
+def is_standard(operation: Operation) -> bool:
     """Whether the operation is one of Qiskit's standard gates itself, not a gate built from it."""
-    return operation.base_class.__module__.startswith("qiskit.circuit.library.standard_gates")
+    return kind_of(operation).__module__.startswith("qiskit.circuit.library.standard_gates")
 
 
-def accepts_shift(operation: Instruction) -> bool:
+def accepts_shift(operation: Operation) -> bool:
     """Accept what a two-term shift of each angle differentiates exactly."""
-    return not expressions_of(operation) or operation.base_class in UNIT_SHIFT_GATES
+    return not expressions_of(operation) or kind_of(operation) in UNIT_SHIFT_GATES
 
 
-def accepts_aer(operation: Instruction) -> bool:
+def accepts_aer(operation: Operation) -> bool:
     """Accept what Aer runs and binds correctly.
 
     Aer's EstimatorV2 ignores parameters of controlled gates and knows no library blocks, so only
     parameterized gates without control stay.
     """
+    kind = kind_of(operation)
     if expressions_of(operation):
-        kind = operation.base_class
         return kind in UNIT_SHIFT_GATES and kind not in (CPhaseGate, CU1Gate)
     if isinstance(operation, (Barrier, Delay, ControlFlowOp, Initialize, UnitaryGate)):
         return True
@@ -110,7 +120,7 @@ _AER_FIXED = frozenset(
 )
 
 
-def expand(circuit: QuantumCircuit, accept: Callable[[Instruction], bool]) -> QuantumCircuit:
+def expand(circuit: QuantumCircuit, accept: Callable[[Operation], bool]) -> QuantumCircuit:
     """Return ``circuit`` without global phase, with every refused instruction expanded."""
     result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
     for register in (*circuit.qregs, *circuit.cregs):
@@ -125,12 +135,13 @@ def expand(circuit: QuantumCircuit, accept: Callable[[Instruction], bool]) -> Qu
     return result
 
 
-def _flatten(step: Step, accept: Callable[[Instruction], bool]) -> Iterator[Step]:
+def _flatten(step: Step, accept: Callable[[Operation], bool]) -> Iterator[Step]:
     operation, qubits = step
     if accept(operation):
         yield step
         return
-    if not expressions_of(operation) and getattr(operation, "definition", None) is None:
+    annotated = isinstance(operation, AnnotatedOperation)
+    if not annotated and not expressions_of(operation) and operation.definition is None:
         yield UnitaryGate(Operator(operation)), qubits
         return
     rewritten = _controlled_rotation(operation, qubits)
@@ -140,7 +151,7 @@ def _flatten(step: Step, accept: Callable[[Instruction], bool]) -> Iterator[Step
         yield from _flatten(inner, accept)
 
 
-def steps_of_definition(operation: Instruction, qubits: Sequence[Qubit]) -> list[Step]:
+def steps_of_definition(operation: Operation, qubits: Sequence[Qubit]) -> list[Step]:
     """Return the instructions of an operation's definition on ``qubits``."""
     definition = definition_of(operation)
     place = dict(zip(definition.qubits, qubits, strict=True))
@@ -149,8 +160,12 @@ def steps_of_definition(operation: Instruction, qubits: Sequence[Qubit]) -> list
     ]
 
 
-def definition_of(operation: Instruction) -> QuantumCircuit:
+def definition_of(operation: Operation) -> QuantumCircuit:
     """Return the definition, or refuse the operation by name if it has none."""
+    if isinstance(operation, AnnotatedOperation):
+        return annotated_definition(operation, definition_of)
+    if isinstance(operation, PauliEvolutionGate):
+        operation = _with_constant_time(operation)
     try:
         definition = getattr(operation, "definition", None)
     except Exception as error:
@@ -160,21 +175,32 @@ def definition_of(operation: Instruction) -> QuantumCircuit:
     return definition
 
 
-def opaque(operation: Instruction) -> CircuitError:
+def _with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
+    """Put a number for a time in which all parameters cancel, which Qiskit cannot synthesise."""
+    for expression in expressions_of(operation):
+        index = {p: i for i, p in enumerate(sorted(expression.parameters, key=lambda p: p.name))}
+        compiled = compile_expression(expression, index)
+        if isinstance(compiled, tuple) and not compiled[1]:
+            return PauliEvolutionGate(
+                operation.operator, compiled[0], synthesis=operation.synthesis
+            )
+    return operation
+
+
+def opaque(operation: Operation) -> CircuitError:
     """The error for an operation whose content cannot be known."""
-    hint = {
-        "hamiltonian": "use PauliEvolutionGate instead of HamiltonianGate",
-        "annotated": "transpile the circuit with HighLevelSynthesis first",
-    }.get(operation.name, "give it a definition, or replace it by standard gates")
+    hint = "give it a definition, or replace it by standard gates"
+    if operation.name == "hamiltonian":
+        hint = "use PauliEvolutionGate instead of HamiltonianGate"
     return CircuitError(
         f"The operation {operation.name!r} is opaque: it has no definition that could be "
         f"differentiated or run; {hint}."
     )
 
 
-def _controlled_rotation(operation: Instruction, qubits: tuple[Qubit, ...]) -> list[Step] | None:
+def _controlled_rotation(operation: Operation, qubits: tuple[Qubit, ...]) -> list[Step] | None:
     """Write ``crx``, ``crz``, ``cry``, ``cp`` and ``cu1`` as commuting rotations."""
-    kind = operation.base_class
+    kind = kind_of(operation)
     if kind not in (CRXGate, CRYGate, CRZGate, CPhaseGate, CU1Gate):
         return None
     (theta,) = operation.params

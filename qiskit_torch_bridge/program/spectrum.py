@@ -13,12 +13,18 @@ import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from qiskit.circuit import ControlledGate, Instruction, Parameter, ParameterExpression
+from qiskit.circuit import (
+    AnnotatedOperation,
+    Gate,
+    Operation,
+    Parameter,
+    ParameterExpression,
+)
 from qiskit.quantum_info import Operator
 
 from ..exceptions import GradientError
 from .expressions import Function, compile_expression
-from .lowering import UNIT_SHIFT_GATES, definition_of, expressions_of, is_standard
+from .lowering import UNIT_SHIFT_GATES, definition_of, expressions_of, is_standard, kind_of
 
 MAX_FREQUENCIES = 128
 STEP = 1e-3  # small enough that no eigenphase of a gate's generator wraps around
@@ -27,7 +33,7 @@ DIGITS = 9
 Frequencies = tuple[float, ...]  # positive, ascending, rounded
 
 
-def frequencies(operations: Iterable[Instruction], parameter: Parameter) -> Frequencies:
+def frequencies(operations: Iterable[Operation], parameter: Parameter) -> Frequencies:
     """Return the positive frequencies in ``parameter`` of the circuit made of ``operations``.
 
     Raises:
@@ -42,8 +48,10 @@ def frequencies(operations: Iterable[Instruction], parameter: Parameter) -> Freq
     return total
 
 
-def _of_operation(operation: Instruction, parameter: Parameter) -> Frequencies:
+def _of_operation(operation: Operation, parameter: Parameter) -> Frequencies:
     total: Frequencies = ()
+    if isinstance(operation, AnnotatedOperation):
+        return frequencies((i.operation for i in definition_of(operation).data), parameter)
     for position, expression in enumerate(operation.params):
         if not isinstance(expression, ParameterExpression):
             continue
@@ -71,20 +79,20 @@ def _coefficient(expression: ParameterExpression, parameter: Parameter) -> float
     return compiled[1].get(column, 0.0)
 
 
-def _unit_frequencies(operation: Instruction, position: int) -> Frequencies | None:
+def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None:
     """Frequencies in one gate angle, or ``None`` if it has no single constant generator."""
-    kind = operation.base_class
+    kind = kind_of(operation)
     if kind in UNIT_SHIFT_GATES:
         return (1.0,)
-    if is_standard(operation) and operation.num_qubits <= 4:
-        state = getattr(operation, "ctrl_state", None)
-        eigenvalues = _eigenvalues(kind, len(operation.params), position, state)
-    elif isinstance(operation, ControlledGate) and is_standard(operation.base_gate):
-        base = operation.base_gate
-        if position >= len(base.params):
+    base = getattr(operation, "base_gate", None)
+    if isinstance(base, Gate) and len(base.params) == len(operation.params):
+        # A control adds the eigenvalue zero, whatever its state and number.
+        if not is_standard(base):
             return None
-        eigenvalues = _eigenvalues(base.base_class, len(base.params), position, None)
+        eigenvalues = _eigenvalues(kind_of(base), len(base.params), position)
         eigenvalues = None if eigenvalues is None else (*eigenvalues, 0.0)
+    elif is_standard(operation) and operation.num_qubits <= 4:
+        eigenvalues = _eigenvalues(kind, len(operation.params), position)
     else:
         return None
     if eigenvalues is None:
@@ -94,7 +102,7 @@ def _unit_frequencies(operation: Instruction, position: int) -> Frequencies | No
 
 @functools.lru_cache(maxsize=256)
 def _eigenvalues(
-    kind: type[Instruction], count: int, position: int, ctrl_state: int | None
+    kind: type[Operation], count: int, position: int
 ) -> tuple[float, ...] | None:
     """Eigenvalues of the generator ``i U' U^dagger`` of a gate's angle, if it is constant."""
     found: list[np.ndarray] = []
@@ -104,9 +112,7 @@ def _eigenvalues(
             first, second = angles.copy(), angles.copy()
             first[position] += offset
             second[position] += offset + STEP
-            generators.append(_matrix(kind, second, ctrl_state) @ _matrix(
-                kind, first, ctrl_state
-            ).conj().T)
+            generators.append(_matrix(kind, second) @ _matrix(kind, first).conj().T)
         if not np.allclose(*generators, rtol=0, atol=1e-12):
             return None
         found.append(np.sort(-np.angle(np.linalg.eigvals(generators[0])) / STEP))
@@ -115,11 +121,8 @@ def _eigenvalues(
     return tuple(np.round(found[0], DIGITS).tolist())
 
 
-def _matrix(
-    kind: type[Instruction], angles: Sequence[float], ctrl_state: int | None
-) -> np.ndarray:
-    options = {} if ctrl_state is None else {"ctrl_state": ctrl_state}
-    return Operator(kind(*map(float, angles), **options)).data
+def _matrix(kind: type[Operation], angles: Sequence[float]) -> np.ndarray:
+    return Operator(kind(*map(float, angles))).data
 
 
 def _sum(a: Frequencies, b: Frequencies, parameter: Parameter) -> Frequencies:

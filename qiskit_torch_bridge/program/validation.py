@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qiskit.circuit import (
+    AnnotatedOperation,
     Barrier,
     ControlFlowOp,
     Delay,
     Instruction,
     Measure,
+    Operation,
     ParameterExpression,
     QuantumCircuit,
     Reset,
@@ -59,7 +61,7 @@ def validated(circuit: QuantumCircuit) -> QuantumCircuit:
     return circuit
 
 
-def _is_product_formula(operation: Instruction) -> bool:
+def _is_product_formula(operation: Operation) -> bool:
     if not isinstance(operation, PauliEvolutionGate) or not expressions_of(operation):
         return False
     operators = operation.operator
@@ -70,7 +72,7 @@ def _is_product_formula(operation: Instruction) -> bool:
     return isinstance(operators, list)
 
 
-def _check(operation: Instruction) -> None:
+def _check(operation: Operation) -> None:
     name = operation.name
     if isinstance(operation, Measure):
         raise CircuitError(
@@ -100,9 +102,10 @@ def _check(operation: Instruction) -> None:
         raise CircuitError("A delay has a parameter as its duration, which has no gradient rule.")
     if isinstance(operation, HamiltonianGate) and expressions_of(operation):
         raise opaque(operation)
+    if isinstance(operation, AnnotatedOperation):
+        _check(operation.base_op)
+        return
     if not isinstance(operation, Instruction):
-        if getattr(operation, "name", "") == "annotated" and not expressions_of(operation):
-            return
         raise opaque(operation)
     if is_standard(operation) or isinstance(operation, (*LEAVES, Delay)):
         return
@@ -119,6 +122,8 @@ def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
         expressions = expressions_of(operation)
         if not expressions:
             continue
+        if isinstance(operation, AnnotatedOperation):
+            operation = operation.base_op
         yield from expressions
         if not is_standard(operation) and not isinstance(operation, PauliEvolutionGate):
             yield from leaf_expressions(definition_of(operation))

@@ -111,6 +111,9 @@ class FiniteDifferenceRule:
         self.epsilon = float(epsilon)
         self.method: Method = method
 
+    def __repr__(self) -> str:
+        return f"{self.name}({self.method}, epsilon={self.epsilon:.3g})"
+
     def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:

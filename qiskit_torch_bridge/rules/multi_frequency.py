@@ -38,6 +38,9 @@ class MultiFrequencyRule:
 
     name = "aqgd"
 
+    def __repr__(self) -> str:
+        return self.name
+
     def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:

@@ -35,6 +35,9 @@ class ParameterShiftRule:
 
     name = "parameter-shift"
 
+    def __repr__(self) -> str:
+        return self.name
+
     def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:

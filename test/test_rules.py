@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules are exact on the functions they are made for, and of the order they claim."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qiskit_torch_bridge.exceptions import GradientError
+from qiskit_torch_bridge.rules import FiniteDifferenceRule, frequency_shifts, recommended_epsilon
+
+
+def trigonometric(frequencies, rng):
+    """A random trigonometric polynomial and its derivative at zero."""
+    a, b = rng.normal(size=(2, len(frequencies)))
+    omega = np.asarray(frequencies)
+
+    def f(x):
+        return 0.3 + np.cos(np.outer(x, omega)) @ a + np.sin(np.outer(x, omega)) @ b
+
+    return f, float(omega @ b), np.abs(a).sum() + np.abs(b).sum() + 0.3
+
+
+@given(st.integers(1, 12), st.floats(0.1, 5), st.integers(0, 2**32 - 1))
+def test_equidistant_rule_is_exact(count, spacing, seed):
+    frequencies = tuple(spacing * np.arange(1, count + 1))
+    f, derivative, size = trigonometric(frequencies, np.random.default_rng(seed))
+    x, y = frequency_shifts(frequencies)
+    assert len(x) == count
+    # Rounding: each of 2 R evaluations of size |f| is off by a few ulp of its argument's phase.
+    tolerance = 1e-13 * size * np.abs(y).sum() * (1 + frequencies[-1] * np.abs(x).max())
+    assert abs(y @ (f(x) - f(-x)) - derivative) < tolerance
+
+
+@given(
+    st.lists(st.floats(0.2, 6), min_size=1, max_size=6, unique_by=lambda v: round(v, 1)),
+    st.integers(0, 2**32 - 1),
+)
+def test_general_rule_is_exact_for_any_frequencies(frequencies, seed):
+    frequencies = tuple(sorted(round(v, 1) + 0.013 * i for i, v in enumerate(frequencies)))
+    f, derivative, size = trigonometric(frequencies, np.random.default_rng(seed))
+    x, y = frequency_shifts(frequencies)
+    # The shifts are chosen for small coefficients, which is what bounds the error.
+    tolerance = 1e-12 * size * (1 + np.abs(y).sum()) * (1 + frequencies[-1] * np.abs(x).max())
+    assert abs(y @ (f(x) - f(-x)) - derivative) < tolerance
+
+
+def test_single_frequency_is_the_classic_rule():
+    x, y = frequency_shifts((1.0,))
+    assert x == pytest.approx([math.pi / 2]) and y == pytest.approx([0.5])
+
+
+def test_controlled_rotation_rule_is_the_four_term_rule():
+    # Frequencies 1/2 and 1 (Anselmetti et al., New J. Phys. 23, 113010 (2021)).
+    x, y = frequency_shifts((0.5, 1.0))
+    assert x == pytest.approx([math.pi / 2, 3 * math.pi / 2])
+    root = math.sqrt(2)
+    assert y == pytest.approx([(root + 1) / (4 * root), -(root - 1) / (4 * root)])
+
+
+def test_no_frequencies_need_no_evaluations():
+    x, y = frequency_shifts(())
+    assert len(x) == len(y) == 0
+
+
+@pytest.mark.parametrize(("method", "order"), [("central", 2), ("forward", 1), ("backward", 1)])
+def test_finite_difference_has_its_order(method, order):
+    """Halving the step divides the error of sin'(0.4) by 2**order, to leading order."""
+
+    class OneParameter:
+        parameters = ("v",)
+
+        @staticmethod
+        def is_used(column):
+            return True
+
+    def error(h):
+        d = FiniteDifferenceRule(h, method).differentiation(OneParameter(), (0,))
+        values = np.array([[0.4]])
+        return abs(d.combine(values, np.sin(d.points(values)[..., 0]))[0, 0] - math.cos(0.4))
+
+    ratio = error(2e-2) / error(1e-2)
+    assert ratio == pytest.approx(2**order, rel=2e-2)
+
+
+@pytest.mark.parametrize("method", ["central", "forward"])
+@pytest.mark.parametrize("precision", [0.1, 0.01, 0.001])
+def test_recommended_epsilon_minimises_the_worst_case_error(method, precision):
+    """The documented bound has its minimum at the recommended step."""
+
+    def bound(h):
+        if method == "central":
+            return (h**2 / 6) ** 2 + precision**2 / (2 * h**2)
+        return (h / 2) ** 2 + 2 * precision**2 / h**2
+
+    h = recommended_epsilon(precision, method)
+    assert bound(h) <= min(bound(h * f) for f in (0.5, 0.9, 0.99, 1.01, 1.1, 2))
+
+
+def test_recommended_epsilon_beats_fixed_steps_on_a_rotation():
+    """Mean squared error of cos' at noise 0.1, worst over the angle, from the exact formulas."""
+
+    def worst(h):
+        return (1 - math.sin(h) / h) ** 2 + 0.1**2 / (2 * h**2)
+
+    assert worst(recommended_epsilon(0.1)) < 0.25 * worst(0.1)
+
+
+@pytest.mark.parametrize("epsilon", [0, -0.1, math.nan, math.inf, "0.1", None, True, 1j])
+def test_epsilon_must_be_positive(epsilon):
+    with pytest.raises(GradientError, match="epsilon"):
+        FiniteDifferenceRule(epsilon)
+
+
+def test_unknown_method_lists_the_known_ones():
+    with pytest.raises(GradientError, match="'central', 'forward', 'backward'"):
+        FiniteDifferenceRule(0.1, "sideways")
