@@ -171,7 +171,7 @@ class Pullback:
         with np.errstate(all="ignore"):
             parts = [d(f.arguments(values), m) for f, d in self._derivatives]
         shape = tuple(values.shape[:-1])
-        variable = m.stack([m.broadcast_to(m.asarray(part), shape) for part in parts], -1)
+        variable = m.stack([m.broadcast_to(part, shape) for part in parts], -1)
         self._check(variable, m)
         constant = m.broadcast_to(constant, (*shape, len(self._coefficients)))
         return m.concatenate([constant, variable], -1)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dense-matrix simulation of Qiskit circuits in torch: the tests' independent source of truth.
+
+    evs[o] = <psi(values)| H_o |psi(values)>,    |psi> = U_G ... U_1 |0>
+
+Every gate is written from its mathematical matrix and every parameter expression is evaluated with
+torch functions, so torch differentiates the result exactly and to any order. Qubit 0 is the least
+significant bit, as in Qiskit. Nothing here is imported from the package under test.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+
+import numpy as np
+import qiskit
+import sympy
+import torch
+from qiskit import QuantumCircuit
+from qiskit.circuit import AnnotatedOperation, ControlledGate, Operation, Parameter
+from qiskit.circuit import ParameterExpression as Expression
+from qiskit.circuit import library as lib
+from qiskit.circuit.annotated_operation import ControlModifier, InverseModifier, PowerModifier
+from qiskit.quantum_info import SparsePauliOp
+from reference_gates import GATES
+from torch import Tensor
+
+Values = Mapping[Parameter, Tensor]
+
+# Qiskit 2.1.0 to 2.5.1 evaluates x**2 + y**2 as (x + y)**2; 2.2 gives sympy y - x for x - y.
+_VERSION = tuple(int(part) for part in re.findall(r"\d+", qiskit.__version__)[:3])
+_AFFINE_ONLY = (2, 1, 0) <= _VERSION <= (2, 5, 1)
+_FUNCTIONS: dict[type, Callable[[Tensor], Tensor]] = {
+    sympy.sin: torch.sin,
+    sympy.cos: torch.cos,
+    sympy.tan: torch.tan,
+    sympy.asin: torch.asin,
+    sympy.acos: torch.acos,
+    sympy.atan: torch.atan,
+    sympy.exp: torch.exp,
+    sympy.log: torch.log,
+    sympy.Abs: torch.abs,
+    sympy.sign: torch.sign,
+    sympy.conjugate: lambda x: x,
+}
+
+
+def expectations(
+    circuit: QuantumCircuit,
+    observables: Sequence[SparsePauliOp],
+    parameters: Sequence[Parameter],
+    values: Tensor,  # (*batch, P)
+) -> Tensor:  # (*batch, O)
+    """Expectation value of every observable, for every row of ``values``."""
+    if values.dim() > 1:
+        return torch.vmap(lambda row: expectations(circuit, observables, parameters, row))(values)
+    psi = statevector(circuit, parameters, values)
+    matrices = np.stack([observable.to_matrix() for observable in observables])  # (O, 2**n, 2**n)
+    return torch.einsum("i,oij,j->o", psi.conj(), _constant(matrices), psi).real
+
+
+def jacobian(
+    circuit: QuantumCircuit,
+    observables: Sequence[SparsePauliOp],
+    parameters: Sequence[Parameter],
+    values: Tensor,  # (*batch, P)
+) -> Tensor:  # (*batch, O, P)
+    """First derivatives of ``expectations`` by reverse-mode automatic differentiation."""
+    if values.dim() > 1:
+        return torch.vmap(lambda row: jacobian(circuit, observables, parameters, row))(values)
+    return torch.func.jacrev(lambda row: expectations(circuit, observables, parameters, row))(
+        values
+    )
+
+
+def hessian(
+    circuit: QuantumCircuit,
+    observables: Sequence[SparsePauliOp],
+    parameters: Sequence[Parameter],
+    values: Tensor,  # (*batch, P)
+) -> Tensor:  # (*batch, O, P, P)
+    """Second derivatives of ``expectations``."""
+    if values.dim() > 1:
+        return torch.vmap(lambda row: hessian(circuit, observables, parameters, row))(values)
+    return torch.func.jacrev(lambda row: jacobian(circuit, observables, parameters, row))(values)
+
+
+def statevector(
+    circuit: QuantumCircuit,
+    parameters: Sequence[Parameter],
+    values: Tensor,  # (P,)
+) -> Tensor:  # (2**n,)
+    """The state that the circuit prepares from all zeros, differentiable with respect to values."""
+    zero = torch.zeros(2**circuit.num_qubits, 1, dtype=torch.complex128)
+    zero[0] = 1
+    psi = _run(circuit, zero, dict(zip(parameters, values, strict=True)))[:, 0]
+    # The empty slice ties the result to `values` even where no gate depends on them.
+    return psi + values[:0].sum()
+
+
+def unitary(
+    circuit: QuantumCircuit,
+    parameters: Sequence[Parameter],
+    values: Tensor,  # (P,)
+) -> Tensor:  # (2**n, 2**n)
+    """The circuit's matrix, with its global phase."""
+    identity = torch.eye(2**circuit.num_qubits, dtype=torch.complex128)
+    return _run(circuit, identity, dict(zip(parameters, values, strict=True)))
+
+
+def evaluate(expression: Expression | float, values: Values) -> Tensor:  # ()
+    """Value of one gate angle, as a float64 tensor."""
+    if isinstance(expression, Parameter):
+        return values[expression]
+    if not isinstance(expression, Expression) or not expression.parameters:
+        return torch.tensor(float(expression), dtype=torch.float64)
+    if _AFFINE_ONLY:
+        return _affine(expression, values)
+    symbols = {parameter.name: values[parameter] for parameter in expression.parameters}
+    angle = _walk(sympy.sympify(expression.sympify()), symbols)
+    return torch.as_tensor(angle, dtype=torch.float64)
+
+
+def _affine(expression: Expression, values: Values) -> Tensor:
+    """The angle by its value at zero and at the unit vectors, which Qiskit's ``bind`` gives."""
+    parameters = list(expression.parameters)
+
+    def at(point: np.ndarray) -> float:
+        return float(expression.bind(dict(zip(parameters, point.tolist(), strict=True))))
+
+    shift = at(np.zeros(len(parameters)))
+    slopes = np.array([at(unit) - shift for unit in np.eye(len(parameters))])
+    probe = 1.7 + 0.6 * np.arange(len(parameters))
+    if not math.isclose(at(probe), shift + slopes @ probe, rel_tol=1e-12, abs_tol=1e-12):
+        raise NotImplementedError(
+            f"Expected an affine expression on Qiskit {qiskit.__version__}, which miscomputes "
+            f"others; got {expression}."
+        )
+    terms = [slope * values[p] for slope, p in zip(slopes.tolist(), parameters, strict=True)]
+    return sum(terms, start=torch.tensor(shift, dtype=torch.float64))
+
+
+def _walk(node: sympy.Expr, symbols: Mapping[str, Tensor]) -> Tensor | float:
+    if node.is_Symbol:
+        return symbols[node.name]
+    if node.is_number:
+        return float(node)
+    args = [_walk(arg, symbols) for arg in node.args]
+    if node.is_Add:
+        return sum(args[1:], start=args[0])
+    if node.is_Mul:
+        return math.prod(args[1:], start=args[0])
+    if node.is_Pow:
+        return args[0] ** args[1]
+    return _FUNCTIONS[node.func](args[0])
+
+
+def _run(circuit: QuantumCircuit, columns: Tensor, values: Values) -> Tensor:
+    """Apply the circuit to the columns of a (2**n, C) matrix."""
+    n = circuit.num_qubits
+    state = columns.reshape(*[2] * n, -1)  # axis n - 1 - q is qubit q
+    for instruction in circuit.data:
+        op = instruction.operation
+        if op.name in ("barrier", "delay", "id"):
+            continue
+        k = op.num_qubits
+        axes = [n - 1 - circuit.find_bit(qubit).index for qubit in reversed(instruction.qubits)]
+        matrix = _operation(op, values).reshape([2] * (2 * k))
+        state = torch.tensordot(matrix, state, dims=(list(range(k, 2 * k)), axes))
+        state = state.movedim(list(range(k)), axes)
+    phase = torch.exp(1j * evaluate(circuit.global_phase, values))
+    return phase * state.reshape(2**n, -1)
+
+
+def _operation(op: Operation, values: Values) -> Tensor:  # (2**k, 2**k)
+    """Matrix of one operation on its own qubits."""
+    if isinstance(op, AnnotatedOperation):
+        return reduce(_modified, op.modifiers, _operation(op.base_op, values))
+    if isinstance(op, lib.PauliEvolutionGate):
+        return _evolution(_hamiltonian(op), evaluate(op.time, values))
+    if isinstance(op, lib.HamiltonianGate):
+        return _evolution(op.params[0], evaluate(op.params[1], values))
+    if isinstance(op, ControlledGate):
+        base = op.base_gate
+        if base.num_qubits + op.num_ctrl_qubits == op.num_qubits:
+            matrix = _operation(base, values)
+            if isinstance(op, lib.CUGate):
+                matrix = torch.exp(1j * evaluate(op.params[3], values)) * matrix
+            return _controlled(matrix, op.num_ctrl_qubits, op.ctrl_state)
+    if type(op) in GATES:
+        return GATES[type(op)](*[evaluate(angle, values) for angle in op.params])
+    if hasattr(op, "__array__") and not any(isinstance(p, Expression) for p in op.params):
+        return _constant(op.to_matrix())
+    if getattr(op, "definition", None) is None:
+        raise NotImplementedError(f"Expected a unitary operation with a matrix; got {op.name!r}.")
+    return _run(op.definition, torch.eye(2**op.num_qubits, dtype=torch.complex128), values)
+
+
+def _modified(
+    matrix: Tensor, modifier: ControlModifier | InverseModifier | PowerModifier
+) -> Tensor:
+    if isinstance(modifier, ControlModifier):
+        return _controlled(matrix, modifier.num_ctrl_qubits, modifier.ctrl_state)
+    if isinstance(modifier, InverseModifier):
+        return matrix.mH
+    if modifier.power != int(modifier.power):
+        raise NotImplementedError(f"Expected an integer power; got {modifier.power}.")
+    return torch.linalg.matrix_power(matrix, int(modifier.power))
+
+
+def _controlled(matrix: Tensor, num_controls: int, state: int) -> Tensor:
+    """``matrix`` where the controls, which come first, are in ``state``; identity elsewhere."""
+    projector = torch.zeros(2**num_controls, 2**num_controls, dtype=torch.complex128)
+    projector[state, state] = 1
+    rest = torch.eye(2**num_controls, dtype=torch.complex128) - projector
+    return torch.kron(matrix, projector) + torch.kron(torch.eye(len(matrix)), rest)
+
+
+def _hamiltonian(gate: lib.PauliEvolutionGate) -> np.ndarray:
+    """Matrix of the generator, whose terms must commute: then no product formula is involved."""
+    operators = gate.operator if isinstance(gate.operator, list) else [gate.operator]
+    terms = SparsePauliOp.sum(
+        [
+            op if isinstance(op, SparsePauliOp) else SparsePauliOp.from_sparse_observable(op)
+            for op in operators
+        ]
+    ).simplify()
+    if len(terms.group_commuting()) > 1:
+        raise NotImplementedError("Expected a PauliEvolutionGate of commuting terms.")
+    return terms.to_matrix()
+
+
+def _evolution(hamiltonian: np.ndarray, time: Tensor) -> Tensor:
+    energies, vectors = np.linalg.eigh(hamiltonian)
+    basis = _constant(vectors)
+    return (basis * torch.exp(-1j * time * torch.from_numpy(energies))) @ basis.mH
+
+
+def _constant(matrix: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(matrix, dtype=complex))

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every gradient built of evaluations must do, whatever the rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from circuits import CONTRACT, A, X, hybrid
+from estimators import CountingEstimator
+from reference import expectations, hessian, jacobian
+
+from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
+from qiskit_torch_bridge.exceptions import HigherOrderError
+
+OBSERVABLES = ["ZI", {"XX": 0.5, "ZZ": -1.0}, "IY"]
+GRADIENTS = ["parameter-shift", "aqgd", "finite-difference"]
+COMBINATIONS = [(g, c) for g in GRADIENTS for c in CONTRACT if (g, c) != ("aqgd", "non-linear")]
+# Central differences with the exact-mode step of 1e-4 and frequencies up to 3 in these circuits:
+# h**2 / 6 * 3**3 = 4.5e-8 from the step, and rounding of 1e-15 / h. Twice for second order.
+TOLERANCE = {"finite-difference": (1e-7, 1e-5)}
+
+
+@pytest.fixture(params=COMBINATIONS, ids="-".join)
+def setting(request):
+    gradient, circuit = request.param
+    program = CircuitProgram(
+        CONTRACT[circuit](), OBSERVABLES, input_params=X, weight_params=A
+    )
+    return program, gradient
+
+
+def points(rows: int = 3):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.rand(rows, 2, dtype=torch.float64, generator=generator)
+    w = torch.rand(3, dtype=torch.float64, generator=generator)
+    return x.requires_grad_(), w.requires_grad_()
+
+
+def close(actual, expected, gradient, order=0):
+    tolerance = TOLERANCE.get(gradient, (1e-10, 1e-9))[order]
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
+
+
+def reference_jacobian(program, x, w):  # (B, O, P) in the order inputs, weights
+    order = (*program.input_params, *program.weight_params)
+    values = torch.cat([x, w.expand(len(x), -1)], -1).detach()
+    return torch.stack(
+        [jacobian(program.circuit, program.observables, order, row) for row in values]
+    )
+
+
+def test_values_and_both_jacobians(setting):
+    program, gradient = setting
+    x, w = points()
+    order = (*program.input_params, *program.weight_params)
+    values = torch.cat([x, w.expand(3, -1)], -1).detach()
+    expected = torch.stack(
+        [expectations(program.circuit, program.observables, order, v) for v in values]
+    )
+    y = expectation(program, x, w, gradient=gradient)
+    torch.testing.assert_close(y.detach(), expected, rtol=0, atol=1e-10)
+    cotangent = torch.randn(3, 3, dtype=torch.float64)
+    gx, gw = torch.autograd.grad(y, (x, w), cotangent)
+    j = reference_jacobian(program, x, w)
+    g = torch.einsum("bo,bop->bp", cotangent, j)
+    close(gx, g[:, :2], gradient)
+    close(gw, g[:, 2:].sum(0), gradient)
+
+
+def test_gradcheck_and_gradgradcheck(setting):
+    program, gradient = setting
+    x, w = points(2)
+
+    def f(x, w):
+        return expectation(program, x, w, gradient=gradient)
+
+    assert torch.autograd.gradcheck(f, (x, w))
+    assert torch.autograd.gradgradcheck(f, (x, w))
+
+
+def test_hessian_in_both_modes(setting):
+    program, gradient = setting
+    x, w = points(1)
+    order = (*program.input_params, *program.weight_params)
+    point = torch.cat([x[0], w]).detach()
+    expected = hessian(program.circuit, program.observables, order, point)[:, 2:, 2:].sum(0)
+
+    def total(w):
+        return expectation(program, x.detach(), w, gradient=gradient).sum()
+
+    close(torch.autograd.functional.hessian(total, w.detach()), expected, gradient, 1)
+    close(torch.func.hessian(total)(w.detach()), expected, gradient, 1)
+
+
+def test_backward_with_create_graph_gives_every_term(setting):
+    """A penalty on the gradient, differentiated: a dropped term would show."""
+    program, gradient = setting
+    x, w = points(1)
+    order = (*program.input_params, *program.weight_params)
+    point = torch.cat([x[0], w]).detach()
+    y = expectation(program, x, w, gradient=gradient).sum()
+    (gw,) = torch.autograd.grad(y, w, create_graph=True)
+    (gw.pow(2).sum() + y).backward()
+    j = jacobian(program.circuit, program.observables, order, point).sum(0)
+    h = hessian(program.circuit, program.observables, order, point).sum(0)
+    expected = 2 * h[:, 2:] @ j[2:] + j
+    close(torch.cat([x.grad[0], w.grad]), expected, gradient, 1)
+
+
+def test_functional_transforms_agree_with_backward(setting):
+    program, gradient = setting
+    x, w = points()
+    j = reference_jacobian(program, x, w)
+    x, w = x.detach(), w.detach()
+
+    def f(x, w):
+        return expectation(program, x, w, gradient=gradient)
+
+    close(torch.func.jacrev(f, argnums=1)(x, w), j[:, :, 2:], gradient)
+    close(torch.func.jacfwd(f, argnums=1)(x, w), j[:, :, 2:], gradient)
+    per_row = torch.vmap(torch.func.jacrev(f), in_dims=(0, None))(x, w)
+    close(per_row, j[:, :, :2], gradient)
+    _, tangent = torch.func.jvp(f, (x, w), (torch.ones_like(x), torch.ones_like(w)))
+    close(tangent, j.sum(-1), gradient)
+
+
+def test_vmap_over_inputs_and_stacked_weights_is_one_job(setting):
+    program, gradient = setting
+    x, w = points()
+    x, w = x.detach(), w.detach()
+    stacked = torch.stack([w, w + 0.3, w - 1.0, 2 * w])
+    estimator = CountingEstimator()
+
+    def f(x, w):
+        return expectation(program, x, w, gradient=gradient, estimator=estimator)
+
+    one_by_one = torch.stack([f(x, v) for v in stacked])
+    estimator.clear()
+    torch.testing.assert_close(torch.vmap(f, (None, 0))(x, stacked), one_by_one)
+    assert estimator.runs == [[(3, 12)]]
+    estimator.clear()
+    torch.testing.assert_close(torch.vmap(f, (0, None))(x, w), one_by_one[0])
+    assert estimator.runs == [[(3, 3)]]
+    estimator.clear()
+    both = torch.vmap(torch.vmap(f, (0, None)), (None, 0))(x, stacked)
+    torch.testing.assert_close(both, one_by_one)
+    assert len(estimator.runs) == 1
+    estimator.clear()
+    g = torch.vmap(torch.func.grad(lambda w: f(x, w).sum()))(stacked)
+    assert [len(run) for run in estimator.runs] == [1, 1]
+    for row, v in zip(g, stacked, strict=True):
+        torch.testing.assert_close(row, torch.func.grad(lambda w: f(x, w).sum())(v))
+
+
+def test_counts_of_forward_and_backward(setting):
+    """One run and one PUB each way; what needs no gradient adds no points."""
+    program, gradient = setting
+    estimator = CountingEstimator()
+    x, w = points(5)
+
+    def f(x, w):
+        return expectation(program, x, w, gradient=gradient, estimator=estimator)
+
+    sizes = {}
+    for name, args in {
+        "both": (x, w),
+        "weights": (x.detach(), w),
+        "inputs": (x, w.detach()),
+    }.items():
+        estimator.clear()
+        f(*args).pow(2).sum().backward()
+        assert [len(run) for run in estimator.runs] == [1, 1]
+        assert estimator.runs[0] == [(3, 5)]
+        sizes[name] = estimator.runs[1][0][1]
+    # In the non-linear circuit every angle depends on a weight, but not on an input.
+    assert sizes["weights"] <= sizes["both"] and sizes["inputs"] < sizes["both"]
+    estimator.clear()
+    f(x.detach(), w.detach())
+    with torch.no_grad():
+        f(x, w)
+    assert [len(run) for run in estimator.runs] == [1, 1]
+
+
+def test_points_of_each_rule_are_as_documented():
+    """The hybrid circuit: 7 angles after the controlled rotation is split in two."""
+    x, w = points(1)
+    expected = {
+        # angles: ry(x0), rx(..)/rzx(..) for crx, rz(a1), ry(a1/2+0.2), rx(a2): six of them
+        "parameter-shift": 2 * 6,
+        # frequencies: x0 {1}, x1 {1/2, 1}, a0 {1, 2}, a1 {1/2, 1, 3/2}, a2 {1}
+        "aqgd": 2 * (1 + 2 + 2 + 3 + 1),
+        "finite-difference": 2 * 5,
+    }
+    for gradient, count in expected.items():
+        estimator = CountingEstimator()
+        program = CircuitProgram(hybrid(), "ZZ", input_params=X)
+        y = expectation(program, x, w, gradient=gradient, estimator=estimator)
+        y.sum().backward()
+        assert estimator.runs == [[(1, 1)], [(1, count)]], gradient
+
+
+@pytest.mark.parametrize("gradient", ["lin-comb", "spsa", "reverse", "param-shift", "fd"])
+def test_third_party_gradients(gradient):
+    """qiskit-algorithms' own gradients as ``gradient=``: first order right, second refused."""
+    from qiskit.primitives import StatevectorEstimator
+    from qiskit_algorithms.gradients import (
+        FiniteDiffEstimatorGradient,
+        LinCombEstimatorGradient,
+        ParamShiftEstimatorGradient,
+        ReverseEstimatorGradient,
+        SPSAEstimatorGradient,
+    )
+
+    estimator = StatevectorEstimator()
+    instance = {
+        "lin-comb": lambda: LinCombEstimatorGradient(estimator),
+        "param-shift": lambda: ParamShiftEstimatorGradient(estimator),
+        "fd": lambda: FiniteDiffEstimatorGradient(estimator, epsilon=1e-6),
+        "reverse": ReverseEstimatorGradient,
+        "spsa": lambda: SPSAEstimatorGradient(estimator, epsilon=1e-4, batch_size=800, seed=3),
+    }[gradient]()
+    circuit = hybrid()
+    circuit.data.pop(1)  # LinComb and Reverse cannot do the controlled rotation
+    circuit.ry(A[0] + X[1], 1)
+    program = CircuitProgram(circuit, OBSERVABLES, input_params=X, weight_params=A)
+    x, w = points(2)
+    cotangent = torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.3, 2.0]], dtype=torch.float64)
+    y = expectation(program, x, w, gradient=instance, estimator=estimator)
+    gx, gw = torch.autograd.grad(y, (x, w), cotangent, create_graph=True)
+    g = torch.einsum("bo,bop->bp", cotangent, reference_jacobian(program, x, w))
+    # SPSA's estimate along random signs has a standard error of |g| sqrt(P / samples) a row.
+    bound = 6 * float(g.norm()) * np.sqrt(5 / 800) if gradient == "spsa" else 1e-5
+    torch.testing.assert_close(gx.detach(), g[:, :2], rtol=0, atol=bound)
+    torch.testing.assert_close(gw.detach(), g[:, 2:].sum(0), rtol=0, atol=2 * bound)
+    with pytest.raises(HigherOrderError, match="differentiated again"):
+        gw.sum().backward()
+    with pytest.raises(HigherOrderError):
+        torch.func.grad(
+            lambda v: torch.func.grad(
+                lambda u: expectation(program, x, u, gradient=instance, estimator=estimator).sum()
+            )(v).sum()
+        )(w.detach())
+
+
+def test_named_spsa_trains():
+    torch.manual_seed(0)
+    module = TorchQuantumModule(hybrid(), "ZZ", gradient="spsa", seed=1)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+    first = None
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = module().sum()
+        first = loss.item() if first is None else first
+        loss.backward()
+        optimizer.step()
+    assert "spsa" in repr(module) and loss.item() < first - 0.2

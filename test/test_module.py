@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The module behaves like any other PyTorch module."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import pickle
+
+import pytest
+import torch
+from circuits import A, X, hybrid, layered, rotation
+from estimators import CountingEstimator
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.primitives import StatevectorEstimator
+from qiskit.quantum_info import Pauli, SparsePauliOp
+from torch.utils.data import DataLoader, Dataset
+
+from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
+from qiskit_torch_bridge.exceptions import EstimatorTypeError, StateDictError
+
+
+@pytest.fixture
+def module():
+    torch.manual_seed(1)
+    return TorchQuantumModule(hybrid(), ["ZI", "XX"], input_params=X)
+
+
+def test_cosine_and_its_derivative():
+    circuit, theta = rotation()
+    node = TorchQuantumModule(circuit, "Z", input_params=[theta])
+    angle = torch.linspace(-3, 3, 7, dtype=torch.float64)[:, None].requires_grad_()
+    y = node(angle)
+    y.sum().backward()
+    torch.testing.assert_close(y, angle.cos(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(angle.grad, -angle.sin(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (3,), (0,), (2, 3), (2, 0, 3), (1, 1, 1, 2)])
+def test_any_leading_batch_shape(module, batch):
+    x = torch.rand(*batch, 2, requires_grad=True)
+    y = module(x)
+    assert y.shape == (*batch, 2)
+    y.sum().backward()
+    assert x.grad.shape == x.shape and module.weight.grad.shape == (3,)
+    flat = x.detach().reshape(-1, 2)
+    if len(flat):
+        torch.testing.assert_close(y.detach().reshape(-1, 2), module(flat).detach())
+    else:
+        assert module.weight.grad.abs().sum() == 0
+
+
+def test_an_empty_batch_costs_no_job():
+    estimator = CountingEstimator()
+    module = TorchQuantumModule(hybrid(), "ZZ", input_params=X, estimator=estimator)
+    module(torch.zeros(0, 2, requires_grad=True)).sum().backward()
+    assert estimator.runs == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_result_has_the_callers_dtype(module, dtype):
+    x = torch.tensor([[0.25, -0.5], [1.0, 0.75]], dtype=dtype, requires_grad=True)  # exact in all
+    exact = module(x.detach().double())
+    y = module(x)
+    assert y.dtype == dtype
+    assert torch.equal(y.detach(), exact.detach().to(dtype))  # computed in double, rounded once
+    y.sum().backward()
+    assert x.grad.dtype == dtype and module.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool])
+def test_integer_inputs_are_angles_and_do_not_truncate(module, dtype):
+    x = torch.tensor([[1, 0]], dtype=dtype)
+    y = module(x)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, module(x.float()))
+    assert (y != y.round()).any()
+
+
+def test_double_module_and_default_dtype():
+    module = TorchQuantumModule(hybrid(), "ZZ").double()
+    assert module.weight.dtype == torch.float64 and module().dtype == torch.float64
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_tensors_come_back_on_their_device(module):
+    module = module.cuda()
+    x = torch.rand(3, 2, device="cuda", requires_grad=True)
+    y = module(x)
+    y.sum().backward()
+    assert y.device == x.device == x.grad.device == module.weight.grad.device
+
+
+def test_result_follows_the_device_of_the_inputs(module):
+    """The meta device stands for any that is not the CPU: conversion is asked of torch alone."""
+    moved = []
+
+    class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if "_to_copy" in str(func):
+                moved.append((kwargs or {}).get("dtype"))
+            return func(*args, **(kwargs or {}))
+
+    with Recorder():
+        module(torch.rand(2, 2))
+    assert torch.float64 in moved and torch.float32 in moved
+
+
+def test_non_contiguous_and_expanded_inputs(module):
+    base = torch.rand(2, 5)
+    torch.testing.assert_close(module(base.T), module(base.T.contiguous()))
+    row = torch.rand(2, requires_grad=True)
+    module(row.expand(4, 2)).sum().backward()
+    expanded = row.grad.clone()
+    row.grad = None
+    module(row).sum().backward()
+    torch.testing.assert_close(expanded, 4 * row.grad)
+
+
+def test_weights_only_circuit_is_called_without_inputs():
+    module = TorchQuantumModule(hybrid(), ["ZI", "XX"])
+    y = module()
+    assert y.shape == (2,)
+    y.sum().backward()
+    assert module.weight.grad.shape == (5,)
+    assert module(torch.zeros(4, 0)).shape == (4, 2)
+
+
+def test_parameterless_circuit():
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    for estimator in (None, StatevectorEstimator()):
+        module = TorchQuantumModule(circuit, ["ZZ", "ZI"], estimator=estimator)
+        y = module()
+        y.sum().backward()
+        torch.testing.assert_close(y.detach(), torch.tensor([1.0, 0.0]))
+        assert module.weight.grad.shape == (0,)
+        x = torch.zeros(3, 0, requires_grad=True)
+        module(x).sum().backward()
+        assert x.grad.shape == (3, 0) and module(x).shape == (3, 2)
+
+
+def test_inputs_only_circuit():
+    circuit, theta = rotation()
+    module = TorchQuantumModule(circuit, "Z", input_params=[theta])
+    x = torch.tensor([[0.3]], dtype=torch.float64, requires_grad=True)
+    module(x).backward()
+    assert x.grad.item() == pytest.approx(-math.sin(0.3), abs=1e-12)
+
+
+def test_nested_observables_shape_the_output():
+    module = TorchQuantumModule(hybrid(), [["ZI", "IZ"], ["XX", Pauli("YY")]], input_params=X)
+    y = module(torch.rand(5, 2))
+    assert y.shape == (5, 2, 2)
+    flat = TorchQuantumModule(
+        hybrid(), ["ZI", "IZ", "XX", "YY"], input_params=X, initial_weights=module.weight
+    )
+    x = torch.rand(5, 2)
+    torch.testing.assert_close(module(x).flatten(1), flat(x))
+
+
+def test_default_observables_are_z_on_each_qubit():
+    circuit = QuantumCircuit(3)
+    circuit.x(1)
+    assert TorchQuantumModule(circuit)().tolist() == pytest.approx([1, -1, 1])
+
+
+def test_manual_seed_and_seed_make_initial_weights_reproducible():
+    torch.manual_seed(3)
+    a = TorchQuantumModule(hybrid())
+    torch.manual_seed(3)
+    b = TorchQuantumModule(hybrid())
+    assert torch.equal(a.weight, b.weight) and a.weight.abs().max() <= math.pi
+    before = torch.get_rng_state()
+    c, d = TorchQuantumModule(hybrid(), seed=5), TorchQuantumModule(hybrid(), seed=5)
+    assert torch.equal(c.weight, d.weight) and torch.equal(before, torch.get_rng_state())
+
+
+def test_seed_makes_shots_reproducible_but_fresh():
+    def outcomes():
+        module = TorchQuantumModule(hybrid(), ["ZI", "XX"], shots=100, seed=5)
+        return module().detach(), module().detach()
+
+    first, second = outcomes()
+    assert torch.equal(torch.stack(outcomes()), torch.stack([first, second]))
+    assert not torch.equal(first, second)
+
+
+def test_initial_weights_from_numbers_and_mapping():
+    module = TorchQuantumModule(hybrid(), input_params=X, initial_weights=[1, 2, 3])
+    assert module.weight.tolist() == [1, 2, 3]
+    module = TorchQuantumModule(hybrid(), input_params=X, initial_weights={A: [3, 2, 1]})
+    assert module.weight.tolist() == [3, 2, 1]
+    double = torch.ones(3, dtype=torch.float64)
+    module = TorchQuantumModule(hybrid(), input_params=X, initial_weights=double)
+    assert module.weight.dtype == torch.float64 and module.weight.data_ptr() != double.data_ptr()
+
+
+def test_parameters_are_bound_by_identity_whatever_their_names():
+    """Weights that sort before inputs, a vector longer than ten, roles in shuffled order."""
+    x, a = ParameterVector("x", 12), Parameter("a")
+    x10, x2 = Parameter("x10"), Parameter("x2")
+    circuit = QuantumCircuit(15)
+    for q, p in enumerate([*x, a, x10, x2]):
+        circuit.ry(p, q)
+    order = [x2, *reversed(list(x)), x10]
+    module = TorchQuantumModule(circuit, input_params=order, initial_weights=[0.77])
+    angles = torch.linspace(0.1, 1.5, 14, dtype=torch.float64)
+    y = module(angles)
+    expected = torch.empty(15, dtype=torch.float64)
+    expected[14], expected[13] = angles[0].cos(), angles[13].cos()
+    expected[:12] = angles[1:13].flip(0).cos()
+    expected[12] = math.cos(module.weight.item())
+    torch.testing.assert_close(y.detach(), expected, rtol=0, atol=1e-10)
+
+
+def test_state_dict_round_trip_with_weights_only(module, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(module.state_dict(), path)
+    state = torch.load(path, weights_only=True)
+    assert list(state) == ["weight", "_extra_state"]
+    # Built by the same script in another process: same names, other Parameter objects.
+    x, a = ParameterVector("x", 2), ParameterVector("a", 3)
+    circuit = hybrid().assign_parameters(dict(zip([*X, *A], [*x, *a], strict=True)))
+    other = TorchQuantumModule(circuit, ["ZI", "XX"], input_params=x)
+    other.load_state_dict(state)
+    inputs = torch.rand(3, 2)
+    assert torch.equal(other(inputs), module(inputs))
+
+
+def test_extra_state_carries_the_program(module):
+    state = module.state_dict()["_extra_state"]
+    saved = CircuitProgram.from_state(
+        {"circuit": state["circuit"].numpy().tobytes(), "program": state["program"]}
+    )
+    assert saved == module.program
+    assert [p.name for p in saved.input_params] == ["x[0]", "x[1]"]
+    x = torch.rand(2, 2, dtype=torch.float64)
+    torch.testing.assert_close(
+        expectation(saved, x, module.weight), expectation(module.program, x, module.weight)
+    )
+
+
+def other_programs():
+    changed = hybrid()
+    changed.rx(0.1, 0)
+    angle = QuantumCircuit(2)
+    angle.compose(hybrid(), inplace=True)
+    angle.data[3] = angle.data[3].replace(operation=type(angle.data[3].operation)(A[1] / 2 + 0.21))
+    renamed = hybrid().assign_parameters({A[2]: Parameter("b")})
+    return {
+        "gate": TorchQuantumModule(changed, ["ZI", "XX"], input_params=X),
+        "angle": TorchQuantumModule(angle, ["ZI", "XX"], input_params=X),
+        "observable": TorchQuantumModule(hybrid(), ["ZI", "XY"], input_params=X),
+        "name": TorchQuantumModule(renamed, ["ZI", "XX"], input_params=X),
+        "order": TorchQuantumModule(
+            hybrid(), ["ZI", "XX"], input_params=X, weight_params=[A[1], A[0], A[2]]
+        ),
+    }
+
+
+@pytest.mark.parametrize("difference", ["gate", "angle", "observable", "name", "order"])
+def test_state_of_another_circuit_is_refused_and_nothing_changes(module, difference):
+    other = other_programs()[difference]
+    before = module.weight.detach().clone()
+    with pytest.raises(StateDictError, match="another program"):
+        module.load_state_dict(other.state_dict())
+    assert torch.equal(module.weight, before)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), module)
+    state = torch.nn.Sequential(torch.nn.Linear(2, 2), other).state_dict()
+    with pytest.raises(StateDictError):
+        model.load_state_dict(state)
+    assert torch.equal(module.weight, before)
+
+
+@pytest.mark.parametrize("state", [None, {"version": 1}, 3, {"circuit": 1, "program": 2}])
+def test_foreign_extra_state_is_refused(module, state):
+    with pytest.raises(StateDictError, match="extra state"):
+        module.load_state_dict({"weight": torch.zeros(3), "_extra_state": state})
+
+
+def test_state_of_a_newer_release_is_refused(module):
+    state = module.state_dict()
+    state["_extra_state"] = {**state["_extra_state"], "version": 99}
+    with pytest.raises(StateDictError, match="version 99"):
+        module.load_state_dict(state)
+
+
+def test_deepcopy_pickle_and_whole_module_save(module):
+    x = torch.rand(3, 2)
+    buffer = io.BytesIO()
+    torch.save(module, buffer)
+    buffer.seek(0)
+    copies = [
+        copy.deepcopy(module),
+        pickle.loads(pickle.dumps(module)),
+        torch.load(buffer, weights_only=False),
+    ]
+    expected = module(x)
+    for other in copies:
+        torch.testing.assert_close(other(x), expected)
+        other(x).sum().backward()
+        with torch.no_grad():
+            other.weight.add_(1)
+    torch.testing.assert_close(module(x), expected)
+    assert module.weight.grad is None
+
+
+def test_deepcopy_shares_an_estimator_that_cannot_be_copied(module):
+    estimator = CountingEstimator()
+    estimator.lock = (i for i in ())  # a generator can be neither copied nor pickled
+    node = TorchQuantumModule(hybrid(), "ZZ", estimator=estimator)
+    assert copy.deepcopy(node).estimator is estimator
+    with pytest.raises(EstimatorTypeError, match="state_dict"):
+        pickle.dumps(node)
+
+
+class Expectations(Dataset):
+    """Evaluates a module in the worker that loads the item."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        with torch.no_grad():
+            return self.module(torch.tensor([0.1 * index, 0.2]))
+
+
+def test_dataloader_workers_with_spawn(module):
+    loader = DataLoader(
+        Expectations(module), batch_size=2, num_workers=1, multiprocessing_context="spawn"
+    )
+    rows = torch.cat(list(loader))
+    x = torch.tensor([[0.1 * i, 0.2] for i in range(4)])
+    torch.testing.assert_close(rows, module(x).detach())
+
+
+def test_train_eval_no_grad_and_inference_mode(module):
+    x = torch.rand(2, 2, requires_grad=True)
+    assert not module.eval().training and module.train().training
+    torch.testing.assert_close(module.eval()(x), module.train()(x))
+    with torch.no_grad():
+        assert not module(x).requires_grad
+    with torch.inference_mode():
+        y = module(x)
+        assert y.is_inference() and not y.requires_grad
+
+
+def test_backward_twice_needs_retain_graph(module):
+    x = torch.rand(2, 2, requires_grad=True)
+    y = module(x).sum()
+    y.backward(retain_graph=True)
+    once = x.grad.clone()
+    y.backward()
+    torch.testing.assert_close(x.grad, 2 * once)
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward()
+
+
+def test_extra_repr_is_readable():
+    module = TorchQuantumModule(
+        hybrid(), ["ZI", {"XX": 0.5}], input_params=X, gradient="aqgd", shots=100
+    )
+    assert repr(module) == (
+        "TorchQuantumModule(qubits=2, inputs=2, weights=3, observables=[ZI, 0.5*XX], "
+        "estimator=LocalEstimator, gradient=aqgd, precision=0.1 (100 shots))"
+    )
+    many = TorchQuantumModule(QuantumCircuit(40))
+    assert len(repr(many)) < 200
+    precise = TorchQuantumModule(hybrid(), gradient="finite-difference")
+    assert "finite-difference(central, epsilon=0.0001)" in repr(precise)
+    assert "precision=default" in repr(precise)
+
+
+def test_functional_call_and_stacked_ensemble():
+    modules = [TorchQuantumModule(hybrid(), ["ZI", "XX"], input_params=X) for _ in range(3)]
+    parameters, buffers = torch.func.stack_module_state(modules)
+    base = copy.deepcopy(modules[0])
+    x = torch.rand(4, 2)
+
+    def call(parameters, buffers):
+        return torch.func.functional_call(base, (parameters, buffers), (x,))
+
+    expected = torch.stack([m(x) for m in modules])
+    torch.testing.assert_close(torch.vmap(call)(parameters, buffers), expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of its own interior
+def test_inside_a_compiled_model(module):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), module, torch.nn.Linear(2, 1))
+    compiled = torch.compile(model, backend="eager")
+    x = torch.rand(4, 3)
+    torch.testing.assert_close(compiled(x), model(x))
+    compiled(x).sum().backward()
+    assert module.weight.grad.abs().sum() > 0
+
+
+def test_trains_with_a_classical_layer():
+    """A linear layer before a rotation learns the angle that made the data."""
+    torch.manual_seed(0)
+    circuit, theta = rotation()
+    node = TorchQuantumModule(circuit, "Z", input_params=[theta])
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1), node)
+    x = torch.rand(16, 2) * 2 - 1
+    target = torch.cos(0.5 + x @ torch.tensor([[0.7], [-0.9]]))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = (model(x) - target).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1e-3
+
+
+def test_observables_in_every_form_agree():
+    circuit = hybrid()
+    weights = [0.1, 0.2, 0.3, 0.4, 0.5]
+    forms = [
+        SparsePauliOp(["ZX"], [1.0]),
+        Pauli("ZX"),
+        "ZX",
+        {"ZX": 1.0},
+        {Pauli("-ZX"): -1.0},
+        {"0X": 2.0, "IX": -1.0},
+        [[SparsePauliOp.from_list([("ZX", 0.5), ("ZX", 0.5)])]],
+    ]
+    results = [TorchQuantumModule(circuit, o, initial_weights=weights)() for o in forms]
+    for y in results:
+        assert y.item() == pytest.approx(results[0].item(), abs=1e-7)
