@@ -230,8 +230,8 @@ def _check_state(program: CircuitProgram, state: Any) -> None:
             f"{EXTRA_STATE_VERSION}. Upgrade qiskit-torch-bridge."
         )
     circuit = bytes(state["circuit"].cpu().numpy().tobytes())
-    saved = CircuitProgram.from_state({"circuit": circuit, "program": state["program"]})
-    difference = program.difference(saved)
+    saved = {"circuit": circuit, "program": state["program"]}
+    difference = program.difference_from_state(saved)
     if difference is not None:
         raise StateDictError(
             f"The state dict belongs to another program; they differ in {difference} (this "

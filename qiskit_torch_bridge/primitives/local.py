@@ -125,7 +125,9 @@ class LocalEstimator(BaseEstimatorV2):
             options["parameter_binds"] = [
                 {p: angles[:, a].tolist() for a, p in enumerate(split.parameters)}
             ]
-        result = AerSimulator(method="statevector").run(circuit, **options).result()
+        # Without this Aer makes a bound copy of the circuit for every point, in Python and C++.
+        simulator = AerSimulator(method="statevector", runtime_parameter_bind_enable=True)
+        result = simulator.run(circuit, **options).result()
         if not result.success:
             raise RuntimeError(f"Aer: {result.status}")
         count = len(values) if split.parameters else 1

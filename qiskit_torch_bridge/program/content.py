@@ -13,10 +13,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from qiskit import qpy
-from qiskit.circuit import Operation, Parameter, QuantumCircuit
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ControlledGate,
+    Operation,
+    Parameter,
+    QuantumCircuit,
+)
 
 from ..exceptions import StateDictError
-from .lowering import is_standard
+from .lowering import accepts_aer, expand, is_standard
 
 TOLERANCE = 1e-9
 PORTABLE_QPY = 13  # the newest version that Qiskit 1.4 reads
@@ -54,11 +60,22 @@ def _same(a: QuantumCircuit, b: QuantumCircuit) -> bool:
 
 
 def _same_operation(a: Operation, b: Operation) -> bool:
+    if isinstance(a, AnnotatedOperation) or isinstance(b, AnnotatedOperation):
+        return (
+            isinstance(a, AnnotatedOperation)
+            and isinstance(b, AnnotatedOperation)
+            and a.modifiers == b.modifiers
+            and _same_operation(a.base_op, b.base_op)
+        )
     if is_standard(a) or is_standard(b) or getattr(a, "definition", None) is None:
         return (
             a.name == b.name
             and getattr(a, "ctrl_state", None) == getattr(b, "ctrl_state", None)
             and _same_numbers(a.params, b.params)
+        )
+    if isinstance(a, ControlledGate) and isinstance(b, ControlledGate):
+        return (a.num_qubits, a.ctrl_state) == (b.num_qubits, b.ctrl_state) and _same_operation(
+            a.base_gate, b.base_gate
         )
     other = getattr(b, "definition", None)
     return other is not None and _same(a.definition, other)
@@ -82,21 +99,40 @@ def _same_numbers(a: Sequence[object], b: Sequence[object]) -> bool:
     return True
 
 
-def circuit_to_bytes(circuit: QuantumCircuit) -> bytes:
-    """Serialise to QPY, in a version that older Qiskit reads where the circuit allows it."""
-    error: Exception | None = None
-    for version in (max(PORTABLE_QPY, qpy.QPY_COMPATIBILITY_VERSION), qpy.common.QPY_VERSION):
-        buffer = io.BytesIO()
-        try:
-            qpy.dump(circuit, buffer, version=version)
-        except Exception as caught:  # QPY raises errors of many types for what it cannot hold
-            error = caught
-        else:
-            return buffer.getvalue()
+def circuit_to_bytes(circuit: QuantumCircuit, order: Sequence[Parameter]) -> tuple[bytes, bool]:
+    """Serialise to QPY, in a version that older Qiskit reads where the circuit allows it.
+
+    What is written is read back and compared, since QPY changes some circuits without an error:
+    controlled gates with non-linear angles, and quotients on Qiskit 1.4 in version 13.
+
+    Returns:
+        The bytes, and whether they hold the circuit expanded to gates that QPY keeps.
+    """
+    cause: Exception | None = None
+    for expanded in (False, True):
+        written = expand(circuit, accepts_aer) if expanded else circuit
+        for version in _versions():
+            try:
+                buffer = io.BytesIO()
+                qpy.dump(written, buffer, version=version)
+                data = buffer.getvalue()
+                read = circuit_from_bytes(data)
+                names = {p.name: p for p in read.parameters}
+                if same_circuit(written, read, order, [names.get(p.name, p) for p in order]):
+                    return data, expanded
+            except Exception as error:  # QPY raises errors of many types for what it cannot hold
+                cause = error
     raise StateDictError(
         "The circuit cannot be written as QPY, so the state would not say which circuit its "
         "weights belong to. Replace custom Python gates by gates with a definition."
-    ) from error
+    ) from cause
+
+
+def _versions() -> list[int]:
+    """QPY versions to try: the portable one, the newest, then older ones with other defects."""
+    oldest, newest = qpy.QPY_COMPATIBILITY_VERSION, qpy.common.QPY_VERSION
+    portable = min(max(PORTABLE_QPY, oldest), newest)
+    return list(dict.fromkeys([portable, newest, *range(portable - 1, oldest - 1, -1)]))
 
 
 def circuit_from_bytes(data: bytes) -> QuantumCircuit:

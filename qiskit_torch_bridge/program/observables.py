@@ -168,7 +168,7 @@ def _placed(operator: SparsePauliOp, circuit: QuantumCircuit, layout: Layout) ->
     width, physical = operator.num_qubits, circuit.num_qubits
     if circuit.layout is None:
         if width != physical:
-            raise _wrong_width(width, f"{physical} (the circuit's qubits)")
+            raise _wrong_width(width, f"{physical} qubits")
         return operator
     placement = circuit.layout.final_index_layout(filter_ancillas=True)
     virtual = len(placement)
@@ -186,14 +186,14 @@ def _placed(operator: SparsePauliOp, circuit: QuantumCircuit, layout: Layout) ->
         return operator.apply_layout(circuit.layout, physical)
     if width == physical and layout != "virtual":
         return operator
-    expected = {"virtual": f"{virtual}", "physical": f"{physical}"}.get(
-        layout, f"{physical} (layout applied) or {virtual} (before transpilation)"
-    )
+    expected = f"{virtual if layout == 'virtual' else physical} qubits"
+    if layout == "auto" and virtual != physical:
+        expected += f" (layout applied) or {virtual} (before transpilation)"
     raise _wrong_width(width, expected)
 
 
 def _wrong_width(width: int | None, expected: str) -> ObservableError:
     return ObservableError(
-        f"Expected observables on {expected} qubits; got one on {width}. Pad its label with 'I', "
+        f"Expected observables on {expected}; got one on {width}. Pad its label with 'I', "
         "or check that it belongs to this circuit."
     )

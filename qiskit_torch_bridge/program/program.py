@@ -17,6 +17,7 @@ from qiskit.quantum_info import SparsePauliOp
 from ..exceptions import CircuitError, ParameterError, StateDictError
 from .analysis import AnalysedCircuit
 from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
+from .lowering import accepts_aer, expand
 from .observables import Layout, normalise_observables
 
 Parameters = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
@@ -163,8 +164,18 @@ class CircuitProgram:
         return result
 
     def to_state(self) -> dict[str, Any]:
-        """Return the program as plain bytes and text: QPY, and JSON for the rest."""
+        """Return the program as plain bytes and text: QPY, and JSON for the rest.
+
+        Raises:
+            StateDictError: If Qiskit cannot write the circuit.
+        """
+        return dict(self._state)
+
+    @functools.cached_property
+    def _state(self) -> dict[str, Any]:
+        circuit, expanded = circuit_to_bytes(self.circuit, self.parameters)
         described = {
+            "expanded": expanded,
             "parameters": [p.name for p in self.parameters],
             "inputs": [p.name for p in self.input_params],
             "weights": [p.name for p in self.weight_params],
@@ -173,7 +184,7 @@ class CircuitProgram:
                 [[label, c.real] for label, c in o.to_list()] for o in self.observables
             ],
         }
-        return {"circuit": circuit_to_bytes(self.circuit), "program": json.dumps(described)}
+        return {"circuit": circuit, "program": json.dumps(described)}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> CircuitProgram:
@@ -220,6 +231,13 @@ class CircuitProgram:
         ):
             return "the circuit's gates or angles"
         return None
+
+    def difference_from_state(self, state: dict[str, Any]) -> str | None:
+        """Name the first thing in which a saved program differs from this one."""
+        saved = CircuitProgram.from_state(state)
+        if json.loads(state["program"]).get("expanded"):
+            return self.rewritten(lambda c: expand(c, accepts_aer)).difference(saved)
+        return self.difference(saved)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CircuitProgram):

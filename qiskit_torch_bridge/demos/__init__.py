@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations: complete trainings that one command runs, plots and summarises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import hello, mnist
+
+DEMOS = {"hello": hello, "mnist": mnist}
+"""A demonstration is a module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(options)``."""
+
+
+def add_command(subparsers: Any) -> None:
+    """Add ``demo`` and one subcommand for each demonstration."""
+    parser = subparsers.add_parser("demo", help="run a demonstration", description=__doc__)
+    chosen = parser.add_subparsers(dest="demo", required=True, metavar="DEMO")
+    for name, demo in DEMOS.items():
+        sub = chosen.add_parser(name, help=demo.SUMMARY, description=demo.SUMMARY)
+        demo.add_arguments(sub)
+        sub.set_defaults(run=demo.run)
+
+
+__all__ = ["DEMOS", "add_command"]
