@@ -140,7 +140,7 @@ def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
 
 
 def _placed(inputs: Tensor, weights: Tensor, program: CircuitProgram) -> Tensor:
-    """Put inputs ``(B, I)`` and weights ``(W,)`` or ``(B, W)`` in the program's order: ``(B, P)``."""
+    """Put inputs ``(B, I)`` and weights ``(W,)`` or ``(B, W)`` in program order ``(B, P)``."""
     rows = weights.expand(inputs.shape[0], -1)
     return torch.cat([inputs, rows], -1)[:, torch.from_numpy(program.placement)]
 

@@ -193,7 +193,8 @@ def observable(draw: st.DrawFn, num_qubits: int, max_terms: int = 4) -> SparsePa
     labels = st.text("ZXYI", min_size=num_qubits, max_size=num_qubits)
     coefficients = st.integers(-8, 8).filter(bool).map(lambda k: k / 4)
     terms = st.lists(st.tuples(labels, coefficients), min_size=1, max_size=max_terms)
-    return SparsePauliOp.from_list(draw(terms))
+    operators = terms.map(SparsePauliOp.from_list)
+    return draw(operators.filter(lambda o: o.simplify().coeffs.any()))  # zero is refused
 
 
 def observables(num_qubits: int, max_size: int = 3) -> st.SearchStrategy[list[SparsePauliOp]]:

@@ -24,9 +24,7 @@ TOLERANCE = {"finite-difference": (1e-7, 1e-5)}
 @pytest.fixture(params=COMBINATIONS, ids="-".join)
 def setting(request):
     gradient, circuit = request.param
-    program = CircuitProgram(
-        CONTRACT[circuit](), OBSERVABLES, input_params=X, weight_params=A
-    )
+    program = CircuitProgram(CONTRACT[circuit](), OBSERVABLES, input_params=X, weight_params=A)
     return program, gradient
 
 
@@ -218,7 +216,7 @@ def test_third_party_gradients(gradient):
         "param-shift": lambda: ParamShiftEstimatorGradient(estimator),
         "fd": lambda: FiniteDiffEstimatorGradient(estimator, epsilon=1e-6),
         "reverse": ReverseEstimatorGradient,
-        "spsa": lambda: SPSAEstimatorGradient(estimator, epsilon=1e-4, batch_size=800, seed=3),
+        "spsa": lambda: SPSAEstimatorGradient(estimator, epsilon=1e-4, batch_size=200, seed=3),
     }[gradient]()
     circuit = hybrid()
     circuit.data.pop(1)  # LinComb and Reverse cannot do the controlled rotation
@@ -230,7 +228,7 @@ def test_third_party_gradients(gradient):
     gx, gw = torch.autograd.grad(y, (x, w), cotangent, create_graph=True)
     g = torch.einsum("bo,bop->bp", cotangent, reference_jacobian(program, x, w))
     # SPSA's estimate along random signs has a standard error of |g| sqrt(P / samples) a row.
-    bound = 6 * float(g.norm()) * np.sqrt(5 / 800) if gradient == "spsa" else 1e-5
+    bound = 6 * float(g.norm()) * np.sqrt(5 / 200) if gradient == "spsa" else 1e-5
     torch.testing.assert_close(gx.detach(), g[:, :2], rtol=0, atol=bound)
     torch.testing.assert_close(gw.detach(), g[:, 2:].sum(0), rtol=0, atol=2 * bound)
     with pytest.raises(HigherOrderError, match="differentiated again"):

@@ -75,7 +75,7 @@ def test_complex_inputs_and_things_that_are_no_tensor(module):
 
 @pytest.mark.parametrize("weights", [[1.0], np.zeros((3, 1)), torch.zeros(4)])
 def test_wrong_number_of_weights(weights):
-    with pytest.raises(e.InputError, match=r"weights of shape \(3,\); got .*a\[0\], a\[1\], a\[2\]"):
+    with pytest.raises(e.InputError, match=r"shape \(3,\); got .*a\[0\], a\[1\], a\[2\]"):
         TorchQuantumModule(hybrid(), input_params=X, initial_weights=weights)
     with pytest.raises(e.InputError, match=r"shape \(3,\)"):
         expectation(hybrid(), torch.zeros(2), weights, input_params=X)
@@ -159,6 +159,8 @@ def test_elements_of_a_vector_that_the_circuit_does_not_use_are_allowed():
         ([], "empty list"),
         ([[], []], "empty list"),
         ({}, "empty one"),
+        ({"ZZ": 0.0}, "which is zero"),
+        (SparsePauliOp(["ZZ", "ZZ"], [1, -1]), "which is zero"),
         ("", "empty string"),
         ("ZQ", "Cannot read 'ZQ'"),
         (SparsePauliOp(["ZZ"], [math.nan]), "not finite"),

@@ -128,9 +128,7 @@ def test_nothing_is_analysed_or_transpiled_twice(kind, monkeypatch):
     circuit = hybrid()
     analyses = []
     original = cache.AnalysedCircuit
-    monkeypatch.setattr(
-        cache, "AnalysedCircuit", lambda c: analyses.append(c) or original(c)
-    )
+    monkeypatch.setattr(cache, "AnalysedCircuit", lambda c: analyses.append(c) or original(c))
     for _ in range(4):
         result = gradient.run([circuit, hybrid()], [XX, ZI], [VALUES, VALUES]).result()
     assert transpiled == [{"flag": True}] and len(analyses) == 1
@@ -223,7 +221,6 @@ def test_vqe_unchanged(kind):
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated as of Qiskit:DeprecationWarning")  # in QAOA
-@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")  # in Qiskit
 def test_qaoa_unchanged(kind):
     """QAOA samples and takes no gradient itself; its minimizer gets ours, on QAOA's own ansatz."""
     cost = SparsePauliOp.from_sparse_list(

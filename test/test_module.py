@@ -10,7 +10,7 @@ import pickle
 
 import pytest
 import torch
-from circuits import A, X, hybrid, layered, rotation
+from circuits import A, X, hybrid, rotation
 from estimators import CountingEstimator
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator

@@ -68,9 +68,7 @@ def sampled(request):
     exact = make(LocalEstimator(), precision=None)
     mean = exact.run([circuit], [OBSERVABLE], [VALUES]).result().gradients[0]
     gradient = make(LocalEstimator(seed=7), precision=precision)
-    results = [
-        gradient.run([circuit], [OBSERVABLE], [VALUES]).result() for _ in range(SEEDS)
-    ]
+    results = [gradient.run([circuit], [OBSERVABLE], [VALUES]).result() for _ in range(SEEDS)]
     samples = np.array([r.gradients[0] for r in results])
     # What the binomial law says of every displaced evaluation, carried through the rule.
     analysed = exact._analysed(circuit)

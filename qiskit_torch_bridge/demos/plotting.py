@@ -51,7 +51,7 @@ def plot_mnist(
     epochs = len(training.accuracies)
     per_epoch = len(training.losses) // epochs
     positions = [(step + 1) / per_epoch for step in range(len(training.losses))]
-    means = torch.tensor(training.losses).reshape(epochs, per_epoch).mean(1)
+    means = torch.tensor(training.losses).reshape(epochs, per_epoch).mean(1).tolist()
     loss_axes.plot(positions, training.losses, color="tab:blue", alpha=0.35, label="step")
     centres = [epoch + 0.5 for epoch in range(epochs)]
     loss_axes.plot(centres, means, "o-", color="tab:blue", markersize=4, label="mean of epoch")
@@ -89,7 +89,7 @@ def _draw_samples(
         taken, true = (
             digits[int(classes[index])] for classes in (training.predictions, held_out.classes)
         )
-        axes.imshow(held_out.images[index, 0], cmap="gray_r")
+        axes.imshow(held_out.images[index, 0].numpy(), cmap="gray_r")
         axes.set_title(
             f"{taken}" if taken == true else f"{taken}, but is {true}",
             color="tab:green" if taken == true else "tab:red",

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.primitives import BaseEstimatorV2
@@ -53,7 +51,10 @@ class PluginEngine(EstimatorEngine):
         present = set(analysed.circuit.parameters)
         wanted = [c for c in columns if analysed.is_used(c)]
         norms = np.linalg.norm(cotangent, axis=-1)
-        rows = np.flatnonzero(norms)
+        effective = {
+            int(b): self._effective(cotangent[b] / norms[b]) for b in np.flatnonzero(norms)
+        }
+        rows = [b for b, operator in effective.items() if operator.coeffs.any()]
         if not wanted or not len(rows):
             return result
         analysed.check(values)
@@ -65,7 +66,7 @@ class PluginEngine(EstimatorEngine):
             gradients = (
                 self.gradient.run(
                     [analysed.circuit] * len(rows),
-                    [self._effective(cotangent[b] / norms[b]) for b in rows],
+                    [effective[b] for b in rows],
                     [values[b, sorted_columns].tolist() for b in rows],
                     [[analysed.parameters[c] for c in wanted]] * len(rows),
                     **options,
@@ -95,6 +96,3 @@ class PluginEngine(EstimatorEngine):
     def _effective(self, weights: FloatArray) -> SparsePauliOp:
         terms = zip(weights, self.program.observables, strict=True)
         return SparsePauliOp.sum([w * o for w, o in terms]).simplify()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__()

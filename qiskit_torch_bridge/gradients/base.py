@@ -135,7 +135,7 @@ class EstimatorGradient(BaseEstimatorGradient):
         return BridgeGradientResult(
             gradients=[gradients[i] for i in range(len(circuits))],
             metadata=[{"parameters": list(p)} for p in parameters],
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
             stds=[errors[i] for i in range(len(circuits))],
         )
 
@@ -196,13 +196,11 @@ class _Group:
             self._rows[key] = len(self._blocks)
             points = d.points(values).reshape(-1, self.target.num_parameters)
             self._blocks.append((d, values, points))
-        for known, other in enumerate(self._operators):
-            if other is operator or other == operator:
-                break
-        else:
-            known = len(self._operators)
+        matches = (k for k, o in enumerate(self._operators) if o is operator or o == operator)
+        position = next(matches, len(self._operators))
+        if position == len(self._operators):
             self._operators.append(operator)
-        self._entries.append((entry, self._rows[key], known))
+        self._entries.append((entry, self._rows[key], position))
 
     @property
     def num_points(self) -> int:
@@ -211,9 +209,7 @@ class _Group:
 
     @property
     def _is_product(self) -> bool:
-        return len({pair[1:] for pair in self._entries}) == len(self._blocks) * len(
-            self._operators
-        )
+        return len({pair[1:] for pair in self._entries}) == len(self._blocks) * len(self._operators)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -245,6 +241,7 @@ class _Group:
     ) -> None:
         """Combine the expectation values to each entry's gradient and standard errors."""
         sizes = [len(points) for _, _, points in self._blocks]
+        where: list[tuple[Any, slice]]
         if self._is_product:
             starts = np.concatenate([[0], np.cumsum(sizes)])
             where = [

@@ -10,4 +10,8 @@ from .program import CircuitProgram
 __all__ = [
     "AnalysedCircuit",
     "AnalysisCache",
-    "AngleMap", "CircuitProgram", "Pullback", "normalise_observables"]
+    "AngleMap",
+    "CircuitProgram",
+    "Pullback",
+    "normalise_observables",
+]

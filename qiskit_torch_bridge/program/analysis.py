@@ -87,12 +87,11 @@ class AnalysedCircuit:
         """
         expanded = expand(self.circuit, accepts_shift)
         split, expressions = split_angles(expanded)
-        if all(isinstance(e, Parameter) for e in expressions) and len(set(expressions)) == len(
-            expressions
-        ):
-            if all(accepts_shift(i.operation) for i in self.circuit.data):
-                own = [p if self.is_used(c) else 0.0 for c, p in enumerate(self.parameters)]
-                return self, AngleMap(own, self.parameters)
+        bare = all(isinstance(e, Parameter) for e in expressions)
+        single = bare and len(set(expressions)) == len(expressions)
+        if single and all(accepts_shift(i.operation) for i in self.circuit.data):
+            own = [p if self.is_used(c) else 0.0 for c, p in enumerate(self.parameters)]
+            return self, AngleMap(own, self.parameters)
         return AnalysedCircuit(split), AngleMap(expressions, self.parameters)
 
     @functools.cached_property

@@ -8,6 +8,7 @@ control of a phase is a phase gate on the controls.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from qiskit.circuit import (
@@ -38,7 +39,9 @@ from qiskit.quantum_info import Operator
 Definition = Callable[[Operation], QuantumCircuit]
 
 
-def annotated_definition(operation: AnnotatedOperation, definition_of: Definition) -> QuantumCircuit:
+def annotated_definition(
+    operation: AnnotatedOperation, definition_of: Definition
+) -> QuantumCircuit:
     """Return a circuit of plain gates that equals an annotated operation."""
     circuit = QuantumCircuit(operation.base_op.num_qubits)
     circuit.append(operation.base_op, circuit.qubits, copy=False)
@@ -112,7 +115,7 @@ class _Control:
     def _euler(self, operation: Gate, targets: Sequence[Qubit]) -> None:
         """U is RZ(phi) RY(theta) RZ(lambda) with a phase of half of phi plus lambda."""
         *theta, phi, lam = operation.params
-        angle = theta[0] if theta else 1.5707963267948966
+        angle = theta[0] if theta else math.pi / 2
         for gate in (RZGate(lam), RYGate(angle), RZGate(phi)):
             self._append(gate, targets)
         self.phase((phi + lam) / 2)

@@ -196,7 +196,8 @@ def _scatter(entries: Any, index: Any, size: int) -> Any:
         zeros = entries.new_zeros((*entries.shape[:-1], size))
         return zeros.index_add(-1, index, entries)
     result = np.zeros((*entries.shape[:-1], size))
-    np.add.at(result, (..., index), entries)
+    where: Any = (..., index)
+    np.add.at(result, where, entries)
     return result
 
 

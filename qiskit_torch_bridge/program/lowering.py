@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewriting circuits exactly: into gates that a rule or a simulator accepts, and one angle each.
+r"""Rewriting circuits exactly: into gates that a rule or a simulator accepts, and one angle each.
 
 Definitions are followed until every instruction is accepted. Controlled Pauli rotations are
 written as two commuting rotations, so no fixed gates come between:
 
-.. math:: C\\text{-}e^{-i\\theta P/2} = e^{-i\\theta P/4}\\, e^{+i\\theta Z_c P/4}.
+.. math:: C\text{-}e^{-i\theta P/2} = e^{-i\theta P/4}\, e^{+i\theta Z_c P/4}.
 
 The global phase is dropped: expectation values do not depend on it.
 """
@@ -19,7 +19,6 @@ from qiskit.circuit import (
     Barrier,
     ControlFlowOp,
     Delay,
-    Instruction,
     Operation,
     ParameterExpression,
     ParameterVector,
@@ -48,7 +47,6 @@ from qiskit.circuit.library import (
     UGate,
     UnitaryGate,
 )
-
 from qiskit.quantum_info import Operator
 
 from ..exceptions import CircuitError
@@ -115,7 +113,7 @@ def accepts_aer(operation: Operation) -> bool:
 
 
 _AER_FIXED = frozenset(
-    "ccx ccz cp cswap cu cu1 cu3 cx cy cz crx cry crz csx ecr h id p r rx rxx ry ryy rz rzx rzz "
+    "ccx ccz cp cswap cu cu1 cu3 cx cy cz crx cry crz csx ecr h id p r rx rxx ry ryy rz rzx rzz "  # noqa: SIM905
     "s sdg swap sx sxdg t tdg u u1 u2 u3 x y z".split()
 )
 
@@ -155,9 +153,7 @@ def steps_of_definition(operation: Operation, qubits: Sequence[Qubit]) -> list[S
     """Return the instructions of an operation's definition on ``qubits``."""
     definition = definition_of(operation)
     place = dict(zip(definition.qubits, qubits, strict=True))
-    return [
-        (inner.operation, tuple(place[q] for q in inner.qubits)) for inner in definition.data
-    ]
+    return [(inner.operation, tuple(place[q] for q in inner.qubits)) for inner in definition.data]
 
 
 def definition_of(operation: Operation) -> QuantumCircuit:

@@ -99,9 +99,7 @@ def _operator(observable: Any) -> SparsePauliOp:
             operator = _from_terms({observable: 1.0})
         elif isinstance(observable, Mapping):
             operator = _from_terms(observable)
-        elif hasattr(SparsePauliOp, "from_sparse_observable") and hasattr(
-            observable, "as_paulis"
-        ):
+        elif hasattr(SparsePauliOp, "from_sparse_observable") and hasattr(observable, "as_paulis"):
             operator = SparsePauliOp.from_sparse_observable(observable)
         elif isinstance(observable, Operator):
             operator = SparsePauliOp.from_operator(observable)
@@ -152,10 +150,14 @@ def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     if not np.isfinite(coefficients).all():
         raise ObservableError(f"An observable has coefficients that are not finite: {given!r}.")
-    if np.abs(coefficients.imag).max() <= 1e-10 * max(1.0, np.abs(coefficients).max()):
-        return SparsePauliOp(operator.paulis, coefficients.real)
     combined = SparsePauliOp(operator.paulis, coefficients).simplify()
-    if np.abs(combined.coeffs.imag).max() > 1e-10 * max(1.0, np.abs(combined.coeffs).max()):
+    size = np.abs(combined.coeffs).max()
+    if not size:
+        raise ObservableError(
+            f"Expected an observable with at least one term; got {given!r}, which is zero. Leave "
+            "it out: its expectation value is zero whatever the circuit."
+        )
+    if np.abs(combined.coeffs.imag).max() > 1e-10 * max(1.0, size):
         raise ObservableError(
             f"Expected a Hermitian observable (real coefficients); got {given!r}. Measure its "
             "Hermitian and anti-Hermitian parts as two observables."

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
 from .lowering import accepts_aer, expand
 from .observables import Layout, normalise_observables
 
-Parameters = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
+Parameters: TypeAlias = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
 
 
 class CircuitProgram:

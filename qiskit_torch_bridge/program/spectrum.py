@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frequencies of an expectation value in one circuit parameter.
+r"""The frequencies of an expectation value in one circuit parameter.
 
-A gate :math:`e^{-i\\theta G}` contributes the differences of its generator's eigenvalues; gates
+A gate :math:`e^{-i\theta G}` contributes the differences of its generator's eigenvalues; gates
 that share the parameter contribute the sums and differences of their sets (D. Wierichs et al.,
 Quantum 6, 677 (2022), section 2). Generators of standard gates are found from their matrices, so
 no table of eigenvalues has to be trusted; everything else follows from definitions.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from qiskit.circuit import (
@@ -101,9 +102,7 @@ def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None
 
 
 @functools.lru_cache(maxsize=256)
-def _eigenvalues(
-    kind: type[Operation], count: int, position: int
-) -> tuple[float, ...] | None:
+def _eigenvalues(kind: Any, count: int, position: int) -> tuple[float, ...] | None:
     """Eigenvalues of the generator ``i U' U^dagger`` of a gate's angle, if it is constant."""
     found: list[np.ndarray] = []
     for angles in np.random.default_rng(7).uniform(-2, 2, (3, count)):
@@ -113,7 +112,7 @@ def _eigenvalues(
             first[position] += offset
             second[position] += offset + STEP
             generators.append(_matrix(kind, second) @ _matrix(kind, first).conj().T)
-        if not np.allclose(*generators, rtol=0, atol=1e-12):
+        if not np.allclose(generators[0], generators[1], rtol=0, atol=1e-12):
             return None
         found.append(np.sort(-np.angle(np.linalg.eigvals(generators[0])) / STEP))
     if not all(np.allclose(found[0], other, rtol=0, atol=1e-8) for other in found):

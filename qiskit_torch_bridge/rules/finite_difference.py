@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -98,11 +99,8 @@ class FiniteDifferenceRule:
     def __init__(self, epsilon: float, method: Method = "central") -> None:
         if method not in STENCILS:
             raise unknown_method(method)
-        if (
-            isinstance(epsilon, (bool, str))
-            or not isinstance(epsilon, (int, float, np.floating, np.integer))
-            or not 0 < epsilon < math.inf
-        ):
+        number = isinstance(epsilon, numbers.Real) and not isinstance(epsilon, bool)
+        if not number or not 0 < epsilon < math.inf:
             raise GradientError(
                 f"Expected epsilon, the finite-difference step in radians, to be a positive "
                 f"finite number; got {epsilon!r}. recommended_epsilon(precision) gives one that "

@@ -78,7 +78,7 @@ def frequency_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatA
         return np.zeros(0), np.zeros(0)
     multiples = omega / omega[0]
     equidistant = np.allclose(multiples, np.round(multiples), rtol=0, atol=1e-9)
-    count = int(round(multiples[-1]))
+    count = round(float(multiples[-1]))
     # A few missing multiples cost extra points, but the closed form is the best conditioned.
     if equidistant and count <= len(omega) + 1:
         return _equidistant(float(omega[0]), count)
@@ -105,7 +105,7 @@ def _general(omega: FloatArray) -> tuple[FloatArray, FloatArray]:
         return 2 * np.sin(np.outer(omega, x)) / omega[:, None]  # rows scaled: right side is one
 
     def solve(x: FloatArray) -> FloatArray:
-        return np.linalg.lstsq(system(x), np.ones(len(omega)), rcond=None)[0]
+        return np.asarray(np.linalg.lstsq(system(x), np.ones(len(omega)), rcond=None)[0], float)
 
     def amplification(x: FloatArray) -> float:
         matrix = system(x)

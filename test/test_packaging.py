@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package imports alone, downward and lightly."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import qiskit_torch_bridge
+
+ROOT = Path(qiskit_torch_bridge.__file__).parent
+EXTRAS = ["matplotlib", "tqdm", "mlxtend", "qiskit_ibm_runtime", "pytest", "sphinx", "numba"]
+
+# A room may import from itself and from the rooms listed for it.
+ROOMS = {
+    "exceptions": set(),
+    "rules": {"exceptions"},
+    "program": {"exceptions", "rules"},
+    "primitives": {"exceptions", "program"},
+    "gradients": {"exceptions", "program", "rules", "primitives"},
+    "engines": {"exceptions", "program", "rules", "primitives", "gradients"},
+    "functional": {"exceptions", "program", "rules", "engines"},
+    "module": {"exceptions", "program", "engines", "functional"},
+}
+TORCH_ROOMS = {"functional", "module", "demos", "__init__", "__main__"}
+
+
+def test_importing_the_package_imports_no_extra_and_no_backend():
+    code = (
+        "import sys, torch, qiskit_algorithms.gradients\n"  # torch itself imports tqdm
+        "before = set(sys.modules)\n"
+        "import qiskit_torch_bridge\n"
+        f"new = set(sys.modules) - before\n"
+        f"print([m for m in {EXTRAS} + ['qiskit_aer', 'sympy'] if m in new])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(out.stdout) == []
+
+
+def test_it_is_typed_and_versioned():
+    assert files(qiskit_torch_bridge).joinpath("py.typed").is_file()
+    assert qiskit_torch_bridge.__version__[0].isdigit()
+
+
+def imports_of(path: Path) -> tuple[set[str], bool]:
+    """The package's own rooms that a file imports at run time, and whether it imports torch."""
+    rooms: set[str] = set()
+    torch = False
+    depth = len(path.relative_to(ROOT).parts)
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            rooms |= {name.split(".")[0] for name in names}
+        modules = (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+        torch |= any(m.split(".")[0] == "torch" for m in modules)
+    return rooms, torch
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_downward(path):
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    rooms, torch = imports_of(path)
+    if room in ROOMS:
+        allowed = ROOMS[room] | {room}
+        assert rooms <= allowed, f"{room} imports {rooms - allowed}"
+    assert room in TORCH_ROOMS or not torch
