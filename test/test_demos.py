@@ -28,22 +28,27 @@ def run(*arguments):
     return options.run(options)
 
 
-# ------------------------------------------------------------------------------------- hello
+def remaining_noise(target, shots, steps, lr=0.3):
+    """Standard deviation of the final error: steps of size a leave (1 - a) e + a * noise of it."""
+    variance = 0.0
+    for step in range(steps):
+        rate = lr * (1 + math.cos(math.pi * step / steps)) / 2
+        a = 2 * rate * (1 - target**2)  # the loss is (f - target)**2 and f' is sin(theta)
+        variance = (1 - a) ** 2 * variance + a**2 * (1 - target**2) / shots
+    return math.sqrt(variance)
 
 
 def test_hello_learns_its_target_where_the_gradient_is_good_enough(tmp_path, capsys):
-    plot = tmp_path / "hello.png"
-    trainings = run("hello", "--steps", 120, "--target", "0.2", "--plot", plot)
+    plot, steps, target = tmp_path / "hello.png", 100, 0.2
+    trainings = run("hello", "--steps", steps, "--target", target, "--plot", plot)
     cases = {training.case: training for training in trainings}
     assert tuple(cases) == hello.CASES
-    assert all(len(training.curve) == 121 for training in trainings)
-    # The learning rate ends at zero, so the last 60 or so steps are averaged: with a residual's
-    # noise of at most 1/sqrt(100) each, five standard deviations are 0.065.
+    assert all(len(training.curve) == steps + 1 for training in trainings)
     for training in (trainings[0], trainings[2]):
-        assert abs(training.final - 0.2) < 5 / math.sqrt(100 * 60)
-        shots_noise = 1 / math.sqrt(training.case.shots)
-        assert abs(training.sampled - training.final) < 5 * shots_noise
-        assert training.values == 120 * 7  # forward, and two for each of three angles
+        shots = training.case.shots
+        assert abs(training.final - target) < 6 * remaining_noise(target, shots, steps)
+        assert abs(training.sampled - training.final) < 6 / math.sqrt(shots)
+        assert training.values == steps * 7  # forward, and two for each of three angles
     assert plot.read_bytes().startswith(PNG)
     out = capsys.readouterr().out
     assert all(case.label in out for case in cases)
@@ -75,9 +80,6 @@ def test_a_seed_repeats_a_run():
     options = ("hello", "--gradient", "analytic", "--steps", 5, "--seed")
     first, again, other = (run(*options, seed)[0].curve for seed in (1, 1, 2))
     assert first == again != other
-
-
-# ------------------------------------------------------------------------------------- MNIST
 
 
 def test_mnist_learns_and_leaves_the_random_state_alone(tmp_path, capsys):
@@ -152,9 +154,6 @@ def test_the_meter_counts_what_the_estimator_returned():
     values = {tuple(circuit.parameters): np.zeros((5, circuit.num_parameters))}
     meter.run([(circuit, [["IIZ"], ["XYZ"]], values), (circuit, "III", values)])
     assert (meter.jobs, meter.values) == (1, 15)
-
-
-# ----------------------------------------------------------------------------------- IDX files
 
 
 def idx(array):
@@ -234,9 +233,6 @@ def test_a_folder_that_lacks_something_is_explained(folder):
     (folder / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((2, 8, 8), np.uint8)))
     with pytest.raises(DemoError, match="28 x 28"):
         data.load_digits([2, 7], folder, 0)
-
-
-# -------------------------------------------------------------------------------- command line
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit.primitives import BaseEstimatorV2
 
+from ..arrays import FloatArray
 from ..primitives.submission import evaluate, points_pub
 from ..program import CircuitProgram
 from ..rules import Differentiation, Rule
-
-FloatArray = NDArray[np.float64]
 
 
 class EstimatorEngine:

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
+from ..arrays import FloatArray
 from ..exceptions import BridgeError, ExecutionError, ResultError
 from ..program import CircuitProgram
 from .estimator import EstimatorEngine
-
-FloatArray = NDArray[np.float64]
 
 
 class PluginEngine(EstimatorEngine):

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradientResult
 
+from ..arrays import FloatArray
 from ..exceptions import CircuitError, GradientError
 from ..primitives.submission import (
     Evaluation,
@@ -29,8 +29,6 @@ from ..primitives.submission import (
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.lowering import accepts_aer, expressions_of
 from ..rules import Differentiation, Rule
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

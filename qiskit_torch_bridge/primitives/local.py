@@ -8,16 +8,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit.primitives import BaseEstimatorV2, PrimitiveJob, PrimitiveResult, PubResult
 from qiskit.primitives.containers import DataBin, EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import Pauli
 
+from ..arrays import FloatArray
 from ..exceptions import PrecisionError
 from ..program import AnalysisCache
-
-FloatArray = NDArray[np.float64]
 
 
 class LocalEstimator(BaseEstimatorV2):

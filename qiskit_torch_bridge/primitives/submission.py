@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers import PubResult
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
+from ..arrays import FloatArray
 from ..exceptions import (
     BridgeError,
     EstimatorTypeError,
@@ -22,8 +22,6 @@ from ..exceptions import (
     ResultError,
 )
 from ..program import AnalysedCircuit
-
-FloatArray = NDArray[np.float64]
 
 
 class Evaluation(NamedTuple):

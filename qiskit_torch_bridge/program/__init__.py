@@ -2,8 +2,8 @@
 """The program: a circuit, its observables and the roles of its parameters, normalised once."""
 
 from .analysis import AnalysedCircuit
+from .angle_map import AngleMap, Pullback
 from .cache import AnalysisCache
-from .expressions import AngleMap, Pullback
 from .observables import normalise_observables
 from .program import CircuitProgram
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 
+from ..arrays import FloatArray
 from ..exceptions import InputError, ParameterError
-from ..rules.plan import FloatArray
-from .expressions import AngleMap
+from .angle_map import AngleMap
 from .lowering import accepts_aer, accepts_shift, expand, split_angles
 from .spectrum import Frequencies, frequencies
 from .validation import leaf_expressions, validated

@@ -5,22 +5,21 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 
-from ..exceptions import CircuitError, ParameterError, StateDictError
+from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
 from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
 from .lowering import accepts_aer, expand
 from .observables import Layout, normalise_observables
-
-Parameters: TypeAlias = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
+from .roles import Parameters, check_roles, listed, names_of
 
 
 class CircuitProgram:
@@ -77,12 +76,12 @@ class CircuitProgram:
             raise CircuitError(f"Expected a QuantumCircuit; got {type(circuit).__name__}.")
         circuit = circuit.copy()
         known = list(circuit.parameters)
-        inputs = _listed(input_params, known, "input_params")
+        inputs = listed(input_params, known, "input_params")
         if weight_params is None:
             weights = tuple(p for p in known if p not in set(inputs))
         else:
-            weights = _listed(weight_params, known, "weight_params")
-        _check_roles(known, inputs, weights)
+            weights = listed(weight_params, known, "weight_params")
+        check_roles(known, inputs, weights)
         operators, shape = normalise_observables(observables, circuit, observables_layout)
         extra = [p for p in (*inputs, *weights) if p not in set(known)]
         self._set(AnalysedCircuit(circuit, [*known, *extra]), operators, shape, inputs, weights)
@@ -214,8 +213,8 @@ class CircuitProgram:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""
         for what, mine, theirs in (
             ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
-            ("inputs", _names(self.input_params), _names(other.input_params)),
-            ("weights", _names(self.weight_params), _names(other.weight_params)),
+            ("inputs", names_of(self.input_params), names_of(other.input_params)),
+            ("weights", names_of(self.weight_params), names_of(other.weight_params)),
             ("shape of observables", self.output_shape, other.output_shape),
         ):
             if mine != theirs:
@@ -249,8 +248,8 @@ class CircuitProgram:
             (
                 self.circuit.num_qubits,
                 len(self.circuit.data),
-                tuple(_names(self.input_params)),
-                tuple(_names(self.weight_params)),
+                tuple(names_of(self.input_params)),
+                tuple(names_of(self.weight_params)),
                 self.output_shape,
             )
         )
@@ -269,8 +268,8 @@ class CircuitProgram:
     def __repr__(self) -> str:
         return (
             f"CircuitProgram(qubits={self.circuit.num_qubits}, "
-            f"inputs=[{', '.join(_names(self.input_params))}], "
-            f"weights=[{', '.join(_names(self.weight_params))}], "
+            f"inputs=[{', '.join(names_of(self.input_params))}], "
+            f"weights=[{', '.join(names_of(self.weight_params))}], "
             f"observables=[{', '.join(map(_brief, self.observables))}])"
         )
 
@@ -289,10 +288,6 @@ def _rebuilt(
     return result
 
 
-def _names(parameters: Iterable[Parameter]) -> list[str]:
-    return [p.name for p in parameters]
-
-
 def _brief(operator: SparsePauliOp) -> str:
     """A short text for an operator: all of a few terms, the number of many."""
     terms = operator.to_list()
@@ -300,64 +295,3 @@ def _brief(operator: SparsePauliOp) -> str:
         return f"<{len(terms)} terms>"
     parts = [label if c == 1 else f"{c.real:g}*{label}" for label, c in terms]
     return " + ".join(parts)
-
-
-def _listed(
-    given: Parameters | None, known: Sequence[Parameter], role: str
-) -> tuple[Parameter, ...]:
-    """Flatten a list of parameters and vectors, refusing what is foreign or doubled."""
-    if given is None:
-        return ()
-    items = [given] if isinstance(given, (Parameter, ParameterVector)) else list(given)
-    circuit_parameters = set(known)
-    result: list[Parameter] = []
-    for item in items:
-        if isinstance(item, ParameterVector):
-            # Elements that the circuit does not use are kept: their derivative is zero.
-            if not circuit_parameters.intersection(item):
-                raise _foreign(item.name, known, role)
-            result += list(item)
-        elif not isinstance(item, Parameter):
-            raise ParameterError(
-                f"Expected {role} to hold Parameter or ParameterVector objects; got "
-                f"{type(item).__name__} {item!r}. Use the objects that the circuit was built "
-                "with, or pick from circuit.parameters."
-            )
-        elif item not in circuit_parameters:
-            raise _foreign(item.name, known, role)
-        else:
-            result.append(item)
-    doubled = sorted({p.name for p in result if result.count(p) > 1})
-    if doubled:
-        raise ParameterError(f"{role} lists {', '.join(doubled)} more than once.")
-    return tuple(result)
-
-
-def _foreign(name: str, known: Sequence[Parameter], role: str) -> ParameterError:
-    names = _names(known)
-    if name in names:
-        hint = (
-            "The circuit has another Parameter object of that name; parameters are matched by "
-            "identity, so pass the circuit's own, from circuit.parameters."
-        )
-    else:
-        hint = f"The circuit's parameters are {', '.join(names) or '(none)'}."
-    return ParameterError(f"{role} lists {name}, which the circuit does not contain. {hint}")
-
-
-def _check_roles(
-    known: Sequence[Parameter], inputs: Sequence[Parameter], weights: Sequence[Parameter]
-) -> None:
-    both = sorted(p.name for p in set(inputs) & set(weights))
-    if both:
-        raise ParameterError(
-            f"Parameters {', '.join(both)} are listed as inputs and as weights; each must have "
-            "one role."
-        )
-    unlisted = [p.name for p in known if p not in set(inputs) | set(weights)]
-    if unlisted:
-        raise ParameterError(
-            f"Parameters {', '.join(unlisted)} are neither inputs nor weights. List them in "
-            "input_params or weight_params, or leave weight_params out to train all that are "
-            "not inputs."
-        )

@@ -10,8 +10,8 @@ no table of eigenvalues has to be trusted; everything else follows from definiti
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 from qiskit.circuit import (
@@ -90,10 +90,10 @@ def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None
         # A control adds the eigenvalue zero, whatever its state and number.
         if not is_standard(base):
             return None
-        eigenvalues = _eigenvalues(kind_of(base), len(base.params), position)
+        eigenvalues = _eigenvalues(cast(Hashable, kind_of(base)), len(base.params), position)
         eigenvalues = None if eigenvalues is None else (*eigenvalues, 0.0)
     elif is_standard(operation) and operation.num_qubits <= 4:
-        eigenvalues = _eigenvalues(kind, len(operation.params), position)
+        eigenvalues = _eigenvalues(cast(Hashable, kind), len(operation.params), position)
     else:
         return None
     if eigenvalues is None:
@@ -102,7 +102,7 @@ def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None
 
 
 @functools.lru_cache(maxsize=256)
-def _eigenvalues(kind: Any, count: int, position: int) -> tuple[float, ...] | None:
+def _eigenvalues(kind: Hashable, count: int, position: int) -> tuple[float, ...] | None:
     """Eigenvalues of the generator ``i U' U^dagger`` of a gate's angle, if it is constant."""
     found: list[np.ndarray] = []
     for angles in np.random.default_rng(7).uniform(-2, 2, (3, count)):
@@ -120,7 +120,7 @@ def _eigenvalues(kind: Any, count: int, position: int) -> tuple[float, ...] | No
     return tuple(np.round(found[0], DIGITS).tolist())
 
 
-def _matrix(kind: type[Operation], angles: Sequence[float]) -> np.ndarray:
+def _matrix(kind: Any, angles: Sequence[float]) -> np.ndarray:
     return Operator(kind(*map(float, angles))).data
 
 

@@ -20,7 +20,8 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from .plan import Differentiation, FloatArray, ShiftPlan
+from ..arrays import FloatArray
+from .plan import Differentiation, ShiftPlan
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ..arrays import FloatArray
 
 if TYPE_CHECKING:  # the rules see circuits, they do not build them
     from ..program import AnalysedCircuit, AngleMap, Pullback
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
