@@ -14,6 +14,7 @@ Parameters: TypeAlias = Iterable[Parameter | ParameterVector] | Parameter | Para
 
 
 def names_of(parameters: Iterable[Parameter]) -> list[str]:
+    """Return the parameters' names, in order."""
     return [p.name for p in parameters]
 
 
@@ -63,6 +64,7 @@ def _foreign(name: str, known: Sequence[Parameter], role: str) -> ParameterError
 def check_roles(
     known: Sequence[Parameter], inputs: Sequence[Parameter], weights: Sequence[Parameter]
 ) -> None:
+    """Raise unless every parameter of the circuit has exactly one role."""
     both = sorted(p.name for p in set(inputs) & set(weights))
     if both:
         raise ParameterError(
