@@ -13,7 +13,7 @@ import operation_strategies as operations
 import pytest
 import reference
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from operation_strategies import Template
 from qiskit import QuantumCircuit
 from qiskit.circuit import Operation, Parameter
@@ -144,6 +144,7 @@ def test_state_and_expectations(case: Case) -> None:
     np.testing.assert_allclose(evs.numpy(), expected, rtol=0, atol=10 * EXACT)
 
 
+@settings(max_examples=min(100, settings.default.max_examples))
 @given(cases(batch=(2,), max_gates=4))
 def test_rows_are_independent(case: Case) -> None:
     problem = (case.circuit, case.observables, case.parameters)

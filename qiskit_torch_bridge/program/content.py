@@ -9,6 +9,7 @@ with the same numbers bound, their gates and angles agree.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -138,7 +139,10 @@ def _versions() -> list[int]:
 def circuit_from_bytes(data: bytes) -> QuantumCircuit:
     """Read a circuit back from QPY."""
     try:
-        return qpy.load(io.BytesIO(data))[0]
+        with warnings.catch_warnings():
+            # A circuit need not use all elements of a vector; they are matched by name here.
+            warnings.filterwarnings("ignore", message="The ParameterVector", category=UserWarning)
+            return qpy.load(io.BytesIO(data))[0]
     except Exception as error:
         raise StateDictError(
             "The saved circuit cannot be read by this Qiskit version; it was probably saved with "

@@ -7,6 +7,7 @@ in a custom instruction is found too.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 from qiskit.circuit import (
@@ -84,7 +85,7 @@ def _check(operation: Operation) -> None:
             "The circuit contains a reset, which has no gradient rule. Start from fresh qubits "
             "instead."
         )
-    if getattr(operation, "condition", None) is not None:
+    if _is_conditioned(operation):
         raise CircuitError(
             f"The operation {name!r} is conditioned on classical bits. Remove the condition."
         )
@@ -98,7 +99,7 @@ def _check(operation: Operation) -> None:
             for inner in block.data:
                 _check(inner.operation)
         return
-    if isinstance(operation, Delay) and isinstance(operation.duration, ParameterExpression):
+    if isinstance(operation, Delay) and expressions_of(operation):
         raise CircuitError("A delay has a parameter as its duration, which has no gradient rule.")
     if isinstance(operation, HamiltonianGate) and expressions_of(operation):
         raise opaque(operation)
@@ -113,6 +114,15 @@ def _check(operation: Operation) -> None:
         return
     for inner in definition_of(operation).data:
         _check(inner.operation)
+
+
+def _is_conditioned(operation: Operation) -> bool:
+    """Whether Qiskit 1's ``c_if`` was used; Qiskit 2 has no such attribute."""
+    if not hasattr(type(operation), "condition"):
+        return False
+    with warnings.catch_warnings():  # even reading it is deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return operation.condition is not None
 
 
 def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
