@@ -19,7 +19,7 @@ from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer.primitives import EstimatorV2
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import TorchQuantumModule, __version__
 
 NAME = "shift_step"
 BASELINE = "qiskit-machine-learning, its default estimator"
@@ -31,7 +31,6 @@ PACKAGES = (
     "qiskit-aer",
     "qiskit-algorithms",
     "qiskit-machine-learning",
-    "qiskit-torch-bridge",
 )
 
 Gradients = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -172,7 +171,7 @@ def main() -> None:
     timings = harness.time_interleaved(
         {name: c.step for name, c in candidates.items()}, options.repeats, options.budget
     )
-    environment = harness.environment(PACKAGES)
+    environment = harness.environment(PACKAGES) | {"qiskit-torch-bridge": __version__}
     size = f"n={options.qubits}, L={options.layers}, B={options.batch}"
     header = ("candidate", "median (ms)", "quartiles (ms)", "repeats", "times faster")
     text = "\n\n".join(

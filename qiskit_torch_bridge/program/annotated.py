@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Definitions for annotated operations, whose controls Qiskit leaves to a later synthesis.
+"""Definitions for annotated and controlled operations that Qiskit cannot synthesise itself.
 
-Qiskit annotates ``gate.control(...)`` where it cannot synthesise a control on unbound angles. It
-can be done gate by gate: the control of a product is the product of the controls, and the
+Controls on unbound angles are such: Qiskit annotates them, or raises when it is asked for their
+definition. It can be done gate by gate: the control of a product is the product of the controls, and the
 control of a phase is a phase gate on the controls.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from qiskit.circuit import (
     AnnotatedOperation,
@@ -24,11 +25,14 @@ from qiskit.circuit import (
 )
 from qiskit.circuit.library import (
     GlobalPhaseGate,
-    MCPhaseGate,
+    HGate,
     PhaseGate,
     RXGate,
     RYGate,
     RZGate,
+    SdgGate,
+    SGate,
+    U1Gate,
     U2Gate,
     U3Gate,
     UGate,
@@ -47,9 +51,9 @@ def annotated_definition(
     circuit.append(operation.base_op, circuit.qubits, copy=False)
     for modifier in operation.modifiers:
         if isinstance(modifier, ControlModifier):
-            control = _Control(modifier.num_ctrl_qubits, modifier.ctrl_state, circuit.num_qubits)
-            control.block(circuit, control.targets, definition_of)
-            circuit = control.result
+            circuit = controlled(
+                circuit, modifier.num_ctrl_qubits, modifier.ctrl_state, definition_of
+            )
         elif isinstance(modifier, InverseModifier):
             circuit = circuit.inverse()
         elif modifier.power == int(modifier.power):
@@ -60,6 +64,15 @@ def annotated_definition(
             circuit = QuantumCircuit(circuit.num_qubits)
             circuit.append(UnitaryGate(matrix), circuit.qubits)
     return circuit
+
+
+def controlled(
+    circuit: QuantumCircuit, num_controls: int, state: int, definition_of: Definition
+) -> QuantumCircuit:
+    """Return ``circuit`` under ``num_controls`` control qubits, which come first."""
+    control = _Control(num_controls, state, circuit.num_qubits)
+    control.block(circuit, control.targets, definition_of)
+    return control.result
 
 
 class _Control:
@@ -88,38 +101,71 @@ class _Control:
             elif isinstance(operation, Barrier):
                 continue
             elif isinstance(operation, (UGate, U3Gate, U2Gate)) and free:
-                self._euler(operation, targets)
-            elif isinstance(operation, (RXGate, RYGate, RZGate, PhaseGate)) or (
-                isinstance(operation, Gate) and not free
-            ):
-                self._append(operation, targets)
+                self._euler(operation, targets[0])
+            elif isinstance(operation, (RXGate, RYGate, RZGate)) and free:
+                self._rotation(operation, targets[0])
+            elif isinstance(operation, (PhaseGate, U1Gate)) and free:
+                self._rotation(RZGate(operation.params[0]), targets[0])
+                self.phase(operation.params[0] / 2)
+            elif isinstance(operation, Gate) and not free:
+                controlled = operation.control(
+                    len(self.controls), ctrl_state=self.state, annotated=False
+                )
+                self.result.append(controlled, [*self.controls, *targets], copy=False)
             else:
                 self.block(definition_of(operation), targets, definition_of)
 
     def phase(self, angle: ParameterExpression | float) -> None:
         """Give the phase to the states in which all controls are as wanted."""
-        if not isinstance(angle, ParameterExpression) and angle == 0:
-            return
-        opened = [q for i, q in enumerate(self.controls) if not self.state >> i & 1]
-        gate = (
-            PhaseGate(angle)
-            if len(self.controls) == 1
-            else MCPhaseGate(angle, len(self.controls) - 1)
-        )
-        for q in opened:
-            self.result.x(q)
-        self.result.append(gate, self.controls)
-        for q in opened:
-            self.result.x(q)
+        if isinstance(angle, ParameterExpression) or angle:
+            self._flip_open_controls()
+            self._phase(angle, self.controls)
+            self._flip_open_controls()
 
-    def _euler(self, operation: Gate, targets: Sequence[Qubit]) -> None:
+    def _rotation(self, gate: Gate, target: Qubit) -> None:
+        """Control a rotation: only the RZ that it is, between fixed gates, needs the control."""
+        into, back = {
+            RXGate: ([HGate()], [HGate()]),
+            RYGate: ([SdgGate(), HGate()], [HGate(), SGate()]),
+            RZGate: ([], []),
+        }[type(gate)]
+        for fixed in into:
+            self.result.append(fixed, [target])
+        self._flip_open_controls()
+        self._rz(gate.params[0], self.controls, target)
+        self._flip_open_controls()
+        for fixed in back:
+            self.result.append(fixed, [target])
+
+    def _rz(self, angle: Any, controls: Sequence[Qubit], target: Qubit) -> None:
+        """Controlled RZ from RZ: two halves that add up or cancel, as the last control says."""
+        if not controls:
+            self.result.rz(angle, target)
+            return
+        *others, last = controls
+        self.result.cx(last, target)
+        self._rz(-angle / 2, others, target)
+        self.result.cx(last, target)
+        self._rz(angle / 2, others, target)
+
+    def _phase(self, angle: Any, qubits: Sequence[Qubit]) -> None:
+        """A phase where all qubits are one: P is RZ with half of its angle as a phase."""
+        *controls, target = qubits
+        if not controls:
+            self.result.p(angle, target)
+            return
+        self._rz(angle, controls, target)
+        self._phase(angle / 2, controls)
+
+    def _flip_open_controls(self) -> None:
+        for i, q in enumerate(self.controls):
+            if not self.state >> i & 1:
+                self.result.x(q)
+
+    def _euler(self, operation: Gate, target: Qubit) -> None:
         """U is RZ(phi) RY(theta) RZ(lambda) with a phase of half of phi plus lambda."""
         *theta, phi, lam = operation.params
         angle = theta[0] if theta else math.pi / 2
         for gate in (RZGate(lam), RYGate(angle), RZGate(phi)):
-            self._append(gate, targets)
+            self._rotation(gate, target)
         self.phase((phi + lam) / 2)
-
-    def _append(self, gate: Gate, targets: Sequence[Qubit]) -> None:
-        controlled = gate.control(len(self.controls), ctrl_state=self.state, annotated=False)
-        self.result.append(controlled, [*self.controls, *targets], copy=False)

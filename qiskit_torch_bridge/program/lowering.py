@@ -18,6 +18,7 @@ from qiskit.circuit import (
     AnnotatedOperation,
     Barrier,
     ControlFlowOp,
+    ControlledGate,
     Delay,
     Operation,
     ParameterExpression,
@@ -50,7 +51,7 @@ from qiskit.circuit.library import (
 from qiskit.quantum_info import Operator
 
 from ..exceptions import CircuitError
-from .annotated import annotated_definition
+from .annotated import annotated_definition, controlled
 from .expressions import compile_expression
 
 UNIT_SHIFT_GATES = (
@@ -165,6 +166,11 @@ def definition_of(operation: Operation) -> QuantumCircuit:
     try:
         definition = getattr(operation, "definition", None)
     except Exception as error:
+        if isinstance(operation, ControlledGate) and expressions_of(operation):
+            base = QuantumCircuit(operation.base_gate.num_qubits)
+            base.append(operation.base_gate, base.qubits, copy=False)
+            state = operation.ctrl_state
+            return controlled(base, operation.num_ctrl_qubits, state, definition_of)
         raise opaque(operation) from error
     if definition is None:
         raise opaque(operation)
