@@ -51,17 +51,23 @@ class _Expectation(torch.autograd.Function):
         values = _placed(inputs, weights, program)
         gradient = _vjp(ctx.engine, values, cotangent, columns)  # (B, C)
         split = len(program.input_columns) if needs_inputs else 0
-        for_weights = gradient[:, split:]
+        # narrow, since slices have no batching rule in PyTorch's older vmap (is_grads_batched)
+        for_weights = gradient.narrow(1, split, len(columns) - split)
         if weights.dim() == 1:
             for_weights = for_weights.sum(0)
         return (
-            gradient[:, :split] if needs_inputs else None,
+            gradient.narrow(1, 0, split) if needs_inputs else None,
             for_weights if needs_weights else None,
             None,
         )
 
     @staticmethod
     def jvp(ctx: Any, inputs_t: Tensor | None, weights_t: Tensor | None, _: None) -> Tensor:
+        if _is_nested_forward_mode():
+            raise HigherOrderError(
+                "PyTorch drops forward mode over forward mode of custom functions. Use "
+                "torch.func.hessian, or jacfwd over jacrev, for second derivatives."
+            )
         inputs, weights = ctx.saved_tensors
         program = ctx.engine.program
         values = _placed(inputs, weights, program)
@@ -96,11 +102,11 @@ class _Expectation(torch.autograd.Function):
             weights = weights.movedim(in_dims[1], 0)
             if weights.dim() == 2:  # one vector of weights per mapped element
                 weights = weights[:, None].expand(-1, rows, -1)
-            weights = weights.reshape(size * rows, -1)
+            weights = weights.reshape(size * rows, weights.shape[-1])
         elif weights.dim() == 2:
             weights = weights.repeat(size, 1)
-        evs = _Expectation.apply(inputs.reshape(size * rows, -1), weights, engine)
-        return evs.reshape(size, rows, -1), 0
+        evs = _Expectation.apply(inputs.reshape(size * rows, inputs.shape[2]), weights, engine)
+        return evs.reshape(size, rows, engine.program.num_observables), 0
 
 
 class _PluginGradient(torch.autograd.Function):
@@ -131,7 +137,15 @@ class _PluginGradient(torch.autograd.Function):
         values = _front(values, in_dims[0], size)
         cotangent = _front(cotangent, in_dims[1], size)
         result = _PluginGradient.apply(values.flatten(0, 1), cotangent.flatten(0, 1), *rest)
-        return result.reshape(*values.shape[:2], -1), 0
+        return result.reshape(*values.shape[:2], result.shape[-1]), 0
+
+
+def _is_nested_forward_mode() -> bool:
+    """Whether two ``torch.func`` forward-mode transforms are at work, one inside the other."""
+    stack: list[Any] = (
+        getattr(getattr(torch._C, "_functorch", None), "get_interpreter_stack", list)() or []
+    )
+    return sum("Jvp" in str(level.key()) for level in stack) > 1
 
 
 def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
@@ -173,6 +187,7 @@ def evaluated(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -
     inputs (of the weights where inputs have no floating dtype).
     """
     program = engine.program
+    weights = checked_weights(weights, program)
     like = weights
     if inputs is None:
         if program.input_params:
@@ -223,7 +238,12 @@ def _checked_inputs(inputs: Any, program: CircuitProgram) -> Tensor:
 def checked_weights(weights: Any, program: CircuitProgram) -> Tensor:
     """Return weights ``(W,)`` as a tensor, or say what is wrong with them."""
     if not isinstance(weights, Tensor):
-        weights = torch.as_tensor(np.asarray(weights))
+        try:
+            weights = torch.as_tensor(np.asarray(weights))
+        except (TypeError, ValueError) as error:
+            raise InputTypeError(
+                f"Expected weights to be real numbers; got {weights!r}."
+            ) from error
     if weights.is_complex():
         raise InputTypeError(f"Expected real weights; got {weights.dtype}.")
     expected = len(program.weight_params)
@@ -249,6 +269,8 @@ def expectation(
     shots: int | None = None,
     precision: float | None = None,
     pass_manager: Any = None,
+    seed: int | None = None,
+    observables_layout: Any = None,
 ) -> Tensor:
     r"""Return expectation values of a circuit as a differentiable function, without any state.
 
@@ -270,6 +292,8 @@ def expectation(
         shots: Shots per evaluation, or
         precision: the standard error per evaluation; at most one of them.
         pass_manager: Transpiles the circuit, once per program.
+        seed: Seeds the shots of the default estimator.
+        observables_layout: With a circuit: as for :class:`.CircuitProgram`.
 
     Returns:
         Shape ``(*batch, O)``, in the dtype and on the device of the inputs.
@@ -297,6 +321,7 @@ def expectation(
         "observables": observables,
         "input_params": input_params,
         "weight_params": weight_params,
+        "observables_layout": observables_layout,
     }
     if isinstance(circuit, CircuitProgram):
         program = circuit
@@ -306,11 +331,10 @@ def expectation(
                 f"A CircuitProgram already has its {named[0]}; give it when making the program."
             )
     else:
-        program = CircuitProgram(circuit, **roles)
+        program = CircuitProgram(circuit, **{k: v for k, v in roles.items() if v is not None})
     if weights is None:
         weights = torch.zeros(0, dtype=torch.get_default_dtype())
-    weights = checked_weights(weights, program)
-    choices = (estimator, gradient, shots, precision, pass_manager)
+    choices = (estimator, gradient, shots, precision, pass_manager, seed)
     return evaluated(_engines(program, choices), inputs, weights)
 
 
@@ -323,10 +347,14 @@ class _EngineCache:
         self._lock = Lock()
 
     def __call__(self, program: CircuitProgram, choices: tuple[Any, ...]) -> EstimatorEngine:
-        key = (id(program), *(c if isinstance(c, (str, int, float)) else id(c) for c in choices))
+        plain = (str, int, float)
+        key = (
+            id(program),
+            *((type(c), c) if isinstance(c, plain) else id(c) for c in choices),
+        )
         with self._lock:
             if key not in self._entries:
-                names = ("estimator", "gradient", "shots", "precision", "pass_manager")
+                names = ("estimator", "gradient", "shots", "precision", "pass_manager", "seed")
                 engine = make_engine(program, **dict(zip(names, choices, strict=True)))
                 self._entries[key] = ((program, choices), engine)  # kept: their ids are the key
                 if len(self._entries) > self._size:

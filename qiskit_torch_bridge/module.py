@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from torch import Tensor, nn
 
 from .engines import make_engine
-from .exceptions import EstimatorTypeError, InputError, StateDictError
+from .exceptions import EstimatorTypeError, InputError, InputTypeError, StateDictError
 from .functional import checked_weights, evaluated
 from .program import CircuitProgram
 
@@ -204,14 +205,8 @@ class TorchQuantumModule(nn.Module):
         result = type(self).__new__(type(self))
         memo[id(self)] = result
         for key, value in self.__dict__.items():
-            result.__dict__[key] = _deepcopy(value, memo)
+            result.__dict__[key] = copy.deepcopy(value, memo)
         return result
-
-
-def _deepcopy(value: Any, memo: dict[int, Any]) -> Any:
-    import copy
-
-    return copy.deepcopy(value, memo)
 
 
 def _short(text: str, width: int = 60) -> str:
@@ -229,14 +224,16 @@ def _check_state(program: CircuitProgram, state: Any) -> None:
             f"The state has version {state['version']!r}; this release reads version "
             f"{EXTRA_STATE_VERSION}. Upgrade qiskit-torch-bridge."
         )
-    circuit = bytes(state["circuit"].cpu().numpy().tobytes())
+    if not isinstance(state["circuit"], Tensor) or not isinstance(state["program"], str):
+        raise StateDictError("The extra state is damaged: circuit must be a tensor, program text.")
+    circuit = state["circuit"].cpu().numpy().tobytes()
     saved = {"circuit": circuit, "program": state["program"]}
     difference = program.difference_from_state(saved)
     if difference is not None:
         raise StateDictError(
             f"The state dict belongs to another program; they differ in {difference} (this "
-            "module against the saved one). No weight was changed. Build the module with the "
-            "circuit, observables and roles it was saved with."
+            "module against the saved one). No weight of this module was changed. Build it with "
+            "the circuit, observables and roles it was saved with."
         )
 
 
@@ -248,7 +245,12 @@ def _initial(program: CircuitProgram, given: Any, seed: int | None) -> Tensor:
     if isinstance(given, Mapping):
         given = _from_mapping(program, given)
     if not isinstance(given, Tensor):
-        given = torch.as_tensor(np.asarray(given, dtype=float)).to(torch.get_default_dtype())
+        try:
+            given = torch.as_tensor(np.asarray(given, dtype=float)).to(torch.get_default_dtype())
+        except (TypeError, ValueError) as error:
+            raise InputTypeError(
+                f"Expected initial_weights to be {count} real numbers or a mapping; got {given!r}."
+            ) from error
     if not given.is_complex() and not given.is_floating_point():
         given = given.to(torch.get_default_dtype())
     weights = checked_weights(given, program).detach().clone()
@@ -260,10 +262,14 @@ def _initial(program: CircuitProgram, given: Any, seed: int | None) -> Tensor:
 def _from_mapping(program: CircuitProgram, given: Mapping[Any, Any]) -> list[float]:
     values: dict[Parameter, float] = {}
     for key, value in given.items():
-        if isinstance(key, ParameterVector):
-            values.update(zip(key, np.asarray(value, dtype=float).tolist(), strict=True))
-        else:
-            values[key] = float(value)
+        keys = list(key) if isinstance(key, ParameterVector) else [key]
+        numbers = np.atleast_1d(np.asarray(value, dtype=float)).tolist()
+        if len(keys) != len(numbers) or not all(isinstance(k, Parameter) for k in keys):
+            raise InputError(
+                f"Expected initial_weights to map Parameter objects to numbers and vectors to as "
+                f"many numbers as they have elements; got {key!r} with {value!r}."
+            )
+        values.update(zip(keys, numbers, strict=True))
     missing = [p.name for p in program.weight_params if p not in values]
     foreign = [getattr(p, "name", p) for p in values if p not in set(program.weight_params)]
     if missing or foreign:

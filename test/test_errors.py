@@ -10,8 +10,15 @@ import pytest
 import torch
 from circuits import A, X, hybrid, rotation
 from estimators import CountingEstimator, FaultyEstimator, with_evs
-from qiskit.circuit import Gate, Parameter, ParameterVector, QuantumCircuit
-from qiskit.circuit.library import HamiltonianGate
+from qiskit.circuit import (
+    AnnotatedOperation,
+    Gate,
+    Parameter,
+    ParameterVector,
+    PowerModifier,
+    QuantumCircuit,
+)
+from qiskit.circuit.library import HamiltonianGate, RXGate
 from qiskit.primitives import StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Pauli, SparsePauliOp
@@ -297,11 +304,10 @@ def test_aqgd_refuses_non_affine_expressions_and_names_what_to_use():
     circuit = QuantumCircuit(1)
     circuit.rx(x * y, 0)
     estimator = CountingEstimator()
-    node = TorchQuantumModule(circuit, gradient="aqgd", estimator=estimator)
-    y = node()
     with pytest.raises(e.GradientError, match="'x'.*gradient='parameter-shift'"):
-        y.sum().backward()
-    assert len(estimator.runs) == 1  # the forward pass alone
+        TorchQuantumModule(circuit, gradient="aqgd", estimator=estimator)
+    inputs_only = TorchQuantumModule(circuit, gradient="aqgd", input_params=[x, y])
+    inputs_only(torch.zeros(2))  # nothing to differentiate: the method is not needed
 
 
 def test_aqgd_refuses_too_many_frequencies():
@@ -310,10 +316,8 @@ def test_aqgd_refuses_too_many_frequencies():
     for k in range(8):
         circuit.rx(math.sqrt(2 + 3 * k) * t, 0)
         circuit.h(0)
-    node = TorchQuantumModule(circuit, gradient="aqgd")
-    y = node()
     with pytest.raises(e.GradientError, match="more than 128 frequencies.*parameter-shift"):
-        y.sum().backward()
+        TorchQuantumModule(circuit, gradient="aqgd")
 
 
 # -- choices -----------------------------------------------------------------------------------
@@ -407,6 +411,85 @@ def test_failures_of_the_estimator_are_chained():
     with pytest.raises(e.ExecutionError, match="FaultyEstimator failed.*the cable") as caught:
         node()
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def short(evs):
+    return evs[..., :1]
+
+
+def test_a_result_that_is_too_short_is_not_stretched():
+    node = TorchQuantumModule(hybrid(), "ZZ", estimator=FaultyEstimator(damage(short)))
+    y = node()  # one point: nothing is missing
+    with pytest.raises(e.ResultError, match=r"shape \(1, 1\)"):
+        y.sum().backward()
+
+
+def test_complex_results_are_refused():
+    fault = damage(lambda evs: evs + 0.1j)
+    node = TorchQuantumModule(hybrid(), "ZZ", estimator=FaultyEstimator(fault))
+    with pytest.raises(e.ResultError, match="complex"):
+        node()
+
+
+def test_weights_are_checked_when_the_module_is_called(module):
+    x = torch.zeros(2, 2)
+    for weight in (torch.rand(5), torch.rand(2), torch.rand(4, 3)):
+        with pytest.raises(e.InputError, match=r"weights of shape \(3,\)"):
+            torch.func.functional_call(module, {"weight": weight}, (x,))
+    with pytest.raises(e.InputTypeError, match="real weights"):
+        torch.func.functional_call(module, {"weight": torch.rand(3, dtype=torch.cfloat)}, (x,))
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 1.5, True])
+def test_seed(seed):
+    with pytest.raises(e.InputTypeError, match="seed to be a whole number"):
+        roles(seed=seed)
+
+
+@pytest.mark.parametrize("weights", ["ab", [1j, 0, 0], [[1.0], [1.0, 2.0]]])
+def test_initial_weights_that_are_no_numbers(weights):
+    with pytest.raises(e.InputTypeError, match="real numbers"):
+        TorchQuantumModule(hybrid(), input_params=X, initial_weights=weights)
+
+
+@pytest.mark.parametrize("weights", [{"a[0]": 1.0}, {A: [1.0]}])
+def test_initial_weights_by_mapping_need_parameters(weights):
+    with pytest.raises(e.InputError, match="Parameter objects"):
+        TorchQuantumModule(hybrid(), input_params=X, initial_weights=weights)
+
+
+@pytest.mark.parametrize("returned", [None, [hybrid()]])
+def test_pass_manager_that_returns_no_circuit(returned):
+    class PassManager:
+        def run(self, circuit):
+            return returned
+
+    with pytest.raises(e.CircuitError, match="return a QuantumCircuit"):
+        roles(pass_manager=PassManager())
+
+
+def test_choices_are_checked_whatever_was_cached_before():
+    program = CircuitProgram(hybrid(), "ZZ")
+    w = torch.zeros(5)
+    expectation(program, weights=w, shots=1)
+    for shots in (True, 1.0):
+        with pytest.raises(e.PrecisionError):
+            expectation(program, weights=w, shots=shots)
+    with pytest.raises(e.PrecisionError, match="2\\*\\*52"):
+        expectation(program, weights=w, shots=10**400)
+
+
+def test_fractional_powers_of_parameterized_gates():
+    circuit = QuantumCircuit(1)
+    gate = AnnotatedOperation(RXGate(Parameter("t")), PowerModifier(0.5))
+    circuit.append(gate, [0])
+    with pytest.raises(e.CircuitError, match="fractional power"):
+        TorchQuantumModule(circuit)
+
+
+def test_input_params_of_another_type():
+    with pytest.raises(e.ParameterError, match="int 5"):
+        roles(input_params=5)
 
 
 def test_every_error_is_the_packages_own():

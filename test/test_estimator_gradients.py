@@ -21,7 +21,12 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 from qiskit_algorithms.optimizers import SLSQP
 from reference import jacobian
 
-from qiskit_torch_bridge.exceptions import CircuitError, EstimatorTypeError, PrecisionError
+from qiskit_torch_bridge.exceptions import (
+    CircuitError,
+    EstimatorTypeError,
+    InputError,
+    PrecisionError,
+)
 from qiskit_torch_bridge.gradients import (
     AQGDEstimatorGradient,
     FiniteDifferenceEstimatorGradient,
@@ -108,8 +113,35 @@ def test_several_observables_at_one_point_are_a_column_over_shared_points(kind):
     gradient.run([hybrid()], [ZI], [VALUES]).result()
     ((_, points),) = estimator.runs.pop()
     circuit = hybrid()
-    gradient.run([circuit] * 3, [ZI, XX, ZI], [VALUES] * 3).result()
+    gradient.run([circuit] * 2, [ZI, XX], [VALUES] * 2).result()
     assert estimator.runs == [[(2, points)]]
+
+
+def test_equal_entries_have_independent_shots(kind):
+    """Four hundred requests for one gradient are as many samples of it."""
+    circuit, _ = rotation()
+    n, z = 400, SparsePauliOp("Z")
+    gradient = kind(LocalEstimator(seed=2), precision=0.1)
+    result = gradient.run([circuit] * n, [z] * n, [[0.3]] * n).result()
+    samples = np.array(result.gradients)[:, 0]
+    # chi-square with 399 degrees of freedom is within 35 % of its mean at a level of 1e-6
+    assert samples.var() == pytest.approx(np.mean(np.square(result.stds)), rel=0.35)
+
+
+def test_settings_of_finite_differences_cannot_change_unseen():
+    gradient = FiniteDifferenceEstimatorGradient(LocalEstimator(), epsilon=0.1)
+    with pytest.raises(AttributeError):
+        gradient.epsilon = 1.0
+    with pytest.raises(AttributeError):
+        gradient.method = "forward"
+
+
+def test_rows_are_named_by_entry():
+    gradient = ParameterShiftEstimatorGradient(LocalEstimator())
+    circuit, _ = rotation()
+    z = SparsePauliOp("Z")
+    with pytest.raises(InputError, match="row 2 has nan for parameter 'theta'"):
+        gradient.run([circuit] * 3, [z] * 3, [[0.1], [0.2], [np.nan]]).result()
 
 
 def test_nothing_is_analysed_or_transpiled_twice(kind, monkeypatch):
@@ -253,6 +285,7 @@ def test_parameterized_controlled_gates_on_aer_are_refused_where_nothing_may_be_
         with pytest.raises(CircuitError, match="'crx'.*[Dd]ecompose"):
             kind(AerEstimator()).run([circuit], [ZI], [VALUES]).result()
     shift = ParameterShiftEstimatorGradient(AerEstimator())
+    circuit.cp(circuit.parameters[0], 0, 1)  # two-term on its own, but not on Aer
     g = shift.run([circuit], [ZI], [VALUES]).result().gradients[0]
     np.testing.assert_allclose(g, expected(circuit, ZI, VALUES), rtol=0, atol=1e-10)
 

@@ -15,10 +15,12 @@ from estimators import CountingEstimator
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import Pauli, SparsePauliOp
+from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from torch.utils.data import DataLoader, Dataset
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
-from qiskit_torch_bridge.exceptions import EstimatorTypeError, StateDictError
+from qiskit_torch_bridge.exceptions import EstimatorTypeError, HigherOrderError, StateDictError
+from qiskit_torch_bridge.gradients import AQGDEstimatorGradient
 
 
 @pytest.fixture
@@ -383,6 +385,72 @@ def test_inside_a_compiled_model(module):
     torch.testing.assert_close(compiled(x), model(x))
     compiled(x).sum().backward()
     assert module.weight.grad.abs().sum() > 0
+
+
+def test_batched_gradients_of_older_interfaces(module):
+    x = torch.rand(2, 2, dtype=torch.float64)
+    module.double()
+
+    def f(x):
+        return module(x).sum(0)
+
+    batched = torch.autograd.functional.jacobian(f, x, vectorize=True)
+    torch.testing.assert_close(batched, torch.autograd.functional.jacobian(f, x))
+    assert torch.vmap(module)(torch.rand(0, 2)).shape == (0, 2)
+
+
+def test_forward_over_forward_raises_and_never_drops_a_term():
+    circuit, _ = rotation()
+    program = CircuitProgram(circuit, "Z")
+    point = torch.tensor([0.5], dtype=torch.float64)
+
+    def f(w):
+        return expectation(program, weights=w).sum()
+
+    with pytest.raises(HigherOrderError, match="hessian"):
+        torch.func.jacfwd(torch.func.jacfwd(f))(point)
+    for second in (
+        torch.func.hessian(f),
+        torch.func.jacrev(torch.func.jacfwd(f)),
+        torch.func.jacrev(torch.func.jacrev(f)),
+    ):
+        assert second(point).item() == pytest.approx(-math.cos(0.5), abs=1e-9)
+
+
+def test_spsa_is_reproducible_and_suits_an_unknown_noise():
+    gradients = []
+    for _ in range(2):
+        estimator = CountingEstimator()
+        estimator.default_precision = None  # it hides what it does
+        module = TorchQuantumModule(hybrid(), "ZZ", gradient="spsa", seed=3, estimator=estimator)
+        module().sum().backward()
+        gradients.append(module.weight.grad)
+    assert torch.equal(*gradients)
+    assert gradients[0].abs().max() <= 1 / (3 / 64) ** (1 / 3)  # |difference| <= 2, step (3/64)^1/3
+
+
+def test_a_gradient_object_brings_its_transpiler_and_its_aer():
+    runs = []
+
+    class PassManager:
+        def run(self, circuit, **options):
+            runs.append(options)
+            return circuit.copy()
+
+    gradient = AQGDEstimatorGradient(
+        StatevectorEstimator(), transpiler=PassManager(), transpiler_options={"level": 1}
+    )
+    TorchQuantumModule(hybrid(), gradient=gradient)
+    assert runs == [{"level": 1}]
+    weights = [0.1, -0.4, 0.9, 0.3, 0.5]
+    results = []
+    for g in ("parameter-shift", AQGDEstimatorGradient(AerEstimator())):
+        node = TorchQuantumModule(
+            hybrid(), "ZZ", estimator=StatevectorEstimator(), gradient=g, initial_weights=weights
+        )
+        node().sum().backward()
+        results.append(node.weight.grad)
+    torch.testing.assert_close(*results)
 
 
 def test_trains_with_a_classical_layer():

@@ -11,7 +11,14 @@ import pytest
 import torch
 from circuits import A, X, hybrid
 from hypothesis import given
-from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ControlModifier,
+    InverseModifier,
+    Parameter,
+    ParameterVector,
+    QuantumCircuit,
+)
 from qiskit.circuit.library import (
     CPhaseGate,
     CRXGate,
@@ -24,6 +31,7 @@ from qiskit.circuit.library import (
     UnitaryGate,
     XXPlusYYGate,
 )
+from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import Operator, SparsePauliOp
 from reference import expectations, statevector
 from strategies import NONLINEAR_IS_SOUND, Case, cases
@@ -154,6 +162,37 @@ def test_a_product_formula_is_expanded_so_that_every_estimator_means_the_same():
     assert AnalysedCircuit(commuting).circuit.count_ops() == {"PauliEvolution": 1}
 
 
+@pytest.mark.parametrize("gradient", ["parameter-shift", "aqgd"])
+@pytest.mark.parametrize("wrap", ["gate", "nested", "inverse", "controlled"])
+def test_product_formulas_are_found_wherever_they_hide(wrap, gradient):
+    """Value and gradient belong to one function on an estimator that takes exponentials."""
+    inner = QuantumCircuit(2)
+    inner.append(PauliEvolutionGate(SparsePauliOp(["XX", "ZI"], [1.0, 0.5]), time=x), [0, 1])
+    gate = inner.to_gate()
+    if wrap == "nested":
+        outer = QuantumCircuit(2)
+        outer.append(gate, [0, 1])
+        gate = outer.to_gate()
+    elif wrap == "inverse":
+        gate = AnnotatedOperation(gate, InverseModifier())
+    elif wrap == "controlled":
+        gate = AnnotatedOperation(gate, ControlModifier(1))
+    circuit = QuantumCircuit(3)
+    circuit.h([0, 1, 2])
+    circuit.append(gate, range(gate.num_qubits))
+    program = CircuitProgram(circuit, "IYX")
+    w = torch.tensor([0.6], dtype=torch.float64, requires_grad=True)
+    estimator = StatevectorEstimator()
+    (g,) = torch.autograd.grad(
+        expectation(program, weights=w, estimator=estimator, gradient=gradient).sum(), w
+    )
+    h = 1e-4
+    plus, minus = (
+        expectation(program, weights=w.detach() + s, estimator=estimator).item() for s in (h, -h)
+    )
+    assert g.item() == pytest.approx((plus - minus) / (2 * h), abs=1e-6)
+
+
 def test_fixed_blocks_run_everywhere():
     """State preparation, unitaries and initialisation among parameterized gates."""
     circuit = QuantumCircuit(2)
@@ -252,6 +291,27 @@ def test_state_and_pickle_keep_the_program(case: Case):
     torch.testing.assert_close(
         expectation(saved, x, w), expectation(program, x, w), rtol=0, atol=1e-9
     )
+
+
+def test_phases_of_controlled_blocks_count():
+    """A phase is global only until it is controlled."""
+
+    def program(phase):
+        block = QuantumCircuit(1, global_phase=phase)
+        block.x(0)
+        circuit = QuantumCircuit(2)
+        circuit.ry(x, 0)
+        circuit.append(block.to_gate().control(1), [0, 1])
+        return CircuitProgram(circuit, "IX")
+
+    assert program(0.0) == program(2 * math.pi) == program(0.0)
+    assert program(0.0) != program(1.5)
+
+
+def test_programs_are_immutable():
+    program = CircuitProgram(hybrid(), "ZZ")
+    with pytest.raises(AttributeError, match="immutable"):
+        program.observables = ()
 
 
 def test_damaged_states():

@@ -170,14 +170,14 @@ def summary(
 ) -> str:
     """Return what is printed at the end."""
     node = training.model.node
-    qubits = node.circuit.num_qubits
+    qubits, weights = node.circuit.num_qubits, len(node.program.weight_params)
     total = len(data.held_out.classes)
     correct = int((training.predictions == data.held_out.classes).sum())
     per_epoch = min(options.samples, len(data.train.classes))
     rows = {
         "digits": " ".join(map(str, options.digits)) + f", from {data.source}",
         "node": f"{options.circuit} on {qubits} qubit{'s' * (qubits > 1)}, "
-        f"{len(node.program.input_params)} inputs, {len(node.program.weight_params)} weights",
+        f"{len(node.program.input_params)} inputs, {weights} weight{'s' * (weights > 1)}",
         "gradient": f"{gradient}, {node.shots:,} shots, {options.loss} loss",
         "training": f"{options.epochs} epochs of {per_epoch} images out of "
         f"{len(data.train.classes):,}, {training.seconds:.1f} s",

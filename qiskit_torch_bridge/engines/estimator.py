@@ -51,13 +51,16 @@ class EstimatorEngine:
 
     def expval(self, values: FloatArray) -> FloatArray:
         """Return expectation values ``(B, O)`` at ``values`` ``(B, P)``; no job for no rows."""
-        shape = (self.program.num_observables, len(values))
-        if not len(values):
-            return np.zeros(shape[::-1])
+        count, rows = self.program.num_observables, len(values)
+        if not rows:
+            return np.zeros((0, count))
         self.program.analysed.check(values)
         pub = points_pub(self.program.analysed, self.program.observables_array, values)
+        # Without parameters to bind there is one point, which stands for every row.
+        shape = (count, rows if self.program.circuit.parameters else 1)
         (evaluation,) = evaluate(self.estimator, [pub], [shape], self.precision)
-        return np.array(evaluation.evs.T, order="C")  # writable: torch takes it over
+        evs = np.broadcast_to(evaluation.evs.T, (rows, count))
+        return np.array(evs, order="C")  # a writable copy: torch takes it over
 
     def differentiation(
         self, columns: tuple[int, ...]

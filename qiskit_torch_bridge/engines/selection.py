@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient, SPSAEstimatorGradient
 
-from ..exceptions import CircuitError, GradientError
+from ..exceptions import CircuitError, GradientError, InputTypeError
 from ..gradients import (
     AQGDEstimatorGradient,
     EstimatorGradient,
@@ -18,7 +19,7 @@ from ..gradients import (
 )
 from ..primitives.local import LocalEstimator
 from ..primitives.submission import (
-    default_precision,
+    assumed_precision,
     is_aer,
     validated_estimator,
     validated_precision,
@@ -29,9 +30,11 @@ from .estimator import EstimatorEngine
 from .plugin import PluginEngine
 
 
-def _spsa(estimator: BaseEstimatorV2, precision: float | None = None) -> SPSAEstimatorGradient:
-    noise = default_precision(estimator) if precision is None else precision
-    return SPSAEstimatorGradient(estimator, epsilon=recommended_epsilon(noise))
+def _spsa(
+    estimator: BaseEstimatorV2, precision: float | None = None, seed: int | None = None
+) -> SPSAEstimatorGradient:
+    noise = assumed_precision(estimator, precision)
+    return SPSAEstimatorGradient(estimator, epsilon=recommended_epsilon(noise), seed=seed)
 
 
 GRADIENTS: dict[str, Callable[..., BaseEstimatorGradient]] = {
@@ -64,30 +67,42 @@ def make_engine(
         CircuitError: If the pass manager returns something else than this circuit.
     """
     requested = validated_precision(shots, precision)
+    _check_seed(seed)
     given = _instance(gradient)
     if estimator is None and isinstance(given, EstimatorGradient):
         estimator = given.estimator
     estimator = LocalEstimator(seed=seed) if estimator is None else validated_estimator(estimator)
     if given is None:
         name = DEFAULT_GRADIENT if gradient is None else gradient
-        given = GRADIENTS[name](estimator, precision=requested)
-    elif requested is None:
-        requested = given.precision if isinstance(given, EstimatorGradient) else None
-    program = _prepared(program, estimator, pass_manager)
-    if isinstance(given, EstimatorGradient):
-        own = given.precision if requested is None or gradient is given else requested
-        own = requested if own is None else own
-        noise = default_precision(given.estimator) if own is None else own
-        return EstimatorEngine(
-            program,
-            estimator,
-            requested,
-            given.rule(noise),
-            gradient_estimator=given.estimator,
-            gradient_precision=own,
-        )
-    name = gradient if isinstance(gradient, str) else None
-    return PluginEngine(program, estimator, requested, given, name)
+        options = {"seed": seed} if name == "spsa" else {}
+        given = GRADIENTS[name](estimator, precision=requested, **options)
+    elif requested is None and isinstance(given, EstimatorGradient):
+        requested = given.precision
+    if pass_manager is None and isinstance(given, EstimatorGradient):
+        pass_manager = given.pass_manager
+    of_gradient = getattr(given, "_estimator", None)  # also where it is another package's
+    program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
+    if not isinstance(given, EstimatorGradient):
+        name = gradient if isinstance(gradient, str) else None
+        return PluginEngine(program, estimator, requested, given, name)
+    own = given.precision or requested
+    engine = EstimatorEngine(
+        program,
+        estimator,
+        requested,
+        given.rule(assumed_precision(given.estimator, own)),
+        gradient_estimator=given.estimator,
+        gradient_precision=own,
+    )
+    engine.differentiation(program.weight_columns)  # what cannot be planned is refused here
+    return engine
+
+
+def _check_seed(seed: Any) -> None:
+    if seed is not None and (
+        isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0
+    ):
+        raise InputTypeError(f"Expected seed to be a whole number from 0 up; got {seed!r}.")
 
 
 def _instance(gradient: Any) -> BaseEstimatorGradient | None:
@@ -108,7 +123,7 @@ def _instance(gradient: Any) -> BaseEstimatorGradient | None:
     )
 
 
-def _prepared(program: CircuitProgram, estimator: Any, pass_manager: Any) -> CircuitProgram:
+def _prepared(program: CircuitProgram, on_aer: bool, pass_manager: Any) -> CircuitProgram:
     """Transpile once, and decompose for Aer what it would bind wrongly."""
     if pass_manager is not None:
         run = getattr(pass_manager, "run", None)
@@ -119,6 +134,6 @@ def _prepared(program: CircuitProgram, estimator: Any, pass_manager: Any) -> Cir
                 "qiskit.transpiler.generate_preset_pass_manager(1, backend)."
             )
         program = program.rewritten(run)
-    if is_aer(estimator):
+    if on_aer:
         program = program.rewritten(lambda _: program.analysed.aer_form)
     return program

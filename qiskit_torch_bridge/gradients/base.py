@@ -19,7 +19,7 @@ from ..arrays import FloatArray
 from ..exceptions import CircuitError, GradientError
 from ..primitives.submission import (
     Evaluation,
-    default_precision,
+    assumed_precision,
     evaluate,
     is_aer,
     points_pub,
@@ -28,7 +28,7 @@ from ..primitives.submission import (
 )
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.lowering import accepts_aer, expressions_of
-from ..rules import Differentiation, Rule
+from ..rules import Differentiation, ParameterShiftRule, Rule
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,12 @@ class EstimatorGradient(BaseEstimatorGradient):
     def rule(self, precision: float | None) -> Rule:
         """Return the gradient rule to use at a given precision (``None`` or zero: exact)."""
 
-    def _effective_precision(self, requested: float | None) -> float | None:
-        return default_precision(self._estimator) if requested is None else requested
+    @property
+    def pass_manager(self) -> Any:
+        """What transpiles, with its options bound; ``None`` if nothing does."""
+        if self._transpiler is None:
+            return None
+        return _Bound(self._transpiler, self._transpiler_options)
 
     def _run(
         self,
@@ -114,7 +118,7 @@ class EstimatorGradient(BaseEstimatorGradient):
             analysed = self._analysed(circuit)
             columns = tuple(analysed.parameters.index(p) for p in parameters[i])
             values = np.asarray(parameter_values[i], dtype=float)[None]  # (1, P)
-            analysed.check(values)
+            analysed.check(values, first_row=i)
             (operator,), _ = normalise_observables([observables[i]], circuit, "physical")
             d = self._differentiation(analysed, columns, requested)
             key = (id(d.target), requested)
@@ -142,9 +146,12 @@ class EstimatorGradient(BaseEstimatorGradient):
     ) -> Differentiation:
         key = (analysed, columns, requested)
         if key not in self._differentiations:
-            rule = self.rule(self._effective_precision(requested))
-            d = rule.differentiation(analysed, columns)
-            if self._transpiler is None and is_aer(self._estimator):
+            rule = self.rule(assumed_precision(self._estimator, requested))
+            on_aer = self._transpiler is None and is_aer(self._estimator)
+            # A rule that rewrites the circuit anyway may as well rewrite it for Aer.
+            rewrites = on_aer and isinstance(rule, ParameterShiftRule)
+            d = rule.differentiation(analysed.on_aer if rewrites else analysed, columns)
+            if on_aer:
                 refuse_on_aer(d.target)
             if len(self._differentiations) >= 256:
                 self._differentiations.clear()
@@ -159,6 +166,18 @@ class EstimatorGradient(BaseEstimatorGradient):
             circuit = self._transpiler.run(target.circuit, **self._transpiler_options)
             self._transpiled[id(target)] = (target, circuit)
         return self._transpiled[id(target)][1]
+
+
+class _Bound:
+    """A transpiler with its options, in the form of a pass manager."""
+
+    def __init__(self, transpiler: Any, options: dict[str, Any]) -> None:
+        self._transpiler = transpiler
+        self._options = options
+
+    def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
+        """Transpile with the options given before."""
+        return self._transpiler.run(circuit, **self._options)
 
 
 def refuse_on_aer(analysed: AnalysedCircuit) -> None:
@@ -180,7 +199,8 @@ class _Group:
     def __init__(self, target: AnalysedCircuit, precision: float | None) -> None:
         self.target = target
         self.precision = precision
-        self._rows: dict[Any, int] = {}  # equal values and columns are evaluated once
+        self._rows: dict[Any, list[int]] = {}
+        self._taken: set[tuple[int, int]] = set()  # pairs of row and operator
         self._blocks: list[tuple[Differentiation, FloatArray, FloatArray]] = []
         self._operators: list[SparsePauliOp] = []
         self._entries: list[tuple[int, int, int]] = []  # entry, row, operator
@@ -189,16 +209,20 @@ class _Group:
         self, entry: int, d: Differentiation, values: FloatArray, operator: SparsePauliOp
     ) -> None:
         """Take in one entry with ``values`` of shape ``(1, P)``."""
-        key = (id(d), values.tobytes())
-        if key not in self._rows:
-            self._rows[key] = len(self._blocks)
-            points = d.points(values).reshape(-1, self.target.num_parameters)
-            self._blocks.append((d, values, points))
         matches = (k for k, o in enumerate(self._operators) if o is operator or o == operator)
         position = next(matches, len(self._operators))
         if position == len(self._operators):
             self._operators.append(operator)
-        self._entries.append((entry, self._rows[key], position))
+        # Observables of one point share its evaluations. An entry that repeats another in all
+        # is a request for independent shots, and gets points of its own.
+        rows = self._rows.setdefault((id(d), values.tobytes()), [])
+        row = next((r for r in rows if (r, position) not in self._taken), len(self._blocks))
+        if row == len(self._blocks):
+            rows.append(row)
+            points = d.points(values).reshape(-1, self.target.num_parameters)
+            self._blocks.append((d, values, points))
+        self._taken.add((row, position))
+        self._entries.append((entry, row, position))
 
     @property
     def num_points(self) -> int:
@@ -207,7 +231,7 @@ class _Group:
 
     @property
     def _is_product(self) -> bool:
-        return len({pair[1:] for pair in self._entries}) == len(self._blocks) * len(self._operators)
+        return len(self._taken) == len(self._blocks) * len(self._operators)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,9 +11,6 @@ from ..rules import FiniteDifferenceRule, recommended_epsilon
 from ..rules.finite_difference import Method
 from .base import EstimatorGradient
 
-UNKNOWN_PRECISION = 1 / 64
-"""Assumed where an estimator does not say: the default precision of Qiskit's backend primitives."""
-
 
 class FiniteDifferenceEstimatorGradient(EstimatorGradient):
     r"""Approximate gradients from difference quotients of the circuit's own parameters.
@@ -69,12 +66,21 @@ class FiniteDifferenceEstimatorGradient(EstimatorGradient):
         super().__init__(
             estimator, precision, transpiler=transpiler, transpiler_options=transpiler_options
         )
-        self.epsilon = epsilon
-        self.method: Method = method
+        self._epsilon = epsilon
+        self._method: Method = method
+
+    @property
+    def epsilon(self) -> float | None:
+        """The step in radians; ``None`` if it is chosen from the precision."""
+        return self._epsilon
+
+    @property
+    def method(self) -> Method:
+        """The kind of difference: ``"central"``, ``"forward"`` or ``"backward"``."""
+        return self._method
 
     def rule(self, precision: float | None) -> FiniteDifferenceRule:
         """Return the rule with the given step, or with the one that suits ``precision``."""
         if self.epsilon is not None:
             return FiniteDifferenceRule(self.epsilon, self.method)
-        noise = UNKNOWN_PRECISION if precision is None else precision
-        return FiniteDifferenceRule(recommended_epsilon(noise, self.method), self.method)
+        return FiniteDifferenceRule(recommended_epsilon(precision, self.method), self.method)

@@ -62,8 +62,7 @@ def evaluate(
     Args:
         estimator: Any V2 estimator.
         pubs: What to run; nothing is submitted if it is empty.
-        shapes: The shape of each PUB's expectation values. A PUB without bindings may return
-            its values once for all points: they are repeated.
+        shapes: The shape of each PUB's expectation values.
         precision: Passed to ``run`` unchanged, and left out if it is ``None``.
 
     Raises:
@@ -94,15 +93,21 @@ def evaluate(
 
 def _checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
     try:
-        evs = np.asarray(result.data.evs, dtype=float)
+        complex_evs = np.asarray(result.data.evs, dtype=complex)
     except (AttributeError, TypeError, ValueError) as error:
         raise ResultError(
             f"{who} returned no real expectation values (data.evs) for PUB {position}: {error}"
         ) from error
-    if evs.shape != shape and evs.shape != (*shape[:-1], 1):
+    evs = complex_evs.real.copy()
+    if evs.shape != shape:
         raise ResultError(
             f"{who} returned expectation values of shape {evs.shape} for PUB {position}; expected "
             f"{shape}. Nothing was used."
+        )
+    if np.abs(complex_evs.imag).max(initial=0) > 1e-9:
+        raise ResultError(
+            f"{who} returned complex expectation values for PUB {position}; those of Hermitian "
+            "observables are real. Nothing was used."
         )
     if not np.isfinite(evs).all():
         where = np.argwhere(~np.isfinite(evs))[0].tolist()
@@ -112,8 +117,13 @@ def _checked(result: PubResult, shape: tuple[int, ...], position: int, who: str)
         )
     stds = getattr(result.data, "stds", None)
     if stds is not None:
-        stds = np.broadcast_to(np.asarray(stds, dtype=float), shape)
-    return Evaluation(np.broadcast_to(evs, shape), stds)
+        stds = np.asarray(stds, dtype=float)
+        if stds.shape != shape:
+            raise ResultError(
+                f"{who} returned standard errors of shape {stds.shape} for PUB {position}; "
+                f"expected {shape}. Nothing was used."
+            )
+    return Evaluation(evs, stds)
 
 
 def is_aer(estimator: object) -> bool:
@@ -182,10 +192,22 @@ def shots_to_precision(shots: int) -> float:
             f"Expected shots to be a positive whole number; got {shots!r}. Leave it out for the "
             "estimator's own default."
         )
+    if shots > 2**52:
+        raise PrecisionError(f"Expected at most 2**52 shots; got {shots!r}.")
     precision = 1 / math.sqrt(shots)
     while math.ceil(1 / precision**2) > shots:
         precision = math.nextafter(precision, math.inf)
     return precision
+
+
+UNKNOWN_PRECISION = 1 / 64
+"""Assumed where an estimator does not say: the default precision of Qiskit's backend primitives."""
+
+
+def assumed_precision(estimator: BaseEstimatorV2, requested: float | None) -> float:
+    """Return the noise to expect in an evaluation: as requested, by default, or assumed."""
+    found = default_precision(estimator) if requested is None else requested
+    return UNKNOWN_PRECISION if found is None else found
 
 
 def default_precision(estimator: BaseEstimatorV2) -> float | None:

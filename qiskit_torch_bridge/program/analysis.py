@@ -54,17 +54,17 @@ class AnalysedCircuit:
         """Whether any gate depends on the parameter, the global phase not counted."""
         return column in self._expressions.used_columns
 
-    def check(self, values: FloatArray) -> None:
+    def check(self, values: FloatArray, first_row: int = 0) -> None:
         """Raise unless ``values`` ``(B, P)`` are finite and inside all expressions' domains."""
         finite = np.isfinite(values)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             raise InputError(
-                f"Expected finite values; row {row} has {values[row, column]} for parameter "
-                f"{self.parameters[column].name!r}. Check the layer or the data before the "
-                "circuit, and the learning rate."
+                f"Expected finite values; row {first_row + row} has {values[row, column]} for "
+                f"parameter {self.parameters[column].name!r}. Check the layer or the data before "
+                "the circuit, and the learning rate."
             )
-        self._expressions.check(values)
+        self._expressions.check(values, first_row)
 
     def bindings(
         self, values: FloatArray, circuit: QuantumCircuit | None = None
@@ -98,6 +98,11 @@ class AnalysedCircuit:
     def aer_form(self) -> QuantumCircuit:
         """The same circuit in gates that Aer runs and binds correctly, parameters unchanged."""
         return expand(self.circuit, accepts_aer)
+
+    @functools.cached_property
+    def on_aer(self) -> AnalysedCircuit:
+        """The analysis of :attr:`aer_form`."""
+        return AnalysedCircuit(self.aer_form, self.parameters)
 
     @functools.cached_property
     def aer_angles(self) -> tuple[AnalysedCircuit, AngleMap]:

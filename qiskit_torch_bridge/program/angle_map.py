@@ -73,7 +73,7 @@ class AngleMap:
             angles = angles + _scatter(m.stack(parts, -1), m.asarray(rows), self.num_angles)
         return angles
 
-    def check(self, values: FloatArray) -> None:
+    def check(self, values: FloatArray, first_row: int = 0) -> None:
         """Raise :class:`ExpressionError` where an expression is not finite at ``values``."""
         for f in self.functions.values():
             with np.errstate(all="ignore"):
@@ -83,8 +83,8 @@ class AngleMap:
                 at = ", ".join(f"{values[bad[0], column]:g}" for column in f.columns)
                 raise ExpressionError(
                     f"The parameter expression {f.text} is singular at the values given: row "
-                    f"{bad[0]} has ({at}) and the result is {result[bad[0]]}. Keep the values "
-                    "inside the expression's domain, for instance with a bounded activation."
+                    f"{first_row + bad[0]} has ({at}) and the result is {result[bad[0]]}. Keep the "
+                    "values inside the expression's domain, for instance with a bounded activation."
                 )
 
     def angles_of(self, columns: Sequence[int]) -> tuple[int, ...]:
@@ -133,7 +133,13 @@ class Pullback:
 
     def __call__(self, values: Any, derivatives: Any, m: Any = np) -> Any:
         """Map derivatives by angles ``(B, A')`` to derivatives by columns ``(B, C)``."""
-        terms = derivatives[..., m.asarray(self._sources)] * self._factors(values, m)
+        # Not by indexing, which has no batching rule in PyTorch's older vmap.
+        taken = (
+            m.take(derivatives, self._sources, -1)
+            if m is np
+            else derivatives.index_select(-1, m.asarray(self._sources))
+        )
+        terms = taken * self._factors(values, m)
         return _scatter(terms, m.asarray(self._destinations), self._size)
 
     def variances(self, values: FloatArray, variances: FloatArray) -> FloatArray:

@@ -2,8 +2,8 @@
 """Definitions for annotated and controlled operations that Qiskit cannot synthesise itself.
 
 Controls on unbound angles are such: Qiskit annotates them, or raises when it is asked for their
-definition. It can be done gate by gate: the control of a product is the product of the controls, and the
-control of a phase is a phase gate on the controls.
+definition. It can be done gate by gate: the control of a product is the product of the controls,
+and the control of a phase is a phase gate on the controls.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from qiskit.circuit import (
     CircuitError,
     Operation,
@@ -14,6 +15,7 @@ from qiskit.circuit import (
     ParameterExpression,
     QuantumCircuit,
 )
+from qiskit.circuit.library import UnitaryGate
 
 from .analysis import AnalysedCircuit
 from .lowering import is_standard
@@ -67,6 +69,9 @@ def _key(circuit: QuantumCircuit) -> tuple[Any, ...]:
 
 
 def _operation_key(operation: Operation) -> Any:
+    if isinstance(operation, UnitaryGate):  # a new object at every access
+        matrix = np.asarray(operation.params[0])
+        return operation.name, matrix.shape, matrix.tobytes()
     if not is_standard(operation):
         return _ById(operation)
     state = getattr(operation, "ctrl_state", None)

@@ -79,7 +79,16 @@ def _same_operation(a: Operation, b: Operation) -> bool:
             a.base_gate, b.base_gate
         )
     other = getattr(b, "definition", None)
-    return other is not None and _same(a.definition, other)
+    return other is not None and _same_phase(a.definition, other) and _same(a.definition, other)
+
+
+def _same_phase(a: QuantumCircuit, b: QuantumCircuit) -> bool:
+    """Compare the phases of definitions, which count once a control is put on them."""
+    try:
+        phases = [np.exp(1j * float(c.global_phase)) for c in (a, b)]
+    except TypeError:  # Qiskit leaves the phase of some definitions unbound
+        return True
+    return bool(abs(phases[0] - phases[1]) <= TOLERANCE)
 
 
 def _same_numbers(a: Sequence[object], b: Sequence[object]) -> bool:

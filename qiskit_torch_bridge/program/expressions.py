@@ -52,7 +52,13 @@ def compile_expression(
     symbols = [sympy.Dummy(f"v{column}", real=True) for column in columns]
     named = dict(zip((p.name for p in parameters), symbols, strict=True))
     # On older Qiskit sympify() returns a symengine object; sympify again gives SymPy's own.
-    tree = sympy.sympify(expression.sympify())
+    try:
+        tree = sympy.sympify(expression.sympify())
+    except (TypeError, ValueError, sympy.SympifyError) as error:
+        raise ExpressionError(
+            f"Qiskit {qiskit.__version__} cannot say what the parameter expression {expression} "
+            "is. Compute it in torch and feed the result to a plain parameter."
+        ) from error
     tree = tree.xreplace({s: named[s.name] for s in tree.free_symbols})
     expanded = sympy.expand(tree)
     slopes = [sympy.diff(expanded, s) for s in symbols]

@@ -96,9 +96,9 @@ def _operator(observable: Any) -> SparsePauliOp:
         elif isinstance(observable, Pauli):
             operator = SparsePauliOp(observable)
         elif isinstance(observable, str):
-            operator = _from_terms({observable: 1.0})
+            operator = from_terms({observable: 1.0})
         elif isinstance(observable, Mapping):
-            operator = _from_terms(observable)
+            operator = from_terms(observable)
         elif hasattr(SparsePauliOp, "from_sparse_observable") and hasattr(observable, "as_paulis"):
             operator = SparsePauliOp.from_sparse_observable(observable)
         elif isinstance(observable, Operator):
@@ -115,7 +115,8 @@ def _operator(observable: Any) -> SparsePauliOp:
     return _hermitian(operator, observable)
 
 
-def _from_terms(terms: Mapping[Any, Any]) -> SparsePauliOp:
+def from_terms(terms: Mapping[Any, Any]) -> SparsePauliOp:
+    """Sum labelled terms, single-qubit projectors among the letters expanded to Paulis."""
     if not terms:
         raise ObservableError("Expected an observable with at least one term; got an empty one.")
     labels: list[tuple[str, complex]] = []

@@ -33,6 +33,10 @@ class CircuitProgram:
     names sort like. Programs are equal and hash alike if circuit, observables and roles agree;
     parameters then correspond by name.
 
+    A parameterized ``PauliEvolutionGate`` whose terms do not commute is replaced by its definition,
+    the product formula that a transpiler would use too: simulators on their own take it for the
+    exact exponential, and values and gradients must be those of one function.
+
     Args:
         circuit: Any parameterized circuit of unitary gates, transpiled or not. It is copied.
         observables: A ``SparsePauliOp``, ``Pauli``, label, mapping of labels to real
@@ -62,6 +66,14 @@ class CircuitProgram:
         >>> CircuitProgram(circuit, "Z", input_params=[x])
         CircuitProgram(qubits=1, inputs=[x], weights=[a], observables=[Z])
     """
+
+    analysed: AnalysedCircuit
+    observables: tuple[SparsePauliOp, ...]
+    output_shape: tuple[int, ...]
+    input_params: tuple[Parameter, ...]
+    weight_params: tuple[Parameter, ...]
+    input_columns: tuple[int, ...]
+    weight_columns: tuple[int, ...]
 
     def __init__(
         self,
@@ -94,14 +106,19 @@ class CircuitProgram:
         inputs: tuple[Parameter, ...],
         weights: tuple[Parameter, ...],
     ) -> None:
-        self.analysed = analysed
-        self.observables = operators
-        self.output_shape = shape
-        self.input_params = inputs
-        self.weight_params = weights
         column_of = {p: column for column, p in enumerate(analysed.parameters)}
-        self.input_columns = tuple(column_of[p] for p in inputs)
-        self.weight_columns = tuple(column_of[p] for p in weights)
+        self.__dict__.update(
+            analysed=analysed,
+            observables=operators,
+            output_shape=shape,
+            input_params=inputs,
+            weight_params=weights,
+            input_columns=tuple(column_of[p] for p in inputs),
+            weight_columns=tuple(column_of[p] for p in weights),
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"A CircuitProgram is immutable: cannot set {name}. Make a new one.")
 
     @property
     def circuit(self) -> QuantumCircuit:
@@ -138,6 +155,11 @@ class CircuitProgram:
                 layout, the observables get it too.
         """
         circuit = rewrite(self.circuit)
+        if not isinstance(circuit, QuantumCircuit):
+            raise CircuitError(
+                f"Expected the pass manager's run to return a QuantumCircuit; got "
+                f"{type(circuit).__name__}."
+            )
         operators = self.observables
         if circuit.layout is not None and circuit.layout is not self.circuit.layout:
             operators = tuple(o.apply_layout(circuit.layout, circuit.num_qubits) for o in operators)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from qiskit.circuit import Parameter, ParameterVector
 
@@ -24,7 +24,8 @@ def listed(
     """Flatten a list of parameters and vectors, refusing what is foreign or doubled."""
     if given is None:
         return ()
-    items = [given] if isinstance(given, (Parameter, ParameterVector)) else list(given)
+    single = isinstance(given, (Parameter, ParameterVector)) or not isinstance(given, Iterable)
+    items: list[Any] = [given] if single else list(given)
     circuit_parameters = set(known)
     result: list[Parameter] = []
     for item in items:

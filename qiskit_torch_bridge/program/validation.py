@@ -8,18 +8,21 @@ in a custom instruction is found too.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qiskit.circuit import (
     AnnotatedOperation,
     Barrier,
     ControlFlowOp,
+    ControlledGate,
     Delay,
     Instruction,
     Measure,
     Operation,
     ParameterExpression,
+    PowerModifier,
     QuantumCircuit,
+    Qubit,
     Reset,
 )
 from qiskit.circuit.library import (
@@ -32,7 +35,7 @@ from qiskit.circuit.library import (
 )
 
 from ..exceptions import CircuitError
-from .lowering import definition_of, expressions_of, is_standard, opaque
+from .lowering import definition_of, expressions_of, is_standard, opaque, steps_of_definition
 
 LEAVES = (Barrier, Initialize, StatePreparation, Isometry, UnitaryGate, PauliEvolutionGate)
 
@@ -51,20 +54,41 @@ def validated(circuit: QuantumCircuit) -> QuantumCircuit:
         )
     for instruction in circuit.data:
         _check(instruction.operation)
-    if any(_is_product_formula(i.operation) for i in circuit.data):
-        result = circuit.copy_empty_like()
-        for i in circuit.data:
-            if _is_product_formula(i.operation):
-                result.compose(definition_of(i.operation), i.qubits, inplace=True, copy=False)
-            else:
-                result.append(i, copy=False)
-        return result
-    return circuit
+    if not any(_holds_product_formula(i.operation) for i in circuit.data):
+        return circuit
+    result = circuit.copy_empty_like()
+    for instruction in circuit.data:
+        if _holds_product_formula(instruction.operation):
+            _append_resolved(result, instruction.operation, instruction.qubits)
+        else:
+            result.append(instruction, copy=False)
+    return result
 
 
-def _is_product_formula(operation: Operation) -> bool:
-    if not isinstance(operation, PauliEvolutionGate) or not expressions_of(operation):
+def _append_resolved(
+    circuit: QuantumCircuit, operation: Operation, qubits: Sequence[Qubit]
+) -> None:
+    for inner, inner_qubits in steps_of_definition(operation, qubits):
+        if _holds_product_formula(inner):
+            _append_resolved(circuit, inner, inner_qubits)
+        else:
+            circuit.append(inner, inner_qubits, copy=False)
+
+
+def _holds_product_formula(operation: Operation) -> bool:
+    """Whether a parameterized evolution by non-commuting terms is in it, however deep."""
+    if not expressions_of(operation) or is_standard(operation):
         return False
+    if isinstance(operation, PauliEvolutionGate):
+        return _is_product_formula(operation)
+    if isinstance(operation, AnnotatedOperation):
+        return _holds_product_formula(operation.base_op)
+    if isinstance(operation, ControlledGate) and _holds_product_formula(operation.base_gate):
+        return True
+    return any(_holds_product_formula(i.operation) for i in definition_of(operation).data)
+
+
+def _is_product_formula(operation: PauliEvolutionGate) -> bool:
     operators = operation.operator
     for operator in operators if isinstance(operators, list) else [operators]:
         paulis = getattr(operator, "paulis", None)
@@ -105,6 +129,12 @@ def _check(operation: Operation) -> None:
         raise opaque(operation)
     if isinstance(operation, AnnotatedOperation):
         _check(operation.base_op)
+        powers = [m.power for m in operation.modifiers if isinstance(m, PowerModifier)]
+        if expressions_of(operation) and any(power != int(power) for power in powers):
+            raise CircuitError(
+                f"The operation {name!r} is a fractional power of a parameterized gate, which has "
+                "no definition. Scale the gate's angle instead."
+            )
         return
     if not isinstance(operation, Instruction):
         raise opaque(operation)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ..program import AnalysedCircuit
 
 
+POLISHED = 8
+"""Up to this many uneven frequencies the shifts are optimised; beyond, pivoting alone chooses."""
+
+
 class MultiFrequencyRule:
     r"""AQGD's analytic rule: displace the circuit's own parameters, nothing rewritten.
 
@@ -117,8 +121,10 @@ def _general(omega: FloatArray) -> tuple[FloatArray, FloatArray]:
     pivots = scipy.linalg.qr(system(grid), mode="r", pivoting=True)[1][: len(omega)]
     even = (2 * np.arange(1, len(omega) + 1) - 1) * np.pi / (2 * len(omega)) / omega[0]
     start = min((grid[pivots], even), key=amplification)
+    if len(omega) > POLISHED:
+        return start, solve(start)
     best = scipy.optimize.minimize(
-        amplification, start, method="Nelder-Mead", options={"maxiter": 400 * len(omega)}
+        amplification, start, method="Nelder-Mead", options={"maxfev": 200 * len(omega)}
     )
     x = np.abs(best.x) if amplification(np.abs(best.x)) <= amplification(start) else start
     return x, solve(x)
