@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+import qiskit
 import torch
 from circuits import A, X, hybrid
 from hypothesis import given
@@ -283,8 +284,13 @@ def test_state_and_pickle_keep_the_program(case: Case):
         case.circuit, list(case.observables), input_params=case.inputs, weight_params=case.weights
     )
     assert pickle.loads(pickle.dumps(program)) == program
-    assert program.difference_from_state(program.to_state()) is None
-    saved = CircuitProgram.from_state(program.to_state())
+    try:
+        state = program.to_state()
+    except StateDictError:  # Qiskit 2.0 has no QPY version that keeps quotients
+        assert qiskit.__version__.startswith("2.0") and not program.analysed.shift_form[1].is_affine
+        return
+    assert program.difference_from_state(state) is None
+    saved = CircuitProgram.from_state(state)
     x = case.values[: case.num_inputs]
     w = case.values[case.num_inputs :]
     assert [p.name for p in saved.weight_params] == [p.name for p in case.weights]

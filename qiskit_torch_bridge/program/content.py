@@ -11,19 +11,23 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import qiskit
 from qiskit import qpy
 from qiskit.circuit import (
     AnnotatedOperation,
     ControlledGate,
     Operation,
     Parameter,
+    ParameterExpression,
     QuantumCircuit,
 )
 
 from ..exceptions import StateDictError
-from .lowering import accepts_aer, expand, is_standard
+from .expressions import compile_expression
+from .lowering import accepts_aer, expand, expressions_of, is_standard
 
 TOLERANCE = 1e-9
 PORTABLE_QPY = 13  # the newest version that Qiskit 1.4 reads
@@ -120,7 +124,7 @@ def circuit_to_bytes(circuit: QuantumCircuit, order: Sequence[Parameter]) -> tup
     """
     cause: Exception | None = None
     for expanded in (False, True):
-        written = expand(circuit, accepts_aer) if expanded else circuit
+        written = _with_constants(expand(circuit, accepts_aer)) if expanded else circuit
         for version in _versions():
             try:
                 buffer = io.BytesIO()
@@ -133,9 +137,30 @@ def circuit_to_bytes(circuit: QuantumCircuit, order: Sequence[Parameter]) -> tup
             except Exception as error:  # QPY raises errors of many types for what it cannot hold
                 cause = error
     raise StateDictError(
-        "The circuit cannot be written as QPY, so the state would not say which circuit its "
-        "weights belong to. Replace custom Python gates by gates with a definition."
+        f"Qiskit {qiskit.__version__} cannot write the circuit as QPY, so the state would not say "
+        "which circuit its weights belong to. Replace custom Python gates by gates with a "
+        "definition and quotients of parameters by other expressions, or save module.weight alone."
     ) from cause
+
+
+def _with_constants(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Write expressions in which all parameters cancel as numbers: Qiskit 2.2 cannot save them."""
+    result = circuit.copy_empty_like()
+    for i in circuit.data:
+        operation = i.operation
+        if expressions_of(operation):
+            operation = operation.to_mutable()
+            operation.params = [_constant_or_same(p) for p in operation.params]
+        result.append(operation, i.qubits, i.clbits, copy=False)
+    return result
+
+
+def _constant_or_same(angle: Any) -> Any:
+    if not isinstance(angle, ParameterExpression) or isinstance(angle, Parameter):
+        return angle
+    order = sorted(angle.parameters, key=lambda p: p.name)
+    compiled = compile_expression(angle, {p: i for i, p in enumerate(order)})
+    return compiled[0] if isinstance(compiled, tuple) and not compiled[1] else angle
 
 
 def _versions() -> list[int]:
