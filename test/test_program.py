@@ -283,14 +283,14 @@ def test_state_and_pickle_keep_the_program(case: Case):
     program = CircuitProgram(
         case.circuit, list(case.observables), input_params=case.inputs, weight_params=case.weights
     )
-    assert pickle.loads(pickle.dumps(program)) == program
     try:
         state = program.to_state()
     except StateDictError:  # Qiskit 2.0 has no QPY version that keeps quotients
         assert qiskit.__version__.startswith("2.0") and not program.analysed.shift_form[1].is_affine
         return
     assert program.difference_from_state(state) is None
-    saved = CircuitProgram.from_state(state)
+    saved = pickle.loads(pickle.dumps(program))
+    assert saved == CircuitProgram.from_state(state)
     x = case.values[: case.num_inputs]
     w = case.values[case.num_inputs :]
     assert [p.name for p in saved.weight_params] == [p.name for p in case.weights]

@@ -277,9 +277,9 @@ class CircuitProgram:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What was derived is left behind: it is worked out again where the program arrives.
-        parts = (self.circuit, self.parameters, self.observables, self.output_shape)
-        return _rebuilt, (*parts, self.input_params, self.weight_params)
+        # Through QPY that was read back and compared: on some versions Qiskit's own pickle changes
+        # parameter expressions. What was derived is worked out again where the program arrives.
+        return CircuitProgram.from_state, (self.to_state(),)
 
     def __copy__(self) -> CircuitProgram:
         return self
