@@ -8,7 +8,9 @@ with the same numbers bound, their gates and angles agree.
 
 from __future__ import annotations
 
+import functools
 import io
+import operator
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -124,7 +126,7 @@ def circuit_to_bytes(circuit: QuantumCircuit, order: Sequence[Parameter]) -> tup
     """
     cause: Exception | None = None
     for expanded in (False, True):
-        written = _with_constants(expand(circuit, accepts_aer)) if expanded else circuit
+        written = _with_sums(expand(circuit, accepts_aer)) if expanded else circuit
         for version in _versions():
             try:
                 buffer = io.BytesIO()
@@ -143,24 +145,31 @@ def circuit_to_bytes(circuit: QuantumCircuit, order: Sequence[Parameter]) -> tup
     ) from cause
 
 
-def _with_constants(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Write expressions in which all parameters cancel as numbers: Qiskit 2.2 cannot save them."""
+def _with_sums(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Write affine expressions as sums: QPY of Qiskit 2.2 turns differences around.
+
+    Expressions in which all parameters cancel become numbers; it cannot write them at all.
+    """
     result = circuit.copy_empty_like()
     for i in circuit.data:
         operation = i.operation
         if expressions_of(operation):
             operation = operation.to_mutable()
-            operation.params = [_constant_or_same(p) for p in operation.params]
+            operation.params = [_sum_of_terms(p) for p in operation.params]
         result.append(operation, i.qubits, i.clbits, copy=False)
     return result
 
 
-def _constant_or_same(angle: Any) -> Any:
+def _sum_of_terms(angle: Any) -> Any:
     if not isinstance(angle, ParameterExpression) or isinstance(angle, Parameter):
         return angle
     order = sorted(angle.parameters, key=lambda p: p.name)
     compiled = compile_expression(angle, {p: i for i, p in enumerate(order)})
-    return compiled[0] if isinstance(compiled, tuple) and not compiled[1] else angle
+    if not isinstance(compiled, tuple):
+        return angle
+    offset, coefficients = compiled
+    terms = [c * order[i] for i, c in coefficients.items()]
+    return functools.reduce(operator.add, terms, offset) if terms else offset
 
 
 def _versions() -> list[int]:
