@@ -285,8 +285,8 @@ def test_state_and_pickle_keep_the_program(case: Case):
     )
     try:
         state = program.to_state()
-    except StateDictError:  # Qiskit 2.0 has no QPY version that keeps quotients
-        assert qiskit.__version__.startswith("2.0") and not program.analysed.shift_form[1].is_affine
+    except StateDictError:  # QPY of these versions changes some expressions: better no file
+        assert qiskit.__version__.startswith(("2.0", "2.2"))
         return
     assert program.difference_from_state(state) is None
     saved = pickle.loads(pickle.dumps(program))

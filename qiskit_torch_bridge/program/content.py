@@ -168,8 +168,10 @@ def _sum_of_terms(angle: Any) -> Any:
     if not isinstance(compiled, tuple):
         return angle
     offset, coefficients = compiled
-    terms = [c * order[i] for i, c in coefficients.items()]
-    return functools.reduce(operator.add, terms, offset) if terms else offset
+    # Neither one times a parameter nor zero added to it: those stay expressions, and break QPY.
+    terms = [order[i] if c == 1 else c * order[i] for i, c in coefficients.items()]
+    terms += [offset] if offset or not terms else []
+    return functools.reduce(operator.add, terms)
 
 
 def _versions() -> list[int]:
