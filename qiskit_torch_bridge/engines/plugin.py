@@ -46,7 +46,6 @@ class PluginEngine(EstimatorEngine):
         """Return the vector-Jacobian product ``(B, C)`` for a cotangent ``(B, O)``."""
         analysed = self.program.analysed
         result = np.zeros((len(values), len(columns)))
-        present = set(analysed.circuit.parameters)
         wanted = [c for c in columns if analysed.is_used(c)]
         norms = np.linalg.norm(cotangent, axis=-1)
         effective = {
@@ -56,16 +55,14 @@ class PluginEngine(EstimatorEngine):
         if not wanted or not len(rows):
             return result
         analysed.check(values)
-        bound = [c for c, p in enumerate(analysed.parameters) if p in present]
-        order = [analysed.parameters[c] for c in bound]
-        sorted_columns = [bound[order.index(p)] for p in analysed.circuit.parameters]
+        (ordered,) = analysed.bindings(values).values()  # as the circuit sorts its parameters
         options = {} if self.precision is None else {"precision": self.precision}
         try:
             gradients = (
                 self.gradient.run(
                     [analysed.circuit] * len(rows),
                     [effective[b] for b in rows],
-                    [values[b, sorted_columns].tolist() for b in rows],
+                    [ordered[b].tolist() for b in rows],
                     [[analysed.parameters[c] for c in wanted]] * len(rows),
                     **options,
                 )

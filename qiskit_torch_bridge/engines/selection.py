@@ -134,6 +134,4 @@ def _prepared(program: CircuitProgram, on_aer: bool, pass_manager: Any) -> Circu
                 "qiskit.transpiler.generate_preset_pass_manager(1, backend)."
             )
         program = program.rewritten(run)
-    if on_aer:
-        program = program.rewritten(lambda _: program.analysed.aer_form)
-    return program
+    return program.on_aer if on_aer else program

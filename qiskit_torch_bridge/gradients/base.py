@@ -27,7 +27,8 @@ from ..primitives.submission import (
     validated_precision,
 )
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
-from ..program.lowering import accepts_aer, expressions_of
+from ..program.expressions import expressions_of
+from ..program.lowering import accepts_aer
 from ..rules import Differentiation, ParameterShiftRule, Rule
 
 

@@ -121,7 +121,7 @@ class LocalEstimator(BaseEstimatorV2):
         split, angle_map = analysed.aer_angles
         values = pub.parameter_values.as_array(analysed.parameters)
         values = values.reshape(pub.parameter_values.size, analysed.num_parameters)
-        circuit = split.circuit.copy()
+        circuit = split.copy()
         for label in labels:
             circuit.save_expectation_value(Pauli(label), range(circuit.num_qubits), label=label)
         # Without this Aer makes a bound copy of the circuit for every point, in Python and C++.

@@ -44,6 +44,7 @@ class AnalysedCircuit:
             raise ParameterError(f"The circuit's parameters {missing} have no place in the order.")
         self._expressions = AngleMap(list(leaf_expressions(self.circuit)), self.parameters)
         self._column_of = {p: column for column, p in enumerate(self.parameters)}
+        self._frequencies: dict[int, Frequencies] = {}
 
     @property
     def num_parameters(self) -> int:
@@ -105,10 +106,10 @@ class AnalysedCircuit:
         return AnalysedCircuit(self.aer_form, self.parameters)
 
     @functools.cached_property
-    def aer_angles(self) -> tuple[AnalysedCircuit, AngleMap]:
+    def aer_angles(self) -> tuple[QuantumCircuit, AngleMap]:
         """The circuit for Aer with one parameter per gate angle, and the map to those angles."""
         split, expressions = split_angles(self.aer_form)
-        return AnalysedCircuit(split), AngleMap(expressions, self.parameters)
+        return split, AngleMap(expressions, self.parameters)
 
     def frequencies(self, column: int) -> Frequencies:
         """The positive frequencies of expectation values in one parameter of this circuit.
@@ -120,7 +121,3 @@ class AnalysedCircuit:
             operations = (i.operation for i in self.circuit.data)
             self._frequencies[column] = frequencies(operations, self.parameters[column])
         return self._frequencies[column]
-
-    @functools.cached_property
-    def _frequencies(self) -> dict[int, Frequencies]:
-        return {}

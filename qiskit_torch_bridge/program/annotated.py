@@ -40,6 +40,8 @@ from qiskit.circuit.library import (
 )
 from qiskit.quantum_info import Operator
 
+from .expressions import expressions_of
+
 Definition = Callable[[Operation], QuantumCircuit]
 
 
@@ -93,9 +95,7 @@ class _Control:
         for instruction in block.data:
             operation = instruction.operation
             targets = [place[q] for q in instruction.qubits]
-            free = any(
-                isinstance(p, ParameterExpression) and p.parameters for p in operation.params
-            )
+            free = bool(expressions_of(operation))
             if isinstance(operation, GlobalPhaseGate):
                 self.phase(operation.params[0])
             elif isinstance(operation, Barrier):

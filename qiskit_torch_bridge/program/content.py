@@ -23,13 +23,12 @@ from qiskit.circuit import (
     ControlledGate,
     Operation,
     Parameter,
-    ParameterExpression,
     QuantumCircuit,
 )
 
 from ..exceptions import StateDictError
-from .expressions import compile_expression
-from .lowering import accepts_aer, expand, expressions_of, is_standard
+from .expressions import affine_form, expressions_of, is_free
+from .lowering import accepts_aer, expand, is_standard
 
 TOLERANCE = 1e-9
 PORTABLE_QPY = 13  # the newest version that Qiskit 1.4 reads
@@ -161,15 +160,12 @@ def _with_sums(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def _sum_of_terms(angle: Any) -> Any:
-    if not isinstance(angle, ParameterExpression) or isinstance(angle, Parameter):
+    affine = affine_form(angle) if is_free(angle) else None
+    if affine is None:
         return angle
-    order = sorted(angle.parameters, key=lambda p: p.name)
-    compiled = compile_expression(angle, {p: i for i, p in enumerate(order)})
-    if not isinstance(compiled, tuple):
-        return angle
-    offset, coefficients = compiled
+    offset, coefficients = affine
     # Neither one times a parameter nor zero added to it: those stay expressions, and break QPY.
-    terms = [order[i] if c == 1 else c * order[i] for i, c in coefficients.items()]
+    terms = [p if c == 1 else c * p for p, c in coefficients.items()]
     terms += [offset] if offset or not terms else []
     return functools.reduce(operator.add, terms)
 

@@ -34,6 +34,26 @@ class Function:
         return [values[..., column] for column in self.columns]
 
 
+def is_free(angle: object) -> bool:
+    """Whether an operation's parameter still depends on circuit parameters."""
+    return isinstance(angle, ParameterExpression) and bool(angle.parameters)
+
+
+def expressions_of(operation: object) -> list[ParameterExpression]:
+    """Return the unbound expressions among an operation's parameters."""
+    return [p for p in getattr(operation, "params", ()) if is_free(p)]
+
+
+def affine_form(expression: ParameterExpression) -> tuple[float, dict[Parameter, float]] | None:
+    """Return offset and coefficients of one expression by itself; ``None`` if it is not affine."""
+    order = sorted(expression.parameters, key=lambda p: p.name)
+    compiled = compile_expression(expression, {p: i for i, p in enumerate(order)})
+    if isinstance(compiled, Function):
+        return None
+    offset, coefficients = compiled
+    return offset, {order[i]: c for i, c in coefficients.items()}
+
+
 def compile_expression(
     expression: ParameterExpression | float, index: dict[Parameter, int]
 ) -> tuple[float, dict[int, float]] | Function:

@@ -52,7 +52,7 @@ from qiskit.quantum_info import Operator
 
 from ..exceptions import CircuitError
 from .annotated import annotated_definition, controlled
-from .expressions import compile_expression
+from .expressions import affine_form, expressions_of, is_free
 
 UNIT_SHIFT_GATES = (
     RXGate,
@@ -73,15 +73,6 @@ UNIT_SHIFT_GATES = (
 """Gates each of whose angles alone has a generator with two eigenvalues one apart."""
 
 Step = tuple[Operation, tuple[Qubit, ...]]
-
-
-def expressions_of(operation: object) -> list[ParameterExpression]:
-    """Return the unbound expressions among an operation's parameters."""
-    return [
-        p
-        for p in getattr(operation, "params", ())
-        if isinstance(p, ParameterExpression) and p.parameters
-    ]
 
 
 def kind_of(operation: Operation) -> type[Operation]:
@@ -180,12 +171,9 @@ def definition_of(operation: Operation) -> QuantumCircuit:
 def _with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
     """Put a number for a time in which all parameters cancel, which Qiskit cannot synthesise."""
     for expression in expressions_of(operation):
-        index = {p: i for i, p in enumerate(sorted(expression.parameters, key=lambda p: p.name))}
-        compiled = compile_expression(expression, index)
-        if isinstance(compiled, tuple) and not compiled[1]:
-            return PauliEvolutionGate(
-                operation.operator, compiled[0], synthesis=operation.synthesis
-            )
+        affine = affine_form(expression)
+        if affine is not None and not affine[1]:
+            return PauliEvolutionGate(operation.operator, affine[0], synthesis=operation.synthesis)
     return operation
 
 
@@ -245,9 +233,6 @@ def split_angles(
         operation = instruction.operation
         if expressions_of(operation):
             operation = operation.to_mutable()
-            operation.params = [
-                next(fresh) if isinstance(p, ParameterExpression) and p.parameters else p
-                for p in operation.params
-            ]
+            operation.params = [next(fresh) if is_free(p) else p for p in operation.params]
         result.append(operation, instruction.qubits, instruction.clbits, copy=False)
     return result, expressions

@@ -17,7 +17,6 @@ from qiskit.quantum_info import SparsePauliOp
 from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
 from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
-from .lowering import accepts_aer, expand
 from .observables import Layout, normalise_observables
 from .roles import Parameters, check_roles, listed, names_of
 
@@ -178,6 +177,11 @@ class CircuitProgram:
         roles = (self.input_params, self.weight_params)
         return _rebuilt(circuit, self.parameters, operators, self.output_shape, *roles)
 
+    @functools.cached_property
+    def on_aer(self) -> CircuitProgram:
+        """The program in gates that Aer runs and binds correctly, and that QPY keeps."""
+        return self.rewritten(lambda _: self.analysed.aer_form)
+
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same observables on another form of the circuit, all parameters inputs."""
         result = CircuitProgram.__new__(CircuitProgram)
@@ -257,7 +261,7 @@ class CircuitProgram:
         """Name the first thing in which a saved program differs from this one."""
         saved = CircuitProgram.from_state(state)
         if json.loads(state["program"]).get("expanded"):
-            return self.rewritten(lambda c: expand(c, accepts_aer)).difference(saved)
+            return self.on_aer.difference(saved)
         return self.difference(saved)
 
     def __eq__(self, other: object) -> bool:

@@ -24,8 +24,8 @@ from qiskit.circuit import (
 from qiskit.quantum_info import Operator
 
 from ..exceptions import GradientError
-from .expressions import Function, compile_expression
-from .lowering import UNIT_SHIFT_GATES, definition_of, expressions_of, is_standard, kind_of
+from .expressions import affine_form, expressions_of
+from .lowering import UNIT_SHIFT_GATES, definition_of, is_standard, kind_of
 
 MAX_FREQUENCIES = 128
 STEP = 1e-3  # small enough that no eigenphase of a gate's generator wraps around
@@ -68,16 +68,14 @@ def _of_operation(operation: Operation, parameter: Parameter) -> Frequencies:
 
 
 def _coefficient(expression: ParameterExpression, parameter: Parameter) -> float:
-    order = sorted(expression.parameters, key=lambda p: p.name)
-    column = order.index(parameter)
-    compiled = compile_expression(expression, {p: i for i, p in enumerate(order)})
-    if isinstance(compiled, Function):
+    affine = affine_form(expression)
+    if affine is None:
         raise GradientError(
             f"AQGD needs to know the frequencies of parameter {parameter.name!r}, but it enters "
-            f"the non-affine expression {compiled.text}. Use gradient='parameter-shift', which "
+            f"the non-affine expression {expression}. Use gradient='parameter-shift', which "
             "applies the chain rule, or compute the non-linear part in torch."
         )
-    return compiled[1].get(column, 0.0)
+    return affine[1].get(parameter, 0.0)
 
 
 def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None:

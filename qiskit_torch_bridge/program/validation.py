@@ -35,7 +35,8 @@ from qiskit.circuit.library import (
 )
 
 from ..exceptions import CircuitError
-from .lowering import definition_of, expressions_of, is_standard, opaque, steps_of_definition
+from .expressions import expressions_of
+from .lowering import definition_of, is_standard, opaque, steps_of_definition
 
 LEAVES = (Barrier, Initialize, StatePreparation, Isometry, UnitaryGate, PauliEvolutionGate)
 
