@@ -79,6 +79,17 @@ def workload(qubits: int, layers: int, batch: int) -> Workload:
     return Workload(circuit, inputs, weights, observables, x, w)
 
 
+def training_step(module: torch.nn.Module, x: torch.Tensor) -> Callable[[], None]:
+    """Return what is timed, the same for all: forward, and backward to inputs and weights."""
+
+    def step() -> None:
+        module.zero_grad()
+        x.grad = None
+        module(x).sum().backward()
+
+    return step
+
+
 def bridge(work: Workload, estimator: BaseEstimatorV2 | None) -> Candidate:
     """This package's module with parameter shift."""
     module = TorchQuantumModule(
@@ -91,11 +102,7 @@ def bridge(work: Workload, estimator: BaseEstimatorV2 | None) -> Candidate:
         initial_weights=work.w,
     )
     x = work.x.clone().requires_grad_()
-
-    def step() -> None:
-        module.zero_grad()
-        x.grad = None
-        module(x).sum().backward()
+    step = training_step(module, x)
 
     def gradients() -> Gradients:
         step()
@@ -125,12 +132,7 @@ def peer(work: Workload, estimator: BaseEstimatorV2 | None) -> Candidate:
         default_precision=0.0,
     )
     module = TorchConnector(network, initial_weights=work.w.numpy())
-    x = work.x.clone().requires_grad_()
-
-    def step() -> None:
-        module.zero_grad()
-        x.grad = None
-        module(x).sum().backward()
+    step = training_step(module, work.x.clone().requires_grad_())
 
     def gradients() -> Gradients:
         by_inputs, by_weights = network.backward(work.x.numpy(), work.w.numpy())

@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+import pytest
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from strategies import NONLINEAR_IS_SOUND
+
+NEEDS_NON_LINEAR = pytest.mark.skipif(
+    not NONLINEAR_IS_SOUND,
+    reason="this Qiskit version miscomputes non-affine expressions; they are refused",
+)
 
 X = ParameterVector("x", 2)
 A = ParameterVector("a", 3)  # weights that sort before the inputs

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from circuits import A, X, hybrid, rotation
+from circuits import NEEDS_NON_LINEAR, A, X, hybrid, rotation
 from estimators import CountingEstimator, FaultyEstimator, with_evs
 from qiskit.circuit import (
     AnnotatedOperation,
@@ -256,7 +256,7 @@ def test_complex_expression():
         TorchQuantumModule(circuit)
 
 
-@pytest.mark.skipif(not NONLINEAR_IS_SOUND, reason="Qiskit miscomputes them; they are refused")
+@NEEDS_NON_LINEAR
 def test_singular_expressions_name_the_expression_and_the_row():
     x, y = Parameter("x"), Parameter("y")
     circuit = QuantumCircuit(1)
@@ -273,7 +273,7 @@ def test_singular_expressions_name_the_expression_and_the_row():
     assert estimator.runs == []
 
 
-@pytest.mark.skipif(not NONLINEAR_IS_SOUND, reason="Qiskit miscomputes them; they are refused")
+@NEEDS_NON_LINEAR
 def test_singular_derivative():
     x = Parameter("x")
     circuit = QuantumCircuit(1)
@@ -298,7 +298,7 @@ def test_reliability_is_judged_as_the_strategies_do():
     assert expressions_are_unreliable() is not NONLINEAR_IS_SOUND
 
 
-@pytest.mark.skipif(not NONLINEAR_IS_SOUND, reason="Qiskit miscomputes them; they are refused")
+@NEEDS_NON_LINEAR
 def test_aqgd_refuses_non_affine_expressions_and_names_what_to_use():
     x, y = Parameter("x"), Parameter("y")
     circuit = QuantumCircuit(1)

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from circuits import CONTRACT, hybrid, rotation
+from circuits import NEEDS_NON_LINEAR, hybrid, nonlinear, rotation
 from estimators import CountingEstimator
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import efficient_su2
@@ -66,15 +66,15 @@ def test_it_is_one_of_theirs_and_is_right(kind):
     assert result.metadata[0]["parameters"] == list(circuit.parameters)
 
 
-def test_non_linear_parameters(kind):
-    if "non-linear" not in CONTRACT:
-        pytest.skip("this Qiskit version miscomputes non-affine expressions; they are refused")
-    if kind is AQGDEstimatorGradient:
-        pytest.skip("AQGD refuses non-affine expressions; test_errors checks that it does")
-    circuit = CONTRACT["non-linear"]()
-    result = kind(LocalEstimator()).run([circuit], [XX], [VALUES]).result()
+@NEEDS_NON_LINEAR
+@pytest.mark.parametrize(  # AQGD refuses non-affine expressions: test_errors checks that it does
+    "rule", [ParameterShiftEstimatorGradient, FiniteDifferenceEstimatorGradient]
+)
+def test_non_linear_parameters(rule):
+    circuit = nonlinear()
+    result = rule(LocalEstimator()).run([circuit], [XX], [VALUES]).result()
     np.testing.assert_allclose(
-        result.gradients[0], expected(circuit, XX, VALUES), rtol=0, atol=EXACT.get(kind, 1e-10)
+        result.gradients[0], expected(circuit, XX, VALUES), rtol=0, atol=EXACT.get(rule, 1e-10)
     )
 
 

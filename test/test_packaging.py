@@ -25,10 +25,11 @@ ROOMS = {
     "primitives": {"exceptions", "program"},
     "gradients": {"exceptions", "program", "rules", "primitives"},
     "engines": {"exceptions", "program", "rules", "primitives", "gradients"},
-    "functional": {"exceptions", "program", "rules", "engines"},
+    "autograd": {"exceptions", "program", "rules", "engines"},
+    "functional": {"exceptions", "program", "engines", "autograd"},
     "module": {"exceptions", "program", "engines", "functional"},
 }
-TORCH_ROOMS = {"functional", "module", "demos", "__init__", "__main__"}
+TORCH_ROOMS = {"autograd", "functional", "module", "demos", "__init__", "__main__"}
 
 
 def test_importing_the_package_imports_no_extra_and_no_backend():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import qiskit
 import torch
-from circuits import A, X, hybrid
+from circuits import NEEDS_NON_LINEAR, A, X, hybrid
 from hypothesis import given
 from qiskit.circuit import (
     AnnotatedOperation,
@@ -35,7 +35,7 @@ from qiskit.circuit.library import (
 from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import Operator, SparsePauliOp
 from reference import expectations, statevector
-from strategies import NONLINEAR_IS_SOUND, Case, cases
+from strategies import Case, cases
 
 from qiskit_torch_bridge import AnalysedCircuit, CircuitProgram, expectation
 from qiskit_torch_bridge.exceptions import ParameterError, StateDictError
@@ -82,7 +82,7 @@ def m(array):
     return torch if isinstance(array, torch.Tensor) else np
 
 
-@pytest.mark.skipif(not NONLINEAR_IS_SOUND, reason="Qiskit miscomputes them; they are refused")
+@NEEDS_NON_LINEAR
 @pytest.mark.parametrize("form", FORMS)
 def test_functions_values_and_derivatives_of_any_order(form):
     """Against the same function written directly in NumPy and differentiated by torch."""

@@ -6,8 +6,9 @@ An engine has a ``program``, ``expval(values) -> (B, O)``, and either
 ``vjp(values, cotangent, columns) -> (B, C)``. Engines know no torch.
 """
 
+from .cache import EngineCache
 from .estimator import EstimatorEngine
 from .plugin import PluginEngine
 from .selection import GRADIENTS, make_engine
 
-__all__ = ["GRADIENTS", "EstimatorEngine", "PluginEngine", "make_engine"]
+__all__ = ["GRADIENTS", "EngineCache", "EstimatorEngine", "PluginEngine", "make_engine"]
