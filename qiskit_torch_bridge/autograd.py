@@ -26,7 +26,7 @@ class Expectation(torch.autograd.Function):
     @staticmethod
     def forward(inputs: Tensor, weights: Tensor, engine: EstimatorEngine) -> Tensor:
         """Evaluate the program at all rows, in one job."""
-        values = _placed(inputs, weights, engine.program)
+        values = placed(inputs, weights, engine.program)
         return torch.from_numpy(engine.expval(values.detach().numpy()))
 
     @staticmethod
@@ -47,7 +47,7 @@ class Expectation(torch.autograd.Function):
         needs_inputs, needs_weights = ctx.needs_input_grad[:2]
         columns = program.input_columns if needs_inputs else ()
         columns += program.weight_columns if needs_weights else ()
-        values = _placed(inputs, weights, program)
+        values = placed(inputs, weights, program)
         gradient = _vjp(ctx.engine, values, cotangent, columns)  # (B, C)
         split = len(program.input_columns) if needs_inputs else 0
         # narrow, since slices have no batching rule in PyTorch's older vmap (is_grads_batched)
@@ -70,7 +70,7 @@ class Expectation(torch.autograd.Function):
             )
         inputs, weights = ctx.saved_tensors
         program = ctx.engine.program
-        values = _placed(inputs, weights, program)
+        values = placed(inputs, weights, program)
         columns: tuple[int, ...] = ()
         tangents = []
         if inputs_t is not None:
@@ -153,7 +153,7 @@ def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _placed(inputs: Tensor, weights: Tensor, program: CircuitProgram) -> Tensor:
+def placed(inputs: Tensor, weights: Tensor, program: CircuitProgram) -> Tensor:
     """Put inputs ``(B, I)`` and weights ``(W,)`` or ``(B, W)`` in program order ``(B, P)``."""
     rows = weights.expand(inputs.shape[0], -1)
     return torch.cat([inputs, rows], -1)[:, torch.from_numpy(program.placement)]

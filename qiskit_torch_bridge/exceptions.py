@@ -63,3 +63,7 @@ class ResultError(BridgeError, ValueError):
 
 class StateDictError(BridgeError, ValueError):
     """A saved state belongs to another circuit, other observables or other roles."""
+
+
+class MemoryLimitError(BridgeError, MemoryError):
+    """An exact simulation needs more memory than there is."""

@@ -12,8 +12,9 @@ import torch
 from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor
 
-from .autograd import Expectation
-from .engines import EngineCache, EstimatorEngine
+from .autograd import Expectation, placed
+from .engines import EngineCache, EstimatorEngine, StatevectorEngine
+from .exact_autograd import exact_expectation, transformed
 from .exceptions import InputError, InputTypeError
 from .program import CircuitProgram
 
@@ -40,15 +41,45 @@ def evaluated(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -
     else:
         inputs = _checked_inputs(inputs, program)
         like = inputs if inputs.is_floating_point() else weights
-    batch = tuple(inputs.shape[:-1])
-    flat = inputs.reshape(math.prod(batch), inputs.shape[-1])
-    evs = Expectation.apply(_double(flat), _double(weights), engine)
+    shape = (*inputs.shape[:-1], *program.output_shape)
+    if inputs.dim() != 2:
+        inputs = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
+    evs = _evaluate(engine, _double(inputs), _double(weights))
     if not like.is_floating_point():
         like = evs.new_zeros(0, dtype=torch.get_default_dtype(), device=like.device)
-    return evs.to(device=like.device, dtype=like.dtype).reshape(*batch, *program.output_shape)
+    if like.dtype != evs.dtype or like.device != evs.device:
+        evs = evs.to(device=like.device, dtype=like.dtype)
+    return evs if evs.shape == shape else evs.reshape(shape)
+
+
+def _evaluate(engine: EstimatorEngine, inputs: Tensor, weights: Tensor) -> Tensor:
+    """Evaluate rows ``(B, I)`` on the engine: ``(B, O)``."""
+    if not isinstance(engine, StatevectorEngine):
+        return Expectation.apply(inputs, weights, engine)
+    if engine.takes_angles:  # torch differentiates the expressions, to any order
+        values = placed(inputs, weights, engine.program)
+        if not transformed():
+            engine.program.analysed.check(values.detach().numpy())
+            if values.requires_grad:
+                values.register_hook(lambda gradient: _checked(gradient, values, engine))
+        evs = exact_expectation(engine.angles(values, torch), weights.new_zeros(0), engine)
+    else:
+        evs = exact_expectation(inputs, weights, engine)
+    if engine.samples:  # the estimator's values, the exact derivatives
+        sampled = Expectation.apply(inputs.detach(), weights.detach(), engine)
+        return sampled.detach() + (evs - evs.detach())
+    return evs
+
+
+def _checked(gradient: Tensor, values: Tensor, engine: StatevectorEngine) -> None:
+    """Raise where an expression has no finite derivative."""
+    if not torch.isfinite(gradient).all():
+        engine.check_derivatives(values.detach().numpy())
 
 
 def _double(tensor: Tensor) -> Tensor:
+    if tensor.dtype == torch.float64 and tensor.device.type == "cpu":
+        return tensor
     return tensor.to("cpu").to(torch.float64)  # in this order: not every device has float64
 
 
@@ -111,6 +142,7 @@ def expectation(
     pass_manager: Any = None,
     seed: int | None = None,
     observables_layout: Any = None,
+    dtype: Any = None,
 ) -> Tensor:
     r"""Return expectation values of a circuit as a differentiable function, without any state.
 
@@ -134,6 +166,7 @@ def expectation(
         pass_manager: Transpiles the circuit, once per program.
         seed: Seeds the shots of the default estimator.
         observables_layout: With a circuit: as for :class:`.CircuitProgram`.
+        dtype: As for :class:`.TorchQuantumModule`.
 
     Returns:
         Shape ``(*batch, O)``, in the dtype and on the device of the inputs.
@@ -142,7 +175,8 @@ def expectation(
         BridgeError: A subclass of it for anything that is wrong, before a job is submitted.
 
     Cost:
-        One job with one PUB forward, one backward.
+        With the exact engine one sweep over the state forward and two backward; with an
+        estimator one job with one PUB forward, one backward.
 
     Example:
         >>> import torch
@@ -182,5 +216,6 @@ def expectation(
         precision=precision,
         pass_manager=pass_manager,
         seed=seed,
+        dtype=dtype,
     )
     return evaluated(engine, inputs, weights)

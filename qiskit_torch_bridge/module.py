@@ -37,9 +37,13 @@ class TorchQuantumModule(nn.Module):
             inputs' last axis; a ``ParameterVector`` stands for its elements. Default: none.
         weight_params: The trainable parameters. Default: every parameter that is not an input.
         estimator: Any V2 estimator. Default: exact simulation in this process
-            (:class:`.LocalEstimator`), or sampled shots if ``shots`` or ``precision`` is given.
-        gradient: ``"parameter-shift"`` (default), ``"aqgd"``, ``"finite-difference"``,
-            ``"spsa"``, or any ``qiskit_algorithms.gradients.BaseEstimatorGradient`` instance.
+            by the exact engine, or sampled shots if ``shots`` or ``precision`` is given
+            (:class:`.BatchedStatevectorEstimator`).
+        gradient: ``"adjoint"`` (exact, from the engine in this process; the default where no
+            estimator, shots or precision is given), ``"parameter-shift"`` (the default
+            elsewhere), ``"aqgd"``, ``"finite-difference"``, ``"spsa"``, or any
+            ``qiskit_algorithms.gradients.BaseEstimatorGradient`` instance. With an estimator,
+            ``"adjoint"`` ignores its noise: values come from the estimator, gradients are exact.
         shots: Shots for every evaluation, forward and backward, or
         precision: the standard error for every evaluation; at most one of them.
         pass_manager: Transpiles the circuit once, now; observables are given the layout.
@@ -47,6 +51,8 @@ class TorchQuantumModule(nn.Module):
             to numbers. Default: uniform in :math:`[-\pi, \pi)`, from torch's generator.
         seed: Makes the initial weights, and the shots of the default estimator, reproducible on
             their own.
+        dtype: ``"complex64"`` makes the exact engine compute in single precision, in half of the
+            memory and time; default ``"complex128"``.
         observables_layout: Whether observables given for a transpiled circuit refer to the
             ``"virtual"`` qubits before transpilation or to the ``"physical"`` ones; ``"auto"``
             tells by their width and raises where it cannot.
@@ -65,8 +71,9 @@ class TorchQuantumModule(nn.Module):
             the inputs, when called; always before a job is submitted.
 
     Cost:
-        One job with one PUB forward and one backward, whatever the batch and the observables.
-        Backward evaluates ``S * B`` points for ``B`` rows; ``S`` is two per gate angle
+        On the exact engine one sweep over the state forward and two backward, whatever the number
+        of parameters and observables. On an estimator one job with one PUB forward and one
+        backward, whatever the batch and the observables; backward evaluates ``S * B`` points for ``B`` rows; ``S`` is two per gate angle
         (parameter shift), two per frequency of each parameter (AQGD), or two per parameter
         (central differences). What needs no gradient is not evaluated.
 
@@ -104,6 +111,7 @@ class TorchQuantumModule(nn.Module):
         initial_weights: Any = None,
         seed: int | None = None,
         observables_layout: Any = "auto",
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.program = CircuitProgram(
@@ -122,6 +130,7 @@ class TorchQuantumModule(nn.Module):
             precision=precision,
             pass_manager=pass_manager,
             seed=seed,
+            dtype=dtype,
         )
         self.weight = nn.Parameter(_initial(self.program, initial_weights, seed))
 

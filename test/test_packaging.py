@@ -22,14 +22,16 @@ ROOMS = {
     "exceptions": set(),
     "program": {"exceptions"},
     "rules": {"exceptions", "program"},
-    "primitives": {"exceptions", "program"},
-    "gradients": {"exceptions", "program", "rules", "primitives"},
-    "engines": {"exceptions", "program", "rules", "primitives", "gradients"},
+    "statevector": {"exceptions", "program"},
+    "primitives": {"exceptions", "program", "statevector"},
+    "gradients": {"exceptions", "program", "rules", "primitives", "statevector"},
+    "engines": {"exceptions", "program", "rules", "primitives", "gradients", "statevector"},
     "autograd": {"exceptions", "program", "rules", "engines"},
-    "functional": {"exceptions", "program", "engines", "autograd"},
+    "exact_autograd": {"exceptions", "engines"},
+    "functional": {"exceptions", "program", "engines", "autograd", "exact_autograd"},
     "module": {"exceptions", "program", "engines", "functional"},
 }
-TORCH_ROOMS = {"autograd", "functional", "module", "demos", "__init__", "__main__"}
+TORCH_ROOMS = {"autograd", "exact_autograd", "functional", "module", "demos", "__init__", "__main__"}
 
 
 def test_importing_the_package_imports_no_extra_and_no_backend():

@@ -7,17 +7,19 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient, SPSAEstimatorGradient
 
-from ..exceptions import CircuitError, GradientError, InputTypeError
+from ..exceptions import CircuitError, GradientError, InputError, InputTypeError
 from ..gradients import (
+    AdjointEstimatorGradient,
     AQGDEstimatorGradient,
     EstimatorGradient,
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
-from ..primitives.local import LocalEstimator
+from .._shim import BatchedStatevectorEstimator
 from ..primitives.submission import (
     assumed_precision,
     is_aer,
@@ -28,6 +30,7 @@ from ..program import CircuitProgram
 from ..rules import recommended_epsilon
 from .estimator import EstimatorEngine
 from .plugin import PluginEngine
+from .statevector import StatevectorEngine
 
 
 def _spsa(
@@ -37,7 +40,14 @@ def _spsa(
     return SPSAEstimatorGradient(estimator, epsilon=recommended_epsilon(noise), seed=seed)
 
 
+def _adjoint(
+    estimator: BaseEstimatorV2, precision: float | None = None
+) -> AdjointEstimatorGradient:
+    return AdjointEstimatorGradient(estimator)  # exact, whatever precision values have
+
+
 GRADIENTS: dict[str, Callable[..., BaseEstimatorGradient]] = {
+    "adjoint": _adjoint,
     "parameter-shift": ParameterShiftEstimatorGradient,
     "aqgd": AQGDEstimatorGradient,
     "finite-difference": FiniteDifferenceEstimatorGradient,
@@ -45,7 +55,7 @@ GRADIENTS: dict[str, Callable[..., BaseEstimatorGradient]] = {
 }
 """The gradients that have a name; any ``BaseEstimatorGradient`` instance works as well."""
 
-DEFAULT_GRADIENT = "parameter-shift"
+DTYPES = ("complex128", "complex64")
 
 
 def make_engine(
@@ -57,6 +67,7 @@ def make_engine(
     precision: Any = None,
     pass_manager: Any = None,
     seed: int | None = None,
+    dtype: Any = None,
 ) -> EstimatorEngine:
     """Return the engine for the user's choices, after checking every one of them.
 
@@ -71,9 +82,14 @@ def make_engine(
     given = _instance(gradient)
     if estimator is None and isinstance(given, EstimatorGradient):
         estimator = given.estimator
-    estimator = LocalEstimator(seed=seed) if estimator is None else validated_estimator(estimator)
+    exact = estimator is None and requested is None
+    number = _dtype(dtype, exact)
+    if estimator is None:
+        estimator = BatchedStatevectorEstimator(seed=seed, dtype=number)
+    else:
+        estimator = validated_estimator(estimator)
     if given is None:
-        name = DEFAULT_GRADIENT if gradient is None else gradient
+        name = gradient or ("adjoint" if exact else "parameter-shift")
         options = {"seed": seed} if name == "spsa" else {}
         given = GRADIENTS[name](estimator, precision=requested, **options)
     elif requested is None and isinstance(given, EstimatorGradient):
@@ -82,6 +98,11 @@ def make_engine(
         pass_manager = given.pass_manager
     of_gradient = getattr(given, "_estimator", None)  # also where it is another package's
     program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
+    if isinstance(given, AdjointEstimatorGradient):
+        number = number if dtype is not None else given.dtype.name
+        return StatevectorEngine(
+            program, estimator, requested, samples=not exact, dtype=np.dtype(number)
+        )
     if not isinstance(given, EstimatorGradient):
         name = gradient if isinstance(gradient, str) else None
         return PluginEngine(program, estimator, requested, given, name)
@@ -96,6 +117,26 @@ def make_engine(
     )
     engine.differentiation(program.weight_columns)  # what cannot be planned is refused here
     return engine
+
+
+def _dtype(dtype: Any, exact: bool) -> str:
+    """Return the name of the complex dtype to simulate in, NumPy's and torch's accepted alike."""
+    if dtype is None:
+        return DTYPES[0]
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        name = getattr(dtype, "__name__", name)
+    if name not in DTYPES:
+        raise InputTypeError(
+            f"Expected dtype to be one of {', '.join(map(repr, DTYPES))}, as a name or as NumPy's "
+            f"or torch's; got {dtype!r}."
+        )
+    if not exact:
+        raise InputError(
+            "dtype is the exact engine's number format; an estimator or shots were given too. "
+            "Leave out dtype, or the estimator and the shots."
+        )
+    return name
 
 
 def _check_seed(seed: Any) -> None:

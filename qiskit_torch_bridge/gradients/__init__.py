@@ -5,6 +5,7 @@ All of them are :class:`qiskit_algorithms.gradients.BaseEstimatorGradient`, so `
 ``VarQTE`` and others take them as they take their own.
 """
 
+from .adjoint import AdjointEstimatorGradient
 from .aqgd import AQGDEstimatorGradient
 from .base import BridgeGradientResult, EstimatorGradient
 from .finite_difference import FiniteDifferenceEstimatorGradient
@@ -12,6 +13,7 @@ from .parameter_shift import ParameterShiftEstimatorGradient
 
 __all__ = [
     "AQGDEstimatorGradient",
+    "AdjointEstimatorGradient",
     "BridgeGradientResult",
     "EstimatorGradient",
     "FiniteDifferenceEstimatorGradient",

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This package: a ``TorchQuantumModule`` with nothing but circuit, observables and weights."""
+
+from __future__ import annotations
+
+import torch
+from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from reference import Step
+from workloads import Workload
+
+from peers.candidate import Candidate
+from qiskit_torch_bridge import TorchQuantumModule
+
+
+def circuit_of(work: Workload) -> tuple[QuantumCircuit, ParameterVector, ParameterVector]:
+    """Return the workload's circuit in Qiskit, with its inputs and its weights."""
+    inputs = ParameterVector("x", work.x.shape[1])
+    weights = ParameterVector("w", len(work.w))
+    values = [*inputs, *weights]
+    circuit = QuantumCircuit(work.qubits)
+    for name, qubits, parameter in work.gates:
+        angles = () if parameter is None else (values[parameter],)
+        getattr(circuit, name)(*angles, *qubits)
+    return circuit, inputs, weights
+
+
+def observables_of(work: Workload) -> list[SparsePauliOp]:
+    """Return the workload's observables in Qiskit."""
+    return [SparsePauliOp.from_sparse_list(o, num_qubits=work.qubits) for o in work.observables]
+
+
+def module(work: Workload) -> Candidate:
+    """Module call, loss, backward: gradients of inputs and weights in double precision."""
+    circuit, inputs, weights = circuit_of(work)
+    node = TorchQuantumModule(
+        circuit,
+        observables_of(work),
+        input_params=inputs or None,
+        weight_params=weights,
+        initial_weights=torch.tensor(work.w),
+    )
+    x = torch.tensor(work.x, requires_grad=True)
+
+    def step() -> torch.Tensor:
+        node.zero_grad()
+        x.grad = None
+        evs = node(x)
+        evs.sum().backward()
+        return evs
+
+    def read(evs: torch.Tensor) -> Step:
+        by_inputs = torch.zeros_like(x) if x.grad is None else x.grad
+        return Step(evs.detach().numpy(), by_inputs.numpy(), node.weight.grad.numpy().copy())
+
+    return Candidate(step, read)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers that every candidate must return, from a few lines of NumPy in double precision.
+
+The adjoint method (Jones and Gacon, arXiv:2009.02823) on tensors with one axis per qubit, row by
+row and gate by gate: slow, short and independent of everything that is timed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from workloads import Gate, Observable, Workload
+
+PAULIS = {
+    "X": np.array([[0, 1], [1, 0]], dtype=complex),
+    "Y": np.array([[0, -1j], [1j, 0]]),
+    "Z": np.array([[1, 0], [0, -1]], dtype=complex),
+}
+State = NDArray[np.complex128]  # (2,) * n, the axis of qubit 0 last
+
+
+class Step(NamedTuple):
+    """What a training step computes; gradients are those of the sum of all expectation values."""
+
+    evs: NDArray[np.float64]  # (B, O)
+    by_inputs: NDArray[np.float64]  # (B, I)
+    by_weights: NDArray[np.float64]  # (W,)
+
+
+def step(work: Workload) -> Step:
+    """Return expectation values and gradients of a workload."""
+    inputs = work.x.shape[1]
+    evs, gradients = zip(*(_row(work, values) for values in work.values), strict=True)
+    gradient = np.array(gradients)
+    return Step(np.array(evs), gradient[:, :inputs], gradient[:, inputs:].sum(0))
+
+
+def difference(found: Step, expected: Step) -> float:
+    """Return the largest deviation, in units of 1 or of the largest number, if that is larger."""
+    worst = 0.0
+    for mine, theirs in zip(found, expected, strict=True):
+        if mine.shape != theirs.shape:
+            raise ValueError(f"expected shape {theirs.shape}, got {mine.shape}")
+        if theirs.size:
+            scale = max(1.0, float(np.abs(theirs).max()))
+            worst = max(worst, float(np.abs(mine - theirs).max()) / scale)
+    return worst
+
+
+def _row(
+    work: Workload, values: NDArray[np.float64]
+) -> tuple[list[float], NDArray[np.float64]]:
+    ket = np.zeros((2,) * work.qubits, dtype=complex)
+    ket.flat[0] = 1
+    for gate in work.gates:
+        ket = _apply(gate, values, ket)
+    evs = [float(np.vdot(ket, _observe(o, ket)).real) for o in work.observables]
+    bra = _observe(work.total, ket)
+    gradient = np.zeros(len(values))
+    for gate in reversed(work.gates):
+        if gate.parameter is not None:
+            generator = _on_qubit(PAULIS[gate.name[1].upper()], gate.qubits[0], ket)
+            gradient[gate.parameter] += np.vdot(bra, generator).imag
+        ket = _apply(gate, -values, ket)
+        bra = _apply(gate, -values, bra)
+    return evs, gradient
+
+
+def _apply(gate: Gate, values: NDArray[np.float64], state: State) -> State:
+    if gate.parameter is None:
+        control, target = (_axis(q, state) for q in gate.qubits)
+        state = state.copy()
+        ones = [slice(None)] * state.ndim
+        ones[control] = 1
+        axis = target - (target > control)
+        state[tuple(ones)] = np.flip(state[tuple(ones)], axis)
+        return state
+    half = values[gate.parameter] / 2
+    pauli = PAULIS[gate.name[1].upper()]
+    return _on_qubit(np.cos(half) * np.eye(2) - 1j * np.sin(half) * pauli, gate.qubits[0], state)
+
+
+def _observe(observable: Observable, state: State) -> State:
+    total = np.zeros_like(state)
+    for word, qubits, coefficient in observable:
+        term = state
+        for letter, qubit in zip(word, qubits, strict=True):
+            term = _on_qubit(PAULIS[letter], qubit, term)
+        total += coefficient * term
+    return total
+
+
+def _on_qubit(matrix: NDArray[np.complex128], qubit: int, state: State) -> State:
+    axis = _axis(qubit, state)
+    return np.moveaxis(np.tensordot(matrix, state, axes=(1, axis)), 0, axis)
+
+
+def _axis(qubit: int, state: State) -> int:
+    return state.ndim - 1 - qubit

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is computed: circuits, observables and values, described without any framework.
+
+A workload is made from its specification, a dictionary that survives JSON, so that every
+environment builds the same one for itself. Nothing but Python and NumPy is needed here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+DATA = Path(__file__).parent / "data"
+Spec = dict[str, Any]
+
+
+class Gate(NamedTuple):
+    """A rotation ``rx``, ``ry`` or ``rz`` by a parameter, or ``cx`` of control and target."""
+
+    name: str
+    qubits: tuple[int, ...]
+    parameter: int | None = None  # its place in the inputs followed by the weights
+
+
+class Term(NamedTuple):
+    """A coefficient times the Paulis of ``word``, letter by letter on ``qubits``."""
+
+    word: str
+    qubits: tuple[int, ...]
+    coefficient: float
+
+
+Observable = tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One training step: expectation values, and gradients of their sum.
+
+    Attributes:
+        spec: What it was made from.
+        qubits: Their number; qubit 0 is the least significant bit of a basis state.
+        gates: The circuit, from the state of all zeros.
+        observables: One list of terms per expectation value.
+        x: Inputs, ``(B, I)``.
+        w: Weights, ``(W,)``.
+        layers: How many gates come before the layers, how many one layer has, how many layers.
+    """
+
+    spec: Spec
+    qubits: int
+    gates: tuple[Gate, ...]
+    observables: tuple[Observable, ...]
+    x: NDArray[np.float64]
+    w: NDArray[np.float64]
+    layers: tuple[int, int, int]
+
+    @property
+    def rotations(self) -> int:
+        """How many gates have an angle."""
+        return sum(gate.parameter is not None for gate in self.gates)
+
+    @property
+    def total(self) -> Observable:
+        """The sum of all observables, whose gradient is asked for."""
+        merged: dict[tuple[str, tuple[int, ...]], float] = {}
+        for observable in self.observables:
+            for word, qubits, coefficient in observable:
+                merged[word, qubits] = merged.get((word, qubits), 0.0) + coefficient
+        return tuple(Term(*key, coefficient) for key, coefficient in merged.items())
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """Inputs and weights side by side, ``(B, I + W)``."""
+        return np.hstack([self.x, np.broadcast_to(self.w, (len(self.x), len(self.w)))])
+
+
+def label(spec: Spec) -> str:
+    """Return a short name for tables."""
+    if spec["kind"] == "layered":
+        text = f"n={spec['qubits']}, L={spec['layers']}, B={spec['batch']}"
+        text += f", O={spec['observables']}" if "observables" in spec else ""
+        return text + (f", W={spec['weights']}" if "weights" in spec else "")
+    if spec["kind"] == "heisenberg":
+        return f"Heisenberg chain, n={spec['qubits']}"
+    return f"{spec['name']}"
+
+
+def build(spec: Spec) -> Workload:
+    """Return the workload of a specification."""
+    return {"layered": layered, "heisenberg": heisenberg, "molecule": molecule}[spec["kind"]](spec)
+
+
+def layered(spec: Spec) -> Workload:
+    """Inputs by RY, then layers of RY and RZ on each qubit and a ring of CX.
+
+    The specification names ``qubits``, ``layers`` and ``batch``. Optional are ``observables``, a
+    number (default: Z on each qubit), ``weights``, a number that the rotations share in turn
+    (default: one each), and ``variant``, a seed that draws the axes of the rotations and the ring's
+    stride, which makes a circuit of the same size that nobody has seen before.
+    """
+    qubits, layers, batch = spec["qubits"], spec["layers"], spec["batch"]
+    axes, stride = ["ry", "rz"] * (qubits * layers), 1
+    if "variant" in spec:
+        draw = random.Random(spec["variant"])
+        axes = [draw.choice(("rx", "ry", "rz")) for _ in axes]
+        stride = draw.choice([k for k in range(1, qubits) if math.gcd(k, qubits) == 1])
+    weights = spec.get("weights", 2 * qubits * layers)
+    gates = [Gate("ry", (q,), q) for q in range(qubits)]
+    used = 0
+    for _ in range(layers):
+        for q in range(qubits):
+            for _ in range(2):
+                gates.append(Gate(axes[used], (q,), qubits + used % weights))
+                used += 1
+        gates += [Gate("cx", (q, (q + stride) % qubits)) for q in range(qubits)]
+    observables = tuple(islice(_paulis(qubits), spec.get("observables", qubits)))
+    return Workload(
+        spec,
+        qubits,
+        tuple(gates),
+        observables,
+        x=_values(batch, qubits),
+        w=_values(1, weights)[0],
+        layers=(qubits, 3 * qubits, layers),
+    )
+
+
+def heisenberg(spec: Spec) -> Workload:
+    """The energy of XX, YY and ZZ on a chain of ``qubits`` with a field Z: 4n - 3 terms."""
+    qubits = spec["qubits"]
+    terms = [
+        Term(word, (q, q + 1), 1.0) for q in range(qubits - 1) for word in ("XX", "YY", "ZZ")
+    ] + [Term("Z", (q,), 1.0) for q in range(qubits)]
+    return _energy(spec, qubits, tuple(terms))
+
+
+def molecule(spec: Spec) -> Workload:
+    """The energy of the molecule in ``data/NAME.json``; see ``data/README.md``."""
+    stored = json.loads((DATA / f"{spec['name']}.json").read_text(encoding="utf-8"))
+    terms = tuple(
+        Term(word, tuple(qubits), coefficient) for word, qubits, coefficient in stored["terms"]
+    )
+    return _energy(spec, stored["qubits"], terms)
+
+
+def _energy(spec: Spec, qubits: int, terms: Observable) -> Workload:
+    """The ansatz of Qiskit's ``efficient_su2(qubits, reps=3, entanglement="linear")``."""
+    reps = spec.get("reps", 3)
+    gates: list[Gate] = []
+    for layer in range(reps + 1):
+        first = 2 * qubits * layer
+        gates += [Gate("ry", (q,), first + q) for q in range(qubits)]
+        gates += [Gate("rz", (q,), first + qubits + q) for q in range(qubits)]
+        if layer < reps:
+            gates += [Gate("cx", (q, q + 1)) for q in range(qubits - 1)]
+    weights = _values(1, 2 * qubits * (reps + 1))[0]
+    period = 3 * qubits - 1
+    return Workload(
+        spec, qubits, tuple(gates), (terms,), np.empty((1, 0)), weights, (0, period, reps)
+    )
+
+
+def _paulis(qubits: int) -> Iterator[Observable]:
+    """Z, X and Y on each qubit, then ZZ, XX and YY on each pair."""
+    for letter in "ZXY":
+        for q in range(qubits):
+            yield (Term(letter, (q,), 1.0),)
+    for letter in "ZXY":
+        for p in range(qubits):
+            for q in range(p + 1, qubits):
+                yield (Term(2 * letter, (p, q), 1.0),)
+
+
+def _values(rows: int, columns: int) -> NDArray[np.float64]:
+    """Angles in [0, 2 pi), the same with every version of Python and NumPy."""
+    draw = random.Random(rows * 10_000 + columns)
+    flat = [2 * math.pi * draw.random() for _ in range(rows * columns)]
+    return np.array(flat).reshape(rows, columns)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluating one PUB: which simulations it takes, and their values put in their places."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from qiskit.quantum_info import SparsePauliOp
+
+from ..arrays import FloatArray
+from ..program import AnalysedCircuit
+from ..statevector import StatevectorSimulator
+from .measuring import Measurement, measurement, with_idle_qubits
+from .pairing import Block, merged
+from .pubs import Request
+from .recent import Recent
+from .shots import sampled
+
+MEMORY = 64 << 20
+"""Bytes that the states or the values of one chunk of points may take."""
+COMPILATION = 1 << 24
+"""What compiling a simulator costs, in amplitudes that an operation changes in the same time."""
+KEPT_AMPLITUDES = 1 << 24
+"""Amplitudes that simulators which are remembered may hold one state of, together."""
+NO_WEIGHTS = np.zeros((1, 0))
+
+
+class Part(NamedTuple):
+    """Some points with the observables asked for there, and what gives their values."""
+
+    block: Block
+    evaluator: StatevectorSimulator | Measurement
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One PUB, ready to be evaluated.
+
+    Attributes:
+        request: What it asks for.
+        parts: What it falls into.
+        shots: How many shots to draw; zero for none.
+    """
+
+    request: Request
+    parts: tuple[Part, ...]
+    shots: int
+
+    def run(self, seeds: np.random.SeedSequence) -> tuple[FloatArray, FloatArray]:
+        """Return expectation values and standard errors in the PUB's shape.
+
+        With a precision but no shots, the values get normal noise.
+        """
+        shape, precision = self.request.shape, self.request.precision
+        evs = np.zeros(math.prod(shape))
+        variances = np.zeros(math.prod(shape))
+        for number, (block, evaluator) in enumerate(self.parts):
+            values = self.request.values
+            if len(block.points) < len(values):
+                values = values[block.points]
+            if isinstance(evaluator, Measurement):
+                generators = [
+                    _generator(seeds, number, group) for group in range(len(evaluator.groups))
+                ]
+                for chunk, *found in _sampled(evaluator, values, self.shots, generators):
+                    _place(block, chunk, found, (evs, variances))
+            else:
+                for chunk, *found in _exact(evaluator, values):
+                    _place(block, chunk, found, (evs,))
+        if precision and not self.shots:
+            evs += precision * _generator(seeds).standard_normal(evs.shape)
+            variances[:] = precision**2
+        return evs.reshape(shape), np.sqrt(variances).reshape(shape)
+
+
+class Simulators:
+    """Compiles what PUBs need, and remembers it for the next ones of the same contents.
+
+    Args:
+        dtype: The number format of the states.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        self._dtype = dtype
+        self._exact: Recent[StatevectorSimulator] = Recent(64, KEPT_AMPLITUDES)
+        self._measured: Recent[Measurement] = Recent(64, KEPT_AMPLITUDES)
+
+    def plan(self, request: Request, blocks: list[Block], shots: int) -> Plan:
+        """Return how to evaluate a PUB that falls into ``blocks``."""
+        if not shots and len(blocks) > 1 and _together(request, blocks):
+            blocks = [merged(blocks)]
+        get = self._measurement if shots else self._simulator
+        parts = (Part(block, get(request, block)) for block in blocks)
+        return Plan(request, tuple(parts), shots)
+
+    def _simulator(self, request: Request, block: Block) -> StatevectorSimulator:
+        return self._exact(
+            (request.circuit, request.observables, block.observables.tobytes()),
+            lambda: self._new(request.circuit, _chosen(request, block)),
+            _weight,
+        )
+
+    def _measurement(self, request: Request, block: Block) -> Measurement:
+        def make() -> Measurement:
+            observables = _chosen(request, block)
+            simulator = self._exact(
+                request.circuit, lambda: self._new(request.circuit, None), _weight
+            )
+            wider = with_idle_qubits(request.circuit, observables, simulator.tape.position)
+            if wider is not None:
+                simulator = self._new(wider, None)
+            return measurement(simulator, observables)
+
+        return self._measured(
+            (request.circuit, request.observables, block.observables.tobytes()),
+            make,
+            lambda made: _weight(made.simulator),
+        )
+
+    def _new(
+        self, circuit: AnalysedCircuit, observables: list[SparsePauliOp] | None
+    ) -> StatevectorSimulator:
+        columns = range(circuit.num_parameters)
+        return StatevectorSimulator(circuit, observables, columns, (), self._dtype)
+
+
+def _chosen(request: Request, block: Block) -> list[SparsePauliOp]:
+    return [request.observables.operators[u] for u in block.observables]
+
+
+def _weight(simulator: StatevectorSimulator) -> int:
+    return (1 << simulator.tape.num_bits) + len(simulator.sums.tables)
+
+
+def _together(request: Request, blocks: list[Block]) -> bool:
+    """Whether it costs less to take all observables at all points than to compile every block."""
+    terms = np.array([len(operator) for operator in request.observables.operators])
+    gates = len(request.circuit.circuit.data)
+    split = sum(len(b.points) * (gates + int(terms[b.observables].sum())) for b in blocks)
+    whole = len(request.values) * (gates + int(terms.sum()))
+    return (whole - split) << request.circuit.circuit.num_qubits <= len(blocks) * COMPILATION
+
+
+def _generator(seeds: np.random.SeedSequence, *key: int) -> np.random.Generator:
+    child = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, *key))
+    return np.random.default_rng(child)
+
+
+def _exact(
+    simulator: StatevectorSimulator, values: FloatArray
+) -> Iterator[tuple[slice, FloatArray]]:
+    """Yield expectation values ``(N, O)`` chunk by chunk."""
+    numbers = simulator.sums.num_observables
+    if simulator.takes_angles:
+        numbers += simulator.tape.angle_map.num_angles
+    for chunk in _chunks(len(values), 8 * numbers):
+        yield chunk, simulator.expval(_inputs(simulator, values[chunk]), NO_WEIGHTS)[0]
+
+
+def _sampled(
+    measured: Measurement,
+    values: FloatArray,
+    shots: int,
+    generators: Sequence[np.random.Generator],
+) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+    """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
+    simulator = measured.simulator
+    for chunk in _chunks(len(values), 32 << simulator.tape.num_bits):
+        states = simulator.states(_inputs(simulator, values[chunk]), NO_WEIGHTS)
+        evs = np.tile(measured.constants, (len(states), 1))
+        variances = np.zeros_like(evs)
+        for group, generator in zip(measured.groups, generators, strict=True):
+            mean, variance = sampled(group, group.probabilities(states), shots, generator)
+            evs[:, group.members] += mean
+            variances[:, group.members] += variance
+        yield chunk, evs, variances
+
+
+def _inputs(simulator: StatevectorSimulator, values: FloatArray) -> FloatArray:
+    """Return what the simulator takes for points ``(N, P)``."""
+    if not simulator.takes_angles:
+        return values
+    angles: FloatArray = simulator.tape.angle_map.angles(values)
+    return np.ascontiguousarray(angles)
+
+
+def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:
+    """Split rows into as few chunks of equal size as memory allows.
+
+    Of equal size, so that the simulator puts as many rows side by side in the last chunk as in the
+    others and in a single one: a state is then the same to the last bit wherever chunks end.
+    """
+    most = max(1, MEMORY // max(1, row_bytes))
+    count = -(-rows // most)
+    for i in range(count):
+        yield slice(rows * i // count, rows * (i + 1) // count)
+
+
+def _place(
+    block: Block, chunk: slice, found: Sequence[FloatArray], results: Sequence[FloatArray]
+) -> None:
+    """Put values ``(N, O)`` of one chunk of a block's points where the result has them."""
+    places, rows, columns = block.places, block.rows, block.columns
+    if chunk.stop - chunk.start < len(block.points):
+        here = np.flatnonzero((chunk.start <= rows) & (rows < chunk.stop))
+        places, rows, columns = places[here], rows[here] - chunk.start, columns[here]
+    for values, result in zip(found, results, strict=True):
+        result[places] = values[rows, columns]

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact simulation in this process: circuits compiled to tapes, and kernels that run them."""
+
+from .cache import SimulatorCache
+from .simulator import Kept, StatevectorSimulator
+
+__all__ = ["Kept", "SimulatorCache", "StatevectorSimulator"]

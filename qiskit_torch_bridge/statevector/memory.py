@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory a simulation may take."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..exceptions import MemoryLimitError
+
+GIB = 1 << 30
+
+
+def available() -> int:
+    """Return the bytes that can be taken without swapping, as far as the system tells."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1 << 62  # unknown, on Windows: NumPy's own error will tell
+
+
+def require(needed: int, num_qubits: int) -> None:
+    """Raise :class:`MemoryLimitError` if ``needed`` bytes are not available."""
+    if needed < 64 << 20:
+        return
+    found = available()
+    if needed > found:
+        raise MemoryLimitError(
+            f"Simulating {num_qubits} qubits exactly needs {needed / GIB:.3g} GiB; "
+            f"{found / GIB:.3g} GiB are available. Use fewer qubits, dtype='complex64', which "
+            "halves it, or an estimator on a backend."
+        )

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tape is made of, and which of Qiskit's gates become which of it.
+
+Three things are left of every circuit of unitary gates: Pauli rotations, which may depend on
+parameters; Clifford gates, which are absorbed; and fixed matrices.
+"""
+
+from __future__ import annotations
+
+import cmath
+import math
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.circuit import Barrier, Delay, Operation, ParameterExpression
+from qiskit.circuit.library import (
+    CXGate,
+    CYGate,
+    CZGate,
+    GlobalPhaseGate,
+    HGate,
+    IGate,
+    Initialize,
+    PauliEvolutionGate,
+    PhaseGate,
+    RXGate,
+    RXXGate,
+    RYGate,
+    RYYGate,
+    RZGate,
+    RZXGate,
+    RZZGate,
+    SdgGate,
+    SGate,
+    StatePreparation,
+    SwapGate,
+    SXdgGate,
+    SXGate,
+    U1Gate,
+    U2Gate,
+    U3Gate,
+    UGate,
+    UnitaryGate,
+    XGate,
+    YGate,
+    ZGate,
+)
+from qiskit.quantum_info import Operator, Pauli, SparsePauliOp
+
+from ..program.expressions import expressions_of
+from ..program.lowering import kind_of
+from .paulis import PauliString
+
+ComplexArray = NDArray[np.complex128]
+
+Turn = tuple[str, int]
+"""A rotation by whole quarter turns: letters of a Pauli string on the gate's qubits, and turns."""
+
+CLIFFORDS: dict[type[Operation], tuple[Turn, ...]] = {
+    XGate: (("X", 2),),
+    YGate: (("Y", 2),),
+    ZGate: (("Z", 2),),
+    HGate: (("Z", 2), ("Y", 1)),
+    SGate: (("Z", 1),),
+    SdgGate: (("Z", 3),),
+    SXGate: (("X", 1),),
+    SXdgGate: (("X", 3),),
+    CXGate: (("ZI", 1), ("IX", 1), ("ZX", 3)),
+    CYGate: (("ZI", 1), ("IY", 1), ("ZY", 3)),
+    CZGate: (("ZI", 1), ("IZ", 1), ("ZZ", 3)),
+    SwapGate: (("XX", 3), ("YY", 3), ("ZZ", 3)),
+}
+"""Clifford gates as products of quarter turns, up to a phase; others follow their definition."""
+
+ROTATIONS: dict[type[Operation], str] = {
+    RXGate: "X",
+    RYGate: "Y",
+    RZGate: "Z",
+    PhaseGate: "Z",
+    U1Gate: "Z",
+    RXXGate: "XX",
+    RYYGate: "YY",
+    RZZGate: "ZZ",
+    RZXGate: "ZX",
+}
+"""Gates that are one Pauli rotation, up to a phase: the letters on the gate's qubits."""
+
+EULER: dict[type[Operation], tuple[int | None, int, int]] = {
+    UGate: (0, 1, 2),
+    U3Gate: (0, 1, 2),
+    U2Gate: (None, 0, 1),
+}
+"""Gates that are RZ(phi) RY(theta) RZ(lambda): the places of their three angles."""
+
+NOTHING = (Barrier, Delay, GlobalPhaseGate, IGate)
+
+
+@dataclass(frozen=True)
+class Angle:
+    """``offset + scale * angle[source]``; fixed where there is no source."""
+
+    offset: float = 0.0
+    scale: float = 0.0
+    source: int = -1
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it depends on no parameter."""
+        return self.source < 0
+
+
+@dataclass(frozen=True)
+class Rotation:
+    r"""The gate :math:`e^{-i\,\mathrm{angle}\,P/2}` with a Hermitian Pauli string."""
+
+    pauli: PauliString
+    angle: Angle
+
+
+@dataclass(frozen=True)
+class FixedMatrix:
+    """A unitary matrix ``(2**k, 2**k)`` on bits of the state, the first bit least significant."""
+
+    bits: tuple[int, ...]
+    matrix: ComplexArray
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Amplitudes ``(2**k,)`` for bits that nothing has acted on before."""
+
+    bits: tuple[int, ...]
+    amplitudes: ComplexArray
+
+
+def accepts_tape(operation: Operation) -> bool:
+    """Accept what the tape takes as it is; everything else follows its definition."""
+    if isinstance(operation, NOTHING):
+        return True
+    kind = kind_of(operation)
+    if kind in ROTATIONS or kind in EULER:
+        return True
+    if isinstance(operation, PauliEvolutionGate):
+        return evolution_terms(operation) is not None
+    if expressions_of(operation):
+        return False
+    if kind in CLIFFORDS:
+        controls = getattr(operation, "num_ctrl_qubits", 0)
+        return not controls or operation.ctrl_state == (1 << controls) - 1
+    if isinstance(operation, (Initialize, StatePreparation)):
+        return prepared_amplitudes(operation) is not None
+    return isinstance(operation, UnitaryGate) or (
+        operation.num_qubits == 1 and hasattr(operation, "__array__")
+    )
+
+
+def evolution_terms(operation: PauliEvolutionGate) -> list[tuple[str, float]] | None:
+    """Return labels and coefficients of the generator if its terms commute, else ``None``."""
+    operator = operation.operator
+    if isinstance(operator, list):
+        return None
+    if not isinstance(operator, SparsePauliOp):
+        operator = SparsePauliOp.from_sparse_observable(operator)
+    labels = operator.paulis
+    if len(labels.group_commuting()) > 1:
+        return None
+    coefficients = np.asarray(operator.coeffs, dtype=complex)
+    return [
+        (label, float(c.real)) for label, c in zip(labels.to_labels(), coefficients, strict=True)
+    ]
+
+
+def prepared_amplitudes(operation: Operation) -> ComplexArray | None:
+    """Return the amplitudes that a state preparation makes from zeros, if they are known."""
+    if isinstance(operation, Initialize):  # resets, and a preparation
+        (operation,) = (
+            i.operation
+            for i in operation.definition.data
+            if isinstance(i.operation, StatePreparation)
+        )
+        if not isinstance(operation.params[0], numbers.Number):  # labels, or a whole number
+            return np.asarray(Operator(operation).data[:, 0])
+    if operation.name != "state_preparation":
+        return None  # an inverse, for instance
+    amplitudes = np.asarray(operation.params)
+    if amplitudes.dtype.kind not in "cif" or amplitudes.shape != (1 << operation.num_qubits,):
+        return None
+    return amplitudes.astype(complex)
+
+
+def quarter_turns(angle: float) -> int | None:
+    """Return an angle as a number of quarter turns modulo four, if it is a whole number."""
+    turns = angle / (math.pi / 2)
+    whole = round(turns)
+    return whole % 4 if abs(turns - whole) < 1e-14 * max(1.0, abs(turns)) else None
+
+
+def euler_angles(matrix: ComplexArray) -> tuple[float, float, float]:
+    """Return theta, phi, lambda with ``matrix ~ RZ(phi) RY(theta) RZ(lambda)`` up to a phase."""
+    theta = 2 * math.atan2(abs(matrix[1, 0]), abs(matrix[0, 0]))
+    if abs(matrix[1, 0]) < 1e-15:
+        return 0.0, cmath.phase(matrix[1, 1]) - cmath.phase(matrix[0, 0]), 0.0
+    if abs(matrix[0, 0]) < 1e-15:
+        return math.pi, cmath.phase(matrix[1, 0]) - cmath.phase(-matrix[0, 1]), 0.0
+    phi = cmath.phase(matrix[1, 0]) - cmath.phase(matrix[0, 0])
+    return theta, phi, cmath.phase(matrix[1, 1]) - cmath.phase(matrix[1, 0])
+
+
+def is_fixed(angle: object) -> bool:
+    """Whether a gate's angle is a number."""
+    return not isinstance(angle, ParameterExpression) or not angle.parameters
+
+
+def letters_of(label: str) -> tuple[str, tuple[int, ...]]:
+    """Return the letters other than I of a label and the positions they stand at."""
+    found = [(c, q) for q, c in enumerate(reversed(Pauli(label).to_label())) if c in "XYZ"]
+    return "".join(c for c, _ in found), tuple(q for _, q in found)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Pauli strings as bit masks, and the Clifford frame that fixed gates are absorbed into.
+
+A string is :math:`i^k X^x Z^z`: the masks ``x`` and ``z`` have one bit per qubit, and ``k`` counts
+modulo four. It takes the basis state :math:`|i\rangle` to
+:math:`i^k (-1)^{|i \wedge z|} |i \oplus x\rangle`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.quantum_info import SparsePauliOp
+
+Masks = NDArray[np.int64]
+
+
+class PauliString(NamedTuple):
+    """The string ``i**k X**x Z**z``."""
+
+    x: int
+    z: int
+    k: int = 0
+
+    def __mul__(self, other: PauliString) -> PauliString:  # type: ignore[override]
+        swaps = (self.z & other.x).bit_count()
+        return PauliString(
+            self.x ^ other.x, self.z ^ other.z, (self.k + other.k + 2 * swaps) % 4
+        )
+
+    def times_i(self, power: int) -> PauliString:
+        """Return the string multiplied by ``i**power``."""
+        return PauliString(self.x, self.z, (self.k + power) % 4)
+
+    def commutes(self, other: PauliString) -> bool:
+        """Whether the two strings commute; otherwise they anticommute."""
+        return ((self.x & other.z).bit_count() + (self.z & other.x).bit_count()) % 2 == 0
+
+    @property
+    def sign(self) -> int:
+        """The sign of a Hermitian string before its product of X, Y and Z."""
+        return 1 if (self.k - (self.x & self.z).bit_count()) % 4 == 0 else -1
+
+
+def pauli_string(letters: str, qubits: Sequence[int]) -> PauliString:
+    """Return the Hermitian string with ``letters[j]`` on ``qubits[j]``."""
+    x = z = 0
+    for letter, qubit in zip(letters, qubits, strict=True):
+        x |= (letter in "XY") << qubit
+        z |= (letter in "ZY") << qubit
+    return PauliString(x, z, (x & z).bit_count() % 4)
+
+
+class CliffordFrame:
+    r"""A product :math:`F` of Clifford gates, known by what it makes of Pauli strings.
+
+    The state of the circuit is :math:`F|\varphi\rangle` where only Pauli rotations have acted on
+    :math:`|\varphi\rangle`. A rotation about :math:`P` that the circuit applies next is one about
+    :math:`F^\dagger P F` there, and an observable is conjugated alike: Clifford gates cost nothing.
+
+    Reference: D. Gottesman, arXiv:quant-ph/9807006.
+    """
+
+    def __init__(self, num_bits: int) -> None:
+        self.num_bits = num_bits
+        self.of_x = [PauliString(1 << q, 0) for q in range(num_bits)]
+        self.of_z = [PauliString(0, 1 << q) for q in range(num_bits)]
+
+    def conjugated(self, pauli: PauliString) -> PauliString:
+        r"""Return :math:`F^\dagger P F`."""
+        result = PauliString(0, 0, pauli.k)
+        for masks, images in ((pauli.x, self.of_x), (pauli.z, self.of_z)):
+            while masks:
+                low = masks & -masks
+                result = result * images[low.bit_length() - 1]
+                masks ^= low
+        return result
+
+    def append_rotation(self, pauli: PauliString, quarter_turns: int) -> None:
+        r"""Append :math:`e^{-i t \pi P / 4}` with a whole number :math:`t` of quarter turns."""
+        turns = quarter_turns % 4
+        if not turns:
+            return
+        image = self.conjugated(pauli)
+        for images in (self.of_x, self.of_z):
+            for q, old in enumerate(images):
+                if old.commutes(image):
+                    continue
+                # R^dagger Q R = Q R^2, and R^2 = exp(-i t pi P/2).
+                images[q] = (
+                    old.times_i(2) if turns == 2 else (old * image).times_i(3 if turns == 1 else 1)
+                )
+
+    def append_h(self, q: int) -> None:
+        """Append a Hadamard gate."""
+        self.of_x[q], self.of_z[q] = self.of_z[q], self.of_x[q]
+
+    def append_cx(self, control: int, target: int) -> None:
+        """Append a controlled X."""
+        self.of_x[control] = self.of_x[control] * self.of_x[target]
+        self.of_z[target] = self.of_z[control] * self.of_z[target]
+
+    def append_cz(self, a: int, b: int) -> None:
+        """Append a controlled Z."""
+        self.of_x[a], self.of_x[b] = (
+            self.of_x[a] * self.of_z[b],
+            self.of_z[a] * self.of_x[b],
+        )
+
+    def append_swap(self, a: int, b: int) -> None:
+        """Append a swap."""
+        for images in (self.of_x, self.of_z):
+            images[a], images[b] = images[b], images[a]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing has been appended, in effect."""
+        return self.of_x == CliffordFrame(self.num_bits).of_x and all(
+            image == (0, 1 << q, 0) for q, image in enumerate(self.of_z)
+        )
+
+    def conjugated_terms(self, x: Masks, z: Masks) -> tuple[Masks, Masks, Masks]:
+        """Conjugate Hermitian strings ``(K,)`` given by their masks; returns ``x``, ``z``, ``k``."""
+        result_x, result_z = np.zeros_like(x), np.zeros_like(z)
+        result_k = np.bitwise_count(x & z).astype(np.int64)
+        for masks, images in ((x, self.of_x), (z, self.of_z)):
+            for q, image in enumerate(images):
+                at = np.flatnonzero((masks >> q) & 1)
+                if not len(at):
+                    continue
+                swaps = np.bitwise_count(result_z[at] & image.x).astype(np.int64)
+                result_k[at] += image.k + 2 * swaps
+                result_x[at] ^= image.x
+                result_z[at] ^= image.z
+        return result_x, result_z, result_k % 4
+
+
+def masks_of(operator: SparsePauliOp, position: dict[int, int]) -> tuple[Masks, Masks, Masks]:
+    """Return the masks of an operator's terms on some qubits, and the terms that stay.
+
+    Args:
+        operator: Any Hermitian operator.
+        position: Maps the circuit's qubits to bits. The other qubits are in state zero: a term
+            with X or Y on one of them has expectation value zero, and Z there is one.
+
+    Returns:
+        Masks ``x`` and ``z`` of the terms that stay, and their indices.
+    """
+    table_x, table_z = np.asarray(operator.paulis.x), np.asarray(operator.paulis.z)
+    idle = [q for q in range(table_x.shape[1]) if q not in position]
+    kept = np.flatnonzero(~table_x[:, idle].any(axis=1))
+    x = np.zeros(len(kept), dtype=np.int64)
+    z = np.zeros(len(kept), dtype=np.int64)
+    for qubit, bit in position.items():
+        x |= table_x[kept, qubit].astype(np.int64) << bit
+        z |= table_z[kept, qubit].astype(np.int64) << bit
+    return x, z, kept

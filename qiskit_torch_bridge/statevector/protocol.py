@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers that Python and the compiled kernels agree on."""
+
+from __future__ import annotations
+
+LANES = 32
+"""Numbers that a kernel handles side by side: a row of a block."""
+
+DIAGONAL, X_LIKE, Y_LIKE, MATRIX = range(4)
+"""Kinds of operations: rotations by their effect on a pair of amplitudes, and fixed matrices."""
+
+FORWARD, ADJOINT, TANGENT, TANGENT_ADJOINT, STATE = range(5)
+"""What a pass computes."""
+
+FLUSH = 64
+"""Blocks after which sums in the state's precision are added up in double precision."""

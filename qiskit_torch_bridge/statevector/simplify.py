@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leaving out rotations that no expectation value depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..arrays import IntArray
+from .operations import FixedMatrix, Preparation, Rotation
+
+
+def effective(
+    operations: Sequence[Rotation | FixedMatrix],
+    preparations: Sequence[Preparation],
+    masks: IntArray,
+) -> list[Rotation | FixedMatrix]:
+    r"""Return the operations without those that have no effect on some expectation values.
+
+    A rotation that commutes with all observables and with everything after it cancels from
+    :math:`U^\dagger O U`. One that is diagonal and commutes with everything before it gives the
+    initial state a phase.
+
+    Args:
+        operations: The tape.
+        preparations: What its initial state holds beside zeros.
+        masks: The masks ``x`` and ``z`` of all terms of the observables, shape ``(K, 2)``.
+    """
+    later: list[Rotation] = []
+    kept: list[Rotation | FixedMatrix] = []
+    for position in range(len(operations) - 1, -1, -1):
+        operation = operations[position]
+        if isinstance(operation, FixedMatrix):
+            kept = [*operations[: position + 1], *reversed(kept)]
+            break
+        if all(operation.pauli.commutes(other.pauli) for other in reversed(later)):
+            x, z, _ = operation.pauli
+            swaps = np.bitwise_count(masks[:, 0] & z) + np.bitwise_count(masks[:, 1] & x)
+            if not (swaps & 1).any():
+                continue
+        kept.append(operation)
+        later.append(operation)
+    else:
+        kept.reverse()
+    prepared = sum(1 << b for p in preparations for b in p.bits)
+    earlier: list[Rotation] = []
+    result: list[Rotation | FixedMatrix] = []
+    for position, operation in enumerate(kept):
+        if isinstance(operation, FixedMatrix):
+            result += kept[position:]
+            break
+        pauli = operation.pauli
+        if (
+            not pauli.x
+            and not pauli.z & prepared
+            and all(pauli.commutes(other.pauli) for other in earlier)
+        ):
+            continue
+        result.append(operation)
+        earlier.append(operation)
+    return result

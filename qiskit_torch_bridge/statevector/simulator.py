@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A circuit and its observables, ready to be evaluated and differentiated exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+from qiskit.quantum_info import SparsePauliOp
+
+from ..arrays import FloatArray
+from ..program import AnalysedCircuit
+from . import memory
+from .compiled import kernel
+from .layout import Layout, lay_out, rows_side_by_side
+from .operations import FixedMatrix, Rotation
+from .pauli_sums import compile_sums
+from .protocol import ADJOINT, FORWARD, LANES, STATE, TANGENT, TANGENT_ADJOINT
+from .simplify import effective
+from .tape import Tape, compile_tape
+from .threads import in_parallel, thread_count
+
+CACHED_NUMBERS = 1 << 14
+"""Amplitudes times rows up to which ket and bra stay in a core's own cache."""
+SMALL_WORK = 1 << 18
+"""Operations times amplitudes times rows below which starting a thread costs more than it saves."""
+SHARED_STATE = 1 << 16
+"""Amplitudes times rows of a chunk from which several threads share it."""
+KEPT_BYTES = 1 << 28
+"""Final states up to this size are kept from the forward pass for the backward pass."""
+
+_VECTORS = {FORWARD: 1, ADJOINT: 2, TANGENT: 2, TANGENT_ADJOINT: 4, STATE: 1}
+NONE = np.zeros((0, 0))
+
+
+class Kept(NamedTuple):
+    """Final states of a forward pass, and the rows side by side in them."""
+
+    rows_t: int
+    states: Any
+
+
+class Sources(NamedTuple):
+    """From which input or weight each rotation's angle comes: a sparse affine map by rows.
+
+    Entry ``e`` of slot ``a``, ``starts[a] <= e < starts[a + 1]``, adds ``coefficients[e]`` times
+    input ``columns[e]``, or weight ``columns[e] - I``, to ``offsets[a]``.
+    """
+
+    starts: Any
+    columns: Any
+    coefficients: Any
+    offsets: Any
+
+
+class StatevectorSimulator:
+    r"""Expectation values of one circuit and all derivatives, over batches of values.
+
+    Values come in two parts, ``x`` of shape ``(B, I)`` with a row of its own for each point, and
+    ``w`` of shape ``(1, W)`` or ``(B, W)``.
+
+    Args:
+        analysed: The circuit.
+        observables: Hermitian operators on its qubits; ``None`` to prepare states only.
+        inputs: The columns of the circuit's parameters that ``x`` holds.
+        weights: The columns that ``w`` holds.
+        dtype: ``complex128``, or ``complex64`` for half of the memory and time.
+
+    Raises:
+        CircuitError: If the circuit cannot be simulated exactly.
+        MemoryLimitError: If its state does not fit into memory; when it is evaluated.
+
+    Cost:
+        Forward one sweep over the state; a vector-Jacobian product two more, whatever the number
+        of parameters and observables (T. Jones & J. Gacon, arXiv:2009.02823). Memory
+        ``2**n * T`` amplitudes for ket and bra each, ``T`` rows at a time.
+    """
+
+    def __init__(
+        self,
+        analysed: AnalysedCircuit,
+        observables: Sequence[SparsePauliOp] | None,
+        inputs: Sequence[int],
+        weights: Sequence[int],
+        dtype: Any = np.complex128,
+    ) -> None:
+        self.dtype = np.dtype(dtype)
+        self._float = np.dtype(np.float32 if self.dtype == np.complex64 else np.float64)
+        tape = compile_tape(analysed.circuit, analysed.parameters, in_full=observables is None)
+        memory.require(2 * self.dtype.itemsize << tape.num_bits, tape.num_bits)
+        self.tape = tape
+        self.sums = compile_sums(observables or (), tape)
+        self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
+        if observables is not None:
+            self.operations = effective(tape.operations, tape.preparations, self.sums.masks)
+        #: Whether ``x`` must hold the tape's angles instead of inputs: some are not affine.
+        self.takes_angles = not tape.angle_map.is_affine
+        self._place = dict.fromkeys(range(tape.angle_map.num_parameters), -1)
+        self._place.update({column: i for i, column in enumerate(inputs)})
+        self._place.update({column: len(inputs) + i for i, column in enumerate(weights)})
+        self._sources = self._affine_sources(tape)
+        self._initial = _initial(tape)
+        self._widest = max(
+            (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
+        )
+        self._layouts: dict[Any, tuple[Layout, int]] = {}
+        self._spare: list[Any] = []
+        self._lock = Lock()
+
+    def expval(self, x: FloatArray, w: FloatArray, keep: bool = False) -> tuple[Any, Kept | None]:
+        """Return expectation values ``(B, O)`` and, if they are to be kept, the final states."""
+        evs = np.zeros((len(x), self.sums.num_observables))
+        rows_t = self._rows_t(len(x))
+        kept = self._room_for_states(len(x), rows_t) if keep else None
+        self._run(FORWARD, rows_t, x, w, evs=evs, kept=kept)
+        if self.sums.constants.any():
+            evs += self.sums.constants
+        return evs, kept
+
+    def vjp(
+        self,
+        x: FloatArray,
+        w: FloatArray,
+        cotangent: FloatArray,
+        kept: Kept | None = None,
+        wanted: tuple[bool, bool] = (True, True),
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the gradients by ``x`` and by ``w`` for a cotangent ``(B, O)``.
+
+        Args:
+            x: Shape ``(B, I)``.
+            w: Shape ``(1, W)`` or ``(B, W)``; the gradient has the same.
+            cotangent: Weights of the observables, row by row.
+            kept: What :meth:`expval` has kept at the same values.
+            wanted: Whether the gradients by ``x`` and by ``w`` are needed; the others are zero.
+        """
+        rows_t = self._rows_t(len(x)) if kept is None else kept.rows_t
+        return self._run(ADJOINT, rows_t, x, w, cotangent=cotangent, kept=kept, wanted=wanted)
+
+    def jvp(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
+        """Return the derivatives ``(B, O)`` of expectation values along ``dx`` and ``dw``."""
+        evs = np.zeros((len(x), self.sums.num_observables))
+        self._run(TANGENT, self._rows_t(len(x)), x, w, dx=dx, dw=dw, evs=evs)
+        return evs
+
+    def vjp_tangent(
+        self,
+        x: FloatArray,
+        w: FloatArray,
+        cotangent: FloatArray,
+        dx: FloatArray,
+        dw: FloatArray,
+        dcotangent: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the derivative of :meth:`vjp` along ``dx``, ``dw`` and ``dcotangent``.
+
+        With a zero ``dcotangent`` it is the product of a Hessian with a vector.
+        """
+        return self._run(
+            TANGENT_ADJOINT, self._rows_t(len(x)), x, w, cotangent=cotangent, dx=dx, dw=dw,
+            dcotangent=dcotangent,
+        )  # fmt: skip
+
+    def states(self, x: FloatArray, w: FloatArray) -> Any:
+        """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
+        rows_t = self._rows_t(len(x))
+        chunks = -(-len(x) // rows_t)
+        kept = Kept(rows_t, np.empty((chunks, 2 * rows_t << self.tape.num_bits), self._float))
+        self._run(STATE, rows_t, x, w, evs=np.zeros((len(x), 0)), kept=kept)
+        parts = kept.states.reshape(chunks, 2, 1 << self.tape.num_bits, rows_t)
+        states = (parts[:, 0] + 1j * parts[:, 1]).transpose(0, 2, 1)
+        return states.reshape(chunks * rows_t, -1)[: len(x)]
+
+    def _affine_sources(self, tape: Tape) -> Sources:
+        entries: dict[int, list[tuple[int, float]]] = {}
+        angle_map = tape.angle_map
+        if self.takes_angles:
+            entries = {a: [(a, 1.0)] for a in range(angle_map.num_angles)}
+            offset = np.zeros(angle_map.num_angles)
+        else:
+            offset = angle_map.offset
+            for a, p, c in zip(
+                angle_map.rows.tolist(),
+                angle_map.columns.tolist(),
+                angle_map.coefficients.tolist(),
+                strict=True,
+            ):
+                entries.setdefault(a, []).append((self._place[p], c))
+        starts, columns, coefficients, offsets = [0], [], [], []
+        for operation in self.operations:
+            if isinstance(operation, FixedMatrix):
+                continue
+            angle = operation.angle
+            total = angle.offset
+            if not angle.is_fixed:
+                total += angle.scale * offset[angle.source]
+                for place, c in entries.get(angle.source, ()):
+                    columns.append(place)
+                    coefficients.append(c * angle.scale)
+            offsets.append(total)
+            starts.append(len(columns))
+        return Sources(
+            np.array(starts, dtype=np.int64),
+            np.array(columns, dtype=np.int64),
+            np.array(coefficients, dtype=float),
+            np.array(offsets, dtype=float),
+        )
+
+    def _rows_t(self, rows: int) -> int:
+        """Return how many rows to handle side by side."""
+        n = self.tape.num_bits
+        most = max(1, CACHED_NUMBERS >> n)
+        return rows_side_by_side(min(max(1, rows), most), n, self._widest)
+
+    def _layout(self, rows_t: int, inputs: int, wanted: tuple[bool, bool]) -> tuple[Layout, int]:
+        """Return the arrays for chunks of ``rows_t`` rows, and the first run with a derivative."""
+        key = (rows_t, inputs, wanted)
+        found = self._layouts.get(key)
+        if found is None:
+            s = self._sources
+            flags = []
+            slot = 0
+            for operation in self.operations:
+                if isinstance(operation, FixedMatrix):
+                    flags.append(False)
+                    continue
+                columns = s.columns[s.starts[slot] : s.starts[slot + 1]]
+                flags.append(bool(np.where(columns < inputs, *wanted).any()))
+                slot += 1
+            layout = lay_out(self.operations, flags, self.tape.num_bits, rows_t)
+            has = [bool(layout.operations[r[1] : r[2], 4].any()) for r in layout.runs]
+            found = layout, has.index(True) if any(has) else len(has)
+            self._layouts[key] = found
+        return found
+
+    def _room_for_states(self, rows: int, rows_t: int) -> Kept | None:
+        chunks = -(-rows // rows_t)
+        numbers = 2 * rows_t << self.tape.num_bits
+        if chunks * numbers * self._float.itemsize > KEPT_BYTES:
+            return None
+        return Kept(rows_t, np.empty((chunks, numbers), self._float))
+
+    def _run(
+        self,
+        mode: int,
+        rows_t: int,
+        x: FloatArray,
+        w: FloatArray,
+        *,
+        dx: FloatArray = NONE,
+        dw: FloatArray = NONE,
+        cotangent: FloatArray = NONE,
+        dcotangent: FloatArray = NONE,
+        evs: FloatArray | None = None,
+        kept: Kept | None = None,
+        wanted: tuple[bool, bool] = (True, True),
+    ) -> tuple[FloatArray, FloatArray]:
+        rows, inputs = x.shape
+        if evs is None:
+            evs = np.zeros((rows, 0))
+            gx = np.zeros((rows, inputs))
+        else:
+            gx = NONE
+        layout, first_run = self._layout(rows_t, inputs, wanted)
+        chunks = -(-rows // rows_t)
+        parts, shared = self._parts(mode, chunks, layout.dim)
+        backward = mode in (ADJOINT, TANGENT_ADJOINT)
+        gw = np.zeros((1 if shared else parts, *w.shape)) if backward else np.zeros((1, 0, 0))
+        uses_kept = kept is not None and mode in (FORWARD, STATE)
+        numbers = 1 if uses_kept else 2 * _VECTORS[mode] * layout.dim
+        buffers = self._buffers(numbers, 1 if shared else parts)
+        totals = np.zeros((parts, max(len(layout.operations), len(self.sums.entries)) * LANES))
+        counter = np.zeros(1, dtype=np.int64)
+        sums, s = self.sums, self._sources
+        states = np.empty((0, 0), self._float) if kept is None else kept.states
+        execute = kernel()
+
+        def call(part: int) -> bool:
+            if shared:
+                first, last, own, count, buffer = 0, chunks, part, parts, buffers[0]
+            else:
+                first, last = chunks * part // parts, chunks * (part + 1) // parts
+                own, count, buffer = 0, 1, buffers[part]
+            return execute(
+                mode, rows_t, layout.dim, first, last, own, count, counter, first_run,
+                layout.runs, layout.coset_offsets, layout.lanes, layout.operations,
+                layout.matrices, s.starts, s.columns, s.coefficients, s.offsets, self._initial,
+                sums.groups, sums.entries, sums.pointers, sums.targets, sums.weights, sums.tables,
+                x, w, dx, dw, cotangent, dcotangent, buffer, states,
+                totals if shared else totals[part : part + 1], evs, gx,
+                gw[0 if shared else part],
+            )  # fmt: skip
+
+        finite = in_parallel(call, parts)
+        self._spare_buffers(buffers)
+        if not finite:
+            raise FloatingPointError("an angle is not finite")
+        return gx, gw.sum(0) if len(gw) > 1 else gw[0]
+
+    def _parts(self, mode: int, chunks: int, dim: int) -> tuple[int, bool]:
+        """Return the number of threads, and whether they share each chunk's state."""
+        threads = thread_count()
+        work = dim * chunks * (len(self.operations) + len(self.sums.entries))
+        if threads == 1 or work < SMALL_WORK:
+            return 1, False
+        if chunks >= threads or dim < SHARED_STATE:
+            return min(threads, chunks), False
+        return threads, True
+
+    def _buffers(self, numbers: int, count: int) -> list[Any]:
+        memory.require(numbers * count * self._float.itemsize, self.tape.num_bits)
+        with self._lock:
+            fitting = [b for b in self._spare if len(b) >= numbers][:count]
+            taken = {id(b) for b in fitting}
+            self._spare = [b for b in self._spare if id(b) not in taken]
+        return fitting + [np.empty(numbers, self._float) for _ in range(count - len(fitting))]
+
+    def _spare_buffers(self, buffers: list[Any]) -> None:
+        with self._lock:
+            self._spare = [b for b in buffers if b.nbytes <= KEPT_BYTES]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_spare")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock(), _spare=[])
+
+
+def _initial(tape: Tape) -> FloatArray:
+    """Return real and imaginary parts of the initial state; empty if all qubits are zero."""
+    if not tape.preparations:
+        return np.zeros(0)
+    memory.require(32 << tape.num_bits, tape.num_bits)
+    bits = [b for p in tape.preparations for b in p.bits]
+    amplitudes = np.ones(1, dtype=complex)
+    for preparation in tape.preparations:
+        amplitudes = np.kron(preparation.amplitudes, amplitudes)
+    index = np.zeros(len(amplitudes), dtype=np.int64)
+    for j, bit in enumerate(bits):
+        index |= (np.arange(len(amplitudes)) >> j & 1) << bit
+    state = np.zeros(1 << tape.num_bits, dtype=complex)
+    state[index] = amplitudes
+    return state.view(float)
+
