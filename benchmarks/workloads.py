@@ -113,7 +113,7 @@ def layered(spec: Spec) -> Workload:
     axes, stride = ["ry", "rz"] * (qubits * layers), 1
     if "variant" in spec:
         draw = random.Random(spec["variant"])
-        axes = [draw.choice(("rx", "ry", "rz")) for _ in axes]
+        axes = [draw.choice(("rx", "ry", "rz")) for _ in range(2 * qubits)] * layers
         stride = draw.choice([k for k in range(1, qubits) if math.gcd(k, qubits) == 1])
     weights = spec.get("weights", 2 * qubits * layers)
     gates = [Gate("ry", (q,), q) for q in range(qubits)]

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +27,9 @@ from .exceptions import HigherOrderError
 Pair = tuple[Tensor | None, Tensor | None]
 
 
-transformed: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
+transformed: Callable[[], bool] = getattr(
+    torch._C, "_are_functorch_transforms_active", lambda: True
+)
 """Whether a transform of ``torch.func`` is at work."""
 
 
@@ -41,7 +42,7 @@ def exact_expectation(inputs: Tensor, weights: Tensor, engine: StatevectorEngine
 
 def _numbers(tensor: Tensor) -> Any:
     """The contiguous, writable array that kernels take."""
-    array = np.ascontiguousarray(tensor.detach().numpy())
+    array = tensor.contiguous().numpy(force=True)
     return array if array.flags.writeable else array.copy()
 
 
@@ -59,9 +60,7 @@ def _gradient(
     wanted: tuple[bool, bool],
     kept: Any = None,
 ) -> tuple[Tensor, Tensor]:
-    gx, gw = engine.gradient(
-        _numbers(inputs), _rows(weights), _numbers(cotangent), kept, wanted
-    )
+    gx, gw = engine.gradient(_numbers(inputs), _rows(weights), _numbers(cotangent), kept, wanted)
     return torch.from_numpy(gx), torch.from_numpy(gw if weights.dim() == 2 else gw[0])
 
 
@@ -72,7 +71,7 @@ def _backward(ctx: Any, cotangent: Tensor | None, kept: Any) -> Pair:
     inputs, weights = ctx.saved_tensors
     needs = ctx.needs_input_grad
     wanted = (needs[0], needs[1])
-    if _older_vmap(cotangent):
+    if older_vmap(cotangent):
         gx, gw = _gradient_by_basis(inputs, weights, cotangent, ctx.engine, wanted)
     elif torch.is_grad_enabled() or transformed():
         gx, gw = _Gradient.apply(inputs, weights, cotangent, ctx.engine, wanted)
@@ -81,7 +80,7 @@ def _backward(ctx: Any, cotangent: Tensor | None, kept: Any) -> Pair:
     return (gx if wanted[0] else None), (gw if wanted[1] else None)
 
 
-_older_vmap: Callable[[Tensor], bool] = getattr(
+older_vmap: Callable[[Tensor], bool] = getattr(
     torch._C._functorch, "is_legacy_batchedtensor", lambda tensor: False
 )
 """Whether a tensor belongs to the older vmap of ``torch.autograd.functional`` (``vectorize=True``).
@@ -98,7 +97,8 @@ def _gradient_by_basis(
     units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
     x, w = inputs.repeat(count, 1), weights.expand(rows, -1).repeat(count, 1)
     gx, gw = _Gradient.apply(x, w, units, engine, wanted)
-    return _combined((gx, gw), cotangent, rows, weights.dim() == 1)
+    gx, gw = _combined((gx, gw), cotangent, rows, weights.dim() == 1)
+    return gx, gw
 
 
 def _gradient_backward_by_basis(
@@ -117,9 +117,7 @@ def _gradient_backward_by_basis(
     return hx, hw, ju
 
 
-def _combined(
-    parts: tuple[Tensor, ...], u: Tensor, rows: int, shared: bool
-) -> tuple[Tensor, ...]:
+def _combined(parts: tuple[Tensor, ...], u: Tensor, rows: int, shared: bool) -> tuple[Tensor, ...]:
     """Sum what was had for each basis vector, ``(T * B, N)``, weighted by ``u`` ``(B, T)``."""
     factors = u.transpose(0, 1).unsqueeze(-1)
     sums = [(p.reshape(len(p) // rows, rows, p.shape[1]) * factors).sum(0) for p in parts]
@@ -214,7 +212,7 @@ class _Gradient(torch.autograd.Function):
         inputs, weights, cotangent = ctx.saved_tensors
         given = zip((ux, uw), ctx.wanted, strict=True)
         ux, uw = (u if on else torch.zeros_like(u) for u, on in given)
-        if _older_vmap(ux) or _older_vmap(uw):
+        if older_vmap(ux) or older_vmap(uw):
             saved = inputs, weights, cotangent
             return *_gradient_backward_by_basis(*saved, ux, uw, ctx.engine), None, None
         hx = hw = ju = None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .autograd import Expectation, placed
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine
-from .exact_autograd import exact_expectation, transformed
+from .exact_autograd import exact_expectation, older_vmap, transformed
 from .exceptions import InputError, InputTypeError
 from .program import CircuitProgram
 
@@ -71,8 +71,10 @@ def _evaluate(engine: EstimatorEngine, inputs: Tensor, weights: Tensor) -> Tenso
     return evs
 
 
-def _checked(gradient: Tensor, values: Tensor, engine: StatevectorEngine) -> None:
+def _checked(gradient: Tensor | None, values: Tensor, engine: StatevectorEngine) -> None:
     """Raise where an expression has no finite derivative."""
+    if gradient is None or older_vmap(gradient) or transformed():
+        return  # nothing that could be looked at
     if not torch.isfinite(gradient).all():
         engine.check_derivatives(values.detach().numpy())
 

@@ -11,14 +11,14 @@ from qiskit.primitives import BaseEstimatorV2, PrimitiveResult, PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from qiskit_torch_bridge.primitives import LocalEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 
 class CountingEstimator(BaseEstimatorV2):
     """Passes everything on and notes, for each ``run``, the shape and precision of each PUB."""
 
     def __init__(self, inner: BaseEstimatorV2 | None = None) -> None:
-        self.inner = LocalEstimator() if inner is None else inner
+        self.inner = BatchedStatevectorEstimator() if inner is None else inner
         self.default_precision = getattr(self.inner, "default_precision", 0.0)
         self.runs: list[list[tuple[int, ...]]] = []
         self.precisions: list[float | None] = []
@@ -51,7 +51,7 @@ class FaultyEstimator(BaseEstimatorV2):
         self.default_precision = 0.0
 
     def run(self, pubs: Any, *, precision: float | None = None) -> Any:
-        results = list(LocalEstimator().run(pubs, precision=precision).result())
+        results = list(BatchedStatevectorEstimator().run(pubs, precision=precision).result())
         damaged = self.fault(results)
 
         class Job:

@@ -17,7 +17,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_torch_bridge.__main__ import build_parser, main
 from qiskit_torch_bridge.demos import DEMOS, data, hello, network
 from qiskit_torch_bridge.demos.common import DemoError, MeteredEstimator
-from qiskit_torch_bridge.primitives import LocalEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -149,7 +149,7 @@ def test_zero_counts_have_a_finite_logarithm_and_gradient():
 
 
 def test_the_meter_counts_what_the_estimator_returned():
-    meter = MeteredEstimator(LocalEstimator())
+    meter = MeteredEstimator(BatchedStatevectorEstimator())
     circuit, _ = network.build_circuit("rxry", 3)
     values = {tuple(circuit.parameters): np.zeros((5, circuit.num_parameters))}
     meter.run([(circuit, [["IIZ"], ["XYZ"]], values), (circuit, "III", values)])

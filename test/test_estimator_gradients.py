@@ -32,7 +32,7 @@ from qiskit_torch_bridge.gradients import (
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
-from qiskit_torch_bridge.primitives import LocalEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import cache
 
 CLASSES = [
@@ -56,7 +56,7 @@ def kind(request):
 
 
 def test_it_is_one_of_theirs_and_is_right(kind):
-    gradient = kind(LocalEstimator())
+    gradient = kind(BatchedStatevectorEstimator())
     assert isinstance(gradient, BaseEstimatorGradient)
     circuit = hybrid()
     result = gradient.run([circuit], [XX], [VALUES]).result()
@@ -72,7 +72,7 @@ def test_it_is_one_of_theirs_and_is_right(kind):
 )
 def test_non_linear_parameters(rule):
     circuit = nonlinear()
-    result = rule(LocalEstimator()).run([circuit], [XX], [VALUES]).result()
+    result = rule(BatchedStatevectorEstimator()).run([circuit], [XX], [VALUES]).result()
     np.testing.assert_allclose(
         result.gradients[0], expected(circuit, XX, VALUES), rtol=0, atol=EXACT.get(rule, 1e-10)
     )
@@ -121,7 +121,7 @@ def test_equal_entries_have_independent_shots(kind):
     """Four hundred requests for one gradient are as many samples of it."""
     circuit, _ = rotation()
     n, z = 400, SparsePauliOp("Z")
-    gradient = kind(LocalEstimator(seed=2), precision=0.1)
+    gradient = kind(BatchedStatevectorEstimator(seed=2), precision=0.1)
     result = gradient.run([circuit] * n, [z] * n, [[0.3]] * n).result()
     samples = np.array(result.gradients)[:, 0]
     # chi-square with 399 degrees of freedom is within 35 % of its mean at a level of 1e-6
@@ -129,7 +129,7 @@ def test_equal_entries_have_independent_shots(kind):
 
 
 def test_settings_of_finite_differences_cannot_change_unseen():
-    gradient = FiniteDifferenceEstimatorGradient(LocalEstimator(), epsilon=0.1)
+    gradient = FiniteDifferenceEstimatorGradient(BatchedStatevectorEstimator(), epsilon=0.1)
     with pytest.raises(AttributeError):
         gradient.epsilon = 1.0
     with pytest.raises(AttributeError):
@@ -137,7 +137,7 @@ def test_settings_of_finite_differences_cannot_change_unseen():
 
 
 def test_rows_are_named_by_entry():
-    gradient = ParameterShiftEstimatorGradient(LocalEstimator())
+    gradient = ParameterShiftEstimatorGradient(BatchedStatevectorEstimator())
     circuit, _ = rotation()
     z = SparsePauliOp("Z")
     with pytest.raises(InputError, match="row 2 has nan for parameter 'theta'"):
@@ -170,7 +170,7 @@ def test_nothing_is_analysed_or_transpiled_twice(kind, monkeypatch):
 
 
 def test_a_circuit_changed_in_place_is_analysed_again(kind):
-    gradient = kind(LocalEstimator())
+    gradient = kind(BatchedStatevectorEstimator())
     circuit = hybrid()
     gradient.run([circuit], [XX], [VALUES]).result()
     circuit.ry(circuit.parameters[0], 1)
@@ -181,7 +181,7 @@ def test_a_circuit_changed_in_place_is_analysed_again(kind):
 
 
 def test_precision_passes_through_unchanged(kind):
-    estimator = CountingEstimator(LocalEstimator(seed=1))
+    estimator = CountingEstimator(BatchedStatevectorEstimator(seed=1))
     gradient = kind(estimator, precision=0.05)
     circuit, values = hybrid(), VALUES
     gradient.run([circuit], [ZI], [values]).result()
@@ -290,7 +290,7 @@ def test_parameterized_controlled_gates_on_aer_are_refused_where_nothing_may_be_
     np.testing.assert_allclose(g, expected(circuit, ZI, VALUES), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("estimator", [None, 3, "aer", LocalEstimator])
+@pytest.mark.parametrize("estimator", [None, 3, "aer", BatchedStatevectorEstimator])
 def test_estimator_must_be_one(kind, estimator):
     with pytest.raises(EstimatorTypeError, match="BaseEstimatorV2"):
         kind(estimator)
@@ -299,6 +299,8 @@ def test_estimator_must_be_one(kind, estimator):
 @pytest.mark.parametrize("precision", [0, -0.1, float("nan"), float("inf"), "0.1", True])
 def test_precision_must_be_positive(kind, precision):
     with pytest.raises(PrecisionError, match="positive finite"):
-        kind(LocalEstimator(), precision=precision)
+        kind(BatchedStatevectorEstimator(), precision=precision)
     with pytest.raises(PrecisionError):
-        kind(LocalEstimator()).run([hybrid()], [ZI], [VALUES], precision=precision).result()
+        kind(BatchedStatevectorEstimator()).run(
+            [hybrid()], [ZI], [VALUES], precision=precision
+        ).result()

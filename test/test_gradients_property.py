@@ -16,7 +16,7 @@ from strategies import Case, cases
 from qiskit_torch_bridge import CircuitProgram, expectation
 from qiskit_torch_bridge.exceptions import GradientError
 from qiskit_torch_bridge.gradients import FiniteDifferenceEstimatorGradient
-from qiskit_torch_bridge.primitives import LocalEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 EXACT = 1e-9
 
@@ -74,7 +74,7 @@ def test_central_differences_are_second_order(case: Case):
     except GradientError:
         assume(False)
     _, derivatives = jacobian_of_bridge(
-        case, FiniteDifferenceEstimatorGradient(LocalEstimator(), epsilon=h)
+        case, FiniteDifferenceEstimatorGradient(BatchedStatevectorEstimator(), epsilon=h)
     )
     expected = jacobian(case.circuit, case.observables, case.parameters, case.values)
     # |f'''| <= w**3 |f| by Bernstein's inequality; rounding adds a few ulp over h.

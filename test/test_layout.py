@@ -17,7 +17,7 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.exceptions import CircuitError, ObservableError
-from qiskit_torch_bridge.primitives import LocalEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 OBSERVABLES = ["ZI", SparsePauliOp(["XX", "IY"], [0.5, 1.0])]
 BASIS = ["rz", "sx", "x", "cx"]
@@ -143,7 +143,7 @@ def test_a_parameter_that_the_transpiler_removes_has_gradient_zero():
 ESTIMATORS = {
     "statevector": StatevectorEstimator,
     "aer": AerEstimator,
-    "local": LocalEstimator,
+    "local": BatchedStatevectorEstimator,
 }
 
 

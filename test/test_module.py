@@ -355,7 +355,7 @@ def test_extra_repr_is_readable():
     )
     assert repr(module) == (
         "TorchQuantumModule(qubits=2, inputs=2, weights=3, observables=[ZI, 0.5*XX], "
-        "estimator=LocalEstimator, gradient=aqgd, precision=0.1 (100 shots))"
+        "estimator=BatchedStatevectorEstimator, gradient=aqgd, precision=0.1 (100 shots))"
     )
     many = TorchQuantumModule(QuantumCircuit(40))
     assert len(repr(many)) < 200

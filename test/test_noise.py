@@ -22,7 +22,7 @@ from qiskit_torch_bridge.gradients import (
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
-from qiskit_torch_bridge.primitives import LocalEstimator, shots_to_precision
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision
 
 FAMILY = 1e-6
 SEEDS = 400
@@ -65,9 +65,9 @@ def sampled(request):
     make = GRADIENTS[request.param]
     precision = shots_to_precision(SHOTS)
     circuit = hybrid()
-    exact = make(LocalEstimator(), precision=None)
+    exact = make(BatchedStatevectorEstimator(), precision=None)
     mean = exact.run([circuit], [OBSERVABLE], [VALUES]).result().gradients[0]
-    gradient = make(LocalEstimator(seed=7), precision=precision)
+    gradient = make(BatchedStatevectorEstimator(seed=7), precision=precision)
     results = [gradient.run([circuit], [OBSERVABLE], [VALUES]).result() for _ in range(SEEDS)]
     samples = np.array([r.gradients[0] for r in results])
     # What the binomial law says of every displaced evaluation, carried through the rule.
@@ -76,7 +76,7 @@ def sampled(request):
     points = d.points(np.array([VALUES]))
     pauli = np.stack(
         [
-            LocalEstimator()
+            BatchedStatevectorEstimator()
             .run([(d.target.circuit, p, d.target.bindings(points[:, 0]))])
             .result()[0]
             .data.evs
@@ -115,7 +115,7 @@ def test_a_bias_of_five_per_cent_is_caught(sampled):
 @pytest.mark.parametrize(
     "estimator",
     [
-        LocalEstimator(default_precision=0.1, seed=3),
+        BatchedStatevectorEstimator(default_precision=0.1, seed=3),
         StatevectorEstimator(default_precision=0.1, seed=3),
         AerEstimator(options={"default_precision": 0.1, "run_options": {"seed_simulator": 3}}),
     ],
@@ -134,7 +134,9 @@ def test_plus_and_minus_points_have_independent_noise(estimator):
     node(x).sum().backward()
     g = x.grad.numpy()
     law = 0.1
-    if isinstance(estimator, LocalEstimator):  # shots of cos(0.5 + pi/2), not Gaussian noise
+    if isinstance(
+        estimator, BatchedStatevectorEstimator
+    ):  # shots of cos(0.5 + pi/2), not Gaussian noise
         law *= np.sqrt(1 - np.sin(0.5) ** 2)
     std = np.array([law / np.sqrt(2)])
     assert_mean(g, -np.sin(np.array([0.5])), std)
@@ -167,7 +169,9 @@ def test_local_estimator_draws_binomial_shots():
     """<Z> of RY(1) at 50 shots: only multiples of 1/25, in the proportions of the binomial law."""
     circuit, _ = rotation()
     points = np.full((4000, 1), 1.0)
-    evs = LocalEstimator(seed=4).run([(circuit, "Z", points)], precision=shots_to_precision(50))
+    evs = BatchedStatevectorEstimator(seed=4).run(
+        [(circuit, "Z", points)], precision=shots_to_precision(50)
+    )
     counts = (evs.result()[0].data.evs + 1) * 25
     np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
     law = stats.binom(50, (1 + np.cos(1.0)) / 2)

@@ -31,7 +31,15 @@ ROOMS = {
     "functional": {"exceptions", "program", "engines", "autograd", "exact_autograd"},
     "module": {"exceptions", "program", "engines", "functional"},
 }
-TORCH_ROOMS = {"autograd", "exact_autograd", "functional", "module", "demos", "__init__", "__main__"}
+TORCH_ROOMS = {
+    "autograd",
+    "exact_autograd",
+    "functional",
+    "module",
+    "demos",
+    "__init__",
+    "__main__",
+}
 
 
 def test_importing_the_package_imports_no_extra_and_no_backend():

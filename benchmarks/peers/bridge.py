@@ -4,30 +4,12 @@
 from __future__ import annotations
 
 import torch
-from qiskit.circuit import ParameterVector, QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp
 from reference import Step
 from workloads import Workload
 
 from peers.candidate import Candidate
+from peers.qiskit_form import circuit_of, observables_of
 from qiskit_torch_bridge import TorchQuantumModule
-
-
-def circuit_of(work: Workload) -> tuple[QuantumCircuit, ParameterVector, ParameterVector]:
-    """Return the workload's circuit in Qiskit, with its inputs and its weights."""
-    inputs = ParameterVector("x", work.x.shape[1])
-    weights = ParameterVector("w", len(work.w))
-    values = [*inputs, *weights]
-    circuit = QuantumCircuit(work.qubits)
-    for name, qubits, parameter in work.gates:
-        angles = () if parameter is None else (values[parameter],)
-        getattr(circuit, name)(*angles, *qubits)
-    return circuit, inputs, weights
-
-
-def observables_of(work: Workload) -> list[SparsePauliOp]:
-    """Return the workload's observables in Qiskit."""
-    return [SparsePauliOp.from_sparse_list(o, num_qubits=work.qubits) for o in work.observables]
 
 
 def module(work: Workload) -> Candidate:

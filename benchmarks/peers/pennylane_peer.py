@@ -8,6 +8,8 @@ Settings and where they are recommended:
   https://docs.pennylane.ai/en/stable/introduction/circuits.html (parameter broadcasting).
 - Adjoint differentiation by lightning's own vector-Jacobian product, ``device_vjp=True``:
   https://docs.pennylane.ai/en/stable/code/api/pennylane.QNode.html
+- Hamiltonians as ``qml.SparseHamiltonian``, which suits many terms:
+  https://docs.pennylane.ai/en/stable/code/api/pennylane.SparseHamiltonian.html
 - ``batch_obs=True``, which spreads observables over threads:
   https://docs.pennylane.ai/projects/lightning/en/stable/lightning_qubit/device.html
 """
@@ -50,8 +52,25 @@ def adjoint_vjp(work: Workload) -> Candidate:
     return _candidate(work, device, "adjoint", device_vjp=True)
 
 
-def _candidate(work: Workload, device: Any, method: str, **options: Any) -> Candidate:
-    observables = [_operator(o) for o in work.observables]
+def adjoint_sparse(work: Workload) -> Candidate:
+    """``lightning.qubit`` with each observable as a sparse matrix."""
+    wires = range(work.qubits)
+    observables = [
+        qml.SparseHamiltonian(_operator(o).sparse_matrix(wire_order=wires), wires=wires)
+        for o in work.observables
+    ]
+    device = qml.device("lightning.qubit", wires=work.qubits)
+    return _candidate(work, device, "adjoint", observables)
+
+
+def _candidate(
+    work: Workload,
+    device: Any,
+    method: str,
+    observables: list[Any] | None = None,
+    **options: Any,
+) -> Candidate:
+    observables = observables or [_operator(o) for o in work.observables]
     inputs = work.x.shape[1]
 
     @qml.qnode(device, interface="torch", diff_method=method, **options)
@@ -60,7 +79,7 @@ def _candidate(work: Workload, device: Any, method: str, **options: Any) -> Cand
             if parameter is None:
                 qml.CNOT(qubits)
             else:
-                angle = x[:, parameter] if parameter < inputs else w[parameter - inputs]
+                angle = x[..., parameter] if parameter < inputs else w[parameter - inputs]
                 GATES[name](angle, qubits[0])
         return [qml.expval(o) for o in observables]
 
@@ -69,7 +88,7 @@ def _candidate(work: Workload, device: Any, method: str, **options: Any) -> Cand
 
     def step() -> torch.Tensor:
         x.grad = w.grad = None
-        evs = torch.stack(circuit(x, w))
+        evs = torch.stack(circuit(x if len(x) > 1 else x[0], w))
         evs.sum().backward()
         return evs
 

@@ -14,7 +14,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 
 from .. import TorchQuantumModule, expectation
 from ..gradients import FiniteDifferenceEstimatorGradient
-from ..primitives import LocalEstimator
+from ..primitives import BatchedStatevectorEstimator
 from .common import (
     GRADIENTS,
     DemoError,
@@ -122,7 +122,7 @@ def build_circuit() -> QuantumCircuit:
 def build_module(case: Case, epsilon: float, seed: int) -> TorchQuantumModule:
     """Return the circuit as a module with the gradient and the shots of ``case``."""
     circuit = build_circuit()
-    estimator = MeteredEstimator(LocalEstimator(seed=seed))
+    estimator = MeteredEstimator(BatchedStatevectorEstimator(seed=seed))
     gradient: Any = GRADIENTS[case.gradient]
     if case.gradient == "finite-difference":
         gradient = FiniteDifferenceEstimatorGradient(estimator, epsilon=epsilon)

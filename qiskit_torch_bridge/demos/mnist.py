@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..primitives import LocalEstimator
+from ..primitives import BatchedStatevectorEstimator
 from .common import (
     GRADIENTS,
     DemoError,
@@ -140,7 +140,7 @@ def run(options: argparse.Namespace) -> Training:
     data = load_digits(options.digits, options.data, options.seed)
     shots = 100 if options.shots is None else options.shots
     gradient = options.gradient or "analytic"
-    meter = MeteredEstimator(LocalEstimator(seed=options.seed))
+    meter = MeteredEstimator(BatchedStatevectorEstimator(seed=options.seed))
     with torch.random.fork_rng(devices=[]):  # a caller's random numbers stay as they were
         torch.manual_seed(options.seed)
         model = HybridNet(

@@ -19,7 +19,7 @@ from ..gradients import (
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
-from .._shim import BatchedStatevectorEstimator
+from ..primitives import BatchedStatevectorEstimator
 from ..primitives.submission import (
     assumed_precision,
     is_aer,

@@ -99,9 +99,7 @@ class StatevectorEngine(EstimatorEngine):
             return np.zeros_like(x), np.zeros_like(w)
         return self.simulator.vjp(x, w, cotangent, kept, wanted)
 
-    def tangent(
-        self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray
-    ) -> FloatArray:
+    def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
         """Return the derivatives ``(B, O)`` of expectation values along tangents."""
         if not len(x):
             return np.zeros((0, self.program.num_observables))

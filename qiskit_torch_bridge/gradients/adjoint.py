@@ -13,7 +13,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
-from .._shim import BatchedStatevectorEstimator
+from ..primitives import BatchedStatevectorEstimator
 from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..statevector import SimulatorCache

@@ -39,11 +39,11 @@ class AQGDEstimatorGradient(EstimatorGradient):
         >>> from qiskit.circuit import Parameter, QuantumCircuit
         >>> from qiskit.quantum_info import SparsePauliOp
         >>> from qiskit_torch_bridge.gradients import AQGDEstimatorGradient
-        >>> from qiskit_torch_bridge.primitives import LocalEstimator
+        >>> from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
         >>> theta = Parameter("theta")
         >>> circuit = QuantumCircuit(1)
         >>> _ = circuit.ry(2 * theta, 0), circuit.ry(theta, 0)
-        >>> gradient = AQGDEstimatorGradient(LocalEstimator())
+        >>> gradient = AQGDEstimatorGradient(BatchedStatevectorEstimator())
         >>> job = gradient.run([circuit], [SparsePauliOp("Z")], [[0.5]])
         >>> job.result().gradients[0].round(6).tolist()  # -3 sin(1.5)
         [-2.992485]

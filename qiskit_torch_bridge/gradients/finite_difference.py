@@ -41,11 +41,11 @@ class FiniteDifferenceEstimatorGradient(EstimatorGradient):
         >>> from qiskit.circuit import Parameter, QuantumCircuit
         >>> from qiskit.quantum_info import SparsePauliOp
         >>> from qiskit_torch_bridge.gradients import FiniteDifferenceEstimatorGradient
-        >>> from qiskit_torch_bridge.primitives import LocalEstimator
+        >>> from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
         >>> theta = Parameter("theta")
         >>> circuit = QuantumCircuit(1)
         >>> _ = circuit.ry(theta, 0)
-        >>> gradient = FiniteDifferenceEstimatorGradient(LocalEstimator(), epsilon=1e-4)
+        >>> gradient = FiniteDifferenceEstimatorGradient(BatchedStatevectorEstimator(), epsilon=1e-4)
         >>> job = gradient.run([circuit], [SparsePauliOp("Z")], [[0.5]])
         >>> job.result().gradients[0].round(6).tolist()  # -sin(0.5)
         [-0.479426]

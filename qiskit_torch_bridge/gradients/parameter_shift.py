@@ -34,11 +34,11 @@ class ParameterShiftEstimatorGradient(EstimatorGradient):
         >>> from qiskit.circuit import Parameter, QuantumCircuit
         >>> from qiskit.quantum_info import SparsePauliOp
         >>> from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
-        >>> from qiskit_torch_bridge.primitives import LocalEstimator
+        >>> from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
         >>> theta = Parameter("theta")
         >>> circuit = QuantumCircuit(1)
         >>> _ = circuit.ry(theta, 0)
-        >>> gradient = ParameterShiftEstimatorGradient(LocalEstimator())
+        >>> gradient = ParameterShiftEstimatorGradient(BatchedStatevectorEstimator())
         >>> job = gradient.run([circuit], [SparsePauliOp("Z")], [[0.5]])
         >>> job.result().gradients[0].round(6).tolist()  # -sin(0.5)
         [-0.479426]

@@ -152,12 +152,12 @@ def _evaluate(plans: list[Plan], noise: Noise, entropy: list[int]) -> PrimitiveR
 
 
 def _noise(noise: Any) -> Noise:
-    if noise not in ("shots", "gaussian"):
-        raise PrecisionError(
-            f"Expected noise to be 'shots' or 'gaussian'; got {noise!r}. Precision zero is exact "
-            "with either."
-        )
-    return noise
+    if noise == "shots" or noise == "gaussian":
+        return noise
+    raise PrecisionError(
+        f"Expected noise to be 'shots' or 'gaussian'; got {noise!r}. Precision zero is exact with "
+        "either."
+    )
 
 
 def _dtype(dtype: Any) -> str:
@@ -171,10 +171,9 @@ def _dtype(dtype: Any) -> str:
 
 
 def _generator(seed: Any) -> np.random.Generator:
-    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool) and seed >= 0
-    if not (seed is None or whole or isinstance(seed, np.random.Generator)):
-        raise InputTypeError(
-            f"Expected seed to be a whole number from 0 up or a numpy.random.Generator; got "
-            f"{seed!r}."
-        )
-    return np.random.default_rng(seed)
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if seed is None or isinstance(seed, np.random.Generator) or (whole and seed >= 0):
+        return np.random.default_rng(seed)
+    raise InputTypeError(
+        f"Expected seed to be a whole number from 0 up or a numpy.random.Generator; got {seed!r}."
+    )

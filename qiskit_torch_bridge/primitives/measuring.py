@@ -8,8 +8,7 @@ of them products of Z, and each shot gives a value to every one of them.
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +25,6 @@ ComplexArray = NDArray[np.complex128]
 
 KEPT_VALUES = 1 << 14
 """Numbers in a group's table of values up to which it is kept."""
-SPAN = 4
-"""Qubits whose basis is changed by one matrix."""
-
-_TO_X = np.array([[1, 1], [1, -1]], dtype=complex) / np.sqrt(2)
-_TO_Y = np.array([[1, -1j], [1, 1j]], dtype=complex) / np.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Group:
 
     Attributes:
         bits: The bits of the state that are measured, ascending; they are the outcome's bits.
-        changes: Basis changes: the first bit, the number of bits, and a matrix on them.
+        changes: The bits of the state that are measured in X or Y, and whether it is Y.
         members: The observables ``M`` of all that have a term here.
         masks: For each term the bits of the outcome whose parity is its sign.
         owners: Which of the members it belongs to.
@@ -47,7 +41,7 @@ class Group:
     """
 
     bits: tuple[int, ...]
-    changes: tuple[tuple[int, int, ComplexArray], ...]
+    changes: tuple[tuple[int, bool], ...]
     members: IntArray
     masks: IntArray
     owners: IntArray
@@ -56,7 +50,9 @@ class Group:
     @functools.cached_property
     def bound(self) -> FloatArray:
         """The largest size of a shot's value for each member: ``(M,)``."""
-        return np.bincount(self.owners, np.abs(self.coefficients), len(self.members))
+        bound = np.zeros(len(self.members))
+        np.add.at(bound, self.owners, np.abs(self.coefficients))
+        return bound
 
     def outcome_values(self, first: int, last: int) -> FloatArray:
         r"""Return :math:`\sum_t c_t (-1)^{|s \wedge m_t|}` of each outcome and some members."""
@@ -79,21 +75,34 @@ class Group:
         return values
 
     def probabilities(self, states: ComplexArray) -> FloatArray:
-        """Return the probability of each outcome, ``(N, S)``, in states ``(N, 2**n)``."""
-        rows, n = len(states), states.shape[1].bit_length() - 1
-        for low, width, matrix in self.changes:
-            if low:
-                view = states.reshape(-1, 1 << width, 1 << low)
-                states = np.matmul(matrix.astype(states.dtype), view).reshape(rows, -1)
-            else:
-                view = states.reshape(-1, 1 << width)
-                states = (view @ matrix.T.astype(states.dtype)).reshape(rows, -1)
-        weights = np.square(states.real, dtype=float)
-        weights += np.square(states.imag, dtype=float)
-        if len(self.bits) < n:
-            weights = _marginal(weights, self.bits, n)
-        weights /= weights.sum(axis=1, keepdims=True)
-        return weights
+        """Return the probability of each outcome, ``(N, S)``, in states ``(N, 2**n)``.
+
+        All of it is arithmetic number by number, so that what is drawn at one point depends on no
+        other one: drawing would turn a difference in the last bit of a half into other counts.
+        """
+        re, im = states.real.astype(float), states.imag.astype(float)
+        for bit, is_y in self.changes:
+            (a, b), (c, d) = _halves(re, bit), _halves(im, bit)
+            if is_y:
+                b, d = d, -b
+            re, im = (
+                np.stack([first + second, first - second], axis=2).reshape(re.shape)
+                for first, second in ((a, b), (c, d))
+            )
+        weights = re * re + im * im
+        for bit in reversed(range(weights.shape[1].bit_length() - 1)):
+            if bit not in self.bits:
+                weights = np.add(*_halves(weights, bit)).reshape(len(weights), -1)
+        total = weights
+        for bit in reversed(range(len(self.bits))):
+            total = np.add(*_halves(total, bit)).reshape(len(weights), -1)
+        return weights / total
+
+
+def _halves(numbers: FloatArray, bit: int) -> tuple[FloatArray, FloatArray]:
+    """Return the numbers ``(N, S)`` at which a bit of the index is zero, and those where one."""
+    pairs = numbers.reshape(len(numbers), -1, 2, 1 << bit)
+    return pairs[:, :, 0], pairs[:, :, 1]
 
 
 @dataclass(frozen=True)
@@ -110,22 +119,29 @@ class Measurement:
     groups: tuple[Group, ...]
     constants: FloatArray
 
+    @property
+    def kept_numbers(self) -> int:
+        """About how many numbers its groups keep."""
+        return sum(
+            len(g.masks) + min(KEPT_VALUES, len(g.members) << len(g.bits)) for g in self.groups
+        )
 
-def with_idle_qubits(
-    analysed: AnalysedCircuit, observables: Sequence[SparsePauliOp], simulated: Sequence[int]
-) -> AnalysedCircuit | None:
-    """Return the circuit with the idle qubits that are measured in X or Y, if there are any.
 
-    Their outcomes are random; only Z is known on a qubit that nothing acts on.
+def idle_qubits(
+    observables: Sequence[SparsePauliOp], simulated: Collection[int]
+) -> tuple[int, ...]:
+    """Return the qubits that are measured in X or Y though nothing acts on them.
+
+    Their outcomes are random; only Z is known of a qubit in state zero.
     """
-    needed = np.zeros(analysed.circuit.num_qubits, dtype=bool)
-    for operator in observables:
-        needed |= np.asarray(operator.paulis.x).any(axis=0)
-    missing = sorted(set(np.flatnonzero(needed).tolist()) - set(simulated))
-    if not missing:
-        return None
+    needed = np.any([np.asarray(o.paulis.x).any(axis=0) for o in observables], axis=0)
+    return tuple(q for q in np.flatnonzero(needed).tolist() if q not in simulated)
+
+
+def with_qubits(analysed: AnalysedCircuit, qubits: Sequence[int]) -> AnalysedCircuit:
+    """Return the circuit with gates on ``qubits`` that do nothing, so that these are simulated."""
     circuit = analysed.circuit.copy()
-    circuit.rz(0.0, missing)
+    circuit.rz(0.0, list(qubits))
     return AnalysedCircuit(circuit, analysed.parameters)
 
 
@@ -194,23 +210,6 @@ def _group(terms: IntArray, c: FloatArray, num_bits: int) -> Group:
     masks = np.zeros(len(terms), dtype=np.int64)
     for place, bit in enumerate(bits):
         masks |= (support >> bit & 1) << place
-    changes = []
-    for low in range(0, num_bits, SPAN):
-        width = min(SPAN, num_bits - low)
-        if x >> low & ((1 << width) - 1):
-            matrix = np.ones((1, 1), dtype=complex)
-            for bit in range(low, low + width):
-                change = (_TO_Y if z >> bit & 1 else _TO_X) if x >> bit & 1 else np.eye(2)
-                matrix = np.kron(change, matrix)
-            changes.append((low, width, matrix))
+    changes = tuple((b, bool(z >> b & 1)) for b in range(num_bits) if x >> b & 1)
     members, owners = np.unique(terms[:, 2], return_inverse=True)
-    return Group(bits, tuple(changes), members, masks, owners, c)
-
-
-def _marginal(weights: FloatArray, bits: Sequence[int], num_bits: int) -> FloatArray:
-    """Sum probabilities ``(N, 2**n)`` over all bits but some."""
-    kept = [bit in bits for bit in reversed(range(num_bits))]
-    runs = [0, *(b for b in range(1, num_bits) if kept[b] != kept[b - 1]), num_bits]
-    sizes = [1 << (stop - start) for start, stop in itertools.pairwise(runs)]
-    dropped = tuple(1 + r for r, start in enumerate(runs[:-1]) if not kept[start])
-    return weights.reshape(-1, *sizes).sum(axis=dropped).reshape(len(weights), -1)
+    return Group(bits, changes, members, masks, owners, c)

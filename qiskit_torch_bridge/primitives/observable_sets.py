@@ -98,7 +98,7 @@ def _key(observables: Any) -> Hashable:
     """Return what tells contents apart, or ``None`` for a form without a quick answer."""
     if isinstance(observables, str):
         return observables
-    if isinstance(observables, (list, tuple)):
+    if isinstance(observables, list):
         keys = tuple(map(_key, observables))
         return None if None in keys else keys
     if isinstance(observables, SparsePauliOp):

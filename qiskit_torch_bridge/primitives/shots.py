@@ -10,6 +10,8 @@ from .measuring import Group
 
 FEW = 64
 """Outcomes up to which their counts are drawn, however few the shots are."""
+MORE = 4
+"""Outcomes for each shot from which drawing shot by shot takes less time."""
 TABLE = 1 << 22
 """Numbers in a table of the values that outcomes give to observables."""
 EPS = float(np.finfo(float).eps)
@@ -32,7 +34,7 @@ def sampled(
     Returns:
         Two arrays of shape ``(N, M)``, for the members of the group.
     """
-    if probabilities.shape[1] <= max(FEW, 2 * shots):
+    if probabilities.shape[1] <= max(FEW, MORE * shots):
         mean, square = _by_counts(group, probabilities, shots, generator)
     else:
         mean, square = _one_by_one(group, probabilities, shots, generator)

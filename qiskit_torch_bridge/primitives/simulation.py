@@ -14,7 +14,9 @@ from qiskit.quantum_info import SparsePauliOp
 from ..arrays import FloatArray
 from ..program import AnalysedCircuit
 from ..statevector import StatevectorSimulator
-from .measuring import Measurement, measurement, with_idle_qubits
+from ..statevector.layout import FULL
+from ..statevector.simulator import CACHED_NUMBERS
+from .measuring import Measurement, idle_qubits, measurement, with_qubits
 from .pairing import Block, merged
 from .pubs import Request
 from .recent import Recent
@@ -87,7 +89,7 @@ class Simulators:
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
         self._exact: Recent[StatevectorSimulator] = Recent(64, KEPT_AMPLITUDES)
-        self._measured: Recent[Measurement] = Recent(64, KEPT_AMPLITUDES)
+        self._measured: Recent[Measurement] = Recent(1024, KEPT_AMPLITUDES)
 
     def plan(self, request: Request, blocks: list[Block], shots: int) -> Plan:
         """Return how to evaluate a PUB that falls into ``blocks``."""
@@ -107,18 +109,24 @@ class Simulators:
     def _measurement(self, request: Request, block: Block) -> Measurement:
         def make() -> Measurement:
             observables = _chosen(request, block)
-            simulator = self._exact(
-                request.circuit, lambda: self._new(request.circuit, None), _weight
-            )
-            wider = with_idle_qubits(request.circuit, observables, simulator.tape.position)
-            if wider is not None:
-                simulator = self._new(wider, None)
-            return measurement(simulator, observables)
+            return measurement(self._preparation(request.circuit, observables), observables)
 
         return self._measured(
             (request.circuit, request.observables, block.observables.tobytes()),
             make,
-            lambda made: _weight(made.simulator),
+            lambda made: made.kept_numbers,
+        )
+
+    def _preparation(
+        self, circuit: AnalysedCircuit, observables: list[SparsePauliOp]
+    ) -> StatevectorSimulator:
+        """Return what prepares the states on all qubits that have to be measured."""
+        simulator = self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
+        idle = idle_qubits(observables, simulator.tape.position)
+        if not idle:
+            return simulator
+        return self._exact(
+            (circuit, idle), lambda: self._new(with_qubits(circuit, idle), None), _weight
         )
 
     def _new(
@@ -140,9 +148,10 @@ def _together(request: Request, blocks: list[Block]) -> bool:
     """Whether it costs less to take all observables at all points than to compile every block."""
     terms = np.array([len(operator) for operator in request.observables.operators])
     gates = len(request.circuit.circuit.data)
+    active = len({q for i in request.circuit.circuit.data for q in i.qubits})
     split = sum(len(b.points) * (gates + int(terms[b.observables].sum())) for b in blocks)
     whole = len(request.values) * (gates + int(terms.sum()))
-    return (whole - split) << request.circuit.circuit.num_qubits <= len(blocks) * COMPILATION
+    return (whole - split) << active <= len(blocks) * COMPILATION
 
 
 def _generator(seeds: np.random.SeedSequence, *key: int) -> np.random.Generator:
@@ -170,7 +179,8 @@ def _sampled(
     """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
     simulator = measured.simulator
     for chunk in _chunks(len(values), 32 << simulator.tape.num_bits):
-        states = simulator.states(_inputs(simulator, values[chunk]), NO_WEIGHTS)
+        rows = _padded(_inputs(simulator, values[chunk]), simulator.tape.num_bits)
+        states = simulator.states(rows, NO_WEIGHTS)[: chunk.stop - chunk.start]
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
         for group, generator in zip(measured.groups, generators, strict=True):
@@ -188,16 +198,20 @@ def _inputs(simulator: StatevectorSimulator, values: FloatArray) -> FloatArray:
     return np.ascontiguousarray(angles)
 
 
-def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:
-    """Split rows into as few chunks of equal size as memory allows.
+def _padded(values: FloatArray, num_bits: int) -> FloatArray:
+    """Return enough rows for the simulator to handle as many side by side as of any more.
 
-    Of equal size, so that the simulator puts as many rows side by side in the last chunk as in the
-    others and in a single one: a state is then the same to the last bit wherever chunks end.
+    A state is then the same to the last bit, however many points it is prepared with.
     """
+    missing = min(1 << FULL, CACHED_NUMBERS >> num_bits) - len(values)
+    return values if missing <= 0 else np.pad(values, ((0, missing), (0, 0)), mode="edge")
+
+
+def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:
+    """Split rows into chunks that memory allows."""
     most = max(1, MEMORY // max(1, row_bytes))
-    count = -(-rows // most)
-    for i in range(count):
-        yield slice(rows * i // count, rows * (i + 1) // count)
+    for start in range(0, rows, most):
+        yield slice(start, min(start + most, rows))
 
 
 def _place(

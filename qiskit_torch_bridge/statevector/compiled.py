@@ -21,7 +21,7 @@ def kernel() -> Callable[..., bool]:
 
     from .passes import execute
 
-    class Announcement(event.Listener):  # type: ignore[misc]
+    class Announcement(event.Listener):
         """Says that kernels are being compiled."""
 
         def on_start(self, event: event.Event) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .protocol import DIAGONAL, FLUSH, MATRIX, X_LIKE
+from .protocol import DIAGONAL, FLUSH, MATRIX, NEAR, X_LIKE
 from .protocol import LANES as W
 from .vectors import (
     atomic_increment,
@@ -21,6 +21,7 @@ from .vectors import (
     fnma,
     load,
     popcount,
+    prefetch,
     size,
     splat,
     store,
@@ -31,7 +32,16 @@ jit = njit(nogil=True, error_model="numpy")
 
 @jit
 def odd(number):
+    """Whether an odd number of bits is set: 0 or 1."""
     return popcount(number) & 1
+
+
+@jit
+def aligned(count, like):
+    """Return an array of the dtype of another one that starts at a cache line."""
+    array = np.empty(count + 64 // like.itemsize, like.dtype)
+    skip = (-array.ctypes.data & 63) // like.itemsize
+    return array[skip : skip + count]
 
 
 @jit
@@ -61,7 +71,7 @@ def barrier(counter, parts):
 
 
 @jit
-def _generate(block, out, source, kind, kx, zl, base, rows, h, at, sign):
+def _generate(block, out, source, kind, kx, signs, first, flip, rows, h, at):
     """Add ``-i h P`` applied to vector ``source`` of the block to its vector ``out``."""
     width, comp = size(block), rows * W
     o, s = 2 * out * comp, 2 * source * comp
@@ -69,11 +79,10 @@ def _generate(block, out, source, kind, kx, zl, base, rows, h, at, sign):
     while 2 * pivot <= kx:
         pivot *= 2
     for lane in range(0, W, width):
-        plus = load(h, at + lane) * splat(h, sign)
-        minus = splat(h, 0.0) - plus
+        half = load(h, at + lane) * splat(h, flip)
         if kind == DIAGONAL:
             for k in range(rows):
-                t = minus if odd(k & zl) ^ base else plus
+                t = half * splat(block, signs[first + k])
                 i = k * W + lane
                 store(block, o + i, fma(t, load(block, s + comp + i), load(block, o + i)))
                 store(
@@ -84,7 +93,7 @@ def _generate(block, out, source, kind, kx, zl, base, rows, h, at, sign):
         else:
             for pair in range(rows // 2):
                 k = ((pair & ~(pivot - 1)) << 1) | (pair & (pivot - 1))
-                t = minus if odd(k & zl) ^ base else plus
+                t = half * splat(block, signs[first + k])
                 i, j = k * W + lane, (k ^ kx) * W + lane
                 ar, ai = load(block, s + i), load(block, s + comp + i)
                 br, bi = load(block, s + j), load(block, s + comp + j)
@@ -101,22 +110,21 @@ def _generate(block, out, source, kind, kx, zl, base, rows, h, at, sign):
 
 
 @jit
-def _rotate(block, count, kind, kx, zl, base, rows, c, s, at, sign):
-    """Apply a rotation to ``count`` vectors of the block; ``sign=-1`` undoes it."""
+def _rotate(block, count, kind, kx, signs, first, flip, rows, c, s, at):
+    """Apply a rotation to ``count`` vectors of the block; ``-flip`` undoes it."""
     width, comp = size(block), rows * W
     pivot = 1
     while 2 * pivot <= kx:
         pivot *= 2
     for lane in range(0, W, width):
         cos = load(c, at + lane)
-        plus = load(s, at + lane) * splat(s, sign)
-        minus = splat(s, 0.0) - plus
+        sin = load(s, at + lane) * splat(s, flip)
         for v in range(count):
             re = 2 * v * comp
             im = re + comp
             if kind == DIAGONAL:
                 for k in range(rows):
-                    t = minus if odd(k & zl) ^ base else plus
+                    t = sin * splat(block, signs[first + k])
                     i = k * W + lane
                     ar, ai = load(block, re + i), load(block, im + i)
                     store(block, re + i, fma(t, ai, cos * ar))
@@ -124,7 +132,7 @@ def _rotate(block, count, kind, kx, zl, base, rows, c, s, at, sign):
             else:
                 for pair in range(rows // 2):
                     k = ((pair & ~(pivot - 1)) << 1) | (pair & (pivot - 1))
-                    t = minus if odd(k & zl) ^ base else plus
+                    t = sin * splat(block, signs[first + k])
                     i, j = k * W + lane, (k ^ kx) * W + lane
                     ar, ai = load(block, re + i), load(block, im + i)
                     br, bi = load(block, re + j), load(block, im + j)
@@ -141,7 +149,7 @@ def _rotate(block, count, kind, kx, zl, base, rows, c, s, at, sign):
 
 
 @jit
-def _inner(block, bra, ket, kind, kx, zl, base, rows, sums, at):
+def _inner(block, bra, ket, kind, kx, signs, first, flip, rows, sums, at):
     """Add ``Im <bra|P|ket>`` of the block to the sums, sign of the lanes left out."""
     width, comp = size(block), rows * W
     b, s = 2 * bra * comp, 2 * ket * comp
@@ -149,13 +157,13 @@ def _inner(block, bra, ket, kind, kx, zl, base, rows, sums, at):
     while 2 * pivot <= kx:
         pivot *= 2
     for lane in range(0, W, width):
-        total = load(sums, at + lane)
+        total = splat(sums, 0.0)
         if kind == DIAGONAL:
             for k in range(rows):
                 i = k * W + lane
                 dot = load(block, b + i) * load(block, s + comp + i)
                 dot = fnma(load(block, b + comp + i), load(block, s + i), dot)
-                total = total - dot if odd(k & zl) ^ base else total + dot
+                total = fma(splat(block, signs[first + k]), dot, total)
         else:
             for pair in range(rows // 2):
                 k = ((pair & ~(pivot - 1)) << 1) | (pair & (pivot - 1))
@@ -172,12 +180,12 @@ def _inner(block, bra, ket, kind, kx, zl, base, rows, sums, at):
                     dot = fma(load(block, b + comp + j), ai, dot)
                     dot = fnma(load(block, b + i), br, dot)
                     dot = fnma(load(block, b + comp + i), bi, dot)
-                total = total - dot if odd(k & zl) ^ base else total + dot
-        store(sums, at + lane, total)
+                total = fma(splat(block, signs[first + k]), dot, total)
+        store(sums, at + lane, fma(splat(sums, flip), total, load(sums, at + lane)))
 
 
 @jit
-def _undo(block, kind, kx, zl, base, rows, c, s, at, sums, wanted):
+def _undo(block, kind, kx, signs, first, flip, rows, c, s, at, sums, wanted):
     """Undo a rotation of ket and bra and, in the same sweep, take ``Im <bra|P|ket>``."""
     width, comp = size(block), rows * W
     pivot = 1
@@ -185,18 +193,17 @@ def _undo(block, kind, kx, zl, base, rows, c, s, at, sums, wanted):
         pivot *= 2
     for lane in range(0, W, width):
         cos = load(c, at + lane)
-        minus = load(s, at + lane)
-        plus = splat(s, 0.0) - minus
-        total = load(sums, at + lane)
+        sin = load(s, at + lane) * splat(s, -flip)
+        total = splat(sums, 0.0)
         if kind == DIAGONAL:
             for k in range(rows):
-                flips = odd(k & zl) ^ base
-                t = minus if flips else plus
+                sign = splat(block, signs[first + k])
+                t = sin * sign
                 i = k * W + lane
                 ar, ai = load(block, i), load(block, comp + i)
                 lr, li = load(block, 2 * comp + i), load(block, 3 * comp + i)
                 dot = fnma(li, ar, lr * ai)
-                total = total - dot if flips else total + dot
+                total = fma(sign, dot, total)
                 store(block, i, fma(t, ai, cos * ar))
                 store(block, comp + i, fnma(t, ar, cos * ai))
                 store(block, 2 * comp + i, fma(t, li, cos * lr))
@@ -204,15 +211,15 @@ def _undo(block, kind, kx, zl, base, rows, c, s, at, sums, wanted):
         elif kind == X_LIKE:
             for pair in range(rows // 2):
                 k = ((pair & ~(pivot - 1)) << 1) | (pair & (pivot - 1))
-                flips = odd(k & zl) ^ base
-                t = minus if flips else plus
+                sign = splat(block, signs[first + k])
+                t = sin * sign
                 i, j = k * W + lane, (k ^ kx) * W + lane
                 ar, ai = load(block, i), load(block, comp + i)
                 br, bi = load(block, j), load(block, comp + j)
                 lr, li = load(block, 2 * comp + i), load(block, 3 * comp + i)
                 mr, mi = load(block, 2 * comp + j), load(block, 3 * comp + j)
                 dot = fnma(mi, ar, fma(mr, ai, fnma(li, br, lr * bi)))
-                total = total - dot if flips else total + dot
+                total = fma(sign, dot, total)
                 store(block, i, fma(t, bi, cos * ar))
                 store(block, comp + i, fnma(t, br, cos * ai))
                 store(block, j, fma(t, ai, cos * br))
@@ -224,15 +231,15 @@ def _undo(block, kind, kx, zl, base, rows, c, s, at, sums, wanted):
         else:
             for pair in range(rows // 2):
                 k = ((pair & ~(pivot - 1)) << 1) | (pair & (pivot - 1))
-                flips = odd(k & zl) ^ base
-                t = minus if flips else plus
+                sign = splat(block, signs[first + k])
+                t = sin * sign
                 i, j = k * W + lane, (k ^ kx) * W + lane
                 ar, ai = load(block, i), load(block, comp + i)
                 br, bi = load(block, j), load(block, comp + j)
                 lr, li = load(block, 2 * comp + i), load(block, 3 * comp + i)
                 mr, mi = load(block, 2 * comp + j), load(block, 3 * comp + j)
                 dot = fnma(li, bi, fnma(lr, br, fma(mi, ai, mr * ar)))
-                total = total - dot if flips else total + dot
+                total = fma(sign, dot, total)
                 store(block, i, fnma(t, br, cos * ar))
                 store(block, comp + i, fnma(t, bi, cos * ai))
                 store(block, j, fma(t, ar, cos * br))
@@ -242,7 +249,7 @@ def _undo(block, kind, kx, zl, base, rows, c, s, at, sums, wanted):
                 store(block, 2 * comp + j, fma(t, lr, cos * mr))
                 store(block, 3 * comp + j, fma(t, li, cos * mi))
         if wanted:
-            store(sums, at + lane, total)
+            store(sums, at + lane, fma(splat(sums, flip), total, load(sums, at + lane)))
 
 
 @jit
@@ -309,6 +316,18 @@ def _copy(state, block, into, count, dim, rows_t, coset, offsets, first, rows, l
 
 
 @jit
+def _expect_coset(state, count, dim, rows_t, coset, offsets, first, rows):
+    """Ask for the rows of a coset, so that they are near when it is its turn."""
+    lane_rows = W // rows_t
+    line = 64 // state.itemsize
+    for v in range(2 * count):
+        for k in range(rows):
+            a = v * dim + ((coset ^ offsets[first + k]) & ~(lane_rows - 1)) * rows_t
+            for lane in range(0, W, line):
+                prefetch(state, a + lane)
+
+
+@jit
 def _coset(number, free):
     """Spread the bits of ``number`` over the bits set in ``free``."""
     result = 0
@@ -323,8 +342,8 @@ def _coset(number, free):
 
 @jit
 def sweep(
-    state, vectors, backward, tangent, dim, rows_t, first_run, runs, offsets, lanes, operations, matrices,
-    c, s, h, totals, part, parts, counter,
+    state, vectors, backward, tangent, dim, rows_t, first_run,
+    runs, offsets, lanes, operations, signs, matrices, c, s, h, totals, part, parts, counter,
 ):  # fmt: skip
     """Apply all runs of a tape to the vectors of a state, forward or backward.
 
@@ -336,11 +355,12 @@ def sweep(
         largest = max(largest, runs[r, 0])
     # Numba compiles a function anew for constants among its arguments; these are none to it.
     ket, bra, ket_tangent, bra_tangent = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
-    once, back = np.float64(1.0), np.float64(-1.0)
     into, out_of = parts > 0, parts < 0
-    block = np.empty(2 * vectors * (W << largest), state.dtype)
-    scratch = np.empty(2 * (W << largest), state.dtype)
-    sums = np.zeros(len(operations) * W, state.dtype)
+    block = aligned(2 * vectors * (W << largest), state)
+    scratch = aligned(2 * (W << largest), state)
+    sums = aligned(len(operations) * W, state)
+    for i in range(len(sums)):
+        sums[i] = 0.0
     for step in range(len(runs) - first_run):
         r = len(runs) - 1 - step if backward else step
         start, stop, first, free = runs[r, 1], runs[r, 2], runs[r, 3], runs[r, 4]
@@ -349,27 +369,33 @@ def sweep(
         begin, end = cosets * part // parts, cosets * (part + 1) // parts
         for q in range(begin, end):
             coset = _coset(q, free)
+            if low and q + 1 < end and 2 * vectors * dim > NEAR:
+                next_coset = _coset(q + 1, free)
+                _expect_coset(state, vectors, dim, rows_t, next_coset, offsets, first, rows)
             _copy(state, block, into, vectors, dim, rows_t, coset, offsets, first, rows, lanes,
                   lane_at, low)  # fmt: skip
             for g in range(start, stop):
                 o = stop - 1 - (g - start) if backward else g
-                kind, kx, zl = operations[o, 0], operations[o, 1], operations[o, 2]
-                base, wanted = odd(coset & operations[o, 3]), operations[o, 4]
+                kind, kx, at = operations[o, 0], operations[o, 1], operations[o, 2]
+                wanted = operations[o, 4]
+                flip = 1.0 - 2.0 * odd(coset & operations[o, 3])
                 if kind == MATRIX:
                     _multiply(block, vectors, rows, matrices, operations[o, 5], backward, scratch)
                 elif not backward:
-                    _rotate(block, vectors, kind, kx, zl, base, rows, c, s, o * W, once)
+                    _rotate(block, vectors, kind, kx, signs, at, flip, rows, c, s, o * W)
                     if tangent:
-                        _generate(block, bra, ket, kind, kx, zl, base, rows, h, o * W, once)
+                        _generate(block, bra, ket, kind, kx, signs, at, flip, rows, h, o * W)
                 elif not tangent:
-                    _undo(block, kind, kx, zl, base, rows, c, s, o * W, sums, wanted)
+                    _undo(block, kind, kx, signs, at, flip, rows, c, s, o * W, sums, wanted)
                 else:
-                    _rotate(block, vectors, kind, kx, zl, base, rows, c, s, o * W, back)
-                    _generate(block, ket_tangent, ket, kind, kx, zl, base, rows, h, o * W, back)
-                    _generate(block, bra_tangent, bra, kind, kx, zl, base, rows, h, o * W, back)
+                    _rotate(block, vectors, kind, kx, signs, at, -flip, rows, c, s, o * W)
+                    _generate(block, ket_tangent, ket, kind, kx, signs, at, -flip, rows, h, o * W)
+                    _generate(block, bra_tangent, bra, kind, kx, signs, at, -flip, rows, h, o * W)
                     if wanted:
-                        _inner(block, bra_tangent, ket, kind, kx, zl, base, rows, sums, o * W)
-                        _inner(block, bra, ket_tangent, kind, kx, zl, base, rows, sums, o * W)
+                        _inner(block, bra_tangent, ket, kind, kx, signs, at, flip, rows, sums,
+                               o * W)  # fmt: skip
+                        _inner(block, bra, ket_tangent, kind, kx, signs, at, flip, rows, sums,
+                               o * W)  # fmt: skip
             _copy(state, block, out_of, vectors, dim, rows_t, coset, offsets, first, rows, lanes,
                   lane_at, low)  # fmt: skip
             if backward and ((q - begin) % FLUSH == FLUSH - 1 or q == end - 1):

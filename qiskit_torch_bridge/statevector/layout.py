@@ -30,8 +30,10 @@ class Layout:
             bits, first lane, whether the lanes are the lowest bits, logarithm of the cosets.
         coset_offsets: Elements of the runs' subspaces.
         lanes: Elements spanned by the runs' lanes.
-        operations: For each operation: kind, mask within the block, signs within the block, signs,
-            whether its derivative is wanted, slot (of a matrix: its start), sign, signs of lanes.
+        operations: For each operation: kind, mask within the block, where its signs start, mask of
+            its signs, whether its derivative is wanted, slot (of a matrix: its start), sign, mask
+            of the lanes' signs.
+        signs: For each operation the signs of the block's rows.
         matrices: Real and imaginary parts of all fixed matrices.
     """
 
@@ -41,6 +43,7 @@ class Layout:
     coset_offsets: IntArray
     lanes: IntArray
     operations: IntArray
+    signs: FloatArray
     matrices: FloatArray
 
 
@@ -68,6 +71,7 @@ def lay_out(
     rows: list[tuple[int, ...]] = []
     offsets: list[int] = []
     lanes: list[int] = []
+    signs: list[float] = []
     matrices: list[FloatArray] = []
     for run in runs:
         free = run.free_bits(num_bits)
@@ -93,11 +97,19 @@ def lay_out(
                 matrices.append(operation.matrix.ravel().view(float))
                 rows.append((MATRIX, 0, 0, 0, 0, start, 0, 0))
                 continue
+            z = operation.pauli.z
             rows.append(
-                _rotation_row(
-                    operation, run, lane_basis, int(wanted[position]), slot_of[position]
+                (
+                    *_kind_and_mask(operation, run),
+                    len(signs),
+                    z,
+                    int(wanted[position]),
+                    slot_of[position],
+                    1 if operation.pauli.k in (0, 1) else -1,
+                    sum(_odd(v & z) << j for j, v in enumerate(lane_basis)),
                 )
             )
+            signs += [1.0 - 2.0 * _odd(element & z) for element in _span(run.basis)]
     return Layout(
         rows_t,
         rows_t << num_bits,
@@ -105,20 +117,15 @@ def lay_out(
         np.array(offsets, dtype=np.int64),
         np.array(lanes, dtype=np.int64),
         np.array(rows, dtype=np.int64).reshape(-1, 8),
+        np.array(signs),
         np.concatenate(matrices) if matrices else np.zeros(0),
     )
 
 
-def _rotation_row(
-    rotation: Rotation, run: Run, lane_basis: Sequence[int], wanted: int, slot: int
-) -> tuple[int, ...]:
-    x, z, k = rotation.pauli
-    local_x = sum((x >> pivot & 1) << j for j, pivot in enumerate(run.pivots))
-    local_z = sum(_odd(v & z) << j for j, v in enumerate(run.basis))
+def _kind_and_mask(rotation: Rotation, run: Run) -> tuple[int, int]:
+    x, _, k = rotation.pauli
     kind = DIAGONAL if not x else Y_LIKE if k % 2 else X_LIKE
-    sign = 1 if k in (0, 1) else -1
-    lane_signs = sum(_odd(v & z) << j for j, v in enumerate(lane_basis))
-    return kind, local_x, local_z, z, wanted, slot, sign, lane_signs
+    return kind, sum((x >> pivot & 1) << j for j, pivot in enumerate(run.pivots))
 
 
 def _odd(number: int) -> int:

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..exceptions import MemoryLimitError
 
 GIB = 1 << 30
+LINE = 64
 
 
 def available() -> int:
@@ -23,6 +28,15 @@ def available() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return 1 << 62  # unknown, on Windows: NumPy's own error will tell
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return an uninitialised array that starts at a cache line, as vector instructions like it."""
+    count = math.prod(shape)
+    itemsize = np.dtype(dtype).itemsize
+    array = np.empty(count + LINE // itemsize, dtype)
+    skip = (-array.ctypes.data % LINE) // itemsize
+    return array[skip : skip + count].reshape(shape)
 
 
 def require(needed: int, num_qubits: int) -> None:

@@ -7,15 +7,15 @@ the sweeps, the sums of Pauli strings and the chain rule back to inputs and weig
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
-from .kernels import barrier, jit, odd, sweep, xor_load
+from .kernels import aligned, barrier, jit, odd, sweep, xor_load
 from .protocol import ADJOINT, FLUSH, MATRIX, STATE, TANGENT, TANGENT_ADJOINT
 from .protocol import LANES as W
+from .trigonometry import sine_and_cosine
 from .vectors import fma, fnma, load, size, splat, store
+
 
 @jit
 def _lane_sign(lane_row, mask):
@@ -24,44 +24,63 @@ def _lane_sign(lane_row, mask):
 
 @jit
 def _prepare(x, w, dx, dw, tangent, begin, count, rows_t, operations, slots, sources, coefficients,
-             offsets, c, s, h):  # fmt: skip
+             offsets, halves, sines, cosines, turns, c, s, h):  # fmt: skip
     """Fill in cosine and sine of half of every angle, lane by lane; false if one is not finite."""
     inputs, shared = x.shape[1], len(w) == 1
     lane_rows = W // rows_t
-    finite = True
+    filled = 0
+    for o in range(len(operations)):
+        if operations[o, 0] == MATRIX:
+            continue
+        slot = operations[o, 5]
+        for t in range(1 if _is_constant(slot, slots, sources, inputs, shared) else rows_t):
+            b = begin + min(t, count - 1)
+            angle, turn = offsets[slot], 0.0
+            for e in range(slots[slot], slots[slot + 1]):
+                p = sources[e]
+                if p < inputs:
+                    angle += coefficients[e] * x[b, p]
+                    if tangent:
+                        turn += coefficients[e] * dx[b, p]
+                else:
+                    row = 0 if shared else b
+                    angle += coefficients[e] * w[row, p - inputs]
+                    if tangent:
+                        turn += coefficients[e] * dw[row, p - inputs]
+            halves[filled] = angle / 2
+            if tangent:
+                turns[filled] = turn / 2
+            filled += 1
+    if not sine_and_cosine(halves, sines, cosines, filled):
+        return False
+    filled = 0
     for o in range(len(operations)):
         if operations[o, 0] == MATRIX:
             continue
         slot, sign, mask = operations[o, 5], operations[o, 6], operations[o, 7]
-        constant = shared
-        for e in range(slots[slot], slots[slot + 1]):
-            constant = constant and sources[e] >= inputs
-        cos, sin, turn = 1.0, 0.0, 0.0
-        for t in range(rows_t):
-            b = begin + min(t, count - 1)
-            if t == 0 or not constant:
-                angle, turn = offsets[slot], 0.0
-                for e in range(slots[slot], slots[slot + 1]):
-                    p = sources[e]
-                    if p < inputs:
-                        angle += coefficients[e] * x[b, p]
-                        if tangent:
-                            turn += coefficients[e] * dx[b, p]
-                    else:
-                        row = 0 if shared else b
-                        angle += coefficients[e] * w[row, p - inputs]
-                        if tangent:
-                            turn += coefficients[e] * dw[row, p - inputs]
-                finite = finite and math.isfinite(angle)
-                cos, sin = math.cos(angle / 2), sign * math.sin(angle / 2)
-            for m in range(lane_rows):
-                at = o * W + m * rows_t + t
-                lane = _lane_sign(m, mask)
-                c[at] = cos
-                s[at] = lane * sin
-                if tangent:
-                    h[at] = lane * sign * turn / 2
-    return finite
+        step = 0 if _is_constant(slot, slots, sources, inputs, shared) else 1
+        for m in range(lane_rows):
+            lane = sign * _lane_sign(m, mask)
+            at = o * W + m * rows_t
+            for t in range(rows_t):
+                c[at + t] = cosines[filled + step * t]
+                s[at + t] = lane * sines[filled + step * t]
+            if tangent:
+                for t in range(rows_t):
+                    h[at + t] = lane * turns[filled + step * t]
+        filled += rows_t if step else 1
+    return True
+
+
+@jit
+def _is_constant(slot, slots, sources, inputs, shared):
+    """Whether all rows have the same angle."""
+    if not shared:
+        return slots[slot] == slots[slot + 1]
+    for e in range(slots[slot], slots[slot + 1]):  # noqa: SIM110 - no generators in Numba
+        if sources[e] < inputs:
+            return False
+    return True
 
 
 @jit
@@ -109,8 +128,7 @@ def _expect(state, tangent, dim, rows_t, groups, entries, tables, sums, totals, 
     lane_rows = W // rows_t
     rows = dim // W
     first, last = rows * part // parts, rows * (part + 1) // parts
-    rho = np.empty(2 * W, state.dtype)
-    values = np.empty(W, state.dtype)
+    rho, values = aligned(2 * W, state), aligned(W, state)
     for r in range(first, last):
         a = r * W
         for g in range(len(groups)):
@@ -206,9 +224,7 @@ def _observe(state, out, source, accumulate, dim, rows_t, groups, entries, table
     lane_rows = W // rows_t
     rows = dim // W
     o, s = 2 * out * dim, 2 * source * dim
-    result = np.empty(2 * W, state.dtype)
-    values = np.empty(W, state.dtype)
-    d = np.empty(2 * W, state.dtype)
+    result, values, d = aligned(2 * W, state), aligned(W, state), aligned(2 * W, state)
     for r in range(rows * part // parts, rows * (part + 1) // parts):
         a = r * W
         for lane in range(0, W, width):
@@ -285,13 +301,15 @@ def _chain(gx, gw, begin, count, rows_t, parts, operations, slots, sources, coef
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def execute(
+def execute(  # noqa: D417
     mode, rows_t, dim, first, last, part, parts, counter, first_run,
-    runs, coset_offsets, lanes, operations, matrices, slots, sources, coefficients, offsets,
+    runs, coset_offsets, lanes, operations, signs, matrices, slots, sources, coefficients, offsets,
     initial, groups, entries, pointers, targets, weights, tables,
     x, w, dx, dw, cotangent, tangent_cotangent, work, kept, totals, evs, gx, gw,
 ):  # fmt: skip
-    """Run one mode for the chunks ``first`` to ``last`` of the batch; false if values are not finite.
+    """Run one mode for some chunks of the batch; false if values are not finite.
+
+    Layout and Pauli sums describe the arrays ``runs`` to ``tables``.
 
     Args:
         mode: FORWARD fills ``evs``; ADJOINT adds to ``gx`` and ``gw``; TANGENT fills ``evs`` with
@@ -303,23 +321,28 @@ def execute(
         part: Which of ``parts`` threads this is, if they share chunks.
         kept: Final states ``(chunks, 2 * dim)``, written by FORWARD and read by ADJOINT; with no
             rows they are not kept.
-    """  # noqa: E501
-    tangent = mode == TANGENT or mode == TANGENT_ADJOINT
-    backward = mode == ADJOINT or mode == TANGENT_ADJOINT
+    """
+    tangent = mode in (TANGENT, TANGENT_ADJOINT)
+    backward = mode in (ADJOINT, TANGENT_ADJOINT)
     # Numba compiles a function anew for constants among its arguments; these are none to it.
     zero, bra, ket_tangent, bra_tangent = parts - parts, np.int64(1), np.int64(2), np.int64(3)
     yes, no = parts > 0, parts < 0
     rotations = len(operations) * W
-    c, s = np.empty(rotations, work.dtype), np.empty(rotations, work.dtype)
-    h = np.empty(rotations if tangent else 0, work.dtype)
-    sums = np.zeros(len(entries) * W, work.dtype)
-    weighed = np.empty(len(entries) * W if backward else 0, work.dtype)
-    again = np.empty(len(entries) * W if mode == TANGENT_ADJOINT else 0, work.dtype)
+    c, s = aligned(rotations, work), aligned(rotations, work)
+    h = aligned(rotations if tangent else 0, work)
+    angles = len(operations) * rows_t
+    halves, sines, cosines = np.empty(angles), np.empty(angles), np.empty(angles)
+    turns = np.empty(angles if tangent else 0)
+    sums = aligned(len(entries) * W, work)
+    for i in range(len(sums)):
+        sums[i] = 0.0
+    weighed = aligned(len(entries) * W if backward else 0, work)
+    again = aligned(len(entries) * W if mode == TANGENT_ADJOINT else 0, work)
     for chunk in range(first, last):
         begin = chunk * rows_t
         count = min(rows_t, len(evs) - begin)
         if not _prepare(x, w, dx, dw, tangent, begin, count, rows_t, operations, slots, sources,
-                        coefficients, offsets, c, s, h):  # fmt: skip
+                        coefficients, offsets, halves, sines, cosines, turns, c, s, h):  # fmt: skip
             return False
         for i in range(totals.shape[1]):
             totals[part, i] = 0.0
@@ -332,8 +355,9 @@ def execute(
             forward_vectors = 2 if tangent else 1
             _start(state, forward_vectors, dim, rows_t, initial, part, parts)
             barrier(counter, parts)
-            sweep(state, forward_vectors, no, tangent, dim, rows_t, zero, runs, coset_offsets, lanes,
-                  operations, matrices, c, s, h, totals, part, parts, counter)  # fmt: skip
+            sweep(state, forward_vectors, no, tangent, dim, rows_t, zero, runs, coset_offsets,
+                  lanes, operations, signs, matrices, c, s, h, totals, part, parts,
+                  counter)  # fmt: skip
         if mode == STATE:
             continue
         if not backward:
@@ -351,12 +375,15 @@ def execute(
             barrier(counter, parts)
             _weigh(tangent_cotangent, begin, count, rows_t, entries, pointers, targets, weights,
                    again)  # fmt: skip
-            _observe(work, bra_tangent, ket_tangent, no, dim, rows_t, groups, entries, tables, weighed, part, parts)
-            _observe(work, bra_tangent, zero, yes, dim, rows_t, groups, entries, tables, again, part, parts)
+            _observe(work, bra_tangent, ket_tangent, no, dim, rows_t, groups, entries, tables,
+                     weighed, part, parts)  # fmt: skip
+            _observe(work, bra_tangent, zero, yes, dim, rows_t, groups, entries, tables, again,
+                     part, parts)  # fmt: skip
         _observe(work, bra, zero, no, dim, rows_t, groups, entries, tables, weighed, part, parts)
         barrier(counter, parts)
-        sweep(work, 4 if tangent else 2, yes, tangent, dim, rows_t, first_run, runs, coset_offsets, lanes,
-              operations, matrices, c, s, h, totals, part, parts, counter)  # fmt: skip
+        sweep(work, 4 if tangent else 2, yes, tangent, dim, rows_t, first_run, runs, coset_offsets,
+              lanes, operations, signs, matrices, c, s, h, totals, part, parts,
+              counter)  # fmt: skip
         if part == 0:
             _chain(gx, gw, begin, count, rows_t, parts, operations, slots, sources, coefficients,
                    totals)  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
@@ -20,7 +21,7 @@ from .paulis import masks_of
 from .tape import Tape
 
 MAX_TABLES = 1 << 26
-"""Numbers that all tables together may hold (half a GiB); beyond it, terms are summed one by one."""
+"""Numbers that all tables may hold (half a GiB); beyond it, terms are summed one by one."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,18 @@ class PauliSums:
     tables: FloatArray
     masks: IntArray
 
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """The arrays that kernels take, in their order."""
+        return (
+            self.groups, self.entries, self.pointers, self.targets, self.weights, self.tables
+        )  # fmt: skip
+
 
 def compile_sums(observables: Sequence[SparsePauliOp], tape: Tape) -> PauliSums:
     """Conjugate observables by the tape's frame and group their terms."""
-    parts: list[IntArray] = []
-    coefficients: list[FloatArray] = []
+    parts: list[IntArray] = [np.zeros((0, 4), dtype=np.int64)]
+    coefficients: list[FloatArray] = [np.zeros(0)]
     for o, operator in enumerate(observables):
         x, z, kept = masks_of(operator, tape.position)
         x, z, k = tape.frame.conjugated_terms(x, z)
@@ -96,7 +104,8 @@ class _Writer:
             chosen = terms[:, 1] == parity
             self._half(terms[chosen], c[chosen])
             bounds.append(len(self.entries))
-        self.groups.append((int(terms[0, 0]), *bounds))
+        start, middle, stop = bounds
+        self.groups.append((int(terms[0, 0]), start, middle, stop))
 
     def _half(self, terms: IntArray, c: FloatArray) -> None:
         signs, term_of = np.unique(terms[:, 2], return_inverse=True)

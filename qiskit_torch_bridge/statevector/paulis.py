@@ -27,9 +27,7 @@ class PauliString(NamedTuple):
 
     def __mul__(self, other: PauliString) -> PauliString:  # type: ignore[override]
         swaps = (self.z & other.x).bit_count()
-        return PauliString(
-            self.x ^ other.x, self.z ^ other.z, (self.k + other.k + 2 * swaps) % 4
-        )
+        return PauliString(self.x ^ other.x, self.z ^ other.z, (self.k + other.k + 2 * swaps) % 4)
 
     def times_i(self, power: int) -> PauliString:
         """Return the string multiplied by ``i**power``."""
@@ -123,7 +121,7 @@ class CliffordFrame:
         )
 
     def conjugated_terms(self, x: Masks, z: Masks) -> tuple[Masks, Masks, Masks]:
-        """Conjugate Hermitian strings ``(K,)`` given by their masks; returns ``x``, ``z``, ``k``."""
+        """Conjugate Hermitian strings ``(K,)`` given by masks; returns ``x``, ``z``, ``k``."""
         result_x, result_z = np.zeros_like(x), np.zeros_like(z)
         result_k = np.bitwise_count(x & z).astype(np.int64)
         for masks, images in ((x, self.of_x), (z, self.of_z)):

@@ -14,3 +14,6 @@ FORWARD, ADJOINT, TANGENT, TANGENT_ADJOINT, STATE = range(5)
 
 FLUSH = 64
 """Blocks after which sums in the state's precision are added up in double precision."""
+
+NEAR = 1 << 15
+"""Numbers of a state up to which a core finds them near enough without asking for them ahead."""

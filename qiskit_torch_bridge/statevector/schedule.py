@@ -3,10 +3,10 @@ r"""In which order and in which blocks of the state the kernels apply a tape.
 
 The index of an amplitude is a vector over GF(2). Pauli strings displace it by their masks ``x``, so
 rotations whose masks lie in a subspace ``V`` never leave a coset of ``V``. A *run* is a sequence
-of rotations with a common small ``V``: each coset is copied to a buffer that fits the fastest cache,
-all rotations of the run act there, and it is copied back. The lanes of a vector instruction are the
-rows of the batch and, if those are few, some bits of the index too: the lowest ``k``, or others if
-the run's masks lie in those.
+of rotations with a common small ``V``: each coset is copied to a buffer that fits the fastest
+cache, all rotations of the run act there, and it is copied back. The lanes of a vector instruction
+are the rows of the batch and, if those are few, some bits of the index too: the lowest ``k``, or
+others if the run's masks lie in those.
 """
 
 from __future__ import annotations

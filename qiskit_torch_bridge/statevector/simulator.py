@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +32,10 @@ KEPT_BYTES = 1 << 28
 
 _VECTORS = {FORWARD: 1, ADJOINT: 2, TANGENT: 2, TANGENT_ADJOINT: 4, STATE: 1}
 NONE = np.zeros((0, 0))
+_NO_COUNTER = np.zeros(1, dtype=np.int64)
+_NO_GRADIENT = np.zeros((1, 0, 0))
+SPARE_BUFFERS = 8
+"""Working memory kept for the next call, in buffers."""
 
 
 class Kept(NamedTuple):
@@ -105,9 +108,9 @@ class StatevectorSimulator:
         self._widest = max(
             (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
         )
-        self._layouts: dict[Any, tuple[Layout, int]] = {}
+        self._layouts: dict[Any, tuple[Layout, int, tuple[Any, ...]]] = {}
         self._spare: list[Any] = []
-        self._lock = Lock()
+        self._no_states = np.empty((0, 0), self._float)
 
     def expval(self, x: FloatArray, w: FloatArray, keep: bool = False) -> tuple[Any, Kept | None]:
         """Return expectation values ``(B, O)`` and, if they are to be kept, the final states."""
@@ -167,7 +170,7 @@ class StatevectorSimulator:
         """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
         rows_t = self._rows_t(len(x))
         chunks = -(-len(x) // rows_t)
-        kept = Kept(rows_t, np.empty((chunks, 2 * rows_t << self.tape.num_bits), self._float))
+        kept = Kept(rows_t, memory.aligned((chunks, 2 * rows_t << self.tape.num_bits), self._float))
         self._run(STATE, rows_t, x, w, evs=np.zeros((len(x), 0)), kept=kept)
         parts = kept.states.reshape(chunks, 2, 1 << self.tape.num_bits, rows_t)
         states = (parts[:, 0] + 1j * parts[:, 1]).transpose(0, 2, 1)
@@ -214,8 +217,10 @@ class StatevectorSimulator:
         most = max(1, CACHED_NUMBERS >> n)
         return rows_side_by_side(min(max(1, rows), most), n, self._widest)
 
-    def _layout(self, rows_t: int, inputs: int, wanted: tuple[bool, bool]) -> tuple[Layout, int]:
-        """Return the arrays for chunks of ``rows_t`` rows, and the first run with a derivative."""
+    def _layout(
+        self, rows_t: int, inputs: int, wanted: tuple[bool, bool]
+    ) -> tuple[Layout, int, tuple[Any, ...]]:
+        """Return the layout for ``T`` rows, its first run with a derivative, and its arrays."""
         key = (rows_t, inputs, wanted)
         found = self._layouts.get(key)
         if found is None:
@@ -231,7 +236,11 @@ class StatevectorSimulator:
                 slot += 1
             layout = lay_out(self.operations, flags, self.tape.num_bits, rows_t)
             has = [bool(layout.operations[r[1] : r[2], 4].any()) for r in layout.runs]
-            found = layout, has.index(True) if any(has) else len(has)
+            arrays = (
+                layout.runs, layout.coset_offsets, layout.lanes, layout.operations, layout.signs,
+                layout.matrices, *s, self._initial, *self.sums.arrays,
+            )  # fmt: skip
+            found = layout, has.index(True) if any(has) else len(has), arrays
             self._layouts[key] = found
         return found
 
@@ -240,7 +249,7 @@ class StatevectorSimulator:
         numbers = 2 * rows_t << self.tape.num_bits
         if chunks * numbers * self._float.itemsize > KEPT_BYTES:
             return None
-        return Kept(rows_t, np.empty((chunks, numbers), self._float))
+        return Kept(rows_t, memory.aligned((chunks, numbers), self._float))
 
     def _run(
         self,
@@ -258,74 +267,86 @@ class StatevectorSimulator:
         wanted: tuple[bool, bool] = (True, True),
     ) -> tuple[FloatArray, FloatArray]:
         rows, inputs = x.shape
+        backward = evs is None
         if evs is None:
-            evs = np.zeros((rows, 0))
-            gx = np.zeros((rows, inputs))
+            evs, gx = np.empty((rows, 0)), np.zeros((rows, inputs))
         else:
             gx = NONE
-        layout, first_run = self._layout(rows_t, inputs, wanted)
+        layout, first_run, constants = self._layout(rows_t, inputs, wanted)
         chunks = -(-rows // rows_t)
-        parts, shared = self._parts(mode, chunks, layout.dim)
-        backward = mode in (ADJOINT, TANGENT_ADJOINT)
-        gw = np.zeros((1 if shared else parts, *w.shape)) if backward else np.zeros((1, 0, 0))
-        uses_kept = kept is not None and mode in (FORWARD, STATE)
-        numbers = 1 if uses_kept else 2 * _VECTORS[mode] * layout.dim
+        parts, shared = self._parts(chunks, layout.dim)
+        states = self._no_states if kept is None else kept.states
+        stays = kept is not None and not backward  # the kernel works where the states are kept
+        numbers = 1 if stays else 2 * _VECTORS[mode] * layout.dim
+        totals = np.empty((parts, max(len(layout.operations), len(self.sums.entries)) * LANES))
+        counter = np.zeros(1, dtype=np.int64) if shared else _NO_COUNTER
+        gw = np.zeros((1 if shared else parts, *w.shape)) if backward else _NO_GRADIENT
         buffers = self._buffers(numbers, 1 if shared else parts)
-        totals = np.zeros((parts, max(len(layout.operations), len(self.sums.entries)) * LANES))
-        counter = np.zeros(1, dtype=np.int64)
-        sums, s = self.sums, self._sources
-        states = np.empty((0, 0), self._float) if kept is None else kept.states
-        execute = kernel()
-
-        def call(part: int) -> bool:
-            if shared:
-                first, last, own, count, buffer = 0, chunks, part, parts, buffers[0]
-            else:
-                first, last = chunks * part // parts, chunks * (part + 1) // parts
-                own, count, buffer = 0, 1, buffers[part]
-            return execute(
-                mode, rows_t, layout.dim, first, last, own, count, counter, first_run,
-                layout.runs, layout.coset_offsets, layout.lanes, layout.operations,
-                layout.matrices, s.starts, s.columns, s.coefficients, s.offsets, self._initial,
-                sums.groups, sums.entries, sums.pointers, sums.targets, sums.weights, sums.tables,
-                x, w, dx, dw, cotangent, dcotangent, buffer, states,
-                totals if shared else totals[part : part + 1], evs, gx,
-                gw[0 if shared else part],
+        last = (x, w, dx, dw, cotangent, dcotangent)
+        if parts == 1:
+            finite = kernel()(
+                mode, rows_t, layout.dim, 0, chunks, 0, 1, counter, first_run, *constants, *last,
+                buffers[0], states, totals, evs, gx, gw[0],
             )  # fmt: skip
-
-        finite = in_parallel(call, parts)
+        elif shared:
+            finite = in_parallel(
+                lambda part: kernel()(
+                    mode, rows_t, layout.dim, 0, chunks, part, parts, counter, first_run,
+                    *constants, *last, buffers[0], states, totals, evs, gx, gw[0],
+                ),
+                parts,
+            )  # fmt: skip
+        else:
+            finite = in_parallel(
+                lambda part: kernel()(
+                    mode, rows_t, layout.dim, chunks * part // parts,
+                    chunks * (part + 1) // parts, 0, 1, counter, first_run, *constants, *last,
+                    buffers[part], states, totals[part : part + 1], evs, gx, gw[part],
+                ),
+                parts,
+            )  # fmt: skip
         self._spare_buffers(buffers)
         if not finite:
             raise FloatingPointError("an angle is not finite")
         return gx, gw.sum(0) if len(gw) > 1 else gw[0]
 
-    def _parts(self, mode: int, chunks: int, dim: int) -> tuple[int, bool]:
+    def _parts(self, chunks: int, dim: int) -> tuple[int, bool]:
         """Return the number of threads, and whether they share each chunk's state."""
-        threads = thread_count()
         work = dim * chunks * (len(self.operations) + len(self.sums.entries))
-        if threads == 1 or work < SMALL_WORK:
+        if work < SMALL_WORK:
+            return 1, False
+        threads = thread_count()
+        if threads == 1:
             return 1, False
         if chunks >= threads or dim < SHARED_STATE:
             return min(threads, chunks), False
         return threads, True
 
     def _buffers(self, numbers: int, count: int) -> list[Any]:
+        fitting = []
+        for _ in range(count):
+            try:
+                buffer = self._spare.pop()  # atomic
+            except IndexError:
+                break
+            if len(buffer) >= numbers:
+                fitting.append(buffer)
+        if len(fitting) == count:
+            return fitting
         memory.require(numbers * count * self._float.itemsize, self.tape.num_bits)
-        with self._lock:
-            fitting = [b for b in self._spare if len(b) >= numbers][:count]
-            taken = {id(b) for b in fitting}
-            self._spare = [b for b in self._spare if id(b) not in taken]
-        return fitting + [np.empty(numbers, self._float) for _ in range(count - len(fitting))]
+        missing = range(count - len(fitting))
+        return fitting + [memory.aligned((numbers,), self._float) for _ in missing]
 
     def _spare_buffers(self, buffers: list[Any]) -> None:
-        with self._lock:
-            self._spare = [b for b in buffers if b.nbytes <= KEPT_BYTES]
+        for buffer in buffers:
+            if len(self._spare) < SPARE_BUFFERS and buffer.nbytes <= KEPT_BYTES:
+                self._spare.append(buffer)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_spare")}
+        return {k: v for k, v in self.__dict__.items() if k != "_spare"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=Lock(), _spare=[])
+        self.__dict__.update(state, _spare=[])
 
 
 def _initial(tape: Tape) -> FloatArray:
@@ -343,4 +364,3 @@ def _initial(tape: Tape) -> FloatArray:
     state = np.zeros(1 << tape.num_bits, dtype=complex)
     state[index] = amplitudes
     return state.view(float)
-

@@ -237,9 +237,7 @@ class _Builder:
             letters, places = letters_of(label)
             if not letters:
                 continue
-            angle = Angle(
-                2 * coefficient * time.offset, 2 * coefficient * time.scale, time.source
-            )
+            angle = Angle(2 * coefficient * time.offset, 2 * coefficient * time.scale, time.source)
             self._rotate(letters, [bits[q] for q in places], angle)
 
     def _prepare(self, operation: Operation, bits: tuple[int, ...]) -> None:

@@ -86,7 +86,7 @@ def splat(typing: Any, array: Any, number: Any) -> Any:
     return Vector(array.dtype)(array, number), codegen
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[misc]
+@intrinsic(prefer_literal=True)
 def exchange(typing: Any, vector: Any, distance: Any) -> Any:
     """Exchange the elements whose positions differ in one bit, ``distance``, a literal."""
 
@@ -154,6 +154,23 @@ def _fused(negated: bool) -> Callable[..., Any]:
 
 fma = _fused(False)  # a * b + c
 fnma = _fused(True)  # c - a * b
+
+
+@intrinsic
+def prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of ``array[index]``, which will be written."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
+        byte = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32]),
+            "llvm.prefetch.p0" if getattr(ir, "PointerType", None) else "llvm.prefetch.p0i8",
+        )  # fmt: skip
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), byte)
+        builder.call(function, [pointer, _I32(1), _I32(3), _I32(1)])
+
+    return types.void(array, index), codegen
 
 
 @intrinsic

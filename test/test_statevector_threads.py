@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threads share chunks or states, and several callers share one simulator: the numbers stay.
+
+Where threads meet at barriers a mistake shows as a hang, so such tests run in a process of their
+own that is given up after a while.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from test_statevector_lanes import EXACT, assert_close, circuit_of, everything, made, numbers
+
+from qiskit_torch_bridge.statevector import StatevectorSimulator, simulator
+
+GIVEN_UP = 120  # seconds; the tests take a few
+
+# Constants that lead to each way of sharing work, for seven qubits.
+WAYS = {
+    "one thread for little work": {"SMALL_WORK": 1 << 60},
+    "chunks of their own": {"SMALL_WORK": 0, "SHARED_STATE": 1 << 60, "CACHED_NUMBERS": 1 << 10},
+    "one state together": {"SMALL_WORK": 0, "SHARED_STATE": 0, "CACHED_NUMBERS": 1 << 20},
+}
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def recorded(patch: pytest.MonkeyPatch) -> list[int]:
+    """Into how many parts each call is cut from now on, of those that are."""
+    parts_of_calls: list[int] = []
+    in_parallel = simulator.in_parallel
+
+    def record(call: Callable[[int], bool], parts: int) -> bool:
+        parts_of_calls.append(parts)
+        return in_parallel(call, parts)
+
+    patch.setattr(simulator, "in_parallel", record)
+    return parts_of_calls
+
+
+@pytest.mark.parametrize("rows", [1, 33, 70])
+@pytest.mark.parametrize("threads_wanted", [1, 2, 3])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("own_weights", [False, True])
+def test_every_way_gives_the_same(
+    way: str, threads_wanted: int, rows: int, own_weights: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    circuit, values = circuit_of(7, 2), list(numbers(rows, own_weights))
+    torch.set_num_threads(1)
+    expected = everything(made(circuit), *values)
+    for name, number in WAYS[way].items():
+        monkeypatch.setattr(simulator, name, number)
+    torch.set_num_threads(threads_wanted)
+    s, parts = made(circuit), recorded(monkeypatch)
+    rows_t = s.expval(*values[:2], keep=True)[1].rows_t
+    found = everything(s, *values)
+    assert_close(found, expected, EXACT * 10)
+    chunks = -(-rows // rows_t)
+    together = way == "one state together" and chunks < threads_wanted
+    several = way != "one thread for little work"
+    expected_parts = threads_wanted if together else min(threads_wanted, chunks) if several else 1
+    assert set(parts or [1]) == {expected_parts}
+    assert_close(everything(s, *values), found, 0)  # to the last bit, however threads race
+
+
+@pytest.mark.parametrize("rows", [1, 70])
+def test_states_kept_or_prepared_again(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    s, (x, w, c, *_) = made(circuit_of(7, 2)), numbers(rows, own_weights=False)
+    again = s.vjp(x, w, c)
+    evs, kept = s.expval(x, w, keep=True)
+    assert kept is not None
+    for _ in range(2):  # what is kept stays as it is
+        assert_close(s.vjp(x, w, c, kept), again, 0)
+    monkeypatch.setattr(simulator, "KEPT_BYTES", 0)
+    more, nothing = s.expval(x, w, keep=True)
+    assert nothing is None
+    np.testing.assert_array_equal(more, evs)
+    assert_close(s.vjp(x, w, c), again, 0)
+
+
+def in_a_process(target: Callable[[], None]) -> None:
+    """Run a function in a fresh process; fail if it fails or does not come to an end."""
+    process = multiprocessing.get_context("spawn").Process(target=target)
+    process.start()
+    process.join(GIVEN_UP)
+    hangs = process.is_alive()
+    process.kill()
+    process.join()
+    assert not hangs
+    assert process.exitcode == 0
+
+
+def share_one_state(threads_wanted: int) -> StatevectorSimulator:
+    for name, number in WAYS["one state together"].items():
+        setattr(simulator, name, number)
+    torch.set_num_threads(threads_wanted)
+    return made(circuit_of(3))
+
+
+def _not_a_number() -> None:
+    for way in ("chunks of their own", "one state together"):
+        s = share_one_state(3)
+        for name, number in WAYS[way].items():
+            setattr(simulator, name, number)
+        for rows, place in ((1, 0), (70, 0), (70, 40), (70, 69)):
+            x, w, c, dx, dw, dc = numbers(rows, own_weights=False)
+            good = s.expval(x, w)[0]
+            for bad in (np.nan, np.inf, -np.inf):
+                x[place, 1] = bad
+                with pytest.raises(FloatingPointError):
+                    s.expval(x, w)
+                with pytest.raises(FloatingPointError):
+                    s.vjp_tangent(x, w, c, dx, dw, dc)
+            x = next(iter(numbers(rows, own_weights=False)))
+            np.testing.assert_array_equal(s.expval(x, w)[0], good)
+
+
+def test_what_is_not_a_number_is_refused_by_all_threads() -> None:
+    in_a_process(_not_a_number)
+
+
+def _many_callers() -> None:
+    """Callers hand in their parts at the same time, as slowly as it takes to interleave them."""
+    s, submit = share_one_state(3), ThreadPoolExecutor.submit
+
+    def slowly(*args, **options):
+        time.sleep(0.01)
+        return submit(*args, **options)
+
+    ThreadPoolExecutor.submit = slowly
+    values = [list(numbers(1 + caller, own_weights=False)) for caller in range(3)]
+    expected = [everything(s, *mine) for mine in values]
+    found: list[object] = [None] * 3
+    start = threading.Barrier(3)
+
+    def work(caller: int) -> None:
+        start.wait()
+        found[caller] = everything(s, *values[caller])
+
+    callers = [threading.Thread(target=work, args=(caller,), daemon=True) for caller in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    for mine, alone in zip(found, expected, strict=True):
+        assert_close(mine, alone, EXACT)
+
+
+def test_callers_whose_threads_share_states() -> None:
+    in_a_process(_many_callers)
+
+
+@pytest.mark.parametrize("way", ["one thread for little work", "chunks of their own"])
+def test_many_callers(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, number in WAYS[way].items():
+        monkeypatch.setattr(simulator, name, number)
+    torch.set_num_threads(2)
+    s = made(circuit_of(5))
+    values = [list(numbers(1 + 7 * caller, own_weights=caller % 2 == 0)) for caller in range(6)]
+    expected = [everything(made(circuit_of(5)), *mine) for mine in values]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            found = list(pool.map(lambda mine: everything(s, *mine), values))
+            for mine, alone in zip(found, expected, strict=True):
+                assert_close(mine, alone, EXACT)
