@@ -45,7 +45,8 @@ class FiniteDifferenceEstimatorGradient(EstimatorGradient):
         >>> theta = Parameter("theta")
         >>> circuit = QuantumCircuit(1)
         >>> _ = circuit.ry(theta, 0)
-        >>> gradient = FiniteDifferenceEstimatorGradient(BatchedStatevectorEstimator(), epsilon=1e-4)
+        >>> estimator = BatchedStatevectorEstimator()
+        >>> gradient = FiniteDifferenceEstimatorGradient(estimator, epsilon=1e-4)
         >>> job = gradient.run([circuit], [SparsePauliOp("Z")], [[0.5]])
         >>> job.result().gradients[0].round(6).tolist()  # -sin(0.5)
         [-0.479426]
