@@ -13,8 +13,8 @@ from .operations import FixedMatrix, Rotation
 from .protocol import DIAGONAL, LANES, MATRIX, X_LIKE, Y_LIKE
 from .schedule import Run, schedule
 
-BLOCK_BITS = 4
-"""Dimension of a run's subspace: its block of ket and bra, 16 KiB, fits the fastest cache."""
+BLOCK_BITS = 5
+"""Dimension of a run's subspace: its block of ket and bra, 32 KiB, is what the fastest cache holds."""
 
 FULL = LANES.bit_length() - 1
 

@@ -19,7 +19,7 @@ from .pauli_sums import compile_sums
 from .protocol import ADJOINT, FORWARD, LANES, STATE, TANGENT, TANGENT_ADJOINT
 from .simplify import effective
 from .tape import Tape, compile_tape
-from .threads import in_parallel, thread_count
+from .threads import claim, in_parallel, thread_count, together
 
 CACHED_NUMBERS = 1 << 14
 """Amplitudes times rows up to which ket and bra stay in a core's own cache."""
@@ -275,6 +275,8 @@ class StatevectorSimulator:
         layout, first_run, constants = self._layout(rows_t, inputs, wanted)
         chunks = -(-rows // rows_t)
         parts, shared = self._parts(chunks, layout.dim)
+        if shared and not claim():
+            parts, shared = 1, False
         states = self._no_states if kept is None else kept.states
         stays = kept is not None and not backward  # the kernel works where the states are kept
         numbers = 1 if stays else 2 * _VECTORS[mode] * layout.dim
@@ -289,7 +291,7 @@ class StatevectorSimulator:
                 buffers[0], states, totals, evs, gx, gw[0],
             )  # fmt: skip
         elif shared:
-            finite = in_parallel(
+            finite = together(
                 lambda part: kernel()(
                     mode, rows_t, layout.dim, 0, chunks, part, parts, counter, first_run,
                     *constants, *last, buffers[0], states, totals, evs, gx, gw[0],

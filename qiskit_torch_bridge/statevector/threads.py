@@ -12,6 +12,7 @@ from threading import Lock
 _pool: ThreadPoolExecutor | None = None
 _size = 0
 _lock = Lock()
+_claim = Lock()
 
 
 def thread_count() -> int:
@@ -33,6 +34,22 @@ def in_parallel(call: Callable[[int], bool], parts: int) -> bool:
     return all([*results, *(future.result() for future in futures)])
 
 
+def claim() -> bool:
+    """Reserve the pool for calls that wait for each other; false if others have it."""
+    return _claim.acquire(blocking=False)
+
+
+def together(call: Callable[[int], bool], parts: int) -> bool:
+    """Call as :func:`in_parallel` does, after :func:`claim`; the calls may wait for each other.
+
+    Two such groups at once could each wait for a thread that the other one has.
+    """
+    try:
+        return in_parallel(call, parts)
+    finally:
+        _claim.release()
+
+
 def _workers(parts: int) -> ThreadPoolExecutor:
     global _pool, _size
     with _lock:
@@ -44,8 +61,8 @@ def _workers(parts: int) -> ThreadPoolExecutor:
 
 def _after_fork() -> None:
     """Forget the pool in a forked process: its threads live in the parent only."""
-    global _pool, _size, _lock
-    _pool, _size, _lock = None, 0, Lock()
+    global _pool, _size, _lock, _claim
+    _pool, _size, _lock, _claim = None, 0, Lock(), Lock()
 
 
 if hasattr(os, "register_at_fork"):
