@@ -115,6 +115,15 @@ def compare(pool: Pool, spec: Spec, names: Sequence[str], method: Method) -> Row
     return Row(spec, entries, cost.operations(work), cost.traffic(work), cost.least_traffic(work))
 
 
+def verify(name: str, spec: Spec, answer: dict[str, Any], expected: reference.Step) -> float:
+    """Return how far a candidate's numbers are from the reference; stop if it is too far."""
+    found = reference.Step(*(np.array(answer[key], dtype=float) for key in expected._fields))
+    deviation = reference.difference(found, expected)
+    if not deviation <= TOLERANCE[PEERS[name].precision]:
+        raise SystemExit(f"{label(spec)}: {name} deviates by {deviation:.2g}.")
+    return deviation
+
+
 def _prepare(
     pool: Pool, work: Workload, name: str, expected: reference.Step, method: Method
 ) -> Entry:
@@ -126,11 +135,8 @@ def _prepare(
     except NotRun as reason:
         _give_up(entry, work.spec, f"{reason}{' to compile' * peer.compiles}")
         return entry
-    entry.first = answer.pop("seconds")
-    found = reference.Step(**{key: np.array(answer[key], dtype=float) for key in answer})
-    entry.deviation = reference.difference(found, expected)
-    if not entry.deviation <= TOLERANCE[peer.precision]:
-        raise SystemExit(f"{label(work.spec)}: {name} deviates by {entry.deviation:.2g}.")
+    entry.first = answer["seconds"]
+    entry.deviation = verify(name, work.spec, answer, expected)
     return entry
 
 

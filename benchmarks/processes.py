@@ -106,16 +106,17 @@ class Pool:
         """Return the answer of the process ``name``, which runs in ``environment``."""
         process = self._processes.get(name)
         if process is None or not process.alive:
-            python = environments.python_of(environment, self.folder)
-            if python is None:
-                raise NotRun(f"no environment '{environment}'")
-            self._processes[name] = process = Process(python, self.log, self.variables)
+            self._processes[name] = process = self.start(environment)
         return process.ask(limit, **request)
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """The number of threads, for packages that do not look at the cores they may use."""
-        return {"OMP_NUM_THREADS": str(self.cores), "PYTHONUNBUFFERED": "1"}
+    def start(self, environment: str, variables: dict[str, str] | None = None) -> Process:
+        """Return a new process, which the caller closes."""
+        python = environments.python_of(environment, self.folder)
+        if python is None:
+            raise NotRun(f"no environment '{environment}'")
+        # For packages that do not look at how many cores they may use.
+        threads = {"OMP_NUM_THREADS": str(self.cores)}
+        return Process(python, self.log, threads | (variables or {}))
 
     def forget(self) -> None:
         """Have every process drop its candidates."""

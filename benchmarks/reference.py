@@ -32,9 +32,9 @@ class Step(NamedTuple):
 def step(work: Workload) -> Step:
     """Return expectation values and gradients of a workload."""
     inputs = work.x.shape[1]
-    evs, gradients = zip(*(_row(work, values) for values in work.values), strict=True)
-    gradient = np.array(gradients)
-    return Step(np.array(evs), gradient[:, :inputs], gradient[:, inputs:].sum(0))
+    evs = np.array([expectations(work, values) for values in work.values])
+    gradient = np.array([_gradient(work, values) for values in work.values])
+    return Step(evs, gradient[:, :inputs], gradient[:, inputs:].sum(0))
 
 
 def difference(found: Step, expected: Step) -> float:
@@ -49,14 +49,22 @@ def difference(found: Step, expected: Step) -> float:
     return worst
 
 
-def _row(
-    work: Workload, values: NDArray[np.float64]
-) -> tuple[list[float], NDArray[np.float64]]:
+def expectations(work: Workload, values: NDArray[np.float64]) -> list[float]:
+    """Return the expectation values at one row of values."""
+    ket = _evolve(work, values)
+    return [float(np.vdot(ket, _observe(o, ket)).real) for o in work.observables]
+
+
+def _evolve(work: Workload, values: NDArray[np.float64]) -> State:
     ket = np.zeros((2,) * work.qubits, dtype=complex)
     ket.flat[0] = 1
     for gate in work.gates:
         ket = _apply(gate, values, ket)
-    evs = [float(np.vdot(ket, _observe(o, ket)).real) for o in work.observables]
+    return ket
+
+
+def _gradient(work: Workload, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    ket = _evolve(work, values)
     bra = _observe(work.total, ket)
     gradient = np.zeros(len(values))
     for gate in reversed(work.gates):
@@ -65,7 +73,7 @@ def _row(
             gradient[gate.parameter] += np.vdot(bra, generator).imag
         ket = _apply(gate, -values, ket)
         bra = _apply(gate, -values, bra)
-    return evs, gradient
+    return gradient
 
 
 def _apply(gate: Gate, values: NDArray[np.float64], state: State) -> State:

@@ -8,10 +8,12 @@ the imaginary ones, each ``(2**n, T)`` with the ``T`` rows of the batch innermos
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+import sys
 
-from .protocol import DIAGONAL, FLUSH, MATRIX, NEAR, X_LIKE
+import numpy as np
+from numba import njit, types
+
+from .protocol import DIAGONAL, FLUSH, MATRIX, NEAR, PATIENCE, X_LIKE
 from .protocol import LANES as W
 from .vectors import (
     atomic_increment,
@@ -28,6 +30,11 @@ from .vectors import (
 )
 
 jit = njit(nogil=True, error_model="numpy")
+
+
+give_way = types.ExternalFunction(
+    "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
+)
 
 
 @jit
@@ -66,8 +73,11 @@ def barrier(counter, parts):
     """Wait until all parts have come here; ``counter`` starts at zero."""
     if parts > 1:
         target = (atomic_increment(counter, 0) // parts + 1) * parts
+        turns = 0
         while atomic_read(counter, 0) < target:
-            pass
+            turns += 1
+            if turns > PATIENCE:  # the others may be waiting for this core
+                give_way()
 
 
 @jit

@@ -14,7 +14,7 @@ from .protocol import DIAGONAL, LANES, MATRIX, X_LIKE, Y_LIKE
 from .schedule import Run, schedule
 
 BLOCK_BITS = 5
-"""Dimension of a run's subspace: its block of ket and bra, 32 KiB, is what the fastest cache holds."""
+"""Dimension of the subspaces: a block of ket and bra has 32 KiB, as the fastest cache."""
 
 FULL = LANES.bit_length() - 1
 

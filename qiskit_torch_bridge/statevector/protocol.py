@@ -17,3 +17,6 @@ FLUSH = 64
 
 NEAR = 1 << 15
 """Numbers of a state up to which a core finds them near enough without asking for them ahead."""
+
+PATIENCE = 1000
+"""Looks at a barrier after which a thread lets others have its core."""

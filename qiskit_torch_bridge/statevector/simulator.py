@@ -25,7 +25,7 @@ CACHED_NUMBERS = 1 << 14
 """Amplitudes times rows up to which ket and bra stay in a core's own cache."""
 SMALL_WORK = 1 << 18
 """Operations times amplitudes times rows below which starting a thread costs more than it saves."""
-SHARED_STATE = 1 << 16
+SHARED_STATE = 1 << 18
 """Amplitudes times rows of a chunk from which several threads share it."""
 KEPT_BYTES = 1 << 28
 """Final states up to this size are kept from the forward pass for the backward pass."""
@@ -303,7 +303,7 @@ class StatevectorSimulator:
                 lambda part: kernel()(
                     mode, rows_t, layout.dim, chunks * part // parts,
                     chunks * (part + 1) // parts, 0, 1, counter, first_run, *constants, *last,
-                    buffers[part], states, totals[part : part + 1], evs, gx, gw[part],
+                    buffers[part], states, totals[part : part + 1], evs, gx, gw[part % len(gw)],
                 ),
                 parts,
             )  # fmt: skip

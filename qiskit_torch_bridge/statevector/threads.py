@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -16,10 +17,15 @@ _claim = Lock()
 
 
 def thread_count() -> int:
-    """Return how many threads to use: torch's setting where torch is loaded, else the cores."""
+    """Return how many threads to use: as torch is set, if it is loaded, and at most the cores."""
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
-        return int(torch.get_num_threads())
+        return min(int(torch.get_num_threads()), _cores())
+    return _cores()
+
+
+@functools.cache
+def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
