@@ -35,13 +35,17 @@ def make(name: str, folder: Path) -> None:
     if stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
         return
     print(f"Making the environment '{name}' in {folder}.", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     shutil.rmtree(folder / name, ignore_errors=True)
     subprocess.run([_base(name), "-m", "venv", folder / name], check=True)
     pip = [folder / name / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "-q"]
     try:
         subprocess.run([*pip, "install", "-r", requirements], check=True)
     except BaseException:
-        shutil.rmtree(folder / name)  # half an environment must not be taken for a whole one
+        shutil.rmtree(
+            folder / name, ignore_errors=True
+        )  # half an environment must not be taken for a whole one
         raise
     stamp.write_text(digest, encoding="utf-8")
 

@@ -60,7 +60,6 @@ def main() -> None:
         f"![medians of all candidates]({NAME}.png)",
         report.roofline(rows, peak),
         *(report.details(row) for row in rows),
-        "## Conditions",
         report.conditions(how, cores, packages),
     ]
     facts = report.facts(rows, peak=peak, method=vars(how), cores=cores, packages=packages)

@@ -139,7 +139,12 @@ def main() -> None:
                 print(parts[-1], flush=True)
                 facts[f"{measure.__name__} {label(spec_of(size, 0))}"] = seconds
         packages = suite.packages(pool, names)
-        parts += ["## Conditions", report.conditions(suite.method(options), pool.cores, packages)]
+        text = (
+            f"One run, candidates in turns, {options.repeats} circuits or processes each after one "
+            f"that warms up, all with {pool.cores} cores and nothing else running. Values and "
+            "gradients agreed with the reference."
+        )
+        parts += ["## Conditions", text, report.system(pool.cores, packages)]
     suite.save(NAME, parts, facts | {"packages": packages}, options.output)
 
 

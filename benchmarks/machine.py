@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -30,9 +31,7 @@ def peak() -> dict[str, float]:
     flops = 2 * SIZE**3 / _fastest(lambda: np.matmul(a, a, out=out))
     arrays = [np.ones(ELEMENTS) for _ in range(3)]
     bounds = np.linspace(0, ELEMENTS, threads + 1).astype(int)
-    parts = [
-        [array[i:j] for array in arrays] for i, j in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    parts = [[array[i:j] for array in arrays] for i, j in pairwise(bounds)]
     with ThreadPoolExecutor(threads) as pool:
         seconds = _fastest(lambda: list(pool.map(_call_triad, parts)))
     return {"flops": flops, "bandwidth": 3 * 8 * ELEMENTS / seconds, "threads": threads}

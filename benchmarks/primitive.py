@@ -93,7 +93,7 @@ def main() -> None:
     header = ("estimator", "median (ms)", "quartiles (ms)", "repeats", "times faster")
     parts = [f"# One PUB of {len(points)} points x {len(work.observables)} observables"]
     facts = {"workload": size}
-    # A mean of shots is off by more than six standard errors once in a billion times.
+    # Two means in a billion are off by more than six standard errors.
     for title, estimators, bound in (
         ("Exact", exact_estimators(), 1e-9),
         (f"{SHOTS:,} shots", sampling_estimators(), 6 * PRECISION),

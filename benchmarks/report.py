@@ -12,6 +12,14 @@ from comparison import Entry, Method, Row
 from peers.registry import OURS, PEERS
 from workloads import label
 
+# Packages whose versions tables show; the files with all figures have every package.
+SHOWN = (
+    *("Python", "numpy", "numba", "torch", "qiskit", "qiskit-torch-bridge", "qiskit-aer"),
+    *("qiskit-algorithms", "qiskit-machine-learning", "qiskit-torch-module", "pennylane"),
+    *("pennylane-lightning", "qulacs", "tensorcircuit-ng", "jax", "jaxlib", "cotengra"),
+    *("tensorflow-quantum", "tensorflow", "mindquantum"),
+)
+
 
 def overview(rows: Sequence[Row]) -> str:
     """Return medians in milliseconds, a line per candidate and a column per workload."""
@@ -92,9 +100,9 @@ def roofline(rows: Sequence[Row], peak: Mapping[str, float]) -> str:
     text = (
         f"Measured in the same run with {peak['threads']:.0f} threads: "
         f"{peak['flops'] / 1e9:.3g} Gflop/s (matrix product, float64), "
-        f"{peak['bandwidth'] / 1e9:.3g} GB/s (triad). Operations and bytes are counted as `cost.py` "
-        "says; the bound is the longer of all operations at peak and the state once written and "
-        "once read."
+        f"{peak['bandwidth'] / 1e9:.3g} GB/s (triad). Operations and bytes are counted as "
+        "`cost.py` says; the bound is the longer of all operations at peak arithmetic and the "
+        "state once written and once read at peak traffic."
     )
     return f"## Share of the machine's peak\n\n{text}\n\n{harness.table(header, lines)}"
 
@@ -105,17 +113,21 @@ def bound(row: Row, peak: Mapping[str, float]) -> float:
 
 
 def conditions(method: Method, cores: int, packages: Mapping[str, Mapping[str, str]]) -> str:
-    """Return how it was timed, and on what."""
-    system = harness.environment([])
-    system["CPU cores in use"] = str(cores)
-    lines = [
+    """Return how steps were timed, and on what."""
+    text = (
         f"One run, candidates in turns, all with {cores} cores and nothing else running; "
-        f"{method.rounds} rounds of {method.turn:g} s (a slower step fills a turn alone); a step "
+        f"{method.rounds} rounds of {method.turn:g} s (a slower step fills a turn alone). A step "
         f"may take {method.budget:g} s, a first step that compiles {method.compile_budget:g} s. "
-        "Values and gradients of all candidates agreed with the reference before they were timed.",
-        ", ".join(f"{key} {value}" for key, value in system.items()) + ".",
-    ]
-    return "\n\n".join(lines + [_versions(name, found) for name, found in packages.items()])
+        "Values and gradients of all candidates agreed with the reference before they were timed."
+    )
+    return f"## Conditions\n\n{text}\n\n{system(cores, packages)}"
+
+
+def system(cores: int, packages: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the machine and the versions in each environment."""
+    found = harness.environment([]) | {"CPU cores in use": str(cores)}
+    first = ", ".join(f"{key} {value}" for key, value in found.items()) + "."
+    return "\n\n".join([first, *(_versions(*item) for item in packages.items())])
 
 
 def milliseconds(seconds: float) -> str:
@@ -140,13 +152,5 @@ def _ratio(row: Row) -> str:
 
 
 def _versions(environment: str, found: Mapping[str, str]) -> str:
-    named = {p.split("==")[0].strip().lower() for p in _requirements(environment)}
-    kept = {k: v for k, v in found.items() if k in named | {"Python", "numpy", "jaxlib", "torch"}}
+    kept = {key: value for key, value in found.items() if key in SHOWN}
     return f"`{environment}`: " + ", ".join(f"{key} {value}" for key, value in kept.items()) + "."
-
-
-def _requirements(environment: str) -> list[str]:
-    from environments import REQUIREMENTS
-
-    lines = (REQUIREMENTS / f"{environment}.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith(("#", "-"))]

@@ -14,7 +14,7 @@ import suite
 from workloads import Spec
 
 NAME = "sweeps"
-CANDIDATES = ("tensorcircuit-scanned", "tfq", "mindquantum-total", "qulacs")
+CANDIDATES = ("tensorcircuit-scanned", "tensorcircuit-searched", "mindquantum-total", "tfq")
 BASE = {"kind": "layered", "qubits": 8, "layers": 3, "batch": 32}
 SWEEPS = {
     "qubits": (2, 4, 6, 8, 10, 12, 14),
@@ -64,7 +64,6 @@ def main() -> None:
         *(f"## {name}\n\n{report.overview(found)}" for name, (_, found) in panels.items()),
         f"![time of a step against each size]({NAME}.png)",
         report.roofline(rows, peak),
-        "## Conditions",
         report.conditions(how, cores, packages),
     ]
     facts = report.facts(

@@ -15,6 +15,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import PauliList, SparsePauliOp, Statevector
 from reference import expectations
 from scipy import stats
+from test_batched_estimator import SHAPES, VALUES, nested
 
 from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
@@ -66,9 +67,10 @@ def assert_covariance(samples, mean, covariance):
 @pytest.mark.parametrize("count", [15, 200])
 def test_outcomes_follow_the_probabilities(bases, count, monkeypatch):
     """The four projectors of a basis at one point are frequencies of the same shots."""
-    for few in (64, 0):  # counts drawn at once, and shot by shot
+    for few, table in ((64, 1 << 22), (64, 1), (0, 1)):  # counts at once, or shot by shot
         monkeypatch.setattr(shots, "FEW", few)
         monkeypatch.setattr(shots, "MORE", few)
+        monkeypatch.setattr(shots, "TABLE", table)
         letters = [{"Z": "01", "X": "+-", "Y": "rl"}[basis] for basis in bases]
         labels = [a + b for a in letters[0] for b in letters[1]]
         evs, _ = drawn(hybrid(), labels, np.tile(POINT, (ROWS, 1)), count)
@@ -134,6 +136,15 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         covered = (np.abs(evs - mean[:, None]) < width * stds).mean(1)
         p = 1 - 2 * stats.norm.sf(width)
         assert_normal((covered - p) / np.sqrt(p * (1 - p) / ROWS))
+
+
+@pytest.mark.parametrize(("observables_shape", "points_shape"), SHAPES)
+def test_shots_are_where_the_values_belong(observables_shape, points_shape):
+    values = VALUES.reshape(-1, 5)[: int(np.prod(points_shape))].reshape(*points_shape, 5)
+    pubs = [(hybrid(), nested(observables_shape), values, p) for p in (0.0, 0.01)]
+    true, noisy = BatchedStatevectorEstimator(seed=2).run(pubs).result()
+    assert noisy.data.evs.shape == noisy.data.stds.shape == true.data.evs.shape
+    assert_normal((noisy.data.evs - true.data.evs) / noisy.data.stds)
 
 
 def test_nothing_is_reported_of_what_has_no_noise():

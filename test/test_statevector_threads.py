@@ -22,6 +22,7 @@ from test_statevector_lanes import EXACT, assert_close, circuit_of, everything, 
 
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.statevector import StatevectorSimulator, simulator
+from qiskit_torch_bridge.statevector.threads import thread_count
 
 GIVEN_UP = 60  # seconds; the tests take a few, most of them to start a process
 
@@ -33,11 +34,18 @@ WAYS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
+@pytest.fixture
+def torch_threads() -> Iterator[int]:
     before = torch.get_num_threads()
-    yield
+    yield before
     torch.set_num_threads(before)
+
+
+def test_torch_says_how_many_threads(torch_threads: int) -> None:
+    torch.set_num_threads(1)
+    assert thread_count() == 1
+    torch.set_num_threads(64)
+    assert 1 <= thread_count() <= 64
 
 
 def recorded(patch: pytest.MonkeyPatch) -> list[int]:
@@ -60,11 +68,11 @@ def test_every_way_gives_the_same(
     way: str, threads_wanted: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     circuit, values = circuit_of(6, 2), list(numbers(rows, own_weights=rows == 33))
-    torch.set_num_threads(1)
+    monkeypatch.setattr(simulator, "thread_count", lambda: 1)
     expected = everything(made(circuit), *values)
     for name, number in WAYS[way].items():
         monkeypatch.setattr(simulator, name, number)
-    torch.set_num_threads(threads_wanted)
+    monkeypatch.setattr(simulator, "thread_count", lambda: threads_wanted)
     s, parts = made(circuit), recorded(monkeypatch)
     rows_t = s.expval(*values[:2], keep=True)[1].rows_t
     found = everything(s, *values)
@@ -93,7 +101,10 @@ def test_states_kept_or_prepared_again(rows: int, monkeypatch: pytest.MonkeyPatc
 
 
 def in_a_process(target: Callable[[], None]) -> None:
-    """Run a function in a fresh process; fail if it fails or does not come to an end."""
+    """Run a function in a fresh process; fail if it fails or does not come to an end.
+
+    Kernels are loaded there for the first time, and by several threads at once.
+    """
     process = multiprocessing.get_context("spawn").Process(target=target)
     process.start()
     process.join(GIVEN_UP)
@@ -108,7 +119,7 @@ def small(way: str) -> StatevectorSimulator:
     """A simulator that goes one of the ways with three threads, and meets at few barriers."""
     for name, number in WAYS[way].items():
         setattr(simulator, name, number)
-    torch.set_num_threads(3)
+    simulator.thread_count = lambda: 3
     t = ParameterVector("t", 2)
     circuit = QuantumCircuit(6)
     circuit.ry(t[0], 0)
@@ -173,7 +184,7 @@ def test_callers_whose_threads_share_states() -> None:
 def test_many_callers(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in WAYS[way].items():
         monkeypatch.setattr(simulator, name, number)
-    torch.set_num_threads(2)
+    monkeypatch.setattr(simulator, "thread_count", lambda: 2)
     s = made(circuit_of(5))
     values = [list(numbers(1 + 7 * caller, own_weights=caller % 2 == 0)) for caller in range(6)]
     expected = [everything(made(circuit_of(5)), *mine) for mine in values]

@@ -104,7 +104,9 @@ def _operator(observable: Observable) -> Any:
     words = [
         qml.prod(*(PAULIS[letter](q) for letter, q in zip(word, qubits, strict=True)))
         if len(word) > 1
-        else PAULIS[word](qubits[0]) if word else qml.I(0)
+        else PAULIS[word](qubits[0])
+        if word
+        else qml.I(0)
         for word, qubits, _ in observable
     ]
     if len(observable) == 1 and observable[0].coefficient == 1:

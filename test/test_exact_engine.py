@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The module on the exact engine: default, second order, precision, estimators beside it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from circuits import NEEDS_NON_LINEAR, hybrid, layered, nonlinear, rotation
+from estimators import CountingEstimator
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import StatevectorEstimator
+from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+from reference import hessian
+
+from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
+from qiskit_torch_bridge.exceptions import (
+    HigherOrderError,
+    InputError,
+    InputTypeError,
+    MemoryLimitError,
+)
+from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
+
+CLOSE = {"rtol": 0, "atol": 1e-10}
+
+
+def module(**choices):
+    circuit, inputs, weights = layered(3, 1)
+    generator = torch.Generator().manual_seed(1)
+    w = torch.rand(len(weights), dtype=torch.float64, generator=generator)
+    return TorchQuantumModule(circuit, input_params=inputs, initial_weights=w, **choices)
+
+
+def rows(count=5, width=3):
+    generator = torch.Generator().manual_seed(2)
+    return torch.rand(count, width, dtype=torch.float64, generator=generator).requires_grad_()
+
+
+def gradients(node, x):
+    node.zero_grad()
+    x.grad = None
+    node(x).pow(2).sum().backward()
+    return x.grad.clone(), node.weight.grad.clone()
+
+
+def test_it_is_the_default_without_estimator_and_shots_only():
+    assert module().gradient == "adjoint"
+    assert module(shots=100).gradient == "parameter-shift"
+    assert module(precision=0.1).gradient == "parameter-shift"
+    assert module(estimator=StatevectorEstimator()).gradient == "parameter-shift"
+    assert module(gradient="aqgd").gradient == "aqgd"
+
+
+@pytest.mark.parametrize("make", [StatevectorEstimator, AerEstimator], ids=["Statevector", "Aer"])
+def test_values_and_gradients_agree_with_parameter_shift_on_estimators(make):
+    x = rows()
+    exact, shift = module(), module(estimator=make())
+    torch.testing.assert_close(exact(x), shift(x), rtol=0, atol=1e-9)
+    for mine, theirs in zip(gradients(exact, x), gradients(shift, x), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-9)
+
+
+def test_only_what_needs_a_gradient_gets_one():
+    node, x = module(), rows()
+    both = gradients(node, x)
+    node.weight.requires_grad_(False)
+    node.weight.grad = x.grad = None
+    node(x).pow(2).sum().backward()
+    assert node.weight.grad is None
+    torch.testing.assert_close(x.grad, both[0], **CLOSE)
+    node.weight.requires_grad_(True)
+    node(x.detach()).pow(2).sum().backward()
+    torch.testing.assert_close(node.weight.grad, both[1], **CLOSE)
+
+
+def test_backward_twice_through_a_kept_graph_gives_the_same():
+    node, x = module(), rows()
+    y = node(x).pow(2).sum()
+    first = torch.autograd.grad(y, x, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(y, x), first, rtol=0, atol=0)
+
+
+def test_hessian_vector_product_is_the_hessian_times_the_vector():
+    circuit, inputs, _ = layered(2, 1)
+    program = CircuitProgram(circuit, ["ZI"], input_params=inputs)
+    x, w = rows(1, 2), torch.rand(4, dtype=torch.float64).requires_grad_()
+    v = torch.rand(4, dtype=torch.float64)
+    y = expectation(program, x, w).sum()
+    (g,) = torch.autograd.grad(y, w, create_graph=True)
+    (product,) = torch.autograd.grad(g @ v, w)
+    order = (*program.input_params, *program.weight_params)
+    h = hessian(circuit, program.observables, order, torch.cat([x[0], w]).detach())[0]
+    torch.testing.assert_close(product, h[2:, 2:] @ v, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_torch_autograd_functional(vectorize):
+    """Its vectorised form uses PyTorch's older vmap, which looks into no custom function."""
+    node, shift = module(), module(gradient="parameter-shift")
+    x = rows(2)
+
+    def f(engine):
+        return lambda x, w: expectation(node.program, x, w, gradient=engine)
+
+    w = node.weight.detach()
+    for order in ("jacobian", "hessian"):
+        derive = getattr(torch.autograd.functional, order)
+        results = []
+        for engine in ("adjoint", "parameter-shift"):
+            g = f(engine)
+            scalar = g if order == "jacobian" else (lambda x, w, g=g: g(x, w).pow(2).sum())
+            results.append(derive(scalar, (x.detach(), w), vectorize=vectorize))
+        torch.testing.assert_close(*results, rtol=0, atol=1e-9)
+    assert shift.gradient == "parameter-shift"
+
+
+def test_all_mixtures_of_modes_agree():
+    program = module().program
+    x, w = rows(2).detach(), module().weight.detach()
+
+    def f(w):
+        return expectation(program, x, w).sum()
+
+    func = torch.func
+    right = hessian_by_shift(program, x, w)
+    for outer, inner in (
+        (func.jacrev, func.jacrev),
+        (func.jacfwd, func.jacrev),
+        (func.jacrev, func.jacfwd),
+    ):
+        torch.testing.assert_close(outer(inner(f))(w), right, rtol=0, atol=1e-9)
+    with pytest.raises(HigherOrderError, match="jacfwd over jacrev"):
+        func.jacfwd(func.jacfwd(f))(w)
+
+
+def hessian_by_shift(program, x, w):
+    return torch.func.hessian(lambda w: expectation(program, x, w, gradient="aqgd").sum())(w)
+
+
+def test_a_third_derivative_is_refused_with_the_remedy():
+    node, x = module(), rows(1)
+    (g,) = torch.autograd.grad(node(x).sum(), node.weight, create_graph=True)
+    (h,) = torch.autograd.grad(g.sum(), node.weight, create_graph=True)
+    with pytest.raises(HigherOrderError, match="parameter-shift"):
+        h.sum().backward()
+
+
+@NEEDS_NON_LINEAR
+def test_second_order_through_expressions_that_are_not_affine():
+    program = CircuitProgram(nonlinear(), ["ZZ", "XI"])
+    w = torch.tensor([0.3, -0.2, 0.5, 0.4, 0.9], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda w: expectation(program, weights=w), (w,))
+
+
+@NEEDS_NON_LINEAR
+@pytest.mark.parametrize("make", [hybrid, nonlinear])
+def test_with_an_estimator_values_are_its_own_and_gradients_exact(make):
+    estimator = CountingEstimator()
+    circuit = make()
+    by_name = TorchQuantumModule(
+        circuit, estimator=estimator, gradient="adjoint", precision=0.5, seed=3
+    )
+    exact = TorchQuantumModule(circuit, seed=3)
+    values = [by_name() for _ in range(2)]
+    assert estimator.precisions == [0.5, 0.5]
+    assert not torch.equal(values[0], exact())  # noise of half a unit
+    estimator.clear()
+    by_name().sum().backward()
+    exact().sum().backward()
+    assert len(estimator.runs) == 1  # the values; nothing for the gradient
+    torch.testing.assert_close(by_name.weight.grad, exact.weight.grad, rtol=0, atol=1e-6)
+
+
+def test_a_gradient_object_is_accepted():
+    node = module(gradient=AdjointEstimatorGradient())
+    x = rows()
+    for mine, right in zip(gradients(node, x), gradients(module(), x), strict=True):
+        torch.testing.assert_close(mine, right, **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", np.complex64, torch.complex64])
+def test_single_precision_on_request(dtype):
+    """Rounding of 6e-8 a step over some dozens of steps."""
+    node, exact, x = module(dtype=dtype), module(), rows()
+    difference = (node(x) - exact(x)).abs().max()
+    assert 1e-12 < difference < 1e-5
+    for mine, right in zip(gradients(node, x), gradients(exact, x), strict=True):
+        torch.testing.assert_close(mine, right, rtol=0, atol=1e-4)
+
+
+def test_dtype_must_be_one_and_the_engine_the_exact_one():
+    with pytest.raises(InputTypeError, match="'complex128', 'complex64'.*got 'float16'"):
+        module(dtype="float16")
+    with pytest.raises(InputError, match="an estimator or shots were given too"):
+        module(dtype="complex64", shots=10)
+
+
+def test_copies_and_pickles_compute_the_same():
+    node, x = module(), rows()
+    y = node(x)
+    for other in (copy.deepcopy(node), pickle.loads(pickle.dumps(node))):
+        torch.testing.assert_close(other(x), y, rtol=0, atol=0)
+        assert other.gradient == "adjoint"
+
+
+def test_a_state_that_does_not_fit_is_refused_with_its_size():
+    circuit = QuantumCircuit(48)
+    for q in range(48):
+        circuit.ry(rotation(f"t{q}")[1], q)
+    with pytest.raises(MemoryLimitError, match=r"48 qubits exactly needs .* GiB; .* available"):
+        TorchQuantumModule(circuit)
+
+
+def test_idle_qubits_cost_nothing():
+    """Forty of forty-two qubits are never touched: their Z is one, their X is zero."""
+    circuit = QuantumCircuit(42)
+    theta = rotation()[1]
+    circuit.ry(theta, 41)
+    circuit.cx(41, 7)
+    labels = [{41: "Z"}, {0: "Z"}, {0: "X"}, {7: "Z", 3: "Z"}]
+    observables = ["".join(o.get(41 - q, "I") for q in range(42)) for o in labels]
+    node = TorchQuantumModule(circuit, observables, initial_weights=[0.3])
+    right = [np.cos(0.3), 1.0, 0.0, np.cos(0.3)]
+    np.testing.assert_allclose(node().detach().numpy(), right, rtol=0, atol=1e-6)
