@@ -133,7 +133,7 @@ def _prepare(
         pool.ask(name, peer.environment, START, do="load", function=peer.function)
         answer = _ask(pool, limit, entry, do="prepare", spec=work.spec)
     except NotRun as reason:
-        _give_up(entry, work.spec, f"{reason}{' to compile' * peer.compiles}")
+        _give_up(entry, work.spec, str(reason))
         return entry
     entry.first = answer["seconds"]
     entry.deviation = verify(name, work.spec, answer, expected)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import harness
@@ -31,13 +34,16 @@ def overview(rows: Sequence[Row]) -> str:
         if any(row.entry(name).seconds for row in rows)
     ]
     lines.append(["**fastest peer / this package**", *(f"**{_ratio(row)}**" for row in rows)])
-    reasons = [
-        f"- {PEERS[entry.name].label}, {label(row.spec)}: not run, {entry.why}"
-        for row in rows
-        for entry in row.entries
-        if entry.why
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for entry in row.entries:
+            if entry.why:
+                reasons.setdefault((entry.name, entry.why), []).append(label(row.spec))
+    notes = [
+        f"- {PEERS[name].label} was not run on {'; '.join(where)}: {why}"
+        for (name, why), where in reasons.items()
     ]
-    return "\n".join([harness.table(header, lines), *(["", *reasons] if reasons else [])])
+    return "\n".join([harness.table(header, lines), *(["", *notes] if notes else [])])
 
 
 def details(row: Row) -> str:
@@ -126,8 +132,17 @@ def conditions(method: Method, cores: int, packages: Mapping[str, Mapping[str, s
 def system(cores: int, packages: Mapping[str, Mapping[str, str]]) -> str:
     """Return the machine and the versions in each environment."""
     found = harness.environment([]) | {"CPU cores in use": str(cores)}
+    found["CPU"] = _processor()
     first = ", ".join(f"{key} {value}" for key, value in found.items()) + "."
     return "\n\n".join([first, *(_versions(*item) for item in packages.items())])
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
 
 
 def milliseconds(seconds: float) -> str:

@@ -197,7 +197,7 @@ def test_library_blocks_matrices_and_preparations():
     circuit.append(PauliEvolutionGate(SparsePauliOp(["XXI", "ZZI"], [0.3, 1.0]), x[0]), [0, 1, 2])
     circuit.append(UnitaryGate(random_unitary(4, seed=5)), [1, 2])
     circuit.compose(efficient_su2(3, reps=1).assign_parameters(np.arange(12) / 5), inplace=True)
-    circuit.append(efficient_su2(1, reps=0).to_gate().control(2), [0, 2, 1])
+    circuit.append(efficient_su2(1, reps=0).to_gate().control(1), [2, 0])
     values = np.random.default_rng(0).uniform(-3, 3, (4, circuit.num_parameters))
     pub = (circuit, [["XYZ"], ["ZIX"]], values)
     theirs = StatevectorEstimator().run([pub]).result()[0].data.evs

@@ -51,13 +51,16 @@ def test_torch_says_how_many_threads(torch_threads: int) -> None:
 def recorded(patch: pytest.MonkeyPatch) -> list[int]:
     """Into how many parts each call is cut from now on, of those that are."""
     parts_of_calls: list[int] = []
-    in_parallel = simulator.in_parallel
 
-    def record(call: Callable[[int], bool], parts: int) -> bool:
-        parts_of_calls.append(parts)
-        return in_parallel(call, parts)
+    def recording(share: Callable[..., bool]) -> Callable[..., bool]:
+        def record(call: Callable[[int], bool], parts: int) -> bool:
+            parts_of_calls.append(parts)
+            return share(call, parts)
 
-    patch.setattr(simulator, "in_parallel", record)
+        return record
+
+    for name in ("in_parallel", "together"):
+        patch.setattr(simulator, name, recording(getattr(simulator, name)))
     return parts_of_calls
 
 

@@ -84,7 +84,13 @@ def _read(array: ObservablesArray) -> ObservableSet:
 
 def _operator(terms: Mapping[str, Any]) -> SparsePauliOp:
     """Return the sum of terms, projectors such as ``"0"`` and ``"+"`` written as Paulis."""
-    coefficients = np.array([complex(c).real for c in terms.values()])
+    try:
+        coefficients = np.array([complex(c).real for c in terms.values()])
+    except TypeError as error:  # Qiskit 1.4 lets parameters pass
+        raise ObservableError(
+            f"Expected Hermitian observables with numbers as coefficients; got {dict(terms)!r}. "
+            "Give terms with a parameter as observables of their own and weigh their values."
+        ) from error
     if not np.isfinite(coefficients).all():
         raise ObservableError(
             f"Expected observables with finite coefficients; got {dict(terms)!r}."

@@ -4,10 +4,30 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
+SOURCES = (
+    "angle_kernels",
+    "basics",
+    "blocks",
+    "passes",
+    "pauli_kernels",
+    "protocol",
+    "sweeps",
+    "trigonometry",
+    "vectors",
+)
 _log = logging.getLogger("qiskit_torch_bridge")
+
+
+def _digest() -> str:
+    """Return what changes whenever a source file of the kernels does."""
+    folder = Path(__file__).parent
+    sources = [(folder / f"{name}.py").read_bytes() for name in SOURCES]
+    return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 @functools.cache
@@ -19,7 +39,9 @@ def kernel() -> Callable[..., bool]:
     """
     from numba.core import event
 
-    from .passes import execute
+    from .passes import compiled_pass
+
+    execute = compiled_pass(_digest())
 
     class Announcement(event.Listener):
         """Says that kernels are being compiled."""

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulator that was copied, pickled, sent to a new process or forked gives the same numbers.
+
+The same arithmetic runs everywhere, so the numbers agree to the last bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import BaseContext
+
+import numpy as np
+import pytest
+from circuits import NEEDS_NON_LINEAR, nonlinear
+from test_statevector_lanes import Results, assert_close, circuit_of, everything, made, numbers
+
+from qiskit_torch_bridge import CircuitProgram
+from qiskit_torch_bridge.statevector import StatevectorSimulator, simulator
+
+GIVEN_UP = 60  # seconds
+ROWS = 5
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda s: pickle.loads(pickle.dumps(s)),
+}
+
+
+def non_affine() -> StatevectorSimulator:
+    program = CircuitProgram(nonlinear(), ["ZI", "XY"])
+    return StatevectorSimulator(
+        program.analysed, program.observables, range(len(program.parameters)), ()
+    )
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("used_before", [False, True])
+def test_copies(how: str, used_before: bool) -> None:
+    s, values = made(circuit_of(5, 2)), list(numbers(ROWS, own_weights=False))
+    if used_before:
+        everything(s, *values)
+    other = COPIES[how](s)
+    assert_close(everything(other, *values), everything(s, *values), 0)
+
+
+@NEEDS_NON_LINEAR
+@pytest.mark.parametrize("how", COPIES)
+def test_copies_of_a_simulator_that_takes_angles(how: str) -> None:
+    s = non_affine()
+    other = COPIES[how](s)
+    values = np.linspace(0.1, 1, 10).reshape(2, 5)
+    angles = other.tape.angle_map.angles(values)
+    np.testing.assert_array_equal(angles, s.tape.angle_map.angles(values))
+    none, ones = np.zeros((1, 0)), np.ones((2, 2))
+    by_angles, _ = s.vjp(angles, none, ones)
+    np.testing.assert_array_equal(other.vjp(angles, none, ones)[0], by_angles)
+
+
+def share_chunks() -> None:
+    """Cut even little work in two, so that the pool of threads is used."""
+    simulator.SMALL_WORK, simulator.CACHED_NUMBERS = 0, 1 << 8
+    simulator.thread_count = lambda: 2
+
+
+def _work(s: StatevectorSimulator, shares: bool) -> Results:
+    if shares:
+        share_chunks()
+    return everything(s, *numbers(ROWS, own_weights=False))
+
+
+def in_workers(context: BaseContext, *jobs: tuple[StatevectorSimulator, bool]) -> list[Results]:
+    with ProcessPoolExecutor(len(jobs), context) as pool:
+        futures = [pool.submit(_work, *job) for job in jobs]
+        try:
+            return [future.result(GIVEN_UP) for future in futures]
+        except TimeoutError:
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
+
+
+def test_spawned_workers() -> None:
+    s = made(circuit_of(5, 2))
+    expected = _work(s, False)
+    (found,) = in_workers(multiprocessing.get_context("spawn"), (s, True))
+    assert_close(found, expected, 1e-12)  # summed in another order
+
+
+def forked(target: Callable[[], None]) -> int | None:
+    """Run a function in a fork of this process, as it is; its exit code, or None if it hangs."""
+    process = multiprocessing.get_context("fork").Process(target=target)
+    process.start()
+    process.join(GIVEN_UP)
+    code = process.exitcode
+    process.kill()
+    process.join()
+    return code
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_forks_of_a_process_that_has_used_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool's threads stay behind in the parent: a fork must start its own."""
+    for name in ("SMALL_WORK", "CACHED_NUMBERS", "thread_count"):
+        monkeypatch.setattr(simulator, name, getattr(simulator, name))  # to be restored
+    share_chunks()
+    s, values = made(circuit_of(5, 2)), list(numbers(ROWS, own_weights=False))
+    expected = everything(s, *values)
+
+    def child() -> None:
+        for _ in range(2):
+            assert_close(everything(s, *values), expected, 0)
+        other = made(circuit_of(4))
+        assert np.isfinite(everything(other, *values)[0]).all()
+
+    assert [forked(child) for _ in range(2)] == [0, 0]
+    assert_close(everything(s, *values), expected, 0)
