@@ -126,7 +126,8 @@ class _PluginGradient(torch.autograd.Function):
     def backward(ctx: Any, _: Tensor) -> Any:
         raise HigherOrderError(
             f"The gradient {ctx.name} can be taken once, not differentiated again. For second "
-            "derivatives use gradient='parameter-shift', 'aqgd' or 'finite-difference'."
+            "derivatives use gradient='adjoint', 'parameter-shift', 'aqgd' or "
+            "'finite-difference'."
         )
 
     @staticmethod

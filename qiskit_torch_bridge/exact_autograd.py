@@ -26,6 +26,11 @@ from .exceptions import HigherOrderError
 
 Pair = tuple[Tensor | None, Tensor | None]
 
+_THIRD = (
+    "The exact engine gives first and second derivatives; a third one was asked for. Use "
+    "gradient='parameter-shift', which can be differentiated as often as wanted."
+)
+
 
 transformed: Callable[[], bool] = getattr(
     torch._C, "_are_functorch_transforms_active", lambda: True
@@ -265,8 +270,9 @@ class _Tangent(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *_: Any) -> Any:
         raise HigherOrderError(
-            "PyTorch drops forward mode over forward mode of custom functions. Use "
-            "torch.func.hessian, or jacfwd over jacrev, for second derivatives."
+            "PyTorch drops forward mode over forward mode of custom functions. For second "
+            "derivatives use torch.func.hessian, or jacfwd over jacrev; for third ones "
+            "gradient='parameter-shift' and reverse mode."
         )
 
     @staticmethod
@@ -296,10 +302,11 @@ class _GradientTangent(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
-        raise HigherOrderError(
-            "The exact engine gives first and second derivatives; a third one was asked for. Use "
-            "gradient='parameter-shift', which can be differentiated as often as wanted."
-        )
+        raise HigherOrderError(_THIRD)
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise HigherOrderError(_THIRD)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:

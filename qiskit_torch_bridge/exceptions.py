@@ -42,7 +42,7 @@ class GradientError(BridgeError, ValueError):
 
 
 class HigherOrderError(BridgeError, RuntimeError):
-    """A gradient that can be taken once only was differentiated again."""
+    """A gradient was differentiated more often than its method allows."""
 
 
 class EstimatorTypeError(BridgeError, TypeError):

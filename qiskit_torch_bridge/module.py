@@ -36,9 +36,9 @@ class TorchQuantumModule(nn.Module):
         input_params: The circuit parameters that ``forward`` receives, in the order of the
             inputs' last axis; a ``ParameterVector`` stands for its elements. Default: none.
         weight_params: The trainable parameters. Default: every parameter that is not an input.
-        estimator: Any V2 estimator. Default: exact simulation in this process
-            by the exact engine, or sampled shots if ``shots`` or ``precision`` is given
-            (:class:`.BatchedStatevectorEstimator`).
+        estimator: Any V2 estimator. Default: the exact engine in this process, or sampled
+            shots from a :class:`.BatchedStatevectorEstimator` if ``shots`` or ``precision`` is
+            given.
         gradient: ``"adjoint"`` (exact, from the engine in this process; the default where no
             estimator, shots or precision is given), ``"parameter-shift"`` (the default
             elsewhere), ``"aqgd"``, ``"finite-difference"``, ``"spsa"``, or any
@@ -60,7 +60,8 @@ class TorchQuantumModule(nn.Module):
     Shapes:
         Inputs ``(*batch, I)`` in radians to outputs ``(*batch, O)``, nested observables to
         ``(*batch, *nesting)``. A circuit without inputs is called as ``module()``. Computed in
-        double precision, returned in the dtype and on the device of the inputs.
+        double precision unless ``dtype`` says otherwise, returned in the dtype and on the device
+        of the inputs.
 
     Attributes:
         weight: The trainable parameters, shape ``(W,)``, radians.

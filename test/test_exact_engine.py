@@ -226,3 +226,22 @@ def test_idle_qubits_cost_nothing():
     node = TorchQuantumModule(circuit, observables, initial_weights=[0.3])
     right = [np.cos(0.3), 1.0, 0.0, np.cos(0.3)]
     np.testing.assert_allclose(node().detach().numpy(), right, rtol=0, atol=1e-6)
+
+
+def test_values_come_from_the_estimator_of_a_gradient_object():
+    estimator = CountingEstimator()
+    node = module(gradient=AdjointEstimatorGradient(estimator))
+    assert node.estimator is estimator
+    node(rows()).sum().backward()
+    assert estimator.runs == [[(3, 5)]]
+
+
+def test_third_derivatives_in_forward_mode_are_refused_too():
+    program, x = module().program, rows(1).detach()
+    w = module().weight.detach()
+
+    def slope(w):
+        return torch.func.grad(lambda w: expectation(program, x, w).sum())(w)
+
+    with pytest.raises(HigherOrderError, match="parameter-shift"):
+        torch.func.jacfwd(torch.func.jacrev(slope))(w)

@@ -82,6 +82,8 @@ def make_engine(
     given = _instance(gradient)
     if estimator is None and isinstance(given, EstimatorGradient):
         estimator = given.estimator
+    if estimator is None and isinstance(given, AdjointEstimatorGradient) and given.has_estimator:
+        estimator = given.estimator
     exact = estimator is None and requested is None
     number = _dtype(dtype, exact)
     if estimator is None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gradients of expectation values for qiskit-algorithms and for :class:`.TorchQuantumModule`.
 
-All of them are :class:`qiskit_algorithms.gradients.BaseEstimatorGradient`, so ``VQE``, ``QAOA``,
+All of them are :class:`qiskit_algorithms.gradients.BaseEstimatorGradient`, so ``VQE``, ``VQD``,
 ``VarQTE`` and others take them as they take their own.
 """
 

@@ -33,8 +33,12 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
     want although values are noisy.
 
     Args:
-        estimator: Not used for the gradient; kept because qiskit-algorithms' gradients have one.
+        estimator: Not used for the gradient. :class:`.TorchQuantumModule` takes values from it if
+            it is given no other.
         dtype: ``"complex128"``, or ``"complex64"`` for half of the memory and time.
+
+    Attributes:
+        has_estimator: Whether an estimator was given.
 
     Raises:
         CircuitError: If a circuit cannot be simulated exactly.
@@ -60,6 +64,7 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
     def __init__(
         self, estimator: BaseEstimatorV2 | None = None, *, dtype: Any = "complex128"
     ) -> None:
+        self.has_estimator = estimator is not None
         given = BatchedStatevectorEstimator() if estimator is None else estimator
         super().__init__(validated_estimator(given), None)
         self.dtype = np.dtype(dtype)

@@ -34,8 +34,10 @@ _VECTORS = {FORWARD: 1, ADJOINT: 2, TANGENT: 2, TANGENT_ADJOINT: 4, STATE: 1}
 NONE = np.zeros((0, 0))
 _NO_COUNTER = np.zeros(1, dtype=np.int64)
 _NO_GRADIENT = np.zeros((1, 0, 0))
-SPARE_BUFFERS = 8
+SPARE_BUFFERS = 4
 """Working memory kept for the next call, in buffers."""
+SPARE_BYTES = 1 << 26
+"""Buffers up to this size are kept for the next call."""
 
 
 class Kept(NamedTuple):
@@ -341,7 +343,7 @@ class StatevectorSimulator:
 
     def _spare_buffers(self, buffers: list[Any]) -> None:
         for buffer in buffers:
-            if len(self._spare) < SPARE_BUFFERS and buffer.nbytes <= KEPT_BYTES:
+            if len(self._spare) < SPARE_BUFFERS and buffer.nbytes <= SPARE_BYTES:
                 self._spare.append(buffer)
 
     def __getstate__(self) -> dict[str, Any]:
