@@ -215,6 +215,9 @@ def test_a_transpiled_circuit_with_idle_qubits():
     found = evs(circuit, [[operator.apply_layout(circuit.layout)], [idle]], values)
     theirs = StatevectorEstimator().run([(logical, operator, values)]).result()[0].data.evs
     np.testing.assert_allclose(found, [theirs, np.ones(5)], rtol=0, atol=EXACT)
+    pub = (circuit, [[operator.apply_layout(circuit.layout)], [idle]], values, 0.01)
+    noisy = BatchedStatevectorEstimator(seed=1).run([pub]).result()[0].data
+    assert np.abs((noisy.evs - found) / noisy.stds).max() < 5.3  # 1e-6 for ten numbers
 
 
 def test_it_says_what_it_did():

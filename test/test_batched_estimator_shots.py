@@ -220,3 +220,8 @@ def test_a_single_pauli_is_binomial():
     observed = np.histogram(counts.round(), [-0.5, *(edges - 0.5), 50.5])[0]
     expected = np.diff([0, *law.cdf(edges - 1), 1]) * len(counts)
     assert stats.chisquare(observed, expected).pvalue > FAMILY
+
+
+def test_shots_are_taken_exactly():
+    for count in [*range(1, 3000), 10_000, 12_345, 10**6, 10**9 + 7]:
+        assert int(np.ceil(1 / shots_to_precision(count) ** 2)) == count

@@ -20,7 +20,7 @@ from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
     simulation,
 )
-from qiskit_torch_bridge.primitives.recent import Recent
+from qiskit_torch_bridge.recent import Recent
 
 H2 = SparsePauliOp(
     ["II", "IZ", "ZI", "ZZ", "XX"], [-1.052373, 0.397937, -0.397937, -0.011280, 0.180931]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import reference
@@ -60,17 +59,13 @@ class ExactCase(Case):
     shares_weights: bool  # whether all rows have the same weights
 
 
-def simulator_of(case: Case, states: bool = False, **options: Any) -> StatevectorSimulator:
+def simulator_of(case: Case, states: bool = False) -> StatevectorSimulator:
     """The simulator of a case's circuit and observables, or of its states alone."""
-    program = CircuitProgram(
-        case.circuit,
-        list(case.observables),
-        input_params=case.inputs,
-        weight_params=case.weights,
-    )
+    roles = {"input_params": case.inputs, "weight_params": case.weights}
+    program = CircuitProgram(case.circuit, list(case.observables), **roles)
     columns = (program.input_columns, program.weight_columns)
     measured = None if states else program.observables
-    return StatevectorSimulator(program.analysed, measured, *columns, **options)
+    return StatevectorSimulator(program.analysed, measured, *columns)
 
 
 @st.composite
@@ -99,12 +94,13 @@ def exact_cases(
         twin.append(_for_reference(op), qubits)
     order = tuple(draw(st.permutations(list(circuit.parameters))))
     num_inputs, shared = draw(st.integers(0, len(order))), draw(st.booleans())
-    values = np.random.default_rng(draw(SEEDS)).uniform(
-        -3, 3, (draw(st.sampled_from(ROWS)), len(order))
-    )
+    rng = np.random.default_rng(draw(SEEDS))
+    values = rng.uniform(-3, 3, (draw(st.sampled_from(ROWS)), len(order)))
     if shared:
         values[:, num_inputs:] = values[0, num_inputs:]
-    measured = draw(observables(width)) + [SparsePauliOp("Z" * width)]
+    labels = ["".join(row) for row in rng.choice(list("IXYZ"), (draw(st.integers(0, 30)), width))]
+    many = SparsePauliOp([*labels, "I" * width, "Z" * width], rng.normal(size=len(labels) + 2))
+    measured = [*draw(observables(width)), many]
     return ExactCase(
         circuit, order, num_inputs, tuple(measured), torch.from_numpy(values), twin, shared
     )
@@ -215,16 +211,15 @@ def _annotated(
 ) -> AnnotatedOperation:
     """Gates with inverse, power and control modifiers in any order."""
     op = draw(_gates(num_qubits, angles) | st.sampled_from((lib.HGate(), lib.SXGate())))
-    modifiers = []
-    room = num_qubits - op.num_qubits
+    modifiers, room = [], num_qubits - op.num_qubits
     for kind in draw(st.lists(st.sampled_from("ipc"), min_size=1, max_size=3)):
         if kind == "c" and room:
             modifiers.append(ControlModifier(1, draw(st.integers(0, 1))))
             room -= 1
+        elif kind == "p":
+            modifiers.append(PowerModifier(draw(st.integers(-2, 3))))
         else:
-            modifiers.append(
-                PowerModifier(draw(st.integers(-2, 3))) if kind == "p" else InverseModifier()
-            )
+            modifiers.append(InverseModifier())
     return AnnotatedOperation(op, modifiers)
 
 

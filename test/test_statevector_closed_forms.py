@@ -153,6 +153,29 @@ def test_a_gradient_that_is_not_wanted_is_zero() -> None:
     assert not none.any()
 
 
+@pytest.mark.parametrize("largest", [1e-300, 1e-8, 3.0, 1e3, 2e5, 2.1e5, 1e9, 1e16, 1e300])
+def test_angles_of_any_size(largest: float) -> None:
+    """Sine and cosine are as exact at large angles, and where the quadrant changes.
+
+    Both come from those of half the angle, each wrong by about 1e-16: together by less than 1e-15.
+    """
+    rng = np.random.default_rng(1)
+    whole = np.pi / 2 * np.floor(rng.uniform(-largest, largest, 50) / (np.pi / 2))
+    angles = np.concatenate(
+        [
+            rng.uniform(-largest, largest, 50),
+            *(whole, np.nextafter(whole, np.inf), np.nextafter(whole, -np.inf)),
+            [largest, -largest, 0.0, -0.0, 0.7],
+        ]
+    )[:, None]
+    circuit = built(1, (lib.RYGate(T[0]), 0))
+    program = CircuitProgram(circuit, ["Z", "X"], input_params=[T[0]])
+    s = StatevectorSimulator(program.analysed, program.observables, program.input_columns, ())
+    evs, _ = s.expval(angles, np.zeros((1, 0)))
+    expected = np.hstack([np.cos(angles), np.sin(angles)])
+    np.testing.assert_allclose(evs, expected, rtol=0, atol=1e-15)
+
+
 def test_an_empty_batch() -> None:
     circuit = built(1, (lib.RYGate(T[0] + T[1]), 0))
     program = CircuitProgram(circuit, ["Z", "X"], input_params=[T[0]])

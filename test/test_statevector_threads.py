@@ -21,7 +21,8 @@ from qiskit.circuit import ParameterVector
 from test_statevector_lanes import EXACT, assert_close, circuit_of, everything, made, numbers
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.statevector import StatevectorSimulator, simulator
+from qiskit_torch_bridge.exceptions import MemoryLimitError
+from qiskit_torch_bridge.statevector import StatevectorSimulator, memory, simulator
 from qiskit_torch_bridge.statevector.threads import thread_count
 
 GIVEN_UP = 60  # seconds; the tests take a few, most of them to start a process
@@ -181,6 +182,23 @@ def _many_callers() -> None:
 
 def test_callers_whose_threads_share_states() -> None:
     in_a_process(_many_callers)
+
+
+def test_a_refused_call_leaves_the_threads_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, number in WAYS["one state together"].items():
+        monkeypatch.setattr(simulator, name, number)
+    monkeypatch.setattr(simulator, "thread_count", lambda: 2)
+    s, (x, w, c, *_) = made(circuit_of(6)), numbers(1, own_weights=False)
+
+    def require(needed: int, num_qubits: int) -> None:
+        raise MemoryLimitError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryLimitError):
+        patch.setattr(memory, "require", require)
+        s.vjp(x, w, c)
+    parts = recorded(monkeypatch)
+    s.vjp(x, w, c)
+    assert parts == [2]
 
 
 @pytest.mark.parametrize("way", ["one thread for little work", "chunks of their own"])

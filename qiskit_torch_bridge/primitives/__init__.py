@@ -2,13 +2,11 @@
 """Estimator primitives: how one is called and checked, and the one that is there by default."""
 
 from .batched import BatchedStatevectorEstimator
-from .local import LocalEstimator
 from .submission import Evaluation, evaluate, is_aer, shots_to_precision, validated_precision
 
 __all__ = [
     "BatchedStatevectorEstimator",
     "Evaluation",
-    "LocalEstimator",
     "evaluate",
     "is_aer",
     "shots_to_precision",

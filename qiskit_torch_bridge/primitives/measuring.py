@@ -83,13 +83,17 @@ class Group:
         re, im = states.real.astype(float), states.imag.astype(float)
         for bit, is_y in self.changes:
             (a, b), (c, d) = _halves(re, bit), _halves(im, bit)
-            if is_y:
-                b, d = d, -b
-            re, im = (
-                np.stack([first + second, first - second], axis=2).reshape(re.shape)
-                for first, second in ((a, b), (c, d))
-            )
-        weights = re * re + im * im
+            if is_y:  # the second half times -i
+                re_second, im_second = a - d, c + b
+                a += d
+                c -= b
+            else:
+                re_second, im_second = a - b, c - d
+                a += b
+                c += d
+            b[...], d[...] = re_second, im_second
+        weights = np.multiply(re, re, out=re)
+        weights += np.multiply(im, im, out=im)
         for bit in reversed(range(weights.shape[1].bit_length() - 1)):
             if bit not in self.bits:
                 weights = np.add(*_halves(weights, bit)).reshape(len(weights), -1)

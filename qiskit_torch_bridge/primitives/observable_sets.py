@@ -14,7 +14,7 @@ from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 from ..arrays import IntArray
 from ..exceptions import ObservableError
 from ..program.observables import from_terms
-from .recent import Recent
+from ..recent import Recent
 
 KEPT_TERMS = 1 << 20
 """Terms of all observables that are remembered."""

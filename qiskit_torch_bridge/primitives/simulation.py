@@ -13,13 +13,11 @@ from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray
 from ..program import AnalysedCircuit
+from ..recent import Recent
 from ..statevector import StatevectorSimulator
-from ..statevector.layout import FULL
-from ..statevector.simulator import CACHED_NUMBERS
 from .measuring import Measurement, idle_qubits, measurement, with_qubits
 from .pairing import Block, merged
 from .pubs import Request
-from .recent import Recent
 from .shots import sampled
 
 MEMORY = 64 << 20
@@ -179,8 +177,7 @@ def _sampled(
     """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
     simulator = measured.simulator
     for chunk in _chunks(len(values), 32 << simulator.tape.num_bits):
-        rows = _padded(_inputs(simulator, values[chunk]), simulator.tape.num_bits)
-        states = simulator.states(rows, NO_WEIGHTS)[: chunk.stop - chunk.start]
+        states = simulator.states(_inputs(simulator, values[chunk]), NO_WEIGHTS)
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
         for group, generator in zip(measured.groups, generators, strict=True):
@@ -196,15 +193,6 @@ def _inputs(simulator: StatevectorSimulator, values: FloatArray) -> FloatArray:
         return values
     angles: FloatArray = simulator.tape.angle_map.angles(values)
     return np.ascontiguousarray(angles)
-
-
-def _padded(values: FloatArray, num_bits: int) -> FloatArray:
-    """Return enough rows for the simulator to handle as many side by side as of any more.
-
-    A state is then the same to the last bit, however many points it is prepared with.
-    """
-    missing = min(1 << FULL, CACHED_NUMBERS >> num_bits) - len(values)
-    return values if missing <= 0 else np.pad(values, ((0, missing), (0, 0)), mode="edge")
 
 
 def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:

@@ -105,12 +105,6 @@ class AnalysedCircuit:
         """The analysis of :attr:`aer_form`."""
         return AnalysedCircuit(self.aer_form, self.parameters)
 
-    @functools.cached_property
-    def aer_angles(self) -> tuple[QuantumCircuit, AngleMap]:
-        """The circuit for Aer with one parameter per gate angle, and the map to those angles."""
-        split, expressions = split_angles(self.aer_form)
-        return split, AngleMap(expressions, self.parameters)
-
     def frequencies(self, column: int) -> Frequencies:
         """The positive frequencies of expectation values in one parameter of this circuit.
 

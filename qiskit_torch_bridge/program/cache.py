@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from qiskit.circuit import (
 )
 from qiskit.circuit.library import UnitaryGate
 
+from ..recent import Recent
 from .analysis import AnalysedCircuit
 from .lowering import is_standard
 
@@ -28,26 +27,14 @@ class AnalysisCache:
     """
 
     def __init__(self, size: int = 64) -> None:
-        self._size = size
-        self._entries: OrderedDict[Any, AnalysedCircuit] = OrderedDict()
-        self._lock = Lock()
+        self._recent: Recent[AnalysedCircuit] = Recent(size)
 
     def __call__(self, circuit: QuantumCircuit) -> AnalysedCircuit:
         """Return the analysis of ``circuit``, made now or before."""
-        key = _key(circuit)
-        with self._lock:
-            if key not in self._entries:
-                self._entries[key] = AnalysedCircuit(circuit.copy())
-                if len(self._entries) > self._size:
-                    self._entries.popitem(last=False)
-            self._entries.move_to_end(key)
-            return self._entries[key]
+        return self._recent(_key(circuit), lambda: AnalysedCircuit(circuit.copy()))
 
     def __len__(self) -> int:
-        return len(self._entries)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return AnalysisCache, (self._size,)
+        return len(self._recent)
 
 
 class _ById:

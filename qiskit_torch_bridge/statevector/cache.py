@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from ..program import AnalysedCircuit
+from ..recent import Recent
 from .simulator import StatevectorSimulator
 
 
@@ -20,11 +19,7 @@ class SimulatorCache:
 
     def __init__(self, dtype: Any, size: int = 16) -> None:
         self._dtype = dtype
-        self._size = size
-        self._entries: OrderedDict[Any, tuple[AnalysedCircuit, StatevectorSimulator]] = (
-            OrderedDict()
-        )
-        self._lock = Lock()
+        self._recent: Recent[tuple[AnalysedCircuit, StatevectorSimulator]] = Recent(size)
 
     def __call__(
         self, analysed: AnalysedCircuit, observables: Sequence[SparsePauliOp]
@@ -34,17 +29,10 @@ class SimulatorCache:
             (o.paulis.x.tobytes(), o.paulis.z.tobytes(), np.asarray(o.coeffs).tobytes())
             for o in observables
         )
-        key = (id(analysed), *content)
-        with self._lock:
-            if key not in self._entries:
-                simulator = StatevectorSimulator(
-                    analysed, observables, range(analysed.num_parameters), (), self._dtype
-                )
-                self._entries[key] = (analysed, simulator)
-                if len(self._entries) > self._size:
-                    self._entries.popitem(last=False)
-            self._entries.move_to_end(key)
-            return self._entries[key][1]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SimulatorCache, (self._dtype, self._size)
+        def compiled() -> tuple[AnalysedCircuit, StatevectorSimulator]:
+            columns = range(analysed.num_parameters)
+            simulator = StatevectorSimulator(analysed, observables, columns, (), self._dtype)
+            return analysed, simulator  # kept: its id is part of the key
+
+        return self._recent((id(analysed), *content), compiled)[1]

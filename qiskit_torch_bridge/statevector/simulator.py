@@ -169,8 +169,11 @@ class StatevectorSimulator:
         )  # fmt: skip
 
     def states(self, x: FloatArray, w: FloatArray) -> Any:
-        """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
-        rows_t = self._rows_t(len(x))
+        """Return the final states ``(B, 2**n)`` of the qubits that are simulated.
+
+        A state is the same to the last bit, however many others are prepared with it.
+        """
+        rows_t = self._rows_t(LANES)
         chunks = -(-len(x) // rows_t)
         kept = Kept(rows_t, memory.aligned((chunks, 2 * rows_t << self.tape.num_bits), self._float))
         self._run(STATE, rows_t, x, w, evs=np.zeros((len(x), 0)), kept=kept)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
@@ -18,18 +19,21 @@ class Recent(Generic[Thing]):
 
     Args:
         size: How many things are kept.
-        weight: What they may weigh together.
+        weight: What they may weigh together; default: no limit.
     """
 
-    def __init__(self, size: int, weight: int) -> None:
+    def __init__(self, size: int, weight: float = math.inf) -> None:
         self._size = size
         self._weight = weight
-        self._total = 0
-        self._entries: OrderedDict[Hashable, tuple[Thing, int]] = OrderedDict()
+        self._total = 0.0
+        self._entries: OrderedDict[Hashable, tuple[Thing, float]] = OrderedDict()
         self._lock = Lock()
 
     def __call__(
-        self, key: Hashable, make: Callable[[], Thing], weigh: Callable[[Thing], int]
+        self,
+        key: Hashable,
+        make: Callable[[], Thing],
+        weigh: Callable[[Thing], float] = lambda thing: 0,
     ) -> Thing:
         """Return the thing that belongs to ``key``, made now or before, and once only."""
         with self._lock:
