@@ -30,12 +30,11 @@ def available() -> int:
         return 1 << 62  # unknown, on Windows: NumPy's own error will tell
 
 
-def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Return an uninitialised array that starts at a cache line, as vector instructions like it."""
     count = math.prod(shape)
-    itemsize = np.dtype(dtype).itemsize
-    array = np.empty(count + LINE // itemsize, dtype)
-    skip = (-array.ctypes.data % LINE) // itemsize
+    array = np.empty(count + LINE // dtype.itemsize, dtype)
+    skip = (-array.__array_interface__["data"][0] % LINE) // dtype.itemsize
     return array[skip : skip + count].reshape(shape)
 
 

@@ -107,6 +107,8 @@ class StatevectorSimulator:
         self._place.update({column: len(inputs) + i for i, column in enumerate(weights)})
         self._sources = self._affine_sources(tape)
         self._initial = _initial(tape)
+        self._constants = self.sums.constants if self.sums.constants.any() else None
+        self._work_per_number = len(self.operations) + len(self.sums.entries)
         self._widest = max(
             (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
         )
@@ -120,8 +122,8 @@ class StatevectorSimulator:
         rows_t = self._rows_t(len(x))
         kept = self._room_for_states(len(x), rows_t) if keep else None
         self._run(FORWARD, rows_t, x, w, evs=evs, kept=kept)
-        if self.sums.constants.any():
-            evs += self.sums.constants
+        if self._constants is not None:
+            evs += self._constants
         return evs, kept
 
     def vjp(
@@ -173,7 +175,8 @@ class StatevectorSimulator:
 
         A state is the same to the last bit, however many others are prepared with it.
         """
-        rows_t = self._rows_t(LANES)
+        most = max(1, CACHED_NUMBERS >> self.tape.num_bits)
+        rows_t = rows_side_by_side(min(LANES, most), self.tape.num_bits, self._widest)
         chunks = -(-len(x) // rows_t)
         kept = Kept(rows_t, memory.aligned((chunks, 2 * rows_t << self.tape.num_bits), self._float))
         self._run(STATE, rows_t, x, w, evs=np.zeros((len(x), 0)), kept=kept)
@@ -219,6 +222,8 @@ class StatevectorSimulator:
     def _rows_t(self, rows: int) -> int:
         """Return how many rows to handle side by side."""
         n = self.tape.num_bits
+        if (rows << n) * self._work_per_number >= SMALL_WORK:
+            rows = -(-rows // thread_count())  # so that there is a chunk for each thread
         most = max(1, CACHED_NUMBERS >> n)
         return rows_side_by_side(min(max(1, rows), most), n, self._widest)
 
@@ -319,8 +324,7 @@ class StatevectorSimulator:
 
     def _parts(self, chunks: int, dim: int) -> tuple[int, bool]:
         """Return the number of threads, and whether they share each chunk's state."""
-        work = dim * chunks * (len(self.operations) + len(self.sums.entries))
-        if work < SMALL_WORK:
+        if dim * chunks * self._work_per_number < SMALL_WORK:
             return 1, False
         threads = thread_count()
         if threads == 1:
