@@ -153,6 +153,8 @@ def _turn(pool: Pool, spec: Spec, entry: Entry, method: Method) -> None:
 
 
 def _give_up(entry: Entry, spec: Spec, why: str) -> None:
+    if entry.name == OURS:  # without it there is nothing to compare
+        raise SystemExit(f"{label(spec)}: {entry.name} not run: {why}")
     entry.why, entry.seconds, entry.calls = why, [], []
     print(f"{label(spec)}: {entry.name} not run: {why}", file=sys.stderr, flush=True)
 

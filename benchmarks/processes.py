@@ -32,10 +32,10 @@ class Process:
     Args:
         python: The interpreter of the environment.
         log: Where its standard error goes.
-        variables: Environment variables besides those of this process.
+        variables: Its environment variables.
     """
 
-    def __init__(self, python: Path, log: Path, variables: dict[str, str] | None = None) -> None:
+    def __init__(self, python: Path, log: Path, variables: dict[str, str]) -> None:
         with log.open("ab") as errors:
             self._popen = subprocess.Popen(
                 [python, WORKER],
@@ -43,7 +43,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,  # so that signals reach the processes that it starts, too
-                env={**os.environ, **(variables or {})},
+                env=variables,
             )
 
     def ask(self, limit: float, **request: Any) -> dict[str, Any]:
@@ -114,9 +114,12 @@ class Pool:
         python = environments.python_of(environment, self.folder)
         if python is None:
             raise NotRun(f"no environment '{environment}'")
+        inherited = dict(os.environ)
+        if environment != "main":
+            inherited.pop("PYTHONPATH", None)  # what this environment imports from elsewhere
         # For packages that do not look at how many cores they may use.
         threads = {"OMP_NUM_THREADS": str(self.cores)}
-        return Process(python, self.log, threads | (variables or {}))
+        return Process(python, self.log, inherited | threads | (variables or {}))
 
     def forget(self) -> None:
         """Have every process drop its candidates."""

@@ -36,10 +36,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny workloads, nothing is kept")
     parser.add_argument(
         "--without",
-        nargs="+",
+        action="append",
         default=[],
         choices=environments.OTHERS,
-        help="environments to do without: their candidates are recorded as not run",
+        help="an environment to do without: its candidates are recorded as not run",
     )
     parser.add_argument(
         "--environments", type=Path, default=environments.FOLDER, help="where they are made"
@@ -59,13 +59,13 @@ def main() -> int:
                 print(f"Environment '{name}': {error}. Its candidates are not run.", flush=True)
     failed = 0
     for name in names:
-        command = [sys.executable, str(HERE / f"{name}.py"), *further]
+        command = [sys.executable, str(HERE / f"{name}.py")]
         if name in COMPARING:
             command += ["--environments", str(options.environments)]
         if options.quick:
             command += [*QUICK[name], "--output", str(options.environments / "quick")]
         print(f"\n== {name}\n", flush=True)
-        failed += subprocess.run(command).returncode != 0
+        failed += subprocess.run([*command, *further]).returncode != 0
     return failed
 
 

@@ -77,7 +77,7 @@ class Worker:
 
     def packages(self) -> dict[str, Any]:
         """Return the versions of all installed packages."""
-        found = {d.metadata["Name"].lower(): d.version for d in distributions()}
+        found = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in distributions()}
         return {"Python": sys.version.split()[0], **dict(sorted(found.items()))}
 
     def machine(self) -> dict[str, Any]:
