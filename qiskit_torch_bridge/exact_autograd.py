@@ -63,13 +63,13 @@ def _gradient(
     cotangent: Tensor,
     engine: StatevectorEngine,
     wanted: tuple[bool, bool],
-    kept: Any = None,
 ) -> tuple[Tensor, Tensor]:
-    gx, gw = engine.gradient(_numbers(inputs), _rows(weights), _numbers(cotangent), kept, wanted)
+    arrays = _numbers(inputs), _rows(weights), _numbers(cotangent)
+    gx, gw = engine.gradient(*arrays, None, wanted)
     return torch.from_numpy(gx), torch.from_numpy(gw if weights.dim() == 2 else gw[0])
 
 
-def _backward(ctx: Any, cotangent: Tensor | None, kept: Any) -> Pair:
+def _backward(ctx: Any, cotangent: Tensor | None) -> Pair:
     """The gradients of inputs and weights, with a graph of their own if one is asked for."""
     if cotangent is None:
         return None, None
@@ -78,10 +78,8 @@ def _backward(ctx: Any, cotangent: Tensor | None, kept: Any) -> Pair:
     wanted = (needs[0], needs[1])
     if older_vmap(cotangent):
         gx, gw = _gradient_by_basis(inputs, weights, cotangent, ctx.engine, wanted)
-    elif torch.is_grad_enabled() or transformed():
-        gx, gw = _Gradient.apply(inputs, weights, cotangent, ctx.engine, wanted)
     else:
-        gx, gw = _gradient(inputs, weights, cotangent, ctx.engine, wanted, kept)
+        gx, gw = _Gradient.apply(inputs, weights, cotangent, ctx.engine, wanted)
     return (gx if wanted[0] else None), (gw if wanted[1] else None)
 
 
@@ -144,8 +142,9 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weights: Tensor, engine: Any) -> Tensor:
         """Evaluate, and keep the final states if a backward pass may follow."""
-        keep = any(ctx.needs_input_grad)
-        evs, ctx.kept = engine.values(_numbers(inputs), _rows(weights), keep)
+        ctx.arrays = _numbers(inputs), _rows(weights)
+        needs = ctx.needs_input_grad
+        evs, ctx.kept = engine.values(*ctx.arrays, needs[0] or needs[1])
         ctx.save_for_backward(inputs, weights)
         ctx.save_for_forward(inputs, weights)
         ctx.set_materialize_grads(False)
@@ -155,7 +154,16 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> Any:
         """One backward sweep, whatever the number of parameters."""
-        return *_backward(ctx, cotangent, ctx.kept), None
+        if cotangent is None or torch.is_grad_enabled() or older_vmap(cotangent) or transformed():
+            return *_backward(ctx, cotangent), None
+        _, weights = ctx.saved_tensors  # raises if they have been changed meanwhile
+        needs = ctx.needs_input_grad
+        gx, gw = ctx.engine.gradient(*ctx.arrays, _numbers(cotangent), ctx.kept, needs[:2])
+        return (
+            torch.from_numpy(gx) if needs[0] else None,
+            torch.from_numpy(gw if weights.dim() == 2 else gw[0]) if needs[1] else None,
+            None,
+        )
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dw: Tensor | None, _: None) -> Tensor:
@@ -182,7 +190,7 @@ class ExactExpectation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> Any:
         """One backward sweep, whatever the number of parameters."""
-        return *_backward(ctx, cotangent, None), None
+        return *_backward(ctx, cotangent), None
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dw: Tensor | None, *_: Any) -> Tensor:

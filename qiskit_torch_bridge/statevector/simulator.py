@@ -23,7 +23,7 @@ from .threads import claim, in_parallel, thread_count, together
 
 CACHED_NUMBERS = 1 << 14
 """Amplitudes times rows up to which ket and bra stay in a core's own cache."""
-SMALL_WORK = 1 << 18
+SMALL_WORK = 1 << 20
 """Operations times amplitudes times rows below which starting a thread costs more than it saves."""
 SHARED_STATE = 1 << 18
 """Amplitudes times rows of a chunk from which several threads share it."""
