@@ -125,6 +125,14 @@ def test_standard_gates(name: str) -> None:
     check(surrounded(gate))
 
 
+@pytest.mark.parametrize("state", [0, 1])
+@pytest.mark.parametrize("name", ["x", "y", "z", "h", "s", "sx", "rx", "ry", "rz", "p", "u"])
+def test_an_open_or_closed_control(name: str, state: int) -> None:
+    gate = STANDARD[name].to_mutable()
+    gate.params = [0.7, -1.9, 0.4][: len(gate.params)]
+    check(surrounded(gate.control(1, ctrl_state=state, annotated=False)))
+
+
 @pytest.mark.parametrize("state", [0, 1, 2, 3])
 @pytest.mark.parametrize("name", ["x", "h", "sx", "swap", "ry", "p", "u", "cz", "rxx"])
 def test_open_and_closed_controls(name: str, state: int) -> None:

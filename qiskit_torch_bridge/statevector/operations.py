@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import cmath
 import math
-import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,7 +179,7 @@ def prepared_amplitudes(operation: Operation) -> ComplexArray | None:
             for i in operation.definition.data
             if isinstance(i.operation, StatePreparation)
         )
-        if not isinstance(operation.params[0], numbers.Number):  # labels, or a whole number
+        if len(operation.params) != 1 << operation.num_qubits:  # labels, or a whole number
             return np.asarray(Operator(operation).data[:, 0])
     if operation.name != "state_preparation":
         return None  # an inverse, for instance

@@ -144,7 +144,9 @@ class StatevectorSimulator:
             wanted: Whether the gradients by ``x`` and by ``w`` are needed; the others are zero.
         """
         rows_t = self._rows_t(len(x)) if kept is None else kept.rows_t
-        return self._run(ADJOINT, rows_t, x, w, cotangent=cotangent, kept=kept, wanted=wanted)
+        gx, gw = self._run(ADJOINT, rows_t, x, w, cotangent=cotangent, kept=kept, wanted=wanted)
+        # Angles that depend on both have added to both.
+        return gx if wanted[0] else np.zeros_like(gx), gw if wanted[1] else np.zeros_like(gw)
 
     def jvp(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
         """Return the derivatives ``(B, O)`` of expectation values along ``dx`` and ``dw``."""
@@ -285,8 +287,6 @@ class StatevectorSimulator:
         layout, first_run, constants = self._layout(rows_t, inputs, wanted)
         chunks = -(-rows // rows_t)
         parts, shared = self._parts(chunks, layout.dim)
-        if shared and not claim():
-            parts, shared = 1, False
         states = self._no_states if kept is None else kept.states
         stays = kept is not None and not backward  # the kernel works where the states are kept
         numbers = 1 if stays else 2 * _VECTORS[mode] * layout.dim
@@ -295,14 +295,22 @@ class StatevectorSimulator:
         gw = np.zeros((1 if shared else parts, *w.shape)) if backward else _NO_GRADIENT
         buffers = self._buffers(numbers, 1 if shared else parts)
         last = (x, w, dx, dw, cotangent, dcotangent)
-        if parts == 1:
-            finite = kernel()(
+        execute = kernel()
+
+        def alone(chunks: int) -> bool:
+            return execute(
                 mode, rows_t, layout.dim, 0, chunks, 0, 1, counter, first_run, *constants, *last,
                 buffers[0], states, totals, evs, gx, gw[0],
             )  # fmt: skip
+
+        if parts > 1:
+            alone(0)  # loads the kernel; threads that load it and wait for each other would not end
+        waiting = shared and claim()  # else others are waiting for each other, and have the threads
+        if parts == 1 or (shared and not waiting):
+            finite = alone(chunks)
         elif shared:
             finite = together(
-                lambda part: kernel()(
+                lambda part: execute(
                     mode, rows_t, layout.dim, 0, chunks, part, parts, counter, first_run,
                     *constants, *last, buffers[0], states, totals, evs, gx, gw[0],
                 ),
@@ -310,7 +318,7 @@ class StatevectorSimulator:
             )  # fmt: skip
         else:
             finite = in_parallel(
-                lambda part: kernel()(
+                lambda part: execute(
                     mode, rows_t, layout.dim, chunks * part // parts,
                     chunks * (part + 1) // parts, 0, 1, counter, first_run, *constants, *last,
                     buffers[part], states, totals[part : part + 1], evs, gx, gw[part % len(gw)],

@@ -113,7 +113,7 @@ class _Builder:
         steps = [
             (i.operation, tuple(index[q] for q in i.qubits))
             for i in expanded.data
-            if not isinstance(i.operation, NOTHING)
+            if i.qubits and not isinstance(i.operation, NOTHING)
         ]
         active = sorted({q for _, qubits in steps for q in qubits}) or [0]
         if len(active) > MAX_BITS:
