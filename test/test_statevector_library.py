@@ -21,6 +21,7 @@ from qiskit.quantum_info import (
     random_clifford,
     random_unitary,
 )
+from qiskit.synthesis import SuzukiTrotter
 
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.statevector import StatevectorSimulator
@@ -147,9 +148,10 @@ def test_blocks(name: str) -> None:
 
 
 @pytest.mark.parametrize("operator", [OTHERS, [COMMUTING, OTHERS]])
-def test_evolution_by_terms_that_do_not_commute(operator: object) -> None:
+@pytest.mark.parametrize("synthesis", [None, SuzukiTrotter(order=2, reps=2)])
+def test_evolution_by_terms_that_do_not_commute(operator: object, synthesis: object) -> None:
     """The product formula of its definition, as on hardware, and not the exact exponential."""
-    gate = lib.PauliEvolutionGate(operator, 0.6)
+    gate = lib.PauliEvolutionGate(operator, 0.6, synthesis=synthesis)
     check(surrounded(gate), surrounded(gate.definition.to_gate()))
 
 

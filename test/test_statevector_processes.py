@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 from circuits import NEEDS_NON_LINEAR, nonlinear
 from test_statevector_lanes import Results, assert_close, circuit_of, everything, made, numbers
+from test_statevector_threads import recorded
 
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.statevector import StatevectorSimulator, simulator
 
 GIVEN_UP = 60  # seconds
-ROWS = 5
+ROWS = 40
 COPIES = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
@@ -46,6 +47,13 @@ def test_copies(how: str, used_before: bool) -> None:
         everything(s, *values)
     other = COPIES[how](s)
     assert_close(everything(other, *values), everything(s, *values), 0)
+
+
+def test_a_pickle_holds_no_working_memory() -> None:
+    s = made(circuit_of(13))
+    everything(s, *numbers(1, own_weights=False))
+    one_state = 16 << 13
+    assert len(pickle.dumps(s)) < one_state
 
 
 @NEEDS_NON_LINEAR
@@ -110,7 +118,9 @@ def test_forks_of_a_process_that_has_used_threads(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(simulator, name, getattr(simulator, name))  # to be restored
     share_chunks()
     s, values = made(circuit_of(5, 2)), list(numbers(ROWS, own_weights=False))
+    parts = recorded(monkeypatch)
     expected = everything(s, *values)
+    assert set(parts) == {2}
 
     def child() -> None:
         for _ in range(2):
