@@ -154,6 +154,28 @@ def test_what_is_not_a_number_is_refused_by_all_threads() -> None:
     in_a_process(_not_a_number)
 
 
+def _first_callers() -> None:
+    """Nobody has loaded Numba or the kernels when all of them call."""
+    s, start, found = made(circuit_of(3)), threading.Barrier(6), []
+    x, w, *_ = numbers(1, own_weights=False)
+
+    def work() -> None:
+        start.wait()
+        found.append(s.expval(x, w)[0])
+
+    callers = [threading.Thread(target=work, daemon=True) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(found) == 6
+    assert all(np.array_equal(evs, found[0]) for evs in found)
+
+
+def test_callers_who_are_the_first() -> None:
+    in_a_process(_first_callers)
+
+
 def _many_callers() -> None:
     """Callers hand in their parts at the same time, as slowly as it takes to interleave them."""
     s, submit = small("one state together"), ThreadPoolExecutor.submit
