@@ -7,6 +7,7 @@ The same arithmetic runs everywhere, so the numbers agree to the last bit.
 from __future__ import annotations
 
 import copy
+import logging.handlers
 import multiprocessing
 import os
 import pickle
@@ -130,3 +131,18 @@ def test_forks_of_a_process_that_has_used_threads(monkeypatch: pytest.MonkeyPatc
 
     assert [forked(child) for _ in range(2)] == [0, 0]
     assert_close(everything(s, *values), expected, 0)
+
+
+def _announcements() -> int:
+    """Do everything, and count how often the kernels said that they are being compiled."""
+    records = logging.handlers.BufferingHandler(1000)
+    logging.getLogger("qiskit_torch_bridge").addHandler(records)
+    s = made(circuit_of(3))
+    everything(s, *numbers(1, own_weights=False))
+    return len(records.buffer)
+
+
+def test_a_new_process_loads_what_an_earlier_one_compiled() -> None:
+    _announcements()  # compiled by now, here or before
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(_announcements).result(GIVEN_UP) == 0

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .basics import jit, lane_sign
 from .protocol import LANES as W
 from .protocol import MATRIX
@@ -15,7 +17,7 @@ def prepare(x, w, dx, dw, tangent, begin, count, rows_t, operations, slots, sour
     """Fill in cosine and sine of half of every angle, lane by lane; false if one is not finite."""
     inputs, shared = x.shape[1], len(w) == 1
     lane_rows = W // rows_t
-    filled = 0
+    filled = np.int64(0)  # not a constant, for which Numba would compile a function of its own
     for o in range(len(operations)):
         if operations[o, 0] == MATRIX:
             continue

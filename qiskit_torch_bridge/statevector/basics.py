@@ -11,7 +11,7 @@ from numba import njit, types
 from .protocol import PATIENCE
 from .vectors import atomic_increment, atomic_read, exchange, load, popcount, size
 
-jit = njit(nogil=True, error_model="numpy")
+jit = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 give_way = types.ExternalFunction(
     "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ SOURCES = (
     "trigonometry",
     "vectors",
 )
+_first = threading.Lock()
 _log = logging.getLogger("qiskit_torch_bridge")
 
 
@@ -31,17 +33,13 @@ def _digest() -> str:
 
 
 @functools.cache
-def kernel() -> Callable[..., bool]:
-    """Return the compiled pass; importing Numba takes longer than importing this package.
-
-    The first call on a machine compiles, and says so; later processes read what it has left
-    beside the sources, or in the user's cache folder where these cannot be written.
-    """
+def _made(tangent: bool) -> Callable[..., bool]:
     from numba.core import event
 
     from .passes import compiled_pass
 
-    execute = compiled_pass(_digest())
+    execute = compiled_pass(_digest(), tangent)
+    purpose = " of second derivatives" if tangent else ""
 
     class Announcement(event.Listener):
         """Says that kernels are being compiled."""
@@ -49,8 +47,9 @@ def kernel() -> Callable[..., bool]:
         def on_start(self, event: event.Event) -> None:
             if event.data["dispatcher"] is execute:
                 _log.warning(
-                    "Compiling the kernels of the exact engine, once on this machine; it takes "
-                    "about 15 seconds."
+                    "Compiling the kernels%s of the exact engine, once on this machine; it takes "
+                    "10 to 30 seconds.",
+                    purpose,
                 )
 
         def on_end(self, event: event.Event) -> None:
@@ -58,3 +57,14 @@ def kernel() -> Callable[..., bool]:
 
     event.register("numba:compile", Announcement())
     return execute
+
+
+def kernel(tangent: bool) -> Callable[..., bool]:
+    """Return the compiled pass, with or without the modes of tangents.
+
+    Importing Numba takes longer than importing this package, hence not before the first call. The
+    first call on a machine compiles, and says so; later processes read what it has left beside the
+    sources, or in the user's cache folder where these cannot be written.
+    """
+    with _first:  # else callers at the same time would make one each, and compile it
+        return _made(tangent)

@@ -17,7 +17,9 @@ from .basics import aligned, barrier, jit
 from .pauli_kernels import collect, expect, observe, weigh
 from .protocol import ADJOINT, STATE, TANGENT, TANGENT_ADJOINT
 from .protocol import LANES as W
-from .sweeps import sweep
+from .sweeps import compiled_sweep
+
+sweep, tangent_sweep = compiled_sweep(False), compiled_sweep(True)
 
 
 @jit
@@ -45,8 +47,12 @@ def _duplicate(target, at, source, start, count, part, parts):
         target[at + i] = source[start + i]
 
 
-def compiled_pass(version: str) -> Callable[..., bool]:
-    """Return the pass; ``version`` tells kernels apart where they are kept on disk."""
+def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
+    """Return the pass, with or without the modes of tangents.
+
+    What the function encloses is part of its key on disk: ``version`` tells kernels apart there,
+    and a function that changes from process to process would hide them.
+    """
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def execute(  # noqa: D417
@@ -72,12 +78,12 @@ def compiled_pass(version: str) -> Callable[..., bool]:
             kept: Final states ``(chunks, 2 * dim)``, written by FORWARD and read by ADJOINT; with
                 no rows they are not kept.
         """
-        _ = version  # what a function encloses is part of its key on disk
-        tangent = mode in (TANGENT, TANGENT_ADJOINT)
+        _ = version
         backward = mode in (ADJOINT, TANGENT_ADJOINT)
         # Numba compiles a function anew for constants among its arguments; these are none to it.
         zero, bra, ket_tangent, bra_tangent = parts - parts, np.int64(1), np.int64(2), np.int64(3)
         yes, no = parts > 0, parts < 0
+        forward_vectors = np.int64(2 if tangent else 1)
         rotations = len(operations) * W
         c, s = aligned(rotations, work), aligned(rotations, work)
         h = aligned(rotations if tangent else 0, work)
@@ -104,12 +110,18 @@ def compiled_pass(version: str) -> Callable[..., bool]:
                 _duplicate(work, zero, kept[chunk], zero, 2 * dim, part, parts)
                 barrier(counter, parts)
             else:
-                forward_vectors = 2 if tangent else 1
                 _start(state, forward_vectors, dim, rows_t, initial, part, parts)
                 barrier(counter, parts)
-                sweep(state, forward_vectors, no, tangent, dim, rows_t, zero, runs, coset_offsets,
-                      lanes, operations, signs, matrices, c, s, h, totals, part, parts,
-                      counter)  # fmt: skip
+                if tangent:
+                    tangent_sweep(
+                        state, forward_vectors, no, dim, rows_t, zero, runs, coset_offsets, lanes,
+                        operations, signs, matrices, c, s, h, totals, part, parts, counter,
+                    )  # fmt: skip
+                else:
+                    sweep(
+                        state, forward_vectors, no, dim, rows_t, zero, runs, coset_offsets, lanes,
+                        operations, signs, matrices, c, s, h, totals, part, parts, counter,
+                    )  # fmt: skip
             if mode == STATE:
                 continue
             if not backward:
@@ -133,9 +145,16 @@ def compiled_pass(version: str) -> Callable[..., bool]:
                          part, parts)  # fmt: skip
             observe(work, bra, zero, no, dim, rows_t, groups, entries, tables, weighed, part, parts)
             barrier(counter, parts)
-            sweep(work, 4 if tangent else 2, yes, tangent, dim, rows_t, first_run, runs,
-                  coset_offsets, lanes, operations, signs, matrices, c, s, h, totals, part, parts,
-                  counter)  # fmt: skip
+            if tangent:
+                tangent_sweep(
+                    work, 2 * forward_vectors, yes, dim, rows_t, first_run, runs, coset_offsets,
+                    lanes, operations, signs, matrices, c, s, h, totals, part, parts, counter,
+                )  # fmt: skip
+            else:
+                sweep(
+                    work, 2 * forward_vectors, yes, dim, rows_t, first_run, runs, coset_offsets,
+                    lanes, operations, signs, matrices, c, s, h, totals, part, parts, counter,
+                )  # fmt: skip
             if part == 0:
                 chain(gx, gw, begin, count, rows_t, parts, operations, slots, sources, coefficients,
                        totals)  # fmt: skip

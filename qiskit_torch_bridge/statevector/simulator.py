@@ -295,7 +295,7 @@ class StatevectorSimulator:
         gw = np.zeros((1 if shared else parts, *w.shape)) if backward else _NO_GRADIENT
         buffers = self._buffers(numbers, 1 if shared else parts)
         last = (x, w, dx, dw, cotangent, dcotangent)
-        execute = kernel()
+        execute = kernel(mode in (TANGENT, TANGENT_ADJOINT))
 
         def alone(chunks: int) -> bool:
             return execute(

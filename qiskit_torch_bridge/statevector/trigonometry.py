@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from .basics import jit
 
 PART_1 = 1.57079632673412561417
 PART_2 = 6.07710050630396597660e-11
@@ -19,7 +19,7 @@ PART_3 = 2.02226624879595063154e-21
 LARGEST = 1e5  # beyond it the reduction by three parts loses accuracy
 
 
-@njit(nogil=True, error_model="numpy")
+@jit
 def sine_and_cosine(angles, sines, cosines, count):
     """Fill in sines and cosines of the first ``count`` angles; false if one is not finite."""
     for i in range(count):
