@@ -42,7 +42,7 @@ def prepare(x, w, dx, dw, tangent, begin, count, rows_t, operations, slots, sour
             filled += 1
     if not sine_and_cosine(halves, sines, cosines, filled):
         return False
-    filled = 0
+    filled = np.int64(0)
     for o in range(len(operations)):
         if operations[o, 0] == MATRIX:
             continue

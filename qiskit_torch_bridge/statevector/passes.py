@@ -15,7 +15,7 @@ from numba import njit
 from .angle_kernels import chain, prepare
 from .basics import aligned, barrier, jit
 from .pauli_kernels import collect, expect, observe, weigh
-from .protocol import ADJOINT, STATE, TANGENT, TANGENT_ADJOINT
+from .protocol import ADJOINT, STATE, TANGENT_ADJOINT
 from .protocol import LANES as W
 from .sweeps import compiled_sweep
 

@@ -115,8 +115,8 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
                 if low and q + 1 < end and 2 * vectors * dim > NEAR:
                     next_coset = _coset(q + 1, free)
                     _expect_coset(state, vectors, dim, rows_t, next_coset, offsets, first, rows)
-                _copy(state, block, into, vectors, dim, rows_t, coset, offsets, first, rows, lanes,
-                      lane_at, low)  # fmt: skip
+                _copy(state, block, into, vectors, dim, rows_t, coset, offsets, first, rows,
+                      lanes, lane_at, low)  # fmt: skip
                 for g in range(start, stop):
                     o = stop - 1 - (g - start) if backward else g
                     kind, kx, at = operations[o, 0], operations[o, 1], operations[o, 2]
@@ -145,8 +145,8 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
                                    o * W)  # fmt: skip
                     else:
                         undo(block, kind, kx, signs, at, flip, rows, c, s, o * W, sums, wanted)
-                _copy(state, block, out_of, vectors, dim, rows_t, coset, offsets, first, rows, lanes,
-                      lane_at, low)  # fmt: skip
+                _copy(state, block, out_of, vectors, dim, rows_t, coset, offsets, first, rows,
+                      lanes, lane_at, low)  # fmt: skip
                 if backward and ((q - begin) % FLUSH == FLUSH - 1 or q == end - 1):
                     for i in range(start * W, stop * W):
                         totals[part, i] += sums[i]
