@@ -67,3 +67,35 @@ class StateDictError(BridgeError, ValueError):
 
 class MemoryLimitError(BridgeError, MemoryError):
     """An exact simulation needs more memory than there is."""
+
+
+class OptimizerError(BridgeError, ValueError):
+    """An optimizer was given a keyword or a value that it cannot use."""
+
+
+class OptimizerTypeError(BridgeError, TypeError):
+    """Something that is not an optimizer, or not of the kind expected, was given as one."""
+
+
+class AlgorithmError(BridgeError, ValueError):
+    """An algorithm object cannot be turned into a module as it is."""
+
+
+class AlgorithmTypeError(BridgeError, TypeError):
+    """An object of an unknown kind was given as an algorithm or a network."""
+
+
+class ObjectiveError(BridgeError, RuntimeError):
+    """An objective returned something that is not a finite number; what was found is kept.
+
+    Attributes:
+        best_point: The best point before, or ``None`` if there was none.
+        best_value: The value there.
+    """
+
+    def __init__(
+        self, message: str, best_point: object = None, best_value: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.best_point = best_point
+        self.best_value = best_value

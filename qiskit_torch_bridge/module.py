@@ -7,13 +7,14 @@ import copy
 import math
 import pickle
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from torch import Tensor, nn
 
+from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .engines import make_engine
 from .exceptions import EstimatorTypeError, InputError, InputTypeError, StateDictError
 from .functional import checked_weights, evaluated
@@ -136,6 +137,106 @@ class TorchQuantumModule(nn.Module):
         )
         self.weight = nn.Parameter(_initial(self.program, initial_weights, seed))
 
+    @classmethod
+    def from_algorithm(
+        cls, algorithm: Any, operator: Any, *, result: Any = None, **options: Any
+    ) -> TorchQuantumModule:
+        """Return a module with what an algorithm object holds.
+
+        Args:
+            algorithm: ``VQE``, ``VQD``, ``SamplingVQE`` or ``QAOA`` of qiskit-algorithms or
+                qiskit-optimization, or ``AdaptVQE`` that has run: ansatz, estimator, gradient,
+                transpiler and initial point are taken from it. For one on a sampler an estimator
+                on the same backend, with as many shots, takes its place.
+            operator: The operator whose expectation value the module gives.
+            result: What ``compute_minimum_eigenvalue`` returned: its circuit and parameters are
+                then the module's, to go on training from there.
+            **options: Arguments of the module that replace those of the algorithm.
+
+        Raises:
+            AlgorithmTypeError: If it is not an algorithm.
+            AlgorithmError: If it has no ansatz, a primitive of version 1, or something that a
+                module has no counterpart for, such as an aggregation.
+
+        Example:
+            >>> import torch
+            >>> from qiskit.primitives import StatevectorSampler
+            >>> from qiskit.quantum_info import SparsePauliOp
+            >>> from qiskit_algorithms import QAOA
+            >>> from qiskit_algorithms.optimizers import COBYLA
+            >>> from qiskit_torch_bridge import TorchQuantumModule
+            >>> operator = SparsePauliOp.from_list([("IZZ", 1.0), ("ZZI", 1.0)])
+            >>> qaoa = QAOA(StatevectorSampler(), COBYLA(), reps=1, initial_point=[0.1, 0.2])
+            >>> module = TorchQuantumModule.from_algorithm(qaoa, operator)
+            >>> optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+            >>> module.weight.shape
+            torch.Size([2])
+        """
+        return cls(**{**arguments_of_algorithm(algorithm, operator, result), **options})
+
+    @classmethod
+    def from_qnn(cls, qnn: Any, **options: Any) -> TorchQuantumModule:
+        """Return a module with what an ``EstimatorQNN`` of qiskit-machine-learning holds.
+
+        Circuit, observables, roles of the parameters, estimator, precision and gradient are taken
+        over; its default estimator, an exact simulator, is replaced by the exact engine. Initial
+        weights are those of a ``TorchConnector`` if you pass ``initial_weights=connector.weight``.
+
+        Args:
+            qnn: The network.
+            **options: Arguments of the module that replace those of the network.
+
+        Raises:
+            AlgorithmTypeError: If it is another kind of network.
+            AlgorithmError: If its primitive is of version 1 or its gradient has no counterpart.
+        """
+        return cls(**{**arguments_of_qnn(qnn), **options})
+
+    def to_circuit(self) -> QuantumCircuit:
+        """Return the circuit as it was given, with the trained weights bound.
+
+        Inputs stay parameters. The circuit is a copy for any other Qiskit tool: samplers,
+        transpilers, drawers, QPY.
+
+        Example:
+            >>> from qiskit.circuit import Parameter, QuantumCircuit
+            >>> from qiskit_torch_bridge import TorchQuantumModule
+            >>> circuit = QuantumCircuit(1)
+            >>> _ = circuit.ry(Parameter("theta"), 0)
+            >>> TorchQuantumModule(circuit, initial_weights=[0.5]).to_circuit().data[0].params
+            [0.5]
+        """
+        values = self.weight.detach().cpu().double().tolist()
+        circuit = self.program.circuit
+        used = set(circuit.parameters)
+        weights = zip(self.program.weight_params, values, strict=True)
+        return circuit.assign_parameters({p: v for p, v in weights if p in used})
+
+    @overload
+    def bind(self, inputs: None = None) -> QuantumCircuit: ...
+
+    @overload
+    def bind(self, inputs: Any) -> Any: ...
+
+    def bind(self, inputs: Any = None) -> Any:
+        """Return the circuit with the trained weights and some inputs bound, free of parameters.
+
+        Args:
+            inputs: Shape ``(I,)``, or ``(B, I)`` for a list of ``B`` circuits; ``None`` for a
+                circuit without inputs.
+
+        Raises:
+            InputError: If the inputs have another shape or are not finite.
+        """
+        circuit, params = self.to_circuit(), self.program.input_params
+        rows = _input_rows(inputs, params)
+        used = set(circuit.parameters)
+        bound = [
+            circuit.assign_parameters({p: v for p, v in zip(params, row, strict=True) if p in used})
+            for row in np.atleast_2d(rows).tolist()
+        ]
+        return bound if rows.ndim == 2 else bound[0]
+
     def forward(self, inputs: Tensor | None = None) -> Tensor:
         """Return expectation values ``(*batch, O)`` for inputs ``(*batch, I)``."""
         return evaluated(self._engine, inputs, self.weight)
@@ -218,6 +319,25 @@ class TorchQuantumModule(nn.Module):
         for key, value in self.__dict__.items():
             result.__dict__[key] = copy.deepcopy(value, memo)
         return result
+
+
+def _input_rows(inputs: Any, params: tuple[Parameter, ...]) -> Any:
+    """Return inputs ``(I,)`` or ``(B, I)`` as an array."""
+    count = len(params)
+    if inputs is None and not count:
+        return np.zeros(0)
+    if isinstance(inputs, Tensor):
+        inputs = inputs.detach().cpu().double().numpy()
+    try:
+        rows = np.asarray(inputs, dtype=float)
+    except (TypeError, ValueError):
+        rows = np.asarray(np.nan)
+    if rows.ndim not in (1, 2) or rows.shape[-1] != count or not np.isfinite(rows).all():
+        raise InputError(
+            f"Expected finite inputs of shape ({count},) or (B, {count}); got {inputs!r}. The "
+            f"circuit's inputs are {', '.join(p.name for p in params) or '(none)'}."
+        )
+    return rows
 
 
 def _short(text: str, width: int = 60) -> str:

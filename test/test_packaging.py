@@ -30,13 +30,17 @@ ROOMS = {
     "autograd": {"exceptions", "program", "rules", "engines"},
     "exact_autograd": {"exceptions", "engines"},
     "functional": {"exceptions", "program", "engines", "autograd", "exact_autograd"},
-    "module": {"exceptions", "program", "engines", "functional"},
+    "algorithms": {"exceptions", "rules", "primitives"},
+    "module": {"exceptions", "program", "engines", "functional", "algorithms"},
+    "optim": {"exceptions", "program", "statevector", "exact_autograd", "module"},
 }
 TORCH_ROOMS = {
     "autograd",
     "exact_autograd",
     "functional",
     "module",
+    "algorithms",
+    "optim",
     "demos",
     "__init__",
     "__main__",

@@ -2,6 +2,7 @@
 """Exact simulation in this process: circuits compiled to tapes, and kernels that run them."""
 
 from .cache import SimulatorCache
+from .geometry import StateGeometry
 from .simulator import Kept, StatevectorSimulator
 
-__all__ = ["Kept", "SimulatorCache", "StatevectorSimulator"]
+__all__ = ["Kept", "SimulatorCache", "StateGeometry", "StatevectorSimulator"]

@@ -15,7 +15,7 @@ from numba import njit
 from .angle_kernels import chain, prepare
 from .basics import aligned, barrier, jit
 from .pauli_kernels import collect, expect, observe, weigh
-from .protocol import ADJOINT, STATE, TANGENT_ADJOINT
+from .protocol import ADJOINT, STATE, TANGENT_ADJOINT, TANGENT_STATE
 from .protocol import LANES as W
 from .sweeps import compiled_sweep
 
@@ -70,7 +70,7 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
             mode: FORWARD fills ``evs``; ADJOINT adds to ``gx`` and ``gw``; TANGENT fills ``evs``
                 with derivatives along ``dx`` and ``dw``; TANGENT_ADJOINT adds the derivatives of
                 gradients along these and ``tangent_cotangent``; STATE leaves the final states in
-                ``kept``.
+                ``kept``, TANGENT_STATE also their derivatives.
             rows_t: The rows ``T`` of one chunk.
             dim: The numbers in one component of a vector, ``2**n * T``.
             first_run: The first run of the tape with a wanted derivative.
@@ -105,7 +105,7 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
             for i in range(totals.shape[1]):
                 totals[part, i] = 0.0
             barrier(counter, parts)
-            state = kept[chunk] if len(kept) and not tangent and not backward else work
+            state = kept[chunk] if len(kept) and not backward else work
             if mode == ADJOINT and len(kept):
                 _duplicate(work, zero, kept[chunk], zero, 2 * dim, part, parts)
                 barrier(counter, parts)
@@ -122,7 +122,7 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
                         state, forward_vectors, no, dim, rows_t, zero, runs, coset_offsets, lanes,
                         operations, signs, matrices, c, s, h, totals, part, parts, counter,
                     )  # fmt: skip
-            if mode == STATE:
+            if mode in (STATE, TANGENT_STATE):
                 continue
             if not backward:
                 expect(state, tangent, dim, rows_t, groups, entries, tables, sums, totals, part,

@@ -9,7 +9,7 @@ LANES = 32
 DIAGONAL, X_LIKE, Y_LIKE, MATRIX = range(4)
 """Kinds of operations: rotations by their effect on a pair of amplitudes, and fixed matrices."""
 
-FORWARD, ADJOINT, TANGENT, TANGENT_ADJOINT, STATE = range(5)
+FORWARD, ADJOINT, TANGENT, TANGENT_ADJOINT, STATE, TANGENT_STATE = range(6)
 """What a pass computes."""
 
 FLUSH = 64

@@ -16,7 +16,15 @@ from .compiled import kernel
 from .layout import Layout, lay_out, rows_side_by_side
 from .operations import FixedMatrix, Rotation
 from .pauli_sums import compile_sums
-from .protocol import ADJOINT, FORWARD, LANES, STATE, TANGENT, TANGENT_ADJOINT
+from .protocol import (
+    ADJOINT,
+    FORWARD,
+    LANES,
+    STATE,
+    TANGENT,
+    TANGENT_ADJOINT,
+    TANGENT_STATE,
+)
 from .simplify import effective
 from .tape import Tape, compile_tape
 from .threads import claim, in_parallel, thread_count, together
@@ -30,7 +38,10 @@ SHARED_STATE = 1 << 18
 KEPT_BYTES = 1 << 28
 """Final states up to this size are kept from the forward pass for the backward pass."""
 
-_VECTORS = {FORWARD: 1, ADJOINT: 2, TANGENT: 2, TANGENT_ADJOINT: 4, STATE: 1}
+_VECTORS = {
+    FORWARD: 1, ADJOINT: 2, TANGENT: 2, TANGENT_ADJOINT: 4, STATE: 1, TANGENT_STATE: 2,
+}  # fmt: skip
+_TANGENTS = (TANGENT, TANGENT_ADJOINT, TANGENT_STATE)
 NONE = np.zeros((0, 0))
 _NO_COUNTER = np.zeros(1, dtype=np.int64)
 _NO_GRADIENT = np.zeros((1, 0, 0))
@@ -177,14 +188,27 @@ class StatevectorSimulator:
 
         A state is the same to the last bit, however many others are prepared with it.
         """
-        most = max(1, CACHED_NUMBERS >> self.tape.num_bits)
-        rows_t = rows_side_by_side(min(LANES, most), self.tape.num_bits, self._widest)
+        return self._final_vectors(STATE, x, w)[0]
+
+    def tangent_states(
+        self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray
+    ) -> tuple[Any, Any]:
+        """Return the final states ``(B, 2**n)`` and their derivatives along ``dx`` and ``dw``."""
+        states, tangents = self._final_vectors(TANGENT_STATE, x, w, dx=dx, dw=dw)
+        return states, tangents
+
+    def _final_vectors(self, mode: int, x: FloatArray, w: FloatArray, **tangents: Any) -> Any:
+        """Return the vectors ``(V, B, 2**n)`` that the mode leaves."""
+        n, vectors = self.tape.num_bits, _VECTORS[mode]
+        rows_t = rows_side_by_side(min(LANES, max(1, CACHED_NUMBERS >> n)), n, self._widest)
         chunks = -(-len(x) // rows_t)
-        kept = Kept(rows_t, memory.aligned((chunks, 2 * rows_t << self.tape.num_bits), self._float))
-        self._run(STATE, rows_t, x, w, evs=np.zeros((len(x), 0)), kept=kept)
-        parts = kept.states.reshape(chunks, 2, 1 << self.tape.num_bits, rows_t)
-        states = (parts[:, 0] + 1j * parts[:, 1]).transpose(0, 2, 1)
-        return states.reshape(chunks * rows_t, -1)[: len(x)]
+        numbers = 2 * vectors * rows_t << n
+        memory.require(2 * chunks * numbers * self._float.itemsize, n)  # and as complex numbers
+        kept = Kept(rows_t, memory.aligned((chunks, numbers), self._float))
+        self._run(mode, rows_t, x, w, evs=np.zeros((len(x), 0)), kept=kept, **tangents)
+        parts = kept.states.reshape(chunks, vectors, 2, 1 << n, rows_t)
+        found = (parts[:, :, 0] + 1j * parts[:, :, 1]).transpose(1, 0, 3, 2)
+        return found.reshape(vectors, chunks * rows_t, -1)[:, : len(x)]
 
     def _affine_sources(self, tape: Tape) -> Sources:
         entries: dict[int, list[tuple[int, float]]] = {}
@@ -295,7 +319,7 @@ class StatevectorSimulator:
         gw = np.zeros((1 if shared else parts, *w.shape)) if backward else _NO_GRADIENT
         buffers = self._buffers(numbers, 1 if shared else parts)
         last = (x, w, dx, dw, cotangent, dcotangent)
-        execute = kernel(mode in (TANGENT, TANGENT_ADJOINT))
+        execute = kernel(mode in _TANGENTS)
 
         def alone(chunks: int) -> bool:
             return execute(

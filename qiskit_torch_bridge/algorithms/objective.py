@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An objective as algorithms hand it over: counted, checked, and differentiated if need be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ..arrays import FloatArray
+from ..exceptions import ObjectiveError, OptimizerError
+from ..rules.finite_difference import STENCILS, recommended_epsilon
+from ..rules.plan import ShiftPlan
+
+Numerical = Literal["finite-difference", "spsa"]
+NUMERICAL: tuple[Numerical, ...] = ("finite-difference", "spsa")
+SPSA_STEP = 0.1
+"""Default step of SPSA, in radians: the estimate is noisy anyway, and this suits sampled values."""
+
+
+class Objective:
+    """A function of ``(P,)`` and its gradient, with a memory for the best point.
+
+    Args:
+        fun: Takes ``(P,)`` and returns a number; where ``grouped`` allows, takes ``(K, P)`` and
+            returns ``K`` numbers.
+        jac: Takes ``(P,)`` and returns the gradient ``(P,)``; ``None`` to make one from values.
+        numerical: How to make one.
+        epsilon: The step for that, in radians.
+        grouped: The most points that ``fun`` takes in one call; ``None`` for one at a time.
+        rng: Draws the directions of SPSA.
+
+    Attributes:
+        nfev: Points evaluated.
+        njev: Gradients evaluated, by ``jac`` or from values.
+        best_point: The point with the least value so far.
+        best_value: Its value.
+        best_gradient: The gradient there, if one was asked for.
+    """
+
+    def __init__(
+        self,
+        fun: Callable[[FloatArray], Any],
+        jac: Callable[[FloatArray], Any] | None,
+        *,
+        numerical: Numerical,
+        epsilon: float | None,
+        grouped: int | None,
+        rng: np.random.Generator,
+    ) -> None:
+        self._fun, self._jac = fun, jac
+        self._numerical, self._epsilon = numerical, epsilon
+        self._grouped = grouped or 1
+        self._rng = rng
+        self.nfev = self.njev = 0
+        self.best_point: FloatArray | None = None
+        self.best_value = math.inf
+        self.best_gradient: FloatArray | None = None
+
+    def value(self, x: FloatArray) -> float:
+        """Return the value at ``x``."""
+        (value,) = self._values([x])
+        self._remember(x, value, None)
+        return value
+
+    def value_and_gradient(self, x: FloatArray) -> tuple[float, FloatArray]:
+        """Return the value at ``x`` and the gradient there."""
+        if self._jac is not None:
+            (value,) = self._values([x])
+            gradient = self._checked_gradient(self._jac(x.copy()), x)
+        else:
+            plan = self._plan(len(x))
+            points = x + plan.displacements
+            values = self._values([x, *points])
+            value, gradient = values[0], plan.coefficients @ np.array(values[1:])
+        self.njev += 1
+        self._remember(x, value, gradient)
+        return value, gradient
+
+    def _plan(self, size: int) -> ShiftPlan:
+        if self._numerical == "finite-difference":
+            step = recommended_epsilon(None) if self._epsilon is None else self._epsilon
+            shifts, coefficients = STENCILS["central"]
+            stencils = [(c, shifts * step, coefficients / step) for c in range(size)]
+            return ShiftPlan.from_columns(size, stencils)
+        step = SPSA_STEP if self._epsilon is None else self._epsilon
+        direction = self._rng.choice([-1.0, 1.0], size)
+        displacements = np.array([direction, -direction]) * step
+        return ShiftPlan(displacements, np.outer(direction, [0.5, -0.5]) / step)
+
+    def _values(self, points: Sequence[FloatArray]) -> list[float]:
+        values: list[float] = []
+        for i in range(0, len(points), self._grouped):
+            group = points[i : i + self._grouped]
+            argument = group[0].copy() if len(group) == 1 else np.array(group)
+            returned = self._fun(argument)
+            numbers = _numbers(returned)
+            if numbers is None or numbers.shape != (len(group),):
+                hint = (
+                    "" if len(group) == 1 else " Set max_evals_grouped=1 if it takes one at a time."
+                )
+                self._refuse(
+                    f"Expected the objective to return {len(group)} real number(s) for points of "
+                    f"shape {argument.shape}; got {returned!r}.{hint}"
+                )
+            for point, number in zip(group, numbers.tolist(), strict=True):
+                if not math.isfinite(number):
+                    self._refuse(f"The objective is {number} at the point {point.tolist()}.")
+                values.append(number)
+        self.nfev += len(points)
+        return values
+
+    def _checked_gradient(self, returned: Any, x: FloatArray) -> FloatArray:
+        numbers = _numbers(returned)
+        if numbers is None or numbers.shape != x.shape:
+            self._refuse(
+                f"Expected the gradient to be {len(x)} real numbers, one for each parameter; got "
+                f"{returned!r}."
+            )
+        if not np.isfinite(numbers).all():
+            self._refuse(f"The gradient is {numbers.tolist()} at the point {x.tolist()}.")
+        return numbers
+
+    def _refuse(self, message: str) -> Any:
+        kept = (
+            "No point had been evaluated before."
+            if self.best_point is None
+            else f"The best value before was {self.best_value:.10g}; its point is the error's "
+            "best_point."
+        )
+        advice = "Lower the learning rate, clip the gradient (clip_norm=), or look at the objective"
+        raise ObjectiveError(f"{message} {kept} {advice}.", self.best_point, self.best_value)
+
+    def _remember(self, x: FloatArray, value: float, gradient: FloatArray | None) -> None:
+        if value < self.best_value:
+            self.best_point, self.best_value, self.best_gradient = x.copy(), value, gradient
+
+
+def _numbers(returned: Any) -> Any:
+    """Return a flat float array, or ``None`` if it is not made of real numbers."""
+    try:
+        array = np.asarray(returned)
+        if np.iscomplexobj(array) and not array.imag.any():
+            array = array.real  # an expectation value that went through complex arithmetic
+        return None if np.iscomplexobj(array) else array.astype(float).reshape(-1)
+    except (TypeError, ValueError):
+        return None
+
+
+def validated_numerical(gradient: Any, epsilon: Any) -> None:
+    """Raise :class:`OptimizerError` if the gradient cannot be made as asked."""
+    if gradient not in NUMERICAL:
+        raise OptimizerError(
+            f"Expected gradient to be one of {', '.join(map(repr, NUMERICAL))}; got {gradient!r}. "
+            "It is used where the algorithm gives no gradient of its own."
+        )
+    positive = isinstance(epsilon, (int, float)) and not isinstance(epsilon, bool)
+    if epsilon is not None and (not positive or not 0 < epsilon < math.inf):
+        raise OptimizerError(
+            f"Expected epsilon, the step of the {gradient} gradient in radians, to be a positive "
+            f"number; got {epsilon!r}."
+        )

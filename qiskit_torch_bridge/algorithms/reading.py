@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a module takes from an algorithm object or from a network of qiskit-machine-learning.
+
+Everything is read from public attributes and by what an object has, not by its class, so that the
+algorithms of qiskit-optimization and of older releases are understood as well.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import (
+    BackendEstimatorV2,
+    BackendSamplerV2,
+    BaseEstimatorV2,
+    BaseSamplerV2,
+    StatevectorSampler,
+)
+
+from ..exceptions import AlgorithmError, AlgorithmTypeError
+from ..primitives import BatchedStatevectorEstimator
+
+NO_ANSATZ = (
+    "Expected {name} to have an ansatz, a parameterized QuantumCircuit; it has {found}. Set "
+    "{name}.ansatz, or create the module from the circuit: TorchQuantumModule(circuit, operator)."
+)
+
+
+def arguments_of_algorithm(algorithm: Any, operator: Any, result: Any = None) -> dict[str, Any]:
+    """Return the arguments of ``TorchQuantumModule`` that an algorithm object stands for.
+
+    Args:
+        algorithm: ``VQE``, ``VQD``, ``SamplingVQE``, ``QAOA``, ``AdaptVQE`` that has run, or
+            another object with an ``ansatz`` and an ``estimator`` or ``sampler``.
+        operator: The operator whose expectation value is wanted.
+        result: A result of the algorithm; its circuit and parameters take the place of the ansatz
+            and of the initial point.
+
+    Raises:
+        AlgorithmTypeError: If it is not an algorithm.
+        AlgorithmError: If something is missing in it, or has no counterpart in a module.
+    """
+    solver = getattr(algorithm, "solver", None)  # AdaptVQE grows the ansatz of its solver
+    name = type(algorithm).__name__
+    if solver is not None:
+        if result is None and not getattr(algorithm, "_excitation_list", None):
+            raise AlgorithmError(
+                f"The ansatz of {name} is grown by compute_minimum_eigenvalue, which has not been "
+                "called. Call it first, or give its result=."
+            )
+        return arguments_of_algorithm(solver, operator, result)
+    if not any(hasattr(algorithm, a) for a in ("estimator", "sampler")):
+        raise AlgorithmTypeError(
+            "Expected an algorithm with an ansatz and an estimator or a sampler, such as VQE, "
+            f"SamplingVQE, QAOA or AdaptVQE; got {name}."
+        )
+    if getattr(algorithm, "aggregation", None) is not None:
+        raise AlgorithmError(
+            f"{name} has aggregation={algorithm.aggregation!r}; a module gives expectation "
+            "values, the plain mean. Leave out aggregation, or keep the algorithm."
+        )
+    arguments: dict[str, Any] = {"observables": operator}
+    circuit = None if result is None else getattr(result, "optimal_circuit", None)
+    if result is not None and not isinstance(circuit, QuantumCircuit):
+        raise AlgorithmTypeError(
+            "Expected result to be what compute_minimum_eigenvalue returned, with an "
+            f"optimal_circuit; got {type(result).__name__}."
+        )
+    if circuit is None:
+        circuit, arguments["pass_manager"] = _ansatz(algorithm, operator)
+    circuit = circuit.copy()
+    circuit.remove_final_measurements()  # SamplingVQE leaves its own in the ansatz
+    arguments["circuit"] = circuit
+    if circuit.layout is not None:
+        arguments["observables_layout"] = _layout_of(circuit, operator)
+    arguments["estimator"] = _estimator(algorithm)
+    gradient = getattr(algorithm, "gradient", None)
+    if gradient is not None:
+        arguments["gradient"] = gradient
+    start = _start(algorithm, circuit, result)
+    if start is not None:
+        arguments["initial_weights"] = start
+    return {k: v for k, v in arguments.items() if v is not None}
+
+
+def arguments_of_qnn(qnn: Any) -> dict[str, Any]:
+    """Return the arguments of ``TorchQuantumModule`` that an ``EstimatorQNN`` stands for.
+
+    Raises:
+        AlgorithmTypeError: If it is another kind of network.
+        AlgorithmError: If its gradient has no counterpart.
+    """
+    wanted = ("circuit", "observables", "input_params", "weight_params", "estimator", "gradient")
+    missing = [a for a in wanted if not hasattr(qnn, a)]
+    if missing:
+        raise AlgorithmTypeError(
+            "Expected an EstimatorQNN of qiskit-machine-learning; got "
+            f"{type(qnn).__name__}, which has no {missing[0]}. Networks on samplers give "
+            "probabilities, not expectation values: make an EstimatorQNN with observables."
+        )
+    arguments = {
+        "circuit": qnn.circuit,
+        "observables": list(qnn.observables),
+        "input_params": list(qnn.input_params or ()),
+        "weight_params": list(qnn.weight_params or ()),
+    }
+    estimator = qnn.estimator
+    own_default = type(estimator).__name__ == "QMLEstimator"
+    if own_default and not getattr(estimator, "default_precision", 0.0):
+        return arguments  # their exact simulator, hence the exact engine
+    if not isinstance(estimator, BaseEstimatorV2):
+        raise AlgorithmError(_version("estimator", estimator, "qnn.estimator"))
+    arguments["estimator"] = estimator
+    precision = getattr(qnn, "default_precision", None)
+    if precision:
+        arguments["precision"] = precision
+    kind = type(qnn.gradient).__name__
+    names = {"ParamShiftEstimatorGradient": "parameter-shift", "SPSAEstimatorGradient": "spsa"}
+    if kind in names:
+        arguments["gradient"] = names[kind]
+    elif kind not in ("LinCombEstimatorGradient", "NoneType"):
+        raise AlgorithmError(
+            f"The network's gradient, {kind}, has no counterpart here. Give gradient= as well: "
+            "TorchQuantumModule.from_qnn(qnn, gradient='parameter-shift')."
+        )
+    return arguments
+
+
+def _ansatz(algorithm: Any, operator: Any) -> tuple[QuantumCircuit, Any]:
+    """Return the ansatz and what transpiles it."""
+    ansatz = getattr(algorithm, "ansatz", None)
+    name = type(algorithm).__name__
+    if hasattr(algorithm, "reps") and hasattr(algorithm, "mixer"):
+        # QAOA builds its ansatz from the operator it is given.
+        transpiler = getattr(algorithm, "_transpiler", None)
+        options = getattr(algorithm, "_transpiler_options", None)
+        return _qaoa(algorithm, operator), None if transpiler is None else Transpiling(
+            transpiler, options or {}
+        )
+    if not isinstance(ansatz, QuantumCircuit):
+        found = "none" if ansatz is None else type(ansatz).__name__
+        raise AlgorithmError(NO_ANSATZ.format(name=name, found=found))
+    if not ansatz.num_parameters:
+        raise AlgorithmError(NO_ANSATZ.format(name=name, found="a circuit without parameters"))
+    return ansatz, None  # VQE transpiles an ansatz when it is given
+
+
+def _qaoa(algorithm: Any, operator: Any) -> QuantumCircuit:
+    options = {
+        "reps": algorithm.reps,
+        "initial_state": algorithm.initial_state,
+        "mixer_operator": algorithm.mixer,
+    }
+    try:
+        from qiskit.circuit.library import qaoa_ansatz
+
+        return qaoa_ansatz(operator, **options)
+    except ImportError:  # before Qiskit 2.1
+        from qiskit.circuit.library import QAOAAnsatz
+
+        return QAOAAnsatz(operator, **options)
+
+
+class Transpiling:
+    """A pass manager for an object whose ``run`` takes options, as algorithms keep it."""
+
+    def __init__(self, transpiler: Any, options: dict[str, Any]) -> None:
+        self._transpiler, self._options = transpiler, options
+
+    def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
+        """Return the transpiled circuit."""
+        transpiled: QuantumCircuit = self._transpiler.run(circuit, **self._options)
+        return transpiled
+
+
+def _layout_of(circuit: QuantumCircuit, operator: Any) -> str:
+    width = getattr(operator, "num_qubits", None)
+    virtual = len(circuit.layout.final_index_layout())
+    return "virtual" if width == virtual else "physical"
+
+
+def _estimator(algorithm: Any) -> BaseEstimatorV2:
+    estimator = getattr(algorithm, "estimator", None)
+    if estimator is not None:
+        if not isinstance(estimator, BaseEstimatorV2):
+            raise AlgorithmError(_version("estimator", estimator, "its estimator"))
+        return estimator
+    return equivalent_estimator(getattr(algorithm, "sampler", None))
+
+
+def _version(kind: str, primitive: Any, where: str) -> str:
+    return (
+        f"Expected {where} to be a V2 {kind} (a subclass of qiskit.primitives.Base"
+        f"{kind.capitalize()}V2); got {type(primitive).__name__}, which is none. Give the "
+        f"algorithm a V2 {kind}, or the module estimator= of its own."
+    )
+
+
+def equivalent_estimator(sampler: Any) -> BaseEstimatorV2:
+    """Return an estimator that measures on the same backend with as many shots as a sampler.
+
+    Raises:
+        AlgorithmError: If the sampler is of an unknown kind.
+    """
+    if not isinstance(sampler, BaseSamplerV2):
+        raise AlgorithmError(_version("sampler", sampler, "its sampler"))
+    if isinstance(sampler, StatevectorSampler):
+        seed = sampler.seed if isinstance(sampler.seed, int) else None
+        precision = 1 / math.sqrt(sampler.default_shots)
+        return BatchedStatevectorEstimator(default_precision=precision, seed=seed)
+    options: Any = getattr(sampler, "options", None)
+    if isinstance(sampler, BackendSamplerV2):
+        return BackendEstimatorV2(
+            backend=sampler.backend,
+            options={
+                "default_precision": 1 / math.sqrt(options.default_shots),
+                "seed_simulator": options.seed_simulator,
+            },
+        )
+    module = type(sampler).__module__.partition(".")[0]
+    if module == "qiskit_aer":
+        from qiskit_aer.primitives import EstimatorV2
+
+        estimator = EstimatorV2(
+            options={
+                "backend_options": dict(options.backend_options),
+                "run_options": dict(options.run_options),
+                "default_precision": 1 / math.sqrt(sampler.default_shots),
+            }
+        )
+        return estimator
+    if module == "qiskit_ibm_runtime":
+        from qiskit_ibm_runtime import EstimatorV2 as RuntimeEstimatorV2
+
+        mode = sampler.mode if sampler.mode is not None else sampler.backend()
+        runtime: BaseEstimatorV2 = RuntimeEstimatorV2(mode=mode)
+        shots = getattr(options, "default_shots", None)
+        if isinstance(shots, int):
+            runtime.options.default_shots = shots
+        return runtime
+    raise AlgorithmError(
+        f"A module needs an estimator; none is known that matches {type(sampler).__name__}. Give "
+        "one: TorchQuantumModule.from_algorithm(algorithm, operator, estimator=...)."
+    )
+
+
+def _start(algorithm: Any, circuit: QuantumCircuit, result: Any) -> Any:
+    if result is not None:
+        found = result.optimal_parameters
+        return [float(found[p]) for p in circuit.parameters]
+    start = getattr(algorithm, "initial_point", None)
+    if start is None:
+        start = getattr(getattr(algorithm, "ansatz", None), "preferred_init_points", None)
+        if start is None or len(start) != circuit.num_parameters:
+            return None
+    start = np.asarray(start)
+    if start.shape != (circuit.num_parameters,):
+        raise AlgorithmError(
+            f"Expected an initial point for {circuit.num_parameters} parameters; "
+            f"{type(algorithm).__name__} has one of shape {start.shape}."
+        )
+    return start

@@ -1,0 +1,432 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any optimizer of ``torch.optim`` where qiskit-algorithms expects one of its own."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from qiskit_algorithms.optimizers import Optimizer, OptimizerResult, OptimizerSupportLevel
+
+from ..arrays import FloatArray
+from ..exceptions import InputError, OptimizerError, OptimizerTypeError
+from .objective import Numerical, Objective, validated_numerical
+
+Callback = Callable[[int, FloatArray, float, "FloatArray | None"], "bool | None"]
+Bounds = Sequence[tuple["float | None", "float | None"]]
+
+
+@dataclass
+class History:
+    """What each step of a run started from; lists of equal length.
+
+    Attributes:
+        parameters: The points, each ``(P,)``.
+        values: The objective there.
+        gradient_norms: The Euclidean norm of the gradient, before clipping; ``nan`` where the
+            optimizer asked for none.
+        learning_rates: The learning rate of the step; ``nan`` for optimizers without one.
+        evaluations: The points evaluated so far, those of gradients made from values among them.
+    """
+
+    parameters: list[FloatArray] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    gradient_norms: list[float] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+
+
+class TorchOptimizer(Optimizer):
+    r"""Any ``torch.optim`` class as an optimizer of qiskit-algorithms.
+
+    It goes wherever qiskit-algorithms takes an optimizer (``VQE``, ``SamplingVQE``, ``QAOA``,
+    ``AdaptVQE``, ``VQD``), and, being a callable that follows its ``Minimizer`` protocol, into
+    qiskit-machine-learning and qiskit-optimization as well.
+
+    Args:
+        optimizer: A class of ``torch.optim`` or of :mod:`qiskit_torch_bridge.optim`, or any other
+            subclass of ``torch.optim.Optimizer`` whose ``step`` takes a closure.
+        maxiter: The most steps.
+        gradient: How to make a gradient if the algorithm gives none: ``"finite-difference"``
+            (central, two evaluations per parameter) or ``"spsa"`` (two evaluations, random
+            directions). All points of a gradient go into one call of the objective if
+            ``max_evals_grouped`` allows.
+        epsilon: The step of that gradient in radians; default 1e-4, good for exact values only,
+            and 0.1 for SPSA. :func:`~qiskit_torch_bridge.rules.recommended_epsilon` gives one that
+            suits a shot noise.
+        max_evals_grouped: The most points handed to the objective at once, as ``(K, P)``. The
+            objectives of qiskit-algorithms accept it. Default: one at a time.
+        scheduler: Called with the torch optimizer, returns a scheduler of
+            ``torch.optim.lr_scheduler``; it steps once after each step, ``ReduceLROnPlateau`` with
+            the value. For example ``lambda o: torch.optim.lr_scheduler.StepLR(o, 50)``.
+        clip_norm: Scale gradients down to this Euclidean norm.
+        tol: Stop when the value changes by at most this from one step to the next.
+        gradient_tol: Stop when no component of the gradient is larger.
+        patience: Stop after this many steps without a new best value, better by more than
+            ``min_improvement``.
+        min_improvement: See ``patience``.
+        callback: Called after each step as ``callback(step, parameters, value, gradient)`` with
+            where the step started from, all parameters ``(P,)``; returning ``True`` stops.
+        progress: Show a tqdm bar.
+        seed: Seeds the directions of SPSA, and the optimizer itself if it takes a seed.
+        **options: Keywords of the optimizer class: ``lr``, ``momentum``, ``betas`` and so on.
+
+    Attributes:
+        history: The :class:`History` of the last run.
+
+    Raises:
+        OptimizerTypeError: If ``optimizer`` is not a class of torch optimizers.
+        OptimizerError: If it does not take the keywords, or one of the settings is out of range.
+        ObjectiveError: In a run, if a value or gradient is not finite or has the wrong shape; the
+            best point before is the error's ``best_point``.
+
+    The best point *seen* is returned, not the last one: with noisy values its value is on average
+    too low. ``bounds`` are kept by projection after each step. The parameters are in double
+    precision.
+
+    Cost:
+        One value and one gradient per step (more for ``LBFGS``, which asks several times), and one
+        value at the end. Optimizers that need no gradient, such as
+        :class:`~qiskit_torch_bridge.optim.SPSA`, are given none.
+
+    Example:
+        >>> import torch
+        >>> from qiskit.circuit import ParameterVector, QuantumCircuit
+        >>> from qiskit.quantum_info import SparsePauliOp
+        >>> from qiskit_algorithms import VQE
+        >>> from qiskit_torch_bridge.algorithms import TorchOptimizer
+        >>> from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
+        >>> from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+        >>> theta = ParameterVector("theta", 4)
+        >>> ansatz = QuantumCircuit(2)
+        >>> for q in range(2):
+        ...     _ = ansatz.ry(theta[q], q)
+        >>> _ = ansatz.cx(0, 1)
+        >>> for q in range(2):
+        ...     _ = ansatz.ry(theta[2 + q], q)
+        >>> optimizer = TorchOptimizer(torch.optim.Adam, maxiter=300, lr=0.1)
+        >>> estimator = BatchedStatevectorEstimator()
+        >>> vqe = VQE(
+        ...     estimator, ansatz, optimizer, gradient=AdjointEstimatorGradient(estimator),
+        ...     initial_point=[0.1, 0.2, 0.3, 0.4],
+        ... )
+        >>> operator = SparsePauliOp.from_list([("ZZ", 1.0), ("XI", 0.5), ("IX", 0.5)])
+        >>> round(vqe.compute_minimum_eigenvalue(operator).eigenvalue, 6)  # -sqrt(2)
+        -1.414214
+    """
+
+    def __init__(
+        self,
+        optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
+        maxiter: int = 100,
+        *,
+        gradient: Numerical = "finite-difference",
+        epsilon: float | None = None,
+        max_evals_grouped: int | None = None,
+        scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+        clip_norm: float | None = None,
+        tol: float | None = None,
+        gradient_tol: float | None = None,
+        patience: int | None = None,
+        min_improvement: float = 0.0,
+        callback: Callback | None = None,
+        progress: bool = False,
+        seed: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self._class = _validated_class(optimizer)
+        _check_whole("maxiter", maxiter, 0)
+        validated_numerical(gradient, epsilon)
+        for name, number in (
+            ("clip_norm", clip_norm),
+            ("tol", tol),
+            ("gradient_tol", gradient_tol),
+            ("min_improvement", min_improvement),
+        ):
+            _check_number(name, number)
+        for name, count, least in (
+            ("patience", patience, 1),
+            ("max_evals_grouped", max_evals_grouped, 1),
+            ("seed", seed, 0),
+        ):
+            if count is not None:
+                _check_whole(name, count, least)
+        for name, function in (("scheduler", scheduler), ("callback", callback)):
+            if function is not None and not callable(function):
+                raise OptimizerTypeError(
+                    f"Expected {name} to be a function; got {type(function).__name__}."
+                )
+        self._own: dict[str, Any] = {
+            "maxiter": maxiter,
+            "gradient": gradient,
+            "epsilon": epsilon,
+            "scheduler": scheduler,
+            "clip_norm": clip_norm,
+            "tol": tol,
+            "gradient_tol": gradient_tol,
+            "patience": patience,
+            "min_improvement": min_improvement,
+            "callback": callback,
+            "progress": progress,
+            "seed": seed,
+        }
+        self._torch_options = options
+        self.set_max_evals_grouped(max_evals_grouped)
+        made = self._made(torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)))
+        if scheduler is not None and not hasattr(scheduler(made), "step"):
+            raise OptimizerTypeError(
+                "Expected scheduler to be a function that takes the torch optimizer and returns a "
+                "scheduler, such as lambda o: torch.optim.lr_scheduler.StepLR(o, 50)."
+            )
+        if progress:
+            _tqdm()
+        self.history = History()
+
+    def get_support_level(self) -> dict[str, OptimizerSupportLevel]:
+        """Return what of gradient, bounds and initial point is used."""
+        return {
+            "gradient": OptimizerSupportLevel.supported,
+            "bounds": OptimizerSupportLevel.supported,
+            "initial_point": OptimizerSupportLevel.required,
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keywords that make this optimizer again: ``TorchOptimizer(**settings)``."""
+        return {
+            "optimizer": self._class,
+            **self._own,
+            "max_evals_grouped": self._max_evals_grouped,
+            **self._torch_options,
+        }
+
+    def __repr__(self) -> str:
+        options = "".join(f", {k}={v!r}" for k, v in self._torch_options.items())
+        return f"TorchOptimizer({self._class.__name__}, maxiter={self._own['maxiter']}{options})"
+
+    def __call__(
+        self,
+        fun: Callable[[FloatArray], Any],
+        x0: Any,
+        jac: Callable[[FloatArray], Any] | None = None,
+        bounds: Bounds | None = None,
+    ) -> OptimizerResult:
+        """Minimise, as the ``Minimizer`` protocol has it; the same as :meth:`minimize`."""
+        return self.minimize(fun, x0, jac, bounds)
+
+    def minimize(
+        self,
+        fun: Callable[[Any], Any],
+        x0: Any,
+        jac: Callable[[Any], Any] | None = None,
+        bounds: Bounds | None = None,
+    ) -> OptimizerResult:
+        """Minimise ``fun`` from ``x0`` and return the best point seen.
+
+        Args:
+            fun: Takes ``(P,)`` and returns a number; ``(K, P)`` and ``K`` numbers if
+                ``max_evals_grouped`` is set.
+            x0: The initial point ``(P,)``.
+            jac: The gradient ``(P,)``; made from values if it is ``None``.
+            bounds: A pair for each parameter; ``None`` in it for no limit.
+
+        Returns:
+            ``x`` and ``fun``, the best point and its value; ``jac`` if it is known there; ``nfev``
+            points evaluated, ``njev`` gradients and ``nit`` steps.
+        """
+        x0 = _point(x0)
+        low, high = _limits(bounds, len(x0))
+        own = self._own
+        objective = Objective(
+            fun,
+            jac,
+            numerical=own["gradient"],
+            epsilon=own["epsilon"],
+            grouped=self._max_evals_grouped,
+            rng=np.random.default_rng(own["seed"]),
+        )
+        parameter = torch.nn.Parameter(torch.from_numpy(np.clip(x0, low, high)))
+        optimizer = self._made(parameter)
+        scheduler = None if own["scheduler"] is None else own["scheduler"](optimizer)
+        history = self.history = History()
+        first: tuple[float, FloatArray | None] | None = None
+
+        def closure() -> Any:
+            nonlocal first
+            x = parameter.detach().numpy().copy()
+            gradient = None
+            if torch.is_grad_enabled():
+                value, gradient = objective.value_and_gradient(x)
+                parameter.grad = torch.from_numpy(_clipped(gradient, own["clip_norm"]))
+            else:  # the optimizer wants values only
+                value = objective.value(x)
+            first = (value, gradient) if first is None else first
+            return torch.tensor(value, dtype=torch.float64)
+
+        stop = Stop(own["tol"], own["gradient_tol"], own["patience"], own["min_improvement"])
+        bar = _tqdm()(total=own["maxiter"], unit="step") if own["progress"] else None
+        steps = 0
+        try:
+            while steps < own["maxiter"]:
+                first = None
+                start = parameter.detach().numpy().copy()
+                rate = optimizer.param_groups[0].get("lr", math.nan)
+                optimizer.step(closure)
+                with torch.no_grad():
+                    parameter.copy_(torch.from_numpy(np.clip(parameter.numpy(), low, high)))
+                if first is None:
+                    raise OptimizerTypeError(
+                        f"Expected {self._class.__name__}.step(closure) to call the closure, as "
+                        "torch's optimizers do; it did not."
+                    )
+                value, gradient = first
+                steps += 1
+                history.parameters.append(start)
+                history.values.append(value)
+                norm = math.nan if gradient is None else float(np.linalg.norm(gradient))
+                history.gradient_norms.append(norm)
+                history.learning_rates.append(float(rate))
+                history.evaluations.append(objective.nfev)
+                if bar is not None:
+                    bar.set_postfix(value=f"{value:.6g}", refresh=False)
+                    bar.update()
+                asked = own["callback"] is not None and own["callback"](
+                    steps, start, value, gradient
+                )
+                if asked is True or stop(value, gradient):
+                    break
+                if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                    scheduler.step(value)
+                elif scheduler is not None:
+                    scheduler.step()
+            objective.value(parameter.detach().numpy().copy())  # where the last step has led
+        finally:
+            if bar is not None:
+                bar.close()
+        result = OptimizerResult()
+        result.x, result.fun = objective.best_point, objective.best_value
+        result.jac = objective.best_gradient
+        result.nfev, result.njev, result.nit = objective.nfev, objective.njev, steps
+        return result
+
+    def _made(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
+        options = dict(self._torch_options)
+        accepted = inspect.signature(self._class).parameters
+        if self._own["seed"] is not None and "seed" in accepted:
+            options["seed"] = self._own["seed"]
+        try:
+            return self._class([parameter], **options)
+        except TypeError as error:
+            names = ", ".join(name for name in accepted if name != "params")
+            raise OptimizerError(
+                f"{self._class.__name__} cannot be made with {options}: {error}. It takes: {names}."
+            ) from error
+        except ValueError as error:
+            raise OptimizerError(
+                f"{self._class.__name__} cannot be made with {options}: {error}."
+            ) from error
+
+
+class Stop:
+    """Says when a run has converged."""
+
+    def __init__(
+        self,
+        tol: float | None,
+        gradient_tol: float | None,
+        patience: int | None,
+        min_improvement: float,
+    ) -> None:
+        self._tol, self._gradient_tol = tol, gradient_tol
+        self._patience, self._min_improvement = patience, min_improvement
+        self._last: float | None = None
+        self._best = math.inf
+        self._waited = 0
+
+    def __call__(self, value: float, gradient: FloatArray | None) -> bool:
+        """Take note of a step's value and gradient, and return whether to stop after it."""
+        small = self._tol is not None and self._last is not None
+        stop = small and abs(value - self._last) <= self._tol  # type: ignore[operator]
+        self._last = value
+        if self._gradient_tol is not None and gradient is not None:
+            stop = stop or bool(np.abs(gradient).max(initial=0) <= self._gradient_tol)
+        if value < self._best - self._min_improvement:
+            self._best, self._waited = value, 0
+        else:
+            self._waited += 1
+        return stop or (self._patience is not None and self._waited >= self._patience)
+
+
+def _validated_class(optimizer: Any) -> type[torch.optim.Optimizer]:
+    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
+        return optimizer
+    if isinstance(optimizer, torch.optim.Optimizer):
+        name = type(optimizer).__name__
+        raise OptimizerTypeError(
+            f"Expected a class of torch optimizers; got an object of {name}, which is bound to "
+            f"parameters of its own. Give the class and its keywords: TorchOptimizer({name}, ...)."
+        )
+    raise OptimizerTypeError(
+        f"Expected a class of torch optimizers, such as torch.optim.Adam; got {optimizer!r}."
+    )
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise OptimizerError(f"Expected {name} to be a whole number from {least} up; got {value!r}")
+
+
+def _check_number(name: str, value: Any) -> None:
+    if value is None:
+        return
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not 0 <= value < math.inf or (name == "clip_norm" and not value):
+        raise OptimizerError(f"Expected {name} to be a number from 0 up; got {value!r}.")
+
+
+def _point(x0: Any) -> FloatArray:
+    try:
+        point = np.array(x0, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Expected the initial point to be real numbers; got {x0!r}.") from error
+    if point.ndim != 1 or not np.isfinite(point).all():
+        raise InputError(
+            f"Expected the initial point to be finite numbers of shape (P,); got {x0!r}."
+        )
+    return point
+
+
+def _limits(bounds: Bounds | None, size: int) -> tuple[FloatArray, FloatArray]:
+    if bounds is None:
+        return np.full(size, -np.inf), np.full(size, np.inf)
+    pairs = list(bounds)
+    if len(pairs) != size or any(len(pair) != 2 for pair in pairs):
+        raise InputError(f"Expected {size} pairs as bounds, one per parameter; got {pairs}.")
+    low = np.array([-np.inf if a is None else a for a, _ in pairs], dtype=float)
+    high = np.array([np.inf if b is None else b for _, b in pairs], dtype=float)
+    if (low > high).any():
+        raise InputError(f"Expected bounds (lower, upper) with lower <= upper; got {pairs}.")
+    return low, high
+
+
+def _clipped(gradient: FloatArray, norm: float | None) -> FloatArray:
+    length = float(np.linalg.norm(gradient))
+    return gradient * (norm / length) if norm is not None and length > norm else gradient.copy()
+
+
+def _tqdm() -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise OptimizerError(
+            "progress=True needs tqdm, which is not installed: pip install tqdm."
+        ) from error
+    return tqdm

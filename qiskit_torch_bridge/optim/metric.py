@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metric of a circuit's states and their fidelities, exact or from a primitive."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Literal, get_args
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+from qiskit_algorithms.gradients import QFI, BaseQGT
+from qiskit_algorithms.state_fidelities import BaseStateFidelity
+
+from ..arrays import FloatArray
+from ..exceptions import ExecutionError, InputError, OptimizerError, OptimizerTypeError, ResultError
+from ..program import CircuitProgram
+from ..statevector import StateGeometry
+
+Approximation = Literal["full", "block-diagonal", "diagonal"]
+
+
+class FubiniStudyMetric:
+    r"""The Fubini-Study metric of a circuit in its weights, a quarter of the quantum Fisher matrix.
+
+    .. math:: G_{ij} = \mathrm{Re}\left(\langle\partial_i\psi|\partial_j\psi\rangle
+        - \langle\partial_i\psi|\psi\rangle\langle\psi|\partial_j\psi\rangle\right)
+
+    Args:
+        circuit: A circuit or a :class:`.CircuitProgram`. In a circuit all parameters are weights,
+            in the order of ``circuit.parameters``.
+        approximation: ``"full"``; ``"block-diagonal"``, with entries between weights of different
+            layers left out (J. Stokes et al., Quantum 4, 269 (2020)); or ``"diagonal"``. A layer
+            ends where a qubit meets its next parameterized gate; a weight belongs to that of its
+            first gate.
+        qgt: Where it comes from: ``None`` for exact simulation in this process, or an object of
+            qiskit-algorithms, ``LinCombQGT(estimator)``, ``ReverseQGT()`` or ``QFI(...)``, for
+            instance on a device.
+
+    Raises:
+        OptimizerError: For an unknown approximation.
+        OptimizerTypeError: If ``qgt`` is neither a QGT nor a QFI.
+
+    Cost:
+        Exact: two sweeps over one state per weight. On a primitive as many circuits as
+        :class:`~qiskit_algorithms.gradients.LinCombQGT` needs: of the order of one for each pair
+        of parameterized gates, in the blocks only where the metric is block-diagonal.
+
+    Example:
+        >>> from qiskit.circuit import ParameterVector, QuantumCircuit
+        >>> from qiskit_torch_bridge.optim import FubiniStudyMetric
+        >>> theta = ParameterVector("theta", 2)
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.ry(theta[0], 0), circuit.rz(theta[1], 0)
+        >>> FubiniStudyMetric(circuit)([0.5, 0.1]).diagonal().round(4)  # 1/4, sin(0.5)**2 / 4
+        array([0.25  , 0.0575])
+    """
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit | CircuitProgram,
+        approximation: Approximation = "full",
+        qgt: BaseQGT | QFI | None = None,
+    ) -> None:
+        if approximation not in get_args(Approximation):
+            raise OptimizerError(
+                f"Expected approximation to be one of "
+                f"{', '.join(map(repr, get_args(Approximation)))}; got {approximation!r}."
+            )
+        if qgt is not None and not isinstance(qgt, (BaseQGT, QFI)):
+            raise OptimizerTypeError(
+                "Expected qgt to be a quantum geometric tensor or Fisher information of "
+                f"qiskit_algorithms.gradients, such as LinCombQGT(estimator); got "
+                f"{type(qgt).__name__}."
+            )
+        self.program = circuit if isinstance(circuit, CircuitProgram) else CircuitProgram(circuit)
+        self.approximation = approximation
+        self._qgt = qgt
+        self._geometry = StateGeometry(self.program.analysed) if qgt is None else None
+        self._layers = layers(self.program)
+
+    def __call__(self, weights: Any, inputs: Any = None) -> FloatArray:
+        """Return the metric ``(W, W)`` at ``weights`` ``(W,)``.
+
+        Inputs ``(B, I)`` are averaged over. It is a weighted sum of metrics, hence one itself.
+        """
+        points = _values(self.program, weights, inputs)
+        return np.asarray(np.mean([self._at(values) for values in points], axis=0), dtype=float)
+
+    def blocks(self) -> list[list[int]]:
+        """Return the positions of the weights between which entries are kept."""
+        count = len(self.program.weight_params)
+        if self.approximation == "full":
+            return [list(range(count))] if count else []
+        if self.approximation == "diagonal":
+            return [[i] for i in range(count)]
+        order = sorted(range(count), key=lambda i: self._layers[i])
+        by_layer = itertools.groupby(order, key=lambda i: self._layers[i])
+        return [list(members) for _, members in by_layer]
+
+    def _at(self, values: FloatArray) -> FloatArray:
+        columns = np.array(self.program.weight_columns, dtype=int)
+        metric = np.zeros((len(columns), len(columns)))
+        if self._geometry is not None:
+            whole = self._geometry.metric(values, columns.tolist())
+            for block in self.blocks():
+                metric[np.ix_(block, block)] = whole[np.ix_(block, block)]
+            return metric
+        for block in self.blocks():
+            metric[np.ix_(block, block)] = self._measured(values, block)
+        return metric
+
+    def _measured(self, values: FloatArray, block: list[int]) -> FloatArray:
+        circuit = self.program.circuit
+        place = {p: i for i, p in enumerate(self.program.parameters)}
+        wanted = [self.program.weight_params[i] for i in block]
+        row = [float(values[place[p]]) for p in circuit.parameters]
+        try:
+            result = self._qgt.run([circuit], [row], [wanted]).result()  # type: ignore[union-attr]
+        except Exception as error:
+            raise ExecutionError(
+                f"{type(self._qgt).__name__} failed on this circuit: {error}"
+            ) from error
+        if isinstance(self._qgt, QFI):
+            found = np.real(result.qfis[0]) / 4
+        else:
+            found = np.real(result.qgts[0])
+        if found.shape != (len(block), len(block)) or not np.isfinite(found).all():
+            raise ResultError(
+                f"Expected a finite metric of shape {(len(block), len(block))} from "
+                f"{type(self._qgt).__name__}; got shape {found.shape}."
+            )
+        # It orders parameters as the circuit does, whatever the order they were asked for in.
+        in_circuit = [p for p in circuit.parameters if p in set(wanted)]
+        order = [in_circuit.index(p) for p in wanted]
+        return np.asarray((found + found.T)[np.ix_(order, order)] / 2, dtype=float)
+
+
+class StateFidelity:
+    r"""The fidelities of a circuit's states at different weights.
+
+    .. math:: F(\theta, \theta') = |\langle\psi(\theta)|\psi(\theta')\rangle|^2
+
+    Args:
+        circuit: A circuit or a :class:`.CircuitProgram`, as for :class:`FubiniStudyMetric`.
+        fidelity: Where it comes from: ``None`` for exact simulation in this process, or an object
+            of qiskit-algorithms, ``ComputeUncompute(sampler)``.
+
+    Cost:
+        Exact: one state per point. On a primitive one circuit of twice the depth per point, all
+        points in one job.
+
+    Example:
+        >>> from qiskit.circuit import Parameter, QuantumCircuit
+        >>> from qiskit_torch_bridge.optim import StateFidelity
+        >>> theta = Parameter("theta")
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.ry(theta, 0)
+        >>> StateFidelity(circuit)([0.0], [[0.0], [1.0]]).round(4)  # cos(theta / 2)**2
+        array([1.    , 0.7702])
+    """
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit | CircuitProgram,
+        fidelity: BaseStateFidelity | None = None,
+    ) -> None:
+        if fidelity is not None and not isinstance(fidelity, BaseStateFidelity):
+            raise OptimizerTypeError(
+                "Expected fidelity to be one of qiskit_algorithms.state_fidelities, such as "
+                f"ComputeUncompute(sampler); got {type(fidelity).__name__}."
+            )
+        self.program = circuit if isinstance(circuit, CircuitProgram) else CircuitProgram(circuit)
+        self._fidelity = fidelity
+        self._geometry = StateGeometry(self.program.analysed) if fidelity is None else None
+
+    def __call__(self, weights: Any, others: Any, inputs: Any = None) -> FloatArray:
+        """Return the fidelities ``(K,)`` at ``weights`` ``(W,)`` with ``others`` ``(K, W)``.
+
+        Inputs ``(B, I)`` are averaged over.
+        """
+        here = _values(self.program, weights, inputs)  # (B, P)
+        there = np.array([_values(self.program, w, inputs) for w in others])  # (K, B, P)
+        found = [self._at(v, there[:, b]) for b, v in enumerate(here)]
+        return np.asarray(np.mean(found, axis=0), dtype=float)
+
+    def _at(self, values: FloatArray, others: FloatArray) -> FloatArray:
+        if self._geometry is not None:
+            return self._geometry.fidelities(values, others)
+        circuit = self.program.circuit
+        place = {p: i for i, p in enumerate(self.program.parameters)}
+        columns = [place[p] for p in circuit.parameters]
+        count = len(others)
+        circuits = [circuit] * count
+        first = [values[columns].tolist()] * count
+        try:
+            job = self._fidelity.run(  # type: ignore[union-attr]
+                circuits, circuits, first, others[:, columns].tolist()
+            )
+            found = np.array(job.result().fidelities, dtype=float)
+        except Exception as error:
+            raise ExecutionError(
+                f"{type(self._fidelity).__name__} failed on this circuit: {error}"
+            ) from error
+        if found.shape != (count,) or not np.isfinite(found).all():
+            raise ResultError(f"Expected {count} finite fidelities; got {found}.")
+        return found
+
+
+def layers(program: CircuitProgram) -> list[int]:
+    """Return the layer of each weight: the longest chain of parameterized gates before its own."""
+    circuit = program.circuit
+    depth = dict.fromkeys(circuit.qubits, 0)
+    first: dict[Any, int] = {}
+    for instruction in circuit.data:
+        parameters = {
+            q for p in instruction.operation.params for q in getattr(p, "parameters", ())
+        } | set(getattr(instruction.operation, "parameters", ()) or ())
+        level = max((depth[q] for q in instruction.qubits), default=0)
+        for parameter in parameters:
+            first.setdefault(parameter, level)
+        for qubit in instruction.qubits:
+            depth[qubit] = level + bool(parameters)
+    return [first.get(p, 0) for p in program.weight_params]
+
+
+def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
+    """Return weights, and inputs row by row, as values ``(B, P)`` in the program's order."""
+    weights = np.asarray(weights, dtype=float)
+    if weights.shape != (len(program.weight_params),):
+        raise InputError(
+            f"Expected weights of shape ({len(program.weight_params)},); got {weights.shape}."
+        )
+    count = len(program.input_params)
+    if inputs is None and count:
+        raise InputError(f"Expected inputs of shape (B, {count}); got none.")
+    rows = np.zeros((1, 0)) if inputs is None else np.asarray(inputs, dtype=float)
+    if rows.ndim != 2 or rows.shape[1] != count or not len(rows):
+        raise InputError(f"Expected inputs of shape (B, {count}); got {rows.shape}.")
+    values = np.zeros((len(rows), len(program.parameters)))
+    values[:, list(program.input_columns)] = rows
+    values[:, list(program.weight_columns)] = weights
+    return values

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quantum natural gradient: steps of equal length in the space of states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from qiskit_algorithms.gradients import QFI, BaseQGT
+from torch import Tensor
+
+from ..arrays import FloatArray
+from ..exceptions import OptimizerError, OptimizerTypeError
+from .base import (
+    Closure,
+    QuantumOptimizer,
+    Recorder,
+    as_tensor,
+    check_positive,
+    finite,
+    numbers_of,
+)
+from .metric import Approximation, FubiniStudyMetric
+
+
+class QuantumNaturalGradient(QuantumOptimizer):
+    r"""Gradient descent in the geometry of the circuit's states.
+
+    .. math:: w \leftarrow w - \eta\, (G(w) + \lambda)^{-1}\, \nabla L(w)
+
+    with the Fubini-Study metric :math:`G` of the circuit (J. Stokes, J. Izaac, N. Killoran,
+    G. Carleo, Quantum 4, 269 (2020), arXiv:1909.02108).
+
+    Args:
+        params: A :class:`.TorchQuantumModule`, or a module that contains some: their weights are
+            optimized, and train a network's other weights with an optimizer of ``torch.optim``
+            next to it. Or parameters, with ``metric``; each group may have a ``metric`` of its own.
+        lr: The learning rate :math:`\eta`.
+        metric: Takes weights ``(W,)`` and returns the metric ``(W, W)``, for example a
+            :class:`.FubiniStudyMetric`. Default: that of each module, exactly simulated.
+        approximation: ``"full"``, ``"block-diagonal"`` or ``"diagonal"``; with modules.
+        qgt: With modules: an object of qiskit-algorithms, ``LinCombQGT(estimator)`` or ``QFI``,
+            that measures the metric on a primitive.
+        damping: The number :math:`\lambda` added to the metric's diagonal, which bounds a step
+            where the state does not depend on some weight. With 0 the pseudo-inverse is taken.
+
+    Raises:
+        OptimizerTypeError: If there is no quantum module and no metric.
+        OptimizerError: If an option is out of range, or gradients are missing in ``step``.
+
+    For a module with inputs the metric is the average over the inputs it has received since the
+    last step.
+
+    Cost:
+        One metric per step: on the exact engine about that of ``W`` expectation values, and
+        ``W**3`` operations for the solution.
+
+    Example:
+        >>> import torch
+        >>> from qiskit.circuit import ParameterVector, QuantumCircuit
+        >>> from qiskit_torch_bridge import TorchQuantumModule
+        >>> from qiskit_torch_bridge.optim import QuantumNaturalGradient
+        >>> theta = ParameterVector("theta", 2)
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.rx(theta[0], 0), circuit.ry(theta[1], 0)
+        >>> node = TorchQuantumModule(circuit, "Z", initial_weights=[0.5, 0.3])
+        >>> optimizer = QuantumNaturalGradient(node, lr=0.2)
+        >>> for _ in range(30):
+        ...     optimizer.zero_grad()
+        ...     loss = node().sum()
+        ...     loss.backward()
+        ...     _ = optimizer.step()
+        >>> round(loss.item(), 3)
+        -1.0
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.1,
+        *,
+        metric: Callable[[FloatArray], FloatArray] | None = None,
+        approximation: Approximation = "full",
+        qgt: BaseQGT | QFI | None = None,
+        damping: float = 1e-3,
+    ) -> None:
+        check_positive(zero=True, lr=lr, damping=damping)
+        self._metrics: dict[Tensor, Any] = {}
+        self._common = metric
+        super().__init__(params, {"lr": lr, "damping": damping})
+        if self._module_of and metric is not None:
+            raise OptimizerError(
+                "A module brings the metric of its circuit; give module.parameters() together "
+                "with metric=, or leave metric out."
+            )
+        for weight, module in self._module_of.items():
+            self._metrics[weight] = FubiniStudyMetric(module.program, approximation, qgt)
+        self._recorder = Recorder(self._module_of.values())
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with a ``metric`` of their own unless all share one."""
+        metric = param_group.pop("metric", self._common)
+        super().add_param_group(param_group)
+        for parameter in self.param_groups[-1]["params"]:
+            if parameter in self._module_of:
+                continue
+            if not callable(metric):
+                self.param_groups.pop()
+                raise OptimizerTypeError(
+                    "Expected a TorchQuantumModule, or parameters together with metric=, a "
+                    "function from weights (W,) to a matrix (W, W) such as "
+                    "FubiniStudyMetric(circuit); got parameters alone."
+                )
+            self._metrics[parameter] = metric
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Any:
+        """Take one step along the gradients that are there; the closure computes them if given.
+
+        Returns:
+            What the closure returned, or ``None``.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+            finite(loss, self)
+        wanted = [(p, group) for p, group in self._parameters() if p.grad is not None]
+        if not wanted:
+            raise OptimizerError(
+                "No parameter has a gradient. Call loss.backward() before step(), or give step a "
+                "closure that does."
+            )
+        directions = []
+        for parameter, group in wanted:
+            gradient = numbers_of(parameter.grad)  # type: ignore[arg-type]
+            metric = self._metric(parameter)
+            directions.append(solved(metric, gradient, float(group["damping"])))
+        for (parameter, group), direction in zip(wanted, directions, strict=True):
+            parameter.sub_(as_tensor(float(group["lr"]) * direction, parameter))
+        self._recorder.forget()
+        return loss
+
+    def _metric(self, parameter: Tensor) -> FloatArray:
+        metric, weights = self._metrics[parameter], numbers_of(parameter)
+        module = self._module_of.get(parameter)
+        inputs = None if module is None else self._recorder.inputs(module)
+        found = metric(weights) if inputs is None else metric(weights, inputs)
+        found = np.asarray(found, dtype=float)
+        if found.shape != (len(weights), len(weights)) or not np.isfinite(found).all():
+            raise OptimizerError(
+                f"Expected a finite metric of shape ({len(weights)}, {len(weights)}); got shape "
+                f"{found.shape}."
+            )
+        return found
+
+
+def solved(metric: FloatArray, gradient: FloatArray, damping: float) -> FloatArray:
+    """Return the solution of ``(metric + damping) d = gradient``; least in norm if there are many.
+
+    A measured metric may have negative eigenvalues by noise; they count as zero.
+    """
+    values, vectors = np.linalg.eigh((metric + metric.T) / 2)
+    values = np.maximum(values, 0.0) + damping
+    tiny = values <= len(values) * np.finfo(float).eps * values.max(initial=0.0)
+    inverse = np.where(tiny, 0.0, 1 / np.where(tiny, 1.0, values))
+    return np.asarray(vectors @ (inverse * (vectors.T @ gradient)), dtype=float)

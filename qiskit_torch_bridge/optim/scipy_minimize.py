@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The methods of ``scipy.optimize.minimize`` over the weights of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from ..arrays import FloatArray
+from ..exceptions import InputError, OptimizerError
+from .base import (
+    Closure,
+    QuantumOptimizer,
+    as_tensor,
+    check_positive,
+    check_whole,
+    finite,
+    numbers_of,
+    required,
+    value_of,
+)
+
+VALUES_ONLY = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
+GRADIENTS = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr")
+PRODUCTS = ("Newton-CG", "trust-ncg", "trust-krylov")
+HESSIANS = ("dogleg", "trust-exact")
+METHODS = VALUES_ONLY + GRADIENTS + PRODUCTS + HESSIANS
+
+
+class ScipyMinimize(QuantumOptimizer):
+    """Any method of ``scipy.optimize.minimize`` as a torch optimizer.
+
+    One ``step`` runs the method from the present weights for at most ``max_iter`` iterations, as
+    ``LBFGS`` of torch does for its own; two steps start it twice.
+
+    Args:
+        params: Parameters of any module, or a module that contains :class:`.TorchQuantumModule`
+            for the weights of these.
+        method: A name that ``scipy.optimize.minimize`` knows. Methods that use second derivatives
+            (``"Newton-CG"``, ``"trust-ncg"``, ``"trust-krylov"``, ``"trust-exact"``, ``"dogleg"``)
+            get them exactly from the graph: Hessian-vector products, or columns of the Hessian.
+        max_iter: The most iterations of one step.
+        tolerance: Where to stop, with the meaning that the method gives to ``tol``.
+        bounds: A pair for each entry of all parameters, in their order; ``None`` for no limit.
+        options: More options of the method.
+
+    Attributes:
+        result: SciPy's result of the last step.
+
+    Raises:
+        OptimizerError: If the method is unknown, or no gradient can be had for a method that needs
+            one.
+        ObjectiveError: If the loss is not finite; the weights are then those of the step's start.
+
+    The closure returns the loss; it may call ``backward()``, as torch's own need, but then there
+    are no second derivatives. Keep weights in double precision (``module.double()``) where the
+    method must converge far: SciPy computes in double precision.
+
+    Cost:
+        ``result.nfev`` values, and as many gradients for methods that use them.
+
+    Example:
+        >>> import torch
+        >>> from qiskit.circuit import ParameterVector, QuantumCircuit
+        >>> from qiskit_torch_bridge import TorchQuantumModule
+        >>> from qiskit_torch_bridge.optim import ScipyMinimize
+        >>> theta = ParameterVector("theta", 2)
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.rx(theta[0], 0), circuit.ry(theta[1], 0)
+        >>> node = TorchQuantumModule(circuit, "Z", initial_weights=[0.5, 0.3]).double()
+        >>> optimizer = ScipyMinimize(node, "L-BFGS-B")
+        >>> round(optimizer.step(lambda: node().sum()), 6)
+        -1.0
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        method: str = "L-BFGS-B",
+        *,
+        max_iter: int = 100,
+        tolerance: float | None = None,
+        bounds: Sequence[tuple[float | None, float | None]] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        known = {name.lower(): name for name in METHODS}
+        if str(method).lower() not in known:
+            raise OptimizerError(
+                f"Expected method to be one of {', '.join(METHODS)}; got {method!r}."
+            )
+        check_whole(max_iter=max_iter)
+        if tolerance is not None:
+            check_positive(tolerance=tolerance)
+        super().__init__(params, {})
+        self.method, self.max_iter, self.tolerance = known[str(method).lower()], max_iter, tolerance
+        self.options = dict(options or {})
+        size = sum(p.numel() for p, _ in self._parameters())
+        if bounds is not None and len(bounds) != size:
+            raise InputError(f"Expected {size} pairs as bounds; got {len(bounds)}.")
+        self.bounds = bounds
+        self.result: Any = None
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> float:  # type: ignore[override]
+        """Run the method from the present weights, and leave the best ones it found.
+
+        Args:
+            closure: Returns the loss.
+
+        Returns:
+            The loss at the weights found.
+        """
+        closure = required(closure, self)
+        start = [p.clone() for p, _ in self._parameters()]
+        calls = _Calls(self, closure)
+        derivatives: dict[str, Any] = {}
+        if self.method not in VALUES_ONLY:
+            derivatives["jac"] = True
+        if self.method in PRODUCTS:
+            derivatives["hessp"] = calls.product
+        if self.method in HESSIANS:
+            derivatives["hess"] = calls.hessian
+        counted = "maxfun" if self.method == "TNC" else "maxiter"
+        try:
+            self.result = scipy.optimize.minimize(
+                calls.value if self.method in VALUES_ONLY else calls.value_and_gradient,
+                np.concatenate([numbers_of(p) for p in start]) if start else np.zeros(0),
+                method=self.method,
+                tol=self.tolerance,
+                bounds=self.bounds,
+                options={counted: self.max_iter, **self.options},
+                **derivatives,
+            )
+        except BaseException:
+            for (parameter, _), origin in zip(self._parameters(), start, strict=True):
+                parameter.copy_(origin)
+            raise
+        self._place(self.result.x)
+        return float(self.result.fun)
+
+    def _place(self, x: FloatArray) -> None:
+        with torch.no_grad():
+            at = 0
+            for parameter, _ in self._parameters():
+                numbers = x[at : at + parameter.numel()]
+                parameter.copy_(as_tensor(numbers, parameter))
+                at += parameter.numel()
+
+
+class _Calls:
+    """The loss and its derivatives as functions of one flat array."""
+
+    def __init__(self, optimizer: ScipyMinimize, closure: Closure) -> None:
+        self._optimizer, self._closure = optimizer, closure
+        self._tensors = [p for p, _ in optimizer._parameters()]
+
+    def value(self, x: FloatArray) -> float:
+        self._optimizer._place(x)
+        return value_of(self._closure, self._optimizer)
+
+    def value_and_gradient(self, x: FloatArray) -> tuple[float, FloatArray]:
+        loss, gradients = self._evaluated(x, graph=False)
+        return finite(loss, self._optimizer), _flat(gradients, self._tensors)
+
+    def product(self, x: FloatArray, vector: FloatArray) -> FloatArray:
+        """Return the Hessian at ``x`` times a vector."""
+        _, gradients = self._evaluated(x, graph=True)
+        return self._products(gradients, np.asarray(vector, dtype=float)[None])[0]
+
+    def hessian(self, x: FloatArray) -> FloatArray:
+        _, gradients = self._evaluated(x, graph=True)
+        found = self._products(gradients, np.eye(len(x)))
+        return (found + found.T) / 2
+
+    def _products(self, gradients: list[Tensor | None], vectors: FloatArray) -> FloatArray:
+        used = [(g, t) for g, t in zip(gradients, self._tensors, strict=True) if g is not None]
+        places = np.cumsum([0, *(t.numel() for t in self._tensors)])
+        rows = []
+        for vector in vectors:
+            weights = [
+                as_tensor(vector[places[i] : places[i + 1]], g)
+                for i, g in enumerate(gradients)
+                if g is not None
+            ]
+            found: Any = [None] * len(self._tensors)
+            if any(g.requires_grad for g, _ in used):
+                found = torch.autograd.grad(
+                    [g for g, _ in used],
+                    self._tensors,
+                    weights,
+                    retain_graph=True,
+                    allow_unused=True,
+                )
+            rows.append(_flat(list(found), self._tensors))
+        return np.array(rows)
+
+    def _evaluated(self, x: FloatArray, graph: bool) -> tuple[Any, list[Tensor | None]]:
+        self._optimizer._place(x)
+        for tensor in self._tensors:
+            tensor.grad = None
+        with torch.enable_grad():
+            loss = self._closure()
+            if any(t.grad is not None for t in self._tensors) and not graph:
+                return loss, [t.grad for t in self._tensors]
+            try:
+                found = torch.autograd.grad(
+                    loss, self._tensors, create_graph=graph, allow_unused=True
+                )
+            except (RuntimeError, TypeError, AttributeError) as error:
+                advice = (
+                    "its closure must return the loss without calling backward(), and the loss "
+                    "must be twice differentiable"
+                    if graph
+                    else "its closure must return a loss that depends on the parameters, or "
+                    "call backward()"
+                )
+                raise OptimizerError(
+                    f"Method {self._optimizer.method} needs "
+                    f"{'second derivatives' if graph else 'a gradient'}: {advice} ({error})."
+                ) from error
+        return loss, list(found)
+
+
+def _flat(tensors: list[Tensor | None], like: list[Tensor]) -> FloatArray:
+    parts = [
+        np.zeros(t.numel()) if g is None else numbers_of(g)
+        for g, t in zip(tensors, like, strict=True)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
