@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .functional import expectation
 from .module import TorchQuantumModule
+from .primitives import Tracker
 from .program import AnalysedCircuit, CircuitProgram
 
 try:
@@ -12,4 +13,11 @@ try:
 except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0.1.0"
 
-__all__ = ["AnalysedCircuit", "CircuitProgram", "TorchQuantumModule", "__version__", "expectation"]
+__all__ = [
+    "AnalysedCircuit",
+    "CircuitProgram",
+    "TorchQuantumModule",
+    "Tracker",
+    "__version__",
+    "expectation",
+]

@@ -99,3 +99,36 @@ class ObjectiveError(BridgeError, RuntimeError):
         super().__init__(message)
         self.best_point = best_point
         self.best_value = best_value
+
+
+class BackendError(BridgeError, ValueError):
+    """A backend, a mode or their options cannot be used as given."""
+
+
+class BackendTypeError(BridgeError, TypeError):
+    """Something that is not a backend, a session or a batch was given as one."""
+
+
+class JobError(ExecutionError):
+    """A job failed for good, or was not done in time.
+
+    Attributes:
+        job_ids: The ids of the jobs of the request, as far as they were submitted; what they have
+            computed can be fetched from the service by these.
+    """
+
+    def __init__(self, message: str, job_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.job_ids = job_ids
+
+
+class BudgetError(BridgeError, RuntimeError):
+    """A request would exceed the budget; it was not submitted."""
+
+
+class JournalError(BridgeError, ValueError):
+    """A journal is damaged, or belongs to another run."""
+
+
+class CheckpointError(BridgeError, RuntimeError):
+    """A checkpoint cannot be written, is damaged, or belongs to another training."""

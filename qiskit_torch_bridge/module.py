@@ -54,6 +54,15 @@ class TorchQuantumModule(nn.Module):
             their own.
         dtype: ``"complex64"`` makes the exact engine compute in single precision, in half of the
             memory and time; default ``"complex128"``.
+        backend: Runs the circuit on an Aer simulator, a fake device, a device of IBM Quantum or
+            any other ``BackendV2``: transpiled for it once, now. Fake devices are simulated on the
+            qubits in use, with their noise.
+        mode: An open ``Session`` or ``Batch`` of qiskit-ibm-runtime to run in; none is opened here.
+        backend_options: Options of the backend's estimator, passed on to it: mitigation, shots
+            and so on.
+        optimization_level: Of the transpilation for ``backend``, 0 to 3; default 1.
+        seed_transpiler: Makes it reproducible.
+        gradient_shots: Shots for the evaluations of gradients, if not the same.
         observables_layout: Whether observables given for a transpiled circuit refer to the
             ``"virtual"`` qubits before transpilation or to the ``"physical"`` ones; ``"auto"``
             tells by their width and raises where it cannot.
@@ -115,6 +124,12 @@ class TorchQuantumModule(nn.Module):
         seed: int | None = None,
         observables_layout: Any = "auto",
         dtype: Any = None,
+        backend: Any = None,
+        mode: Any = None,
+        backend_options: Mapping[str, Any] | None = None,
+        optimization_level: int | None = None,
+        seed_transpiler: int | None = None,
+        gradient_shots: int | None = None,
     ) -> None:
         super().__init__()
         self.program = CircuitProgram(
@@ -125,15 +140,25 @@ class TorchQuantumModule(nn.Module):
             observables_layout=observables_layout,
         )
         self.shots = shots
+        #: What :meth:`with_backend` keeps.
+        self._kept = {
+            "gradient": gradient if isinstance(gradient, str) else None,
+            "shots": shots,
+            "precision": precision,
+            "gradient_shots": gradient_shots,
+            "seed": seed,
+        }
         self._engine = make_engine(
             self.program,
             estimator=estimator,
-            gradient=gradient,
-            shots=shots,
-            precision=precision,
             pass_manager=pass_manager,
-            seed=seed,
             dtype=dtype,
+            backend=backend,
+            mode=mode,
+            backend_options=backend_options,
+            optimization_level=optimization_level,
+            seed_transpiler=seed_transpiler,
+            **{**self._kept, "gradient": gradient},
         )
         self.weight = nn.Parameter(_initial(self.program, initial_weights, seed))
 
@@ -172,7 +197,7 @@ class TorchQuantumModule(nn.Module):
             >>> module.weight.shape
             torch.Size([2])
         """
-        return cls(**{**arguments_of_algorithm(algorithm, operator, result), **options})
+        return cls(**{**arguments_of_algorithm(algorithm, operator, result, options), **options})
 
     @classmethod
     def from_qnn(cls, qnn: Any, **options: Any) -> TorchQuantumModule:
@@ -190,7 +215,7 @@ class TorchQuantumModule(nn.Module):
             AlgorithmTypeError: If it is another kind of network.
             AlgorithmError: If its primitive is of version 1 or its gradient has no counterpart.
         """
-        return cls(**{**arguments_of_qnn(qnn), **options})
+        return cls(**{**arguments_of_qnn(qnn, options), **options})
 
     def to_circuit(self) -> QuantumCircuit:
         """Return the circuit as it was given, with the trained weights bound.
@@ -245,6 +270,57 @@ class TorchQuantumModule(nn.Module):
     def circuit(self) -> QuantumCircuit:
         """The circuit as it is submitted: transpiled if a pass manager was given. Read-only."""
         return self._engine.program.circuit
+
+    @property
+    def isa_circuit(self) -> QuantumCircuit:
+        """The circuit in the backend's own instructions, with its layout. Read-only.
+
+        On a fake device :attr:`circuit` is the part of it that is simulated.
+        """
+        return self._engine.isa_circuit
+
+    def with_backend(self, backend: Any = None, **options: Any) -> TorchQuantumModule:
+        """Return a module of the same circuit and weights that runs elsewhere.
+
+        Gradient (if it was chosen by name), shots, precision and seed stay unless ``options`` say
+        otherwise. The weights are copies: training one does not change the other.
+
+        Args:
+            backend: The backend, as for the module; ``None`` with ``estimator=`` or ``mode=`` in
+                the options, or for the exact engine.
+            **options: ``estimator``, ``mode``, ``backend_options``, ``optimization_level``,
+                ``seed_transpiler``, ``pass_manager``, ``gradient``, ``shots``, ``precision``,
+                ``gradient_shots``, ``seed``, ``dtype``.
+
+        Example:
+            >>> from qiskit.circuit import Parameter, QuantumCircuit
+            >>> from qiskit.providers.fake_provider import GenericBackendV2
+            >>> from qiskit_torch_bridge import TorchQuantumModule
+            >>> circuit = QuantumCircuit(1)
+            >>> _ = circuit.ry(Parameter("theta"), 0)
+            >>> trained = TorchQuantumModule(circuit, initial_weights=[0.5])
+            >>> noisy = trained.with_backend(GenericBackendV2(2, seed=1), shots=1000, seed=2)
+            >>> abs(noisy().item() - trained().item()) < 0.2
+            True
+        """
+        kept = dict(self._kept)
+        if options.get("shots") is not None or options.get("precision") is not None:
+            kept.update(shots=None, precision=None)
+        choices = {**kept, "backend": backend, **options}
+        if kept["gradient"] == "adjoint" and "gradient" not in options and backend is not None:
+            choices["gradient"] = None  # on a backend the gradient is measured unless asked for
+        moved = type(self).__new__(type(self))
+        nn.Module.__init__(moved)
+        moved.program = self.program
+        moved.shots = choices["shots"]
+        moved._engine = make_engine(self.program, **choices)
+        moved._kept = {name: choices[name] for name in self._kept}
+        if not isinstance(choices["gradient"], str):
+            moved._kept["gradient"] = None
+        moved.weight = nn.Parameter(
+            self.weight.detach().clone(), requires_grad=self.weight.requires_grad
+        )
+        return moved.train(self.training)
 
     @property
     def estimator(self) -> Any:

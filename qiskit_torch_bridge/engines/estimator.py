@@ -42,6 +42,8 @@ class EstimatorEngine:
         self.rule = rule
         self.gradient_estimator = estimator if gradient_estimator is None else gradient_estimator
         self.gradient_precision = precision if gradient_precision is None else gradient_precision
+        #: The circuit as transpiled for the whole backend, with its layout.
+        self.isa_circuit = program.circuit
         self._plans: dict[tuple[int, ...], tuple[Differentiation, EstimatorEngine]] = {}
 
     @property

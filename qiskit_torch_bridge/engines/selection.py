@@ -11,7 +11,8 @@ import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient, SPSAEstimatorGradient
 
-from ..exceptions import CircuitError, GradientError, InputError, InputTypeError
+from ..backends import prepare
+from ..exceptions import BackendError, CircuitError, GradientError, InputError, InputTypeError
 from ..gradients import (
     AdjointEstimatorGradient,
     AQGDEstimatorGradient,
@@ -68,6 +69,12 @@ def make_engine(
     pass_manager: Any = None,
     seed: int | None = None,
     dtype: Any = None,
+    backend: Any = None,
+    mode: Any = None,
+    backend_options: Any = None,
+    optimization_level: int | None = None,
+    seed_transpiler: int | None = None,
+    gradient_shots: Any = None,
 ) -> EstimatorEngine:
     """Return the engine for the user's choices, after checking every one of them.
 
@@ -80,6 +87,27 @@ def make_engine(
     requested = validated_precision(shots, precision)
     _check_seed(seed)
     given = _instance(gradient)
+    for_gradient = validated_precision(gradient_shots, None)
+    prepared = None
+    if backend is not None or mode is not None:
+        if estimator is not None:
+            raise BackendError(
+                "An estimator and a backend were given; a backend brings its own estimator. Leave "
+                "out one of them, or make the estimator of the backend yourself."
+            )
+        prepared = prepare(
+            program,
+            backend,
+            mode=mode,
+            options=backend_options,
+            optimization_level=optimization_level,
+            seed_transpiler=seed_transpiler,
+            pass_manager=pass_manager,
+            seed=seed,
+        )
+        program, estimator, pass_manager = prepared.program, prepared.estimator, None
+    else:
+        _refuse_without_backend(backend_options, optimization_level, seed_transpiler)
     if estimator is None and isinstance(given, EstimatorGradient):
         estimator = given.estimator
     if estimator is None and isinstance(given, AdjointEstimatorGradient) and given.has_estimator:
@@ -100,15 +128,20 @@ def make_engine(
         pass_manager = given.pass_manager
     of_gradient = getattr(given, "_estimator", None)  # also where it is another package's
     program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
+    engine: EstimatorEngine
     if isinstance(given, AdjointEstimatorGradient):
         number = number if dtype is not None else given.dtype.name
-        return StatevectorEngine(
+        engine = StatevectorEngine(
             program, estimator, requested, samples=not exact, dtype=np.dtype(number)
         )
+        engine.isa_circuit = program.circuit if prepared is None else prepared.isa_circuit
+        return engine
     if not isinstance(given, EstimatorGradient):
         name = gradient if isinstance(gradient, str) else None
-        return PluginEngine(program, estimator, requested, given, name)
-    own = given.precision or requested
+        engine = PluginEngine(program, estimator, requested, given, name)
+        engine.isa_circuit = program.circuit if prepared is None else prepared.isa_circuit
+        return engine
+    own = for_gradient or given.precision or requested
     engine = EstimatorEngine(
         program,
         estimator,
@@ -117,8 +150,23 @@ def make_engine(
         gradient_estimator=given.estimator,
         gradient_precision=own,
     )
+    engine.isa_circuit = program.circuit if prepared is None else prepared.isa_circuit
     engine.differentiation(program.weight_columns)  # what cannot be planned is refused here
     return engine
+
+
+def _refuse_without_backend(options: Any, level: Any, seed: Any) -> None:
+    given = {
+        "backend_options": options,
+        "optimization_level": level,
+        "seed_transpiler": seed,
+    }
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise BackendError(
+            f"{named[0]} belongs to a backend, and none was given. Give backend=, or set the "
+            "options where you make the estimator and the pass manager."
+        )
 
 
 def _dtype(dtype: Any, exact: bool) -> str:

@@ -3,10 +3,13 @@
 
 from .batched import BatchedStatevectorEstimator
 from .submission import Evaluation, evaluate, is_aer, shots_to_precision, validated_precision
+from .tracking import Tracker, Usage
 
 __all__ = [
     "BatchedStatevectorEstimator",
     "Evaluation",
+    "Tracker",
+    "Usage",
     "evaluate",
     "is_aer",
     "shots_to_precision",

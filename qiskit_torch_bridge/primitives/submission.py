@@ -22,6 +22,7 @@ from ..exceptions import (
     ResultError,
 )
 from ..program import AnalysedCircuit
+from .tracking import record
 
 
 class Evaluation(NamedTuple):
@@ -73,7 +74,10 @@ def evaluate(
         return []
     options = {} if precision is None else {"precision": precision}
     try:
-        results = list(estimator.run(pubs, **options).result())
+        job = estimator.run(pubs, **options)
+        if not getattr(estimator, "counts_itself", False):
+            record(estimator, pubs, precision)
+        results = list(job.result())
     except BridgeError:
         raise
     except Exception as error:

@@ -17,6 +17,7 @@ from qiskit.quantum_info import SparsePauliOp
 from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
 from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
+from .idle import active_qubits, restricted_circuit, restricted_operator
 from .observables import Layout, normalise_observables
 from .roles import Parameters, check_roles, listed, names_of
 
@@ -176,6 +177,17 @@ class CircuitProgram:
             )
         roles = (self.input_params, self.weight_params)
         return _rebuilt(circuit, self.parameters, operators, self.output_shape, *roles)
+
+    def without_idle_qubits(self) -> tuple[CircuitProgram, tuple[int, ...]]:
+        """Return the program on the qubits that its gates act on, and which these are.
+
+        The expectation values are the same; simulators need not carry the others.
+        """
+        kept = active_qubits(self.circuit)
+        circuit = restricted_circuit(self.circuit, kept)
+        operators = tuple(restricted_operator(o, kept) for o in self.observables)
+        roles = (self.input_params, self.weight_params)
+        return _rebuilt(circuit, self.parameters, operators, self.output_shape, *roles), kept
 
     @functools.cached_property
     def on_aer(self) -> CircuitProgram:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seeds for simulators that would otherwise repeat the noise of every job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from qiskit.primitives import BaseEstimatorV2
+
+
+class FreshSeeds(BaseEstimatorV2):
+    """Gives a simulating estimator a new seed for every job, all of them from one seed.
+
+    With a fixed seed, estimators on Aer give every job the same noise: the gradients of all steps
+    would be wrong in the same way.
+
+    Args:
+        estimator: ``BackendEstimatorV2`` or Aer's ``EstimatorV2``.
+        seed: Makes the sequence of jobs reproducible; ``None`` for another one each time.
+    """
+
+    def __init__(self, estimator: BaseEstimatorV2, seed: int | None) -> None:
+        self.inner = estimator
+        self._generator = np.random.default_rng(seed)
+        self._lock = Lock()
+
+    @property
+    def options(self) -> Any:
+        """The options of the estimator."""
+        return self.inner.options
+
+    @property
+    def default_precision(self) -> float:
+        """The precision used where none is requested."""
+        return float(self.options.default_precision)
+
+    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
+        """Run ``pubs`` with a seed of their own."""
+        pubs = list(pubs)
+        with self._lock:
+            seed = int(self._generator.integers(1, 2**31))
+            if hasattr(self.options, "seed_simulator"):
+                self.options.seed_simulator = seed
+            else:
+                self.options.run_options["seed_simulator"] = seed
+            job = self.inner.run(pubs, precision=precision)
+            # The job reads the options in its own thread: let it finish before the next seed.
+            job.result()
+        return job
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())

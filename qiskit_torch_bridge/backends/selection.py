@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a backend to the estimator that runs on it and the circuit that it takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
+from qiskit.providers import BackendV2
+from qiskit.transpiler import generate_preset_pass_manager
+
+from ..exceptions import BackendError, BackendTypeError, CircuitError
+from ..program import CircuitProgram
+from .local import simulator_of
+from .seeds import FreshSeeds
+
+Kind = Literal["aer", "fake", "runtime", "device"]
+
+
+class Prepared(NamedTuple):
+    """A program as a backend takes it, and what runs it there.
+
+    Attributes:
+        program: The program to submit.
+        estimator: Runs it.
+        isa_circuit: The circuit transpiled for the whole backend, with its layout.
+        kind: What the backend is.
+    """
+
+    program: CircuitProgram
+    estimator: BaseEstimatorV2
+    isa_circuit: QuantumCircuit
+    kind: Kind
+
+
+def prepare(
+    program: CircuitProgram,
+    backend: Any,
+    *,
+    mode: Any = None,
+    options: Mapping[str, Any] | None = None,
+    optimization_level: int | None = None,
+    seed_transpiler: int | None = None,
+    pass_manager: Any = None,
+    seed: int | None = None,
+) -> Prepared:
+    """Transpile a program for a backend, once, and make the estimator that runs it there.
+
+    Args:
+        program: The program.
+        backend: An Aer simulator, a fake device, a device of IBM Quantum, or any other
+            ``BackendV2``; ``None`` for the backend of ``mode``.
+        mode: An open ``Session`` or ``Batch`` of qiskit-ibm-runtime; none is ever opened here.
+        options: Passed on to the estimator as its options.
+        optimization_level: Of the preset pass manager; default 1.
+        seed_transpiler: Makes transpilation reproducible.
+        pass_manager: Takes the place of the preset one.
+        seed: Seeds local simulators; every job gets a seed of its own from it.
+
+    Raises:
+        BackendTypeError: If ``backend`` or ``mode`` is something else.
+        BackendError: If options or an extra package are missing or wrong.
+        CircuitError: If the transpiled circuit does not fit the backend.
+    """
+    backend = _backend_of(backend, mode)
+    kind = kind_of(backend, mode)
+    if pass_manager is None:
+        pass_manager = _preset(backend, optimization_level, seed_transpiler)
+    elif optimization_level is not None or seed_transpiler is not None:
+        raise BackendError(
+            "pass_manager takes the place of the preset one that optimization_level and "
+            "seed_transpiler are for. Leave these out, or leave out pass_manager."
+        )
+    isa = program.rewritten(pass_manager.run)
+    if kind == "aer":
+        isa = isa.on_aer
+    else:
+        check_isa(isa.circuit, backend)
+    if kind == "fake":
+        submitted, kept = isa.without_idle_qubits()
+        simulator = simulator_of(backend, kept)
+        made = _backend_estimator(simulator, options)
+        return Prepared(submitted, FreshSeeds(made, seed), isa.circuit, kind)
+    return Prepared(isa, _estimator(kind, backend, mode, options, seed), isa.circuit, kind)
+
+
+def kind_of(backend: Any, mode: Any = None) -> Kind:
+    """Return what a backend is."""
+    modules = {cls.__module__ for cls in type(backend).__mro__}
+    packages = {name.partition(".")[0] for name in modules}
+    if mode is not None or "qiskit_ibm_runtime.ibm_backend" in modules:
+        return "runtime"
+    if "qiskit_aer" in packages:
+        return "aer"
+    if any("fake_provider" in name for name in modules):
+        return "fake"
+    return "device"
+
+
+def check_isa(circuit: QuantumCircuit, backend: BackendV2) -> None:
+    """Raise :class:`CircuitError` if some instruction is none of the backend's."""
+    target = backend.target
+    if circuit.num_qubits > backend.num_qubits:
+        raise CircuitError(
+            f"The circuit has {circuit.num_qubits} qubits; {backend.name} has {backend.num_qubits}."
+        )
+    place = {qubit: i for i, qubit in enumerate(circuit.qubits)}
+    for instruction in circuit.data:
+        name = instruction.operation.name
+        qubits = tuple(place[q] for q in instruction.qubits)
+        if name != "barrier" and not target.instruction_supported(name, qubits):
+            raise CircuitError(
+                f"{backend.name} has no {name} on qubits {qubits}: the circuit is not transpiled "
+                "for it. Leave out pass_manager, or give one made for this backend: "
+                "generate_preset_pass_manager(1, backend)."
+            )
+
+
+def _backend_of(backend: Any, mode: Any) -> BackendV2:
+    if mode is not None:
+        if not all(hasattr(mode, name) for name in ("backend", "session_id")) and not hasattr(
+            mode, "_backend"
+        ):
+            raise BackendTypeError(
+                "Expected mode to be an open Session or Batch of qiskit_ibm_runtime; got "
+                f"{type(mode).__name__}. Open it around the training: with Batch(backend=...) as "
+                "batch."
+            )
+        own = getattr(mode, "_backend", None)
+        if backend is None:
+            backend = own
+    if isinstance(backend, type):
+        raise BackendTypeError(
+            f"Expected a backend object; got the class {backend.__name__}. Create it: "
+            f"{backend.__name__}()."
+        )
+    if isinstance(backend, BaseEstimatorV2):
+        raise BackendTypeError(
+            f"Expected a backend; got the estimator {type(backend).__name__}. Give it as "
+            "estimator=."
+        )
+    if not isinstance(backend, BackendV2):
+        raise BackendTypeError(
+            "Expected backend to be a BackendV2, such as AerSimulator() or "
+            f"service.backend('...'); got {backend!r}."
+        )
+    return backend
+
+
+def _preset(backend: BackendV2, level: int | None, seed: int | None) -> Any:
+    level = 1 if level is None else level
+    if isinstance(level, bool) or level not in (0, 1, 2, 3):
+        raise BackendError(f"Expected optimization_level to be 0, 1, 2 or 3; got {level!r}.")
+    return generate_preset_pass_manager(
+        optimization_level=level, backend=backend, seed_transpiler=seed
+    )
+
+
+def _estimator(
+    kind: Kind,
+    backend: BackendV2,
+    mode: Any,
+    options: Mapping[str, Any] | None,
+    seed: int | None,
+) -> BaseEstimatorV2:
+    if kind == "runtime":
+        return _runtime_estimator(backend if mode is None else mode, options)
+    if kind == "aer":
+        from qiskit_aer.primitives import EstimatorV2
+
+        estimator = EstimatorV2.from_backend(backend)
+        _update(estimator.options, options, "qiskit_aer.primitives.EstimatorV2")
+        return estimator if seed is None else FreshSeeds(estimator, seed)
+    made = _backend_estimator(backend, options)
+    return made if seed is None else FreshSeeds(made, seed)
+
+
+def _backend_estimator(backend: BackendV2, options: Mapping[str, Any] | None) -> BaseEstimatorV2:
+    estimator = BackendEstimatorV2(backend=backend)
+    _update(estimator.options, options, "BackendEstimatorV2")
+    return estimator
+
+
+def _runtime_estimator(mode: Any, options: Mapping[str, Any] | None) -> BaseEstimatorV2:
+    from qiskit_ibm_runtime import EstimatorV2
+
+    with warnings.catch_warnings():
+        # It announces a successor of the same interface.
+        warnings.filterwarnings("ignore", "The EstimatorV2 class is deprecated")
+        try:
+            estimator: BaseEstimatorV2 = EstimatorV2(
+                mode=mode, options=None if options is None else dict(options)
+            )
+        except (TypeError, ValueError) as error:
+            raise BackendError(
+                f"The runtime's EstimatorV2 does not take these options: {error}"
+            ) from error
+    return estimator
+
+
+def _update(target: Any, options: Mapping[str, Any] | None, who: str) -> None:
+    for name, value in (options or {}).items():
+        if not hasattr(target, name):
+            known = ", ".join(sorted(vars(target)))
+            raise BackendError(f"{who} has no option {name!r}. Its options are: {known}.")
+        setattr(target, name, value)

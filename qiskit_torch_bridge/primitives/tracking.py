@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counting what runs: jobs, PUBs, points, circuits, shots."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.quantum_info import PauliList
+
+from .batched import BatchedStatevectorEstimator
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What requests ask of a primitive.
+
+    Attributes:
+        jobs: Calls of ``run``.
+        pubs: PUBs in them.
+        points: Points: bindings of a circuit's parameters.
+        circuits: Circuits to execute: a point once for each group of observables that are measured
+            together; zero where expectation values are computed without measuring.
+        shots: Executions of circuits in total; zero likewise.
+    """
+
+    jobs: int = 0
+    pubs: int = 0
+    points: int = 0
+    circuits: int = 0
+    shots: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.jobs + other.jobs,
+            self.pubs + other.pubs,
+            self.points + other.points,
+            self.circuits + other.circuits,
+            self.shots + other.shots,
+        )
+
+
+def usage_of(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> Usage:
+    """Return what one ``run`` call of an estimator amounts to."""
+    total = Usage(jobs=1)
+    for pub in pubs:
+        coerced = EstimatorPub.coerce(pub, precision)
+        points = max(1, coerced.parameter_values.size)
+        wanted = coerced.precision
+        shots = shots_of(estimator, wanted)
+        circuits = points * groups_of(coerced) if shots else 0
+        total += Usage(0, 1, points, circuits, circuits * shots)
+    return total
+
+
+def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
+    """Return the shots per circuit; zero where values are computed without measuring."""
+    inner = getattr(estimator, "inner", estimator)
+    if isinstance(inner, StatevectorEstimator) or type(inner).__module__.startswith("qiskit_aer"):
+        return 0
+    if isinstance(inner, BatchedStatevectorEstimator) and inner.noise != "shots":
+        return 0
+    if precision is None:
+        options = getattr(inner, "options", None)
+        default_shots = getattr(options, "default_shots", None)
+        if isinstance(default_shots, int):
+            return default_shots
+        for holder in (inner, options):
+            found = getattr(holder, "default_precision", None)
+            if isinstance(found, (int, float)):
+                precision = float(found)
+                break
+    return math.ceil(1 / precision**2 - 1e-9) if precision else 0
+
+
+def groups_of(pub: EstimatorPub) -> int:
+    """Return into how many groups measured together the observables of a PUB's point fall."""
+    labels = {label for terms in np.ravel(pub.observables.tolist()).tolist() for label in terms}
+    labels = {_basis(label) for label in labels}
+    labels.discard("I" * pub.circuit.num_qubits)
+    if not labels:
+        return 1
+    return len(PauliList(sorted(labels)).group_commuting(qubit_wise=True))
+
+
+def _basis(label: str) -> str:
+    """Return the Pauli that a term is measured in; projectors count as their axis."""
+    return label.translate(str.maketrans("01+-rl", "ZZXXYY"))
+
+
+class Tracker:
+    """Counts what really runs while it is open, in all threads.
+
+    Attributes:
+        usage: The :class:`Usage` so far.
+
+    The exact engine runs no jobs and counts nothing. Estimators of another package's gradients
+    are counted where that package calls a module's estimator.
+
+    Example:
+        >>> import torch
+        >>> from qiskit.circuit import Parameter, QuantumCircuit
+        >>> from qiskit_torch_bridge import Tracker, TorchQuantumModule
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.ry(Parameter("theta"), 0)
+        >>> module = TorchQuantumModule(circuit, shots=100, seed=0)
+        >>> with Tracker() as tracker:
+        ...     module().sum().backward()
+        >>> tracker.usage  # one value, then two shifted ones
+        Usage(jobs=2, pubs=2, points=3, circuits=3, shots=300)
+    """
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self._lock = threading.Lock()
+
+    def add(self, usage: Usage) -> None:
+        """Add to the count."""
+        with self._lock:
+            self.usage += usage
+
+    def __enter__(self) -> Tracker:
+        with _LOCK:
+            _OPEN.append(self)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        with _LOCK:
+            _OPEN.remove(self)
+
+
+_LOCK = threading.Lock()
+_OPEN: list[Tracker] = []
+
+
+def record(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> None:
+    """Tell all open trackers that a job was submitted."""
+    if _OPEN:  # else nothing is worth computing
+        usage = usage_of(estimator, pubs, precision)
+        for tracker in list(_OPEN):
+            tracker.add(usage)
