@@ -18,6 +18,7 @@ from .engines import EstimatorEngine
 from .exceptions import HigherOrderError
 from .program import CircuitProgram
 from .rules import Differentiation
+from .transforms import older_vmap, transformed
 
 
 class Expectation(torch.autograd.Function):
@@ -168,6 +169,8 @@ def _vjp(
     if found is None:
         return _PluginGradient.apply(values, cotangent, engine, columns)
     evs = _at_shift_points(found, values)
+    if not (transformed() or torch.is_grad_enabled() or older_vmap(cotangent)):
+        engine.note_gradient_errors(values.detach().numpy(), cotangent.numpy(), columns)
     return found[0].combine(values, (evs * cotangent).sum(-1), torch)
 
 

@@ -15,7 +15,7 @@ Inputs are ``(B, I)``, weights ``(W,)`` or ``(B, W)``, cotangents ``(B, O)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .engines import StatevectorEngine
 from .exceptions import HigherOrderError
+from .transforms import older_vmap, transformed
 
 Pair = tuple[Tensor | None, Tensor | None]
 
@@ -30,12 +31,6 @@ _THIRD = (
     "The exact engine gives first and second derivatives; a third one was asked for. Use "
     "gradient='parameter-shift', which can be differentiated as often as wanted."
 )
-
-
-transformed: Callable[[], bool] = getattr(
-    torch._C, "_are_functorch_transforms_active", lambda: True
-)
-"""Whether a transform of ``torch.func`` is at work."""
 
 
 def exact_expectation(inputs: Tensor, weights: Tensor, engine: StatevectorEngine) -> Tensor:
@@ -81,16 +76,6 @@ def _backward(ctx: Any, cotangent: Tensor | None) -> Pair:
     else:
         gx, gw = _Gradient.apply(inputs, weights, cotangent, ctx.engine, wanted)
     return (gx if wanted[0] else None), (gw if wanted[1] else None)
-
-
-older_vmap: Callable[[Tensor], bool] = getattr(
-    torch._C._functorch, "is_legacy_batchedtensor", lambda tensor: False
-)
-"""Whether a tensor belongs to the older vmap of ``torch.autograd.functional`` (``vectorize=True``).
-
-It cannot look into a custom function, but what is linear in such tensors can be had for a basis and
-then combined by operations that it knows.
-"""
 
 
 def _gradient_by_basis(

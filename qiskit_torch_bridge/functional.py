@@ -14,9 +14,10 @@ from torch import Tensor
 
 from .autograd import Expectation, placed
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine
-from .exact_autograd import exact_expectation, older_vmap, transformed
+from .exact_autograd import exact_expectation
 from .exceptions import InputError, InputTypeError
 from .program import CircuitProgram
+from .transforms import older_vmap, transformed
 
 _engines = EngineCache()
 

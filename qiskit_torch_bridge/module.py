@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -15,6 +15,7 @@ from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
+from .backends.cost import Cost, cost_of
 from .engines import make_engine
 from .exceptions import EstimatorTypeError, InputError, InputTypeError, StateDictError
 from .functional import checked_weights, evaluated
@@ -63,6 +64,13 @@ class TorchQuantumModule(nn.Module):
         optimization_level: Of the transpilation for ``backend``, 0 to 3; default 1.
         seed_transpiler: Makes it reproducible.
         gradient_shots: Shots for the evaluations of gradients, if not the same.
+        estimators: Several V2 estimators instead of one: the rows of every request are divided
+            among them, and what fails on one is done by another.
+        journal: A path: requests, job ids and results are written there before anything else
+            happens, and a program that is started again does not pay for them twice; see
+            :class:`.Journal`.
+        budget: The most shots in total, or a :class:`.Usage` of limits; the step that would exceed
+            it raises :class:`.BudgetError` before it is submitted.
         observables_layout: Whether observables given for a transpiled circuit refer to the
             ``"virtual"`` qubits before transpilation or to the ``"physical"`` ones; ``"auto"``
             tells by their width and raises where it cannot.
@@ -130,6 +138,9 @@ class TorchQuantumModule(nn.Module):
         optimization_level: int | None = None,
         seed_transpiler: int | None = None,
         gradient_shots: int | None = None,
+        estimators: Sequence[Any] | None = None,
+        journal: Any = None,
+        budget: Any = None,
     ) -> None:
         super().__init__()
         self.program = CircuitProgram(
@@ -158,6 +169,9 @@ class TorchQuantumModule(nn.Module):
             backend_options=backend_options,
             optimization_level=optimization_level,
             seed_transpiler=seed_transpiler,
+            estimators=estimators,
+            journal=journal,
+            budget=budget,
             **{**self._kept, "gradient": gradient},
         )
         self.weight = nn.Parameter(_initial(self.program, initial_weights, seed))
@@ -270,6 +284,59 @@ class TorchQuantumModule(nn.Module):
     def circuit(self) -> QuantumCircuit:
         """The circuit as it is submitted: transpiled if a pass manager was given. Read-only."""
         return self._engine.program.circuit
+
+    def cost(
+        self, batch_size: Any = 1, *, backward: bool = True, input_gradients: bool = False
+    ) -> Cost:
+        """Return what a step will cost, without running anything.
+
+        Args:
+            batch_size: The rows of the inputs.
+            backward: Whether a backward pass follows.
+            input_gradients: Whether it goes on to a layer before this one.
+
+        Returns:
+            Jobs, PUBs, points, circuits and shots as a :class:`.Tracker` will count them; bytes to
+            send; and seconds on the device, where it has durations. On the exact engine there are
+            no jobs.
+
+        Raises:
+            InputError: If ``batch_size`` is not a positive whole number.
+            GradientError: If the gradient is another package's, for ``backward=True``.
+        """
+        whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+        if not whole or batch_size < 1:
+            raise InputError(
+                f"Expected batch_size to be a whole number from 1 up; got {batch_size!r}."
+            )
+        columns: tuple[int, ...] | None = None
+        if backward:
+            program = self._engine.program
+            columns = program.input_columns if input_gradients else ()
+            columns += program.weight_columns if self.weight.requires_grad else ()
+        requests = self._engine.planned(batch_size, columns)
+        return cost_of(requests, self.isa_circuit, self._engine.target)
+
+    @property
+    def last_stds(self) -> Tensor | None:
+        """Standard errors ``(B, *output_shape)`` of the last outputs; ``None`` if none were given.
+
+        What they mean is the primitive's: estimated from shots, the requested precision (Aer), or
+        an upper bound (``BackendEstimatorV2``).
+        """
+        stds = self._engine.last_stds
+        if stds is None:
+            return None
+        return torch.from_numpy(stds.copy()).reshape(len(stds), *self.program.output_shape)
+
+    @property
+    def last_gradient_stds(self) -> Tensor | None:
+        """Standard errors ``(W,)`` of the weights' last gradient, propagated from its evaluations.
+
+        ``None`` for gradients without evaluations. Observables of one point count as independent.
+        """
+        stds = self._engine.last_gradient_stds
+        return None if stds is None else torch.from_numpy(stds.copy())
 
     @property
     def isa_circuit(self) -> QuantumCircuit:

@@ -116,11 +116,7 @@ class DispatchingEstimator(BaseEstimatorV2):
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Request:
         """Submit ``pubs``, and return a job over all their parts."""
         coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
-        parts = [
-            part
-            for position, pub in enumerate(coerced)
-            for part in cut(pub, position, len(self.estimators), self.max_bytes, self._sizes(pub))
-        ]
+        parts = self._parts(coerced)
         self._check_budget(parts)
         request = Request(self, coerced, parts)
         request._submit()
@@ -133,12 +129,27 @@ class DispatchingEstimator(BaseEstimatorV2):
         with self._lock:
             self.used += usage
 
-    def _check_budget(self, parts: list[Part]) -> None:
-        if self.budget is None:
-            return
+    def usage(self, pubs: Iterable[Any], precision: float | None = None) -> Usage:
+        """Return what running ``pubs`` would amount to, if nothing fails."""
+        return self._usage(self._parts([EstimatorPub.coerce(p, precision) for p in pubs]))
+
+    def _usage(self, parts: list[Part]) -> Usage:
         wanted = Usage()
         for i, part in enumerate(parts):
             wanted += usage_of(self.estimators[i % len(self.estimators)], [part.pub], None)
+        return wanted
+
+    def _parts(self, pubs: list[EstimatorPub]) -> list[Part]:
+        return [
+            part
+            for position, pub in enumerate(pubs)
+            for part in cut(pub, position, len(self.estimators), self.max_bytes, self._sizes(pub))
+        ]
+
+    def _check_budget(self, parts: list[Part]) -> None:
+        if self.budget is None:
+            return
+        wanted = self._usage(parts)
         for name in ("jobs", "pubs", "points", "circuits", "shots"):
             limit, used = getattr(self.budget, name), getattr(self.used, name)
             if limit and used + getattr(wanted, name) > limit:

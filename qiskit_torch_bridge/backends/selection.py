@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
 from qiskit.providers import BackendV2
-from qiskit.transpiler import generate_preset_pass_manager
+from qiskit.transpiler import Target, generate_preset_pass_manager
 
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..program import CircuitProgram
@@ -28,12 +28,14 @@ class Prepared(NamedTuple):
         estimator: Runs it.
         isa_circuit: The circuit transpiled for the whole backend, with its layout.
         kind: What the backend is.
+        target: The backend's target.
     """
 
     program: CircuitProgram
     estimator: BaseEstimatorV2
     isa_circuit: QuantumCircuit
     kind: Kind
+    target: Target
 
 
 def prepare(
@@ -83,8 +85,9 @@ def prepare(
         submitted, kept = isa.without_idle_qubits()
         simulator = simulator_of(backend, kept)
         made = _backend_estimator(simulator, options)
-        return Prepared(submitted, FreshSeeds(made, seed), isa.circuit, kind)
-    return Prepared(isa, _estimator(kind, backend, mode, options, seed), isa.circuit, kind)
+        return Prepared(submitted, FreshSeeds(made, seed), isa.circuit, kind, backend.target)
+    estimator = _estimator(kind, backend, mode, options, seed)
+    return Prepared(isa, estimator, isa.circuit, kind, backend.target)
 
 
 def kind_of(backend: Any, mode: Any = None) -> Kind:

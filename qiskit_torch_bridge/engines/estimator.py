@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
+from qiskit.transpiler import Target
 
 from ..arrays import FloatArray
+from ..backends.cost import Planned
+from ..exceptions import GradientError
 from ..primitives.submission import evaluate, points_pub
 from ..program import CircuitProgram
 from ..rules import Differentiation, Rule
@@ -44,6 +47,12 @@ class EstimatorEngine:
         self.gradient_precision = precision if gradient_precision is None else gradient_precision
         #: The circuit as transpiled for the whole backend, with its layout.
         self.isa_circuit = program.circuit
+        #: The target of the backend, if one was named.
+        self.target: Target | None = None
+        #: Standard errors ``(B, O)`` of the last evaluation, where the primitive gave some.
+        self.last_stds: FloatArray | None = None
+        #: Standard errors ``(W,)`` of the last gradient by the weights, propagated.
+        self.last_gradient_stds: FloatArray | None = None
         self._plans: dict[tuple[int, ...], tuple[Differentiation, EstimatorEngine]] = {}
 
     @property
@@ -62,6 +71,8 @@ class EstimatorEngine:
         shape = (count, rows if self.program.circuit.parameters else 1)
         (evaluation,) = evaluate(self.estimator, [pub], [shape], self.precision)
         evs = np.broadcast_to(evaluation.evs.T, (rows, count))
+        stds = evaluation.stds
+        self.last_stds = None if stds is None else np.array(np.broadcast_to(stds.T, (rows, count)))
         return np.array(evs, order="C")  # a writable copy: torch takes it over
 
     def differentiation(
@@ -80,6 +91,45 @@ class EstimatorEngine:
             )
             self._plans[columns] = (d, engine)
         return self._plans[columns]
+
+    def note_gradient_errors(
+        self, values: FloatArray, cotangent: FloatArray, columns: tuple[int, ...]
+    ) -> None:
+        """Propagate the standard errors of the last shift points to the weights' gradient.
+
+        Observables of a point are taken as independent, though they may share its shots.
+        """
+        found = self.differentiation(columns)
+        self.last_gradient_stds = None
+        if found is None or found[1].last_stds is None:
+            return
+        d, engine = found
+        stds = engine.last_stds.reshape(-1, len(values), self.program.num_observables)  # type: ignore[union-attr]
+        variances = np.zeros((len(values), len(columns)))
+        for o in range(stds.shape[-1]):
+            errors = d.standard_errors(values, stds[..., o])
+            variances += (cotangent[:, [o]] * errors) ** 2
+        of_weights = [columns.index(c) for c in self.program.weight_columns if c in columns]
+        self.last_gradient_stds = np.sqrt(variances[:, of_weights].sum(0))
+
+    def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+        """Return the requests of a forward pass and, by some columns, of a backward pass."""
+        program = self.program
+        points = np.zeros((rows, len(program.parameters)))
+        pub = points_pub(program.analysed, program.observables_array, points)
+        requests = [Planned(self.estimator, pub, self.precision)]
+        found = None if columns is None else self.differentiation(columns)
+        if found is not None and len(columns or ()):
+            d, engine = found
+            points = np.zeros((rows * d.plan.num_points, len(engine.program.parameters)))
+            pub = points_pub(engine.program.analysed, program.observables_array, points)
+            requests.append(Planned(engine.estimator, pub, engine.precision))
+        elif columns:
+            raise GradientError(
+                f"What the gradient {self.gradient_name} asks for is known to its own package "
+                "only. Use cost(batch_size, backward=False), or one of this package's gradients."
+            )
+        return requests
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": {}}

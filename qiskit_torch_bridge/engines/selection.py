@@ -11,8 +11,7 @@ import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient, SPSAEstimatorGradient
 
-from ..backends import prepare
-from ..exceptions import BackendError, CircuitError, GradientError, InputError, InputTypeError
+from ..exceptions import CircuitError, GradientError, InputError, InputTypeError
 from ..gradients import (
     AdjointEstimatorGradient,
     AQGDEstimatorGradient,
@@ -24,12 +23,12 @@ from ..primitives import BatchedStatevectorEstimator
 from ..primitives.submission import (
     assumed_precision,
     is_aer,
-    validated_estimator,
     validated_precision,
 )
 from ..program import CircuitProgram
 from ..rules import recommended_epsilon
 from .estimator import EstimatorEngine
+from .placement import placed_on
 from .plugin import PluginEngine
 from .statevector import StatevectorEngine
 
@@ -62,86 +61,83 @@ DTYPES = ("complex128", "complex64")
 def make_engine(
     program: CircuitProgram,
     *,
-    estimator: Any = None,
     gradient: Any = None,
     shots: Any = None,
     precision: Any = None,
-    pass_manager: Any = None,
+    gradient_shots: Any = None,
     seed: int | None = None,
     dtype: Any = None,
-    backend: Any = None,
-    mode: Any = None,
-    backend_options: Any = None,
-    optimization_level: int | None = None,
-    seed_transpiler: int | None = None,
-    gradient_shots: Any = None,
+    **place: Any,
 ) -> EstimatorEngine:
     """Return the engine for the user's choices, after checking every one of them.
 
+    Args:
+        program: The program.
+        gradient: As for the module, like all that follow.
+        shots: Shots, or
+        precision: the standard error of every evaluation.
+        gradient_shots: Shots for gradients.
+        seed: Seeds simulators.
+        dtype: Of the exact engine.
+        **place: Where to run: the arguments of :func:`.placed_on`.
+
     Raises:
         EstimatorTypeError: If ``estimator`` is not a V2 estimator.
+        BackendError: If the place to run is contradictory.
         GradientError: If ``gradient`` is unknown.
         PrecisionError: If shots or precision are wrong, or both are given.
         CircuitError: If the pass manager returns something else than this circuit.
     """
     requested = validated_precision(shots, precision)
+    for_gradient = validated_precision(gradient_shots, None)
     _check_seed(seed)
     given = _instance(gradient)
-    for_gradient = validated_precision(gradient_shots, None)
-    prepared = None
-    if backend is not None or mode is not None:
-        if estimator is not None:
-            raise BackendError(
-                "An estimator and a backend were given; a backend brings its own estimator. Leave "
-                "out one of them, or make the estimator of the backend yourself."
-            )
-        prepared = prepare(
-            program,
-            backend,
-            mode=mode,
-            options=backend_options,
-            optimization_level=optimization_level,
-            seed_transpiler=seed_transpiler,
-            pass_manager=pass_manager,
-            seed=seed,
-        )
-        program, estimator, pass_manager = prepared.program, prepared.estimator, None
-    else:
-        _refuse_without_backend(backend_options, optimization_level, seed_transpiler)
+    samples = requested is not None or for_gradient is not None
+    found = placed_on(program, samples=samples, seed=seed, **place)
+    program, estimator, pass_manager = found.program, found.estimator, found.pass_manager
     if estimator is None and isinstance(given, EstimatorGradient):
         estimator = given.estimator
     if estimator is None and isinstance(given, AdjointEstimatorGradient) and given.has_estimator:
         estimator = given.estimator
-    exact = estimator is None and requested is None
+    exact = estimator is None and not samples
     number = _dtype(dtype, exact)
     if estimator is None:
         estimator = BatchedStatevectorEstimator(seed=seed, dtype=number)
-    else:
-        estimator = validated_estimator(estimator)
     if given is None:
         name = gradient or ("adjoint" if exact else "parameter-shift")
         options = {"seed": seed} if name == "spsa" else {}
-        given = GRADIENTS[name](estimator, precision=requested, **options)
+        given = GRADIENTS[name](estimator, precision=for_gradient or requested, **options)
     elif requested is None and isinstance(given, EstimatorGradient):
         requested = given.precision
-    if pass_manager is None and isinstance(given, EstimatorGradient):
+    if pass_manager is None and found.isa_circuit is None and isinstance(given, EstimatorGradient):
         pass_manager = given.pass_manager
     of_gradient = getattr(given, "_estimator", None)  # also where it is another package's
     program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
-    engine: EstimatorEngine
+    engine = _engine(program, estimator, given, gradient, requested, exact, dtype, number)
+    engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
+    engine.target = found.target
+    return engine
+
+
+def _engine(
+    program: CircuitProgram,
+    estimator: BaseEstimatorV2,
+    given: BaseEstimatorGradient,
+    gradient: Any,
+    requested: float | None,
+    exact: bool,
+    dtype: Any,
+    number: str,
+) -> EstimatorEngine:
     if isinstance(given, AdjointEstimatorGradient):
         number = number if dtype is not None else given.dtype.name
-        engine = StatevectorEngine(
+        return StatevectorEngine(
             program, estimator, requested, samples=not exact, dtype=np.dtype(number)
         )
-        engine.isa_circuit = program.circuit if prepared is None else prepared.isa_circuit
-        return engine
     if not isinstance(given, EstimatorGradient):
         name = gradient if isinstance(gradient, str) else None
-        engine = PluginEngine(program, estimator, requested, given, name)
-        engine.isa_circuit = program.circuit if prepared is None else prepared.isa_circuit
-        return engine
-    own = for_gradient or given.precision or requested
+        return PluginEngine(program, estimator, requested, given, name)
+    own = given.precision or requested
     engine = EstimatorEngine(
         program,
         estimator,
@@ -150,23 +146,8 @@ def make_engine(
         gradient_estimator=given.estimator,
         gradient_precision=own,
     )
-    engine.isa_circuit = program.circuit if prepared is None else prepared.isa_circuit
     engine.differentiation(program.weight_columns)  # what cannot be planned is refused here
     return engine
-
-
-def _refuse_without_backend(options: Any, level: Any, seed: Any) -> None:
-    given = {
-        "backend_options": options,
-        "optimization_level": level,
-        "seed_transpiler": seed,
-    }
-    named = [name for name, value in given.items() if value is not None]
-    if named:
-        raise BackendError(
-            f"{named[0]} belongs to a backend, and none was given. Give backend=, or set the "
-            "options where you make the estimator and the pass manager."
-        )
 
 
 def _dtype(dtype: Any, exact: bool) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 
 from ..arrays import FloatArray
+from ..backends.cost import Planned
 from ..exceptions import BridgeError, ExpressionError, InputError
 from ..program import CircuitProgram
 from ..statevector import Kept, StatevectorSimulator
@@ -118,6 +119,10 @@ class StatevectorEngine(EstimatorEngine):
         if not len(x):
             return np.zeros_like(x), np.zeros_like(w)
         return self.simulator.vjp_tangent(x, w, cotangent, dx, dw, dcotangent)
+
+    def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+        """Return the requests of a pass: of a sampled forward pass one, and none else."""
+        return super().planned(rows, None) if self.samples else []
 
     def expval(self, values: FloatArray) -> FloatArray:
         """Return expectation values ``(B, O)`` at ``values`` ``(B, P)``."""

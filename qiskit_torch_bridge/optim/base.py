@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import FloatArray
-from ..exact_autograd import transformed
 from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
+from ..transforms import transformed
 
 Closure = Callable[[], Any]
 OWN_STATE = "bridge_state"
@@ -56,10 +57,11 @@ class QuantumOptimizer(torch.optim.Optimizer):
         return params
 
     def _parameters(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
-        """Go through all parameters with their groups."""
+        """Go through the parameters that are not frozen, with their groups."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                yield parameter, group
+                if parameter.requires_grad:
+                    yield parameter, group
 
     def _own_state(self) -> dict[str, Any]:
         """Return what must be kept exactly."""
@@ -74,13 +76,20 @@ class QuantumOptimizer(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Set the state that :meth:`state_dict` returned."""
-        if OWN_STATE not in state_dict:
+        expected, found = set(self._own_state()), set(state_dict.get(OWN_STATE, ()))
+        if OWN_STATE not in state_dict or found != expected:
             raise OptimizerError(
-                f"Expected the state dict of a {type(self).__name__}; it has no {OWN_STATE!r}. It "
-                "belongs to another kind of optimizer."
+                f"Expected the state dict of {type(self).__name__}, with {OWN_STATE!r} of "
+                f"{sorted(expected)}; got {sorted(found)}. It belongs to another kind of "
+                "optimizer: load it into one of the class it was saved from."
             )
         super().load_state_dict({k: v for k, v in state_dict.items() if k != OWN_STATE})
         self._set_own_state(state_dict[OWN_STATE])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # PyTorch copies groups and state only, and a scheduler replaces step().
+        own = {k: v for k, v in vars(self).items() if k != "step" and "_hooks" not in k}
+        return {**own, **super().__getstate__()}
 
 
 class Generator:
@@ -97,6 +106,13 @@ class Generator:
         """Return random signs in the shape of a tensor."""
         bits = torch.randint(0, 2, like.shape, generator=self._generator)
         return (2 * bits - 1).to(like)
+
+    def __getstate__(self) -> Tensor:
+        return self.state
+
+    def __setstate__(self, state: Tensor) -> None:
+        self._generator = torch.Generator()
+        self.state = state
 
     @property
     def state(self) -> Tensor:
@@ -128,7 +144,15 @@ def finite(loss: Any, optimizer: torch.optim.Optimizer) -> float:
         raise OptimizerError(
             f"{type(optimizer).__name__} needs the loss: return it from the closure."
         )
-    value = float(loss)
+    try:
+        value = float(loss)
+    except (TypeError, ValueError, RuntimeError) as error:
+        tensor = isinstance(loss, Tensor)
+        shape = f" of shape {tuple(loss.shape)} and {loss.dtype}" if tensor else ""
+        raise OptimizerError(
+            f"Expected the closure to return the loss, one real number; got "
+            f"{type(loss).__name__}{shape} ({error}). Reduce it, for example by loss.mean()."
+        ) from error
     if not math.isfinite(value):
         raise ObjectiveError(
             f"The loss is {value}. The parameters are those at which the step began; lower the "
@@ -143,6 +167,12 @@ def required(closure: Closure | None, optimizer: torch.optim.Optimizer) -> Closu
         raise OptimizerError(
             f"{type(optimizer).__name__}.step needs a closure that evaluates the model and returns "
             "the loss: optimizer.step(closure)."
+        )
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if not any(p.requires_grad for p in parameters):
+        raise OptimizerError(
+            "Expected parameters to train; all are frozen. Call requires_grad_() on those that "
+            "are to be trained."
         )
     return closure
 
@@ -192,13 +222,22 @@ class Recorder:
         for module in modules:
             if module.program.input_params:
                 self._seen[module] = []
-                module.register_forward_pre_hook(self._record)
+        self._listen()
 
-    def _record(self, module: Any, arguments: tuple[Any, ...]) -> None:
-        inputs = arguments[0] if arguments else None
+    def _listen(self) -> None:
+        for module in self._seen:
+            handle = module.register_forward_pre_hook(_Hook(self), with_kwargs=True)
+            weakref.finalize(self, handle.remove).atexit = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._listen()  # a copy listens to copies of the modules
+
+    def record(self, module: Any, inputs: Any) -> None:
+        """Remember what a module was called with."""
         plain = isinstance(inputs, Tensor) and inputs.dim() and not transformed()
         if plain and (self.active or torch.is_grad_enabled()):
-            self._seen[module].append(inputs.detach().reshape(-1, inputs.shape[-1]))  # type: ignore[union-attr]
+            self._seen[module].append(inputs.detach().reshape(-1, inputs.shape[-1]))
 
     def inputs(self, module: TorchQuantumModule) -> FloatArray | None:
         """Return the rows ``(B, I)`` seen, or ``None`` for a module without inputs."""
@@ -216,3 +255,18 @@ class Recorder:
         """Start anew."""
         for rows in self._seen.values():
             rows.clear()
+
+
+class _Hook:
+    """Tells a recorder of calls, as long as it is there; a module's copies have none."""
+
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        self._recorder = None if recorder is None else weakref.ref(recorder)
+
+    def __call__(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        recorder = None if self._recorder is None else self._recorder()
+        if recorder is not None:
+            recorder.record(module, arguments[0] if arguments else named.get("inputs"))
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return _Hook, ()

@@ -132,6 +132,9 @@ def _checked(result: PubResult, shape: tuple[int, ...], position: int, who: str)
 
 def is_aer(estimator: object) -> bool:
     """Whether an estimator is Aer's, which binds parameters of controlled gates wrongly."""
+    inner = getattr(estimator, "estimators", None) or [getattr(estimator, "inner", None)]
+    if any(e is not None and is_aer(e) for e in inner):
+        return True
     return any(
         kind.__module__.partition(".")[0] == "qiskit_aer" for kind in type(estimator).__mro__
     )

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a step will cost, worked out without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.transpiler import Target
+
+from ..primitives.tracking import Usage, usage_of
+from .dispatch import DispatchingEstimator
+from .parts import Sizes
+
+REPETITION_DELAY = 250e-6
+"""Seconds between two shots, to reset the qubits: the default of IBM's devices."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The price of a step.
+
+    Attributes:
+        usage: Jobs, PUBs, points, circuits and shots: what a :class:`.Tracker` will count.
+        bytes: Estimated input of all jobs.
+        seconds: Estimated seconds on the device: shots times the duration of the circuit and the
+            delay between shots; ``None`` where no device with known durations is named. Overheads
+            of jobs and of mitigation are not in it.
+    """
+
+    usage: Usage
+    bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A request that a step will make."""
+
+    estimator: BaseEstimatorV2
+    pub: Any
+    precision: float | None
+
+
+def cost_of(
+    requests: Sequence[Planned], isa_circuit: QuantumCircuit | None, target: Target | None
+) -> Cost:
+    """Return what requests will cost."""
+    usage, size, sizes = Usage(), 0.0, Sizes()
+    for planned in requests:
+        pub = EstimatorPub.coerce(planned.pub, planned.precision)
+        if isinstance(planned.estimator, DispatchingEstimator):
+            usage += planned.estimator.usage([pub])
+        else:
+            usage += usage_of(planned.estimator, [pub], planned.precision)
+        size += sizes(pub)
+    seconds = None
+    if target is not None and isa_circuit is not None:
+        duration = duration_of(isa_circuit, target)
+        seconds = None if duration is None else usage.shots * (duration + REPETITION_DELAY)
+    return Cost(usage, round(size), seconds)
+
+
+def duration_of(circuit: QuantumCircuit, target: Target) -> float | None:
+    """Return the seconds that a transpiled circuit and its measurement take, if they are known."""
+    measured = circuit.copy()
+    if "measure" in target.operation_names:
+        measured.measure_all()
+    try:
+        return float(measured.estimate_duration(target, unit="s"))
+    except Exception:  # instructions without durations: each release has an error of its own
+        return None
