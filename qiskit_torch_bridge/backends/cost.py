@@ -57,7 +57,7 @@ def cost_of(
             usage += planned.estimator.usage([pub])
         else:
             usage += usage_of(planned.estimator, [pub], planned.precision)
-        size += sizes(pub)
+        size += sum(sizes(pub))
     seconds = None
     if target is not None and isa_circuit is not None:
         duration = duration_of(isa_circuit, target)

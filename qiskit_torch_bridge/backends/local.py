@@ -7,6 +7,7 @@ never touches. The part of the device that a transpiled circuit uses behaves the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,4 +91,7 @@ def simulator_of(device: BackendV2, kept: Sequence[int], seed: int | None = None
             f"{device.name} is a fake device, which needs a simulator: pip install qiskit-aer."
         ) from error
     options = {} if seed is None else {"seed_simulator": seed}
-    return AerSimulator.from_backend(PartOfDevice(device, kept), **options)
+    with warnings.catch_warnings():
+        # Made-up devices without noise have none; the warning would name a class of ours.
+        warnings.filterwarnings("ignore", ".*has no QubitProperties")
+        return AerSimulator.from_backend(PartOfDevice(device, kept), **options)

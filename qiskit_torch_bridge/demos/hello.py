@@ -14,11 +14,9 @@ from qiskit.circuit import Parameter, QuantumCircuit
 
 from .. import TorchQuantumModule, expectation
 from ..gradients import FiniteDifferenceEstimatorGradient
-from ..primitives import BatchedStatevectorEstimator
 from .common import (
     GRADIENTS,
     DemoError,
-    MeteredEstimator,
     add_common_arguments,
     check_plot,
     number,
@@ -26,6 +24,7 @@ from .common import (
     require,
     whole,
 )
+from .devices import add_backend_argument, measured_on
 
 SUMMARY = "one qubit learns a given sigma-z expectation value, with three kinds of gradient"
 
@@ -92,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         gradient="default: three cases are compared; 'analytic' if --shots is given",
         plot="write the training curves to this file",
     )
+    add_backend_argument(parser)
     parser.add_argument(
         "--target",
         type=number(-1, 1, closed=True),
@@ -119,17 +119,18 @@ def build_circuit() -> QuantumCircuit:
     return circuit
 
 
-def build_module(case: Case, epsilon: float, seed: int) -> TorchQuantumModule:
+def build_module(
+    case: Case, epsilon: float, seed: int, backend: str | None = None
+) -> TorchQuantumModule:
     """Return the circuit as a module with the gradient and the shots of ``case``."""
-    circuit = build_circuit()
-    estimator = MeteredEstimator(BatchedStatevectorEstimator(seed=seed))
+    circuit, observables, estimator = measured_on(backend, build_circuit(), "Z", seed)
     gradient: Any = GRADIENTS[case.gradient]
     if case.gradient == "finite-difference":
         gradient = FiniteDifferenceEstimatorGradient(estimator, epsilon=epsilon)
     by_name = {p.name: p for p in circuit.parameters}
     return TorchQuantumModule(
         circuit,
-        "Z",
+        observables,
         weight_params=[by_name[name] for name in START],
         estimator=estimator,
         gradient=gradient,
@@ -202,7 +203,7 @@ def run(options: argparse.Namespace) -> list[Training]:
     epsilon = EPSILON if options.epsilon is None else options.epsilon
     trainings = [
         train(
-            build_module(case, epsilon, options.seed),
+            build_module(case, epsilon, options.seed, options.backend),
             case,
             options.target,
             options.steps,

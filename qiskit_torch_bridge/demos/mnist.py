@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..primitives import BatchedStatevectorEstimator
 from .common import (
     GRADIENTS,
     DemoError,
-    MeteredEstimator,
     add_common_arguments,
     check_plot,
     number,
@@ -25,6 +23,7 @@ from .common import (
     whole,
 )
 from .data import Digits, Split, load_digits
+from .devices import add_backend_argument
 from .network import CIRCUITS, LOSSES, HybridNet
 
 SUMMARY = "a convolutional network with a quantum node tells handwritten digits apart"
@@ -59,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         gradient="default analytic",
         plot="write training curve, sample images and predictions to this file",
     )
+    add_backend_argument(parser)
     parser.add_argument(
         "--digits",
         type=whole(0, 9),
@@ -140,7 +140,6 @@ def run(options: argparse.Namespace) -> Training:
     data = load_digits(options.digits, options.data, options.seed)
     shots = 100 if options.shots is None else options.shots
     gradient = options.gradient or "analytic"
-    meter = MeteredEstimator(BatchedStatevectorEstimator(seed=options.seed))
     with torch.random.fork_rng(devices=[]):  # a caller's random numbers stay as they were
         torch.manual_seed(options.seed)
         model = HybridNet(
@@ -148,11 +147,12 @@ def run(options: argparse.Namespace) -> Training:
             options.circuit,
             options.loss,
             shots,
-            estimator=meter,
+            backend=options.backend,
+            seed=options.seed,
             gradient=GRADIENTS[gradient],
         )
         training = train(options, model, data)
-    print(summary(training, data, options, gradient, meter))
+    print(summary(training, data, options, gradient))
     if options.plot is not None:
         from .plotting import plot_mnist
 
@@ -161,15 +161,9 @@ def run(options: argparse.Namespace) -> Training:
     return training
 
 
-def summary(
-    training: Training,
-    data: Split,
-    options: argparse.Namespace,
-    gradient: str,
-    meter: MeteredEstimator,
-) -> str:
+def summary(training: Training, data: Split, options: argparse.Namespace, gradient: str) -> str:
     """Return what is printed at the end."""
-    node = training.model.node
+    node, meter = training.model.node, training.model.meter
     qubits, weights = node.circuit.num_qubits, len(node.program.weight_params)
     total = len(data.held_out.classes)
     correct = int((training.predictions == data.held_out.classes).sum())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .. import TorchQuantumModule
+from .devices import measured_on
 
 CIRCUITS = {"rxry": 2, "u3": 3}
 """The circuits and the number of inputs that each of their qubits takes."""
@@ -70,14 +71,28 @@ class HybridNet(nn.Module):
         circuit: ``"rxry"`` or ``"u3"``.
         loss: ``"nll"``: the expectation values are probabilities; ``"cross-entropy"``: logits.
         shots: Shots for every expectation value.
-        **options: For :class:`.TorchQuantumModule`: estimator, gradient, seed.
+        backend: The name of a backend, as ``--backend`` takes it.
+        seed: Seeds the shots.
+        **options: For :class:`.TorchQuantumModule`: the gradient.
+
+    Attributes:
+        node: The quantum node.
+        meter: Counts what the node's estimator returns.
 
     Shapes:
         Images ``(B, 1, 28, 28)`` to logarithms of class probabilities ``(B, d)``.
     """
 
     def __init__(
-        self, num_digits: int, circuit: str, loss: str, shots: int | None, **options: Any
+        self,
+        num_digits: int,
+        circuit: str,
+        loss: str,
+        shots: int | None,
+        *,
+        backend: str | None = None,
+        seed: int = 0,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.loss = loss
@@ -88,8 +103,11 @@ class HybridNet(nn.Module):
         self.linear1 = nn.Linear(320, 50)
         quantum_circuit, inputs = build_circuit(circuit, qubits_for(num_digits))
         self.linear2 = nn.Linear(50, len(inputs))
+        quantum_circuit, observables, self.meter = measured_on(backend, quantum_circuit, None, seed)
         self.node = TorchQuantumModule(
             quantum_circuit,
+            observables,
+            estimator=self.meter,
             input_params=inputs,
             initial_weights=[0.0] * (quantum_circuit.num_parameters - len(inputs)),
             shots=shots,

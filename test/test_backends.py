@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same module on every kind of backend: transpiled once, layout applied once, values right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from circuits import A, X, hybrid
+from estimators import CountingEstimator
+from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import SparsePauliOp
+from qiskit.transpiler import generate_preset_pass_manager
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel, depolarizing_error
+
+from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, Tracker
+from qiskit_torch_bridge.backends import DispatchingEstimator, prepare
+from qiskit_torch_bridge.backends.local import part_of_target
+from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.exceptions import (
+    BackendError,
+    BackendTypeError,
+    BudgetError,
+    CircuitError,
+    EstimatorTypeError,
+    InputError,
+)
+from qiskit_torch_bridge.program.idle import restricted_operator
+
+OBSERVABLES = ["ZI", SparsePauliOp(["XX", "IY"], [0.5, 1.0])]
+INPUTS = torch.tensor([[0.4, -0.2], [1.0, 0.7]], dtype=torch.float64)
+WEIGHTS = [0.3, -0.6, 0.9]
+SHOTS = 4096
+SIGMAS = 6  # two in a billion for a normal variable, one in 10 million over this file
+GRADIENTS = ["parameter-shift", "aqgd", "adjoint"]
+
+
+def ideal_device() -> GenericBackendV2:
+    """A device with a coupling map and a basis of its own, and no noise."""
+    return GenericBackendV2(
+        5,
+        basis_gates=["rz", "sx", "x", "cx"],
+        coupling_map=[[0, 1], [1, 2], [2, 3], [3, 4]],
+        noise_info=False,
+        seed=3,
+    )
+
+
+def fake_device(name: str) -> Any:
+    providers = pytest.importorskip("qiskit_ibm_runtime.fake_provider")
+    return getattr(providers, name)()
+
+
+def session_on(backend: Any) -> Any:
+    runtime = pytest.importorskip("qiskit_ibm_runtime")
+    return runtime.Session(backend=backend)
+
+
+def module(**options: Any) -> TorchQuantumModule:
+    return TorchQuantumModule(
+        hybrid(),
+        OBSERVABLES,
+        input_params=X,
+        weight_params=A,
+        initial_weights=torch.tensor(WEIGHTS, dtype=torch.float64),
+        **options,
+    )
+
+
+def step(m: TorchQuantumModule) -> tuple[torch.Tensor, torch.Tensor]:
+    outputs = m(INPUTS)
+    m.weight.grad = None
+    outputs.sum().backward()
+    return outputs.detach(), m.weight.grad
+
+
+EXACT = step(module())
+
+PLACES = {
+    "sampling": dict,
+    "statevector": lambda: {"estimator": StatevectorEstimator(seed=np.random.default_rng(1))},
+    "aer": lambda: {"backend": AerSimulator()},
+    "generic": lambda: {"backend": ideal_device()},
+    "backend estimator": lambda: {
+        "estimator": BackendEstimatorV2(backend=AerSimulator(seed_simulator=5))
+    },
+    "runtime, local": lambda: {"mode": session_on(ideal_device())},
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the runtime: options without effect locally
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("place", PLACES)
+def test_values_and_gradients_everywhere(place: str, gradient: str) -> None:
+    """Within the noise asked for: each value, and each gradient by its propagated error.
+
+    An expectation value of the second observable is a sum of two terms with coefficients 0.5 and
+    1, each measured to 1/sqrt(shots) at worst. A gradient is a sum over rows, observables and
+    shift points with coefficients of at most one half.
+    """
+    m = module(shots=SHOTS, gradient=gradient, seed=7, **PLACES[place]())
+    outputs, gradients = step(m)
+    sigma = 1.5 / SHOTS**0.5
+    torch.testing.assert_close(outputs, EXACT[0], rtol=0, atol=SIGMAS * sigma)
+    if gradient == "adjoint":
+        torch.testing.assert_close(gradients, EXACT[1], rtol=0, atol=1e-9)
+        return
+    points = m.cost(len(INPUTS)).usage.points
+    torch.testing.assert_close(
+        gradients, EXACT[1], rtol=0, atol=SIGMAS * 0.5 * sigma * points**0.5 * 2
+    )
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_every_optimization_level_exactly(level: int) -> None:
+    """Aer simulates exactly without shots; the layout must have been applied exactly once."""
+    prepared = prepare(
+        CircuitProgram(hybrid(), OBSERVABLES, input_params=X, weight_params=A),
+        ideal_device(),
+        optimization_level=level,
+        seed_transpiler=11,
+    )
+    assert prepared.isa_circuit.layout is not None
+    m = TorchQuantumModule(
+        prepared.program.circuit,
+        list(prepared.program.observables),
+        input_params=X,
+        weight_params=A,
+        initial_weights=torch.tensor(WEIGHTS, dtype=torch.float64),
+        estimator=StatevectorEstimator(),
+    )
+    outputs, gradients = step(m)
+    torch.testing.assert_close(outputs, EXACT[0], rtol=0, atol=1e-9)
+    torch.testing.assert_close(gradients, EXACT[1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("given", ["virtual", "physical"])
+def test_observables_with_and_without_the_layout(given: str) -> None:
+    """A circuit transpiled by the user keeps its layout on the backend that it was made for."""
+    backend = ideal_device()
+    manager = generate_preset_pass_manager(1, backend, initial_layout=[3, 2], seed_transpiler=2)
+    isa = manager.run(hybrid())
+    observables: Any = [
+        SparsePauliOp("ZI"),
+        SparsePauliOp(["XX", "IY"], [0.5, 1.0]),
+    ]
+    if given == "physical":
+        observables = [o.apply_layout(isa.layout) for o in observables]
+    m = TorchQuantumModule(
+        isa,
+        observables,
+        input_params=X,
+        weight_params=A,
+        initial_weights=torch.tensor(WEIGHTS, dtype=torch.float64),
+        estimator=StatevectorEstimator(),
+    )
+    torch.testing.assert_close(step(m)[0], EXACT[0], rtol=0, atol=1e-9)
+
+
+class CountingManager:
+    def __init__(self, manager: Any) -> None:
+        self.manager, self.calls = manager, 0
+
+    def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
+        self.calls += 1
+        return self.manager.run(circuit)
+
+
+def test_transpiled_once_however_many_steps() -> None:
+    backend = ideal_device()
+    manager = CountingManager(generate_preset_pass_manager(1, backend, seed_transpiler=1))
+    m = module(backend=backend, pass_manager=manager, shots=10)
+    optimizer = torch.optim.SGD(m.parameters(), lr=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        m(INPUTS).sum().backward()
+        optimizer.step()
+    assert manager.calls == 1
+
+
+@pytest.mark.parametrize("place", ["sampling", "statevector", "aer", "generic"])
+def test_one_job_forward_and_one_backward_as_announced(place: str) -> None:
+    m = module(shots=64, seed=1, **PLACES[place]())
+    with Tracker() as forward:
+        outputs = m(INPUTS)
+    with Tracker() as backward:
+        outputs.sum().backward()
+    assert (forward.usage.jobs, forward.usage.pubs) == (1, 1)
+    assert (backward.usage.jobs, backward.usage.pubs) == (1, 1)
+    assert forward.usage == m.cost(len(INPUTS), backward=False).usage
+    assert forward.usage + backward.usage == m.cost(len(INPUTS)).usage
+
+
+def test_a_part_of_a_device_behaves_like_the_device() -> None:
+    """The noise of the qubits in use, and nothing else: two samples of the same distribution."""
+    device = fake_device("FakeManilaV2")
+    program = CircuitProgram(hybrid(), OBSERVABLES, input_params=X, weight_params=A)
+    prepared = prepare(program, device, seed_transpiler=4, seed=1)
+    values = np.array([0.4, -0.2, *WEIGHTS])
+    precision = 1 / 64
+    layout = prepared.isa_circuit.layout
+    whole = BackendEstimatorV2(backend=device)
+    bound = dict(zip([*X, *A], values, strict=True))
+    of_device = prepared.isa_circuit.assign_parameters(
+        {p: v for p, v in bound.items() if p in prepared.isa_circuit.parameters}
+    )
+    of_part = prepared.program.circuit.assign_parameters(
+        {p: v for p, v in bound.items() if p in prepared.program.circuit.parameters}
+    )
+    assert layout is not None
+    physical = [o.apply_layout(layout) for o in program.observables]
+    a = whole.run([(of_device, physical)], precision=precision).result()[0].data.evs
+    b = prepared.estimator.run(
+        [(of_part, list(prepared.program.observables))], precision=precision
+    ).result()[0].data.evs  # fmt: skip
+    np.testing.assert_allclose(a, b, rtol=0, atol=SIGMAS * 1.5 * precision * 2**0.5)
+
+
+def test_a_large_device_is_simulated_on_the_qubits_in_use() -> None:
+    m = module(backend=fake_device("FakeSherbrooke"), shots=SHOTS, seed=1, seed_transpiler=2)
+    assert (m.isa_circuit.num_qubits, m.circuit.num_qubits) == (127, 2)
+    # Two-qubit gates fail in about one case of a hundred and readout in a few.
+    torch.testing.assert_close(m(INPUTS).detach(), EXACT[0], rtol=0, atol=0.3)
+
+
+def test_the_target_of_a_part_keeps_errors_and_durations() -> None:
+    device = GenericBackendV2(5, coupling_map=[[0, 1], [1, 2], [2, 3], [3, 4]], seed=2)
+    part = part_of_target(device.target, (3, 1, 2))
+    assert part.num_qubits == 3
+    pairs = {(1, 2): (1, 2), (2, 3): (2, 0)}  # qubits 1, 2, 3 are now 1, 2, 0
+    for old, new in pairs.items():
+        assert part["cx"][new].error == device.target["cx"][old].error
+        assert part["cx"][new].duration == device.target["cx"][old].duration
+    assert len(part["cx"]) == len(pairs)
+    assert part["measure"][(0,)].error == device.target["measure"][(3,)].error
+
+
+def test_idle_qubits_of_observables() -> None:
+    """Qubits that no gate touches are in the state zero: Z gives one, X and Y give zero."""
+    operator = SparsePauliOp(["ZIX", "XIZ", "ZZZ", "IYI"], [1.0, 2.0, 3.0, 4.0])
+    found = restricted_operator(operator, (0,))
+    expected = SparsePauliOp(["X", "Z"], [1.0, 3.0])
+    assert found.equiv(expected)
+
+
+def test_noise_models_reach_the_values() -> None:
+    """A depolarizing error of p after each of the two CX shrinks Z by known factors."""
+    p, theta = 0.2, ParameterVector("t", 1)
+    circuit = QuantumCircuit(2)
+    circuit.ry(theta[0], 0)
+    circuit.cx(0, 1)
+    noise = NoiseModel(basis_gates=["rz", "sx", "x", "cx"])
+    noise.add_all_qubit_quantum_error(depolarizing_error(p, 2), ["cx"])
+    backend = AerSimulator(noise_model=noise, method="density_matrix")
+    m = TorchQuantumModule(circuit, "ZZ", backend=backend, initial_weights=[0.4])
+    # ZZ is 1 before the error, which leaves 1 - p of every Pauli but the identity.
+    assert m().item() == pytest.approx(1 - p, abs=1e-6)
+
+
+def test_moving_a_trained_module_keeps_what_it_learned() -> None:
+    m = module()
+    moved = m.with_backend(ideal_device(), shots=SHOTS, seed=3)
+    assert moved.gradient == "parameter-shift"
+    assert torch.equal(moved.weight, m.weight)
+    torch.testing.assert_close(
+        moved(INPUTS).detach(), EXACT[0], rtol=0, atol=SIGMAS * 1.5 / SHOTS**0.5
+    )
+    with torch.no_grad():
+        moved.weight.add_(1)
+    assert not torch.equal(moved.weight, m.weight)
+    back = moved.with_backend(shots=None, gradient="adjoint")
+    torch.testing.assert_close(back(INPUTS), moved.with_backend(shots=None)(INPUTS))
+
+
+def test_simulators_get_a_new_seed_for_each_job_and_the_same_ones_again() -> None:
+    runs = [module(backend=ideal_device(), shots=100, seed=5) for _ in range(2)]
+    assert isinstance(runs[0].estimator, FreshSeeds)
+    first, second = runs[0](INPUTS), runs[0](INPUTS)
+    assert not torch.equal(first, second)
+    assert torch.equal(runs[1](INPUTS), first)
+    assert torch.equal(runs[1](INPUTS), second)
+
+
+def test_standard_errors_of_outputs_and_gradients() -> None:
+    """On Aer an error is the precision asked for, and propagates through plus and minus shifts."""
+    m = TorchQuantumModule(
+        _one_rotation(), "Z", backend=AerSimulator(), precision=0.1, initial_weights=[0.3]
+    )
+    m().sum().backward()
+    np.testing.assert_allclose(m.last_stds.numpy(), [[0.1]])
+    # (f(+) - f(-)) / 2 of two values with error 0.1 each
+    np.testing.assert_allclose(m.last_gradient_stds.numpy(), [0.1 / 2**0.5], rtol=1e-12)
+
+
+def _one_rotation() -> QuantumCircuit:
+    circuit = QuantumCircuit(1)
+    circuit.ry(ParameterVector("w", 1)[0], 0)
+    return circuit
+
+
+def test_gradients_may_take_other_shots() -> None:
+    counting = CountingEstimator()
+    m = TorchQuantumModule(_one_rotation(), "Z", estimator=counting, shots=100, gradient_shots=400)
+    m().sum().backward()
+    assert counting.precisions == [0.1, 0.05]
+
+
+def test_several_estimators_share_the_rows() -> None:
+    estimators = [CountingEstimator(), CountingEstimator()]
+    m = module(estimators=estimators)
+    outputs, gradients = step(m)
+    torch.testing.assert_close(outputs, EXACT[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradients, EXACT[1], rtol=0, atol=1e-12)
+    assert isinstance(m.estimator, DispatchingEstimator)
+    assert estimators[0].evaluations == estimators[1].evaluations > 0
+
+
+def test_a_budget_stops_before_the_step_that_exceeds_it() -> None:
+    m = module(shots=100, seed=1)
+    per_step = m.cost(len(INPUTS)).usage.shots
+    limited = module(shots=100, seed=1, budget=2 * per_step)
+    for _ in range(2):
+        step(limited)
+    with Tracker() as tracker, pytest.raises(BudgetError, match="Nothing was submitted"):
+        limited(INPUTS)
+    assert tracker.usage.jobs == 0
+
+
+def test_seconds_on_the_device() -> None:
+    device = GenericBackendV2(3, seed=1)
+    m = module(backend=device, shots=1000)
+    cost = m.cost(4)
+    assert cost.seconds is not None
+    # Each shot waits 250 microseconds; the circuit itself takes less than that.
+    assert 250e-6 * cost.usage.shots < cost.seconds < 500e-6 * cost.usage.shots
+    assert module().cost(4).usage.jobs == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"backend": AerSimulator}, BackendTypeError, "Create it"),
+        ({"backend": "aer"}, BackendTypeError, "BackendV2"),
+        ({"backend": StatevectorEstimator()}, BackendTypeError, "estimator="),
+        ({"mode": "session"}, BackendTypeError, "Session or Batch"),
+        ({"backend": AerSimulator(), "optimization_level": 4}, BackendError, "0, 1, 2 or 3"),
+        ({"optimization_level": 1}, BackendError, "Give backend="),
+        ({"backend": AerSimulator(), "estimator": StatevectorEstimator()}, BackendError, "one"),
+        ({"backend": AerSimulator(), "backend_options": {"no": 1}}, BackendError, "no option"),
+        ({"estimators": []}, EstimatorTypeError, "at least one"),
+        ({"estimators": StatevectorEstimator()}, EstimatorTypeError, "estimator="),
+        ({"journal": "unused"}, BackendError, "exact engine runs none"),
+        ({"budget": 100}, BackendError, "exact engine runs none"),
+    ],
+)
+def test_what_is_refused(options: dict[str, Any], error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        module(**options)
+
+
+def test_a_circuit_that_is_not_transpiled_for_the_backend_is_refused() -> None:
+    class Nothing:
+        def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
+            return circuit
+
+    with pytest.raises(CircuitError, match="not transpiled"):
+        module(backend=ideal_device(), pass_manager=Nothing())
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, True])
+def test_costs_are_of_whole_batches(batch: Any) -> None:
+    with pytest.raises(InputError, match="batch_size"):
+        module().cost(batch)
