@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,34 +29,101 @@ def evaluated(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -
     computation is in double precision on the CPU; the result has the dtype and device of the
     inputs (of the weights where inputs have no floating dtype).
     """
-    program = engine.program
-    weights = checked_weights(weights, program)
-    like = weights
-    if inputs is None:
-        if program.input_params:
-            raise InputError(
-                f"Expected inputs of shape (..., {len(program.input_params)}); got none. The "
-                f"circuit's inputs are {_listing(program.input_params)}."
-            )
-        inputs = weights.new_zeros(0)
-    else:
-        inputs = _checked_inputs(inputs, program)
-        like = inputs if inputs.is_floating_point() else weights
-    shape = (*inputs.shape[:-1], *program.output_shape)
-    if inputs.dim() != 2:
-        inputs = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
-    evs = _evaluate(engine, _double(inputs), _double(weights))
-    if not like.is_floating_point():
-        like = evs.new_zeros(0, dtype=torch.get_default_dtype(), device=like.device)
-    if like.dtype != evs.dtype or like.device != evs.device:
-        evs = evs.to(device=like.device, dtype=like.dtype)
-    return evs if evs.shape == shape else evs.reshape(shape)
+    call = _Call.of(engine.program, inputs, weights)
+    return call.finished(_evaluate(engine, call.inputs, call.weights))
 
 
-def _evaluate(engine: EstimatorEngine, inputs: Tensor, weights: Tensor) -> Tensor:
-    """Evaluate rows ``(B, I)`` on the engine: ``(B, O)``."""
+class PendingOutput:
+    """Outputs of a module whose job is under way: what ``module.submit`` returns."""
+
+    def __init__(self, finish: Callable[[], Tensor]) -> None:
+        self._finish: Callable[[], Tensor] | None = finish
+        self._output: Tensor | None = None
+
+    def result(self) -> Tensor:
+        """Wait for the job, and return the outputs as the module would have, graph and all."""
+        if self._output is None and self._finish is not None:
+            self._output, self._finish = self._finish(), None
+        assert self._output is not None
+        return self._output
+
+
+def submitted(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> PendingOutput:
+    """Submit the job of a forward pass now; the weights are those of this moment."""
+    call = _Call.of(engine.program, inputs, weights)
+    if isinstance(engine, StatevectorEngine) and not engine.samples:
+        output = evaluated(engine, inputs, weights)
+        return PendingOutput(lambda: output)
+    values = placed(call.inputs, call.weights, engine.program).detach().numpy()
+    graph = torch.is_grad_enabled()
+    wait = engine.submit(values)
+
+    def finish() -> Tensor:
+        with torch.set_grad_enabled(graph):
+            arrived = Arrived(engine, wait())
+            return call.finished(_evaluate(engine, call.inputs, call.weights, arrived))
+
+    return PendingOutput(finish)
+
+
+class Arrived:
+    """An engine whose next values are there already; everything else is the engine's."""
+
+    def __init__(self, engine: EstimatorEngine, evs: Any) -> None:
+        self._engine, self._evs = engine, evs
+
+    def expval(self, values: Any) -> Any:
+        """Return the values that have arrived, at the points they were asked for at."""
+        return self._evs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+class _Call(NamedTuple):
+    """Checked inputs ``(B, I)`` and weights in double precision, and how outputs must look."""
+
+    inputs: Tensor
+    weights: Tensor
+    like: Tensor
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, program: CircuitProgram, inputs: Tensor | None, weights: Tensor) -> _Call:
+        weights = checked_weights(weights, program)
+        like = weights
+        if inputs is None:
+            if program.input_params:
+                raise InputError(
+                    f"Expected inputs of shape (..., {len(program.input_params)}); got none. The "
+                    f"circuit's inputs are {_listing(program.input_params)}."
+                )
+            inputs = weights.new_zeros(0)
+        else:
+            inputs = _checked_inputs(inputs, program)
+            like = inputs if inputs.is_floating_point() else weights
+        shape = (*inputs.shape[:-1], *program.output_shape)
+        if inputs.dim() != 2:
+            inputs = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
+        return cls(_double(inputs), _double(weights), like, shape)
+
+    def finished(self, evs: Tensor) -> Tensor:
+        """Return values ``(B, O)`` as the caller had the inputs."""
+        like = self.like
+        if not like.is_floating_point():
+            like = evs.new_zeros(0, dtype=torch.get_default_dtype(), device=like.device)
+        if like.dtype != evs.dtype or like.device != evs.device:
+            evs = evs.to(device=like.device, dtype=like.dtype)
+        return evs if evs.shape == self.shape else evs.reshape(self.shape)
+
+
+def _evaluate(
+    engine: EstimatorEngine, inputs: Tensor, weights: Tensor, arrived: Arrived | None = None
+) -> Tensor:
+    """Evaluate rows ``(B, I)`` on the engine: ``(B, O)``; sampled values may have arrived."""
+    source = engine if arrived is None else arrived
     if not isinstance(engine, StatevectorEngine):
-        return Expectation.apply(inputs, weights, engine)
+        return Expectation.apply(inputs, weights, source)
     if engine.takes_angles:  # torch differentiates the expressions, to any order
         values = placed(inputs, weights, engine.program)
         if not transformed():
@@ -67,7 +134,7 @@ def _evaluate(engine: EstimatorEngine, inputs: Tensor, weights: Tensor) -> Tenso
     else:
         evs = exact_expectation(inputs, weights, engine)
     if engine.samples:  # the estimator's values, the exact derivatives
-        sampled = Expectation.apply(inputs.detach(), weights.detach(), engine)
+        sampled = Expectation.apply(inputs.detach(), weights.detach(), source)
         return sampled.detach() + (evs - evs.detach())
     return evs
 

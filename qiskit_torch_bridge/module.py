@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import pickle
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .backends.cost import Cost, cost_of
-from .engines import make_engine
+from .engines import EstimatorEngine, make_engine
 from .exceptions import EstimatorTypeError, InputError, InputTypeError, StateDictError
-from .functional import checked_weights, evaluated
+from .functional import PendingOutput, checked_weights, evaluated, submitted
+from .primitives import validated_precision
 from .program import CircuitProgram
 
 EXTRA_STATE_VERSION = 1
@@ -71,6 +73,9 @@ class TorchQuantumModule(nn.Module):
             :class:`.Journal`.
         budget: The most shots in total, or a :class:`.Usage` of limits; the step that would exceed
             it raises :class:`.BudgetError` before it is submitted.
+        evaluation: Arguments that replace the others while the module is in ``eval()`` mode:
+            ``shots``, ``precision``, ``backend_options`` and so on, for instance more shots, or
+            mitigation only then.
         observables_layout: Whether observables given for a transpiled circuit refer to the
             ``"virtual"`` qubits before transpilation or to the ``"physical"`` ones; ``"auto"``
             tells by their width and raises where it cannot.
@@ -141,6 +146,7 @@ class TorchQuantumModule(nn.Module):
         estimators: Sequence[Any] | None = None,
         journal: Any = None,
         budget: Any = None,
+        evaluation: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.program = CircuitProgram(
@@ -159,21 +165,25 @@ class TorchQuantumModule(nn.Module):
             "gradient_shots": gradient_shots,
             "seed": seed,
         }
-        self._engine = make_engine(
-            self.program,
-            estimator=estimator,
-            pass_manager=pass_manager,
-            dtype=dtype,
-            backend=backend,
-            mode=mode,
-            backend_options=backend_options,
-            optimization_level=optimization_level,
-            seed_transpiler=seed_transpiler,
-            estimators=estimators,
-            journal=journal,
-            budget=budget,
-            **{**self._kept, "gradient": gradient},
-        )
+        choices = {
+            **self._kept,
+            "gradient": gradient,
+            "estimator": estimator,
+            "pass_manager": pass_manager,
+            "dtype": dtype,
+            "backend": backend,
+            "mode": mode,
+            "backend_options": backend_options,
+            "optimization_level": optimization_level,
+            "seed_transpiler": seed_transpiler,
+            "estimators": estimators,
+            "journal": journal,
+            "budget": budget,
+        }
+        self._training_engine = make_engine(self.program, **choices)
+        self._evaluation_engine = self._training_engine
+        if evaluation is not None:
+            self._evaluation_engine = _evaluating(self.program, choices, evaluation)
         self.weight = nn.Parameter(_initial(self.program, initial_weights, seed))
 
     @classmethod
@@ -235,7 +245,7 @@ class TorchQuantumModule(nn.Module):
         """Return the circuit as it was given, with the trained weights bound.
 
         Inputs stay parameters. The circuit is a copy for any other Qiskit tool: samplers,
-        transpilers, drawers, QPY.
+        transpilers, drawers, QPY (of Qiskit 2 where a gate's angle mixes weights with inputs).
 
         Example:
             >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -279,6 +289,53 @@ class TorchQuantumModule(nn.Module):
     def forward(self, inputs: Tensor | None = None) -> Tensor:
         """Return expectation values ``(*batch, O)`` for inputs ``(*batch, I)``."""
         return evaluated(self._engine, inputs, self.weight)
+
+    def submit(self, inputs: Tensor | None = None) -> PendingOutput:
+        """Submit the job of a forward pass, and return at once.
+
+        For passes that do not wait for each other: submit them all, then ask each for its
+        ``result()``, which is what calling the module would have returned. On the exact engine
+        the result is there at once.
+
+        Args:
+            inputs: Shape ``(*batch, I)``, as for calling the module.
+
+        Example:
+            >>> import torch
+            >>> from qiskit.circuit import Parameter, QuantumCircuit
+            >>> from qiskit.primitives import StatevectorEstimator
+            >>> from qiskit_torch_bridge import TorchQuantumModule
+            >>> x = Parameter("x")
+            >>> circuit = QuantumCircuit(1)
+            >>> _ = circuit.ry(x, 0)
+            >>> node = TorchQuantumModule(
+            ...     circuit, "Z", input_params=[x], estimator=StatevectorEstimator()
+            ... )
+            >>> pending = [node.submit(torch.tensor([[angle]])) for angle in (0.0, 0.5)]
+            >>> [round(p.result().item(), 4) for p in pending]
+            [1.0, 0.8776]
+        """
+        return submitted(self._engine, inputs, self.weight)
+
+    @property
+    def _engine(self) -> EstimatorEngine:
+        return self._training_engine if self.training else self._evaluation_engine
+
+    def set_shots(self, shots: int | None, gradient_shots: int | None = None) -> None:
+        """Measure with other shots from now on.
+
+        Args:
+            shots: Shots for every evaluation in training; ``None`` for the estimator's default.
+            gradient_shots: Shots for those of gradients; default: the same.
+
+        Raises:
+            PrecisionError: If they are not positive whole numbers.
+        """
+        precision = validated_precision(shots, None)
+        for_gradient = validated_precision(gradient_shots, None) or precision
+        self._training_engine.set_precision(precision, for_gradient)
+        self.shots = shots
+        self._kept.update(shots=shots, precision=None, gradient_shots=gradient_shots)
 
     @property
     def circuit(self) -> QuantumCircuit:
@@ -380,7 +437,8 @@ class TorchQuantumModule(nn.Module):
         nn.Module.__init__(moved)
         moved.program = self.program
         moved.shots = choices["shots"]
-        moved._engine = make_engine(self.program, **choices)
+        moved._training_engine = make_engine(self.program, **choices)
+        moved._evaluation_engine = moved._training_engine
         moved._kept = {name: choices[name] for name in self._kept}
         if not isinstance(choices["gradient"], str):
             moved._kept["gradient"] = None
@@ -464,17 +522,35 @@ class TorchQuantumModule(nn.Module):
         return result
 
 
+def _evaluating(
+    program: CircuitProgram, choices: dict[str, Any], evaluation: Mapping[str, Any]
+) -> EstimatorEngine:
+    """Return the engine for ``eval()``."""
+    unknown = sorted(set(evaluation) - set(choices))
+    if unknown:
+        raise InputError(
+            f"Expected evaluation to name arguments of the module; got {unknown}. It takes "
+            f"{', '.join(sorted(choices))}."
+        )
+    changed = dict(choices)
+    if {"shots", "precision"} & set(evaluation):
+        changed.update(shots=None, precision=None)
+    if {"estimator", "estimators", "backend", "mode"} & set(evaluation):
+        changed.update(estimator=None, estimators=None, backend=None, mode=None, gradient=None)
+    return make_engine(program, **{**changed, **evaluation})
+
+
 def _input_rows(inputs: Any, params: tuple[Parameter, ...]) -> Any:
     """Return inputs ``(I,)`` or ``(B, I)`` as an array."""
     count = len(params)
     if inputs is None and not count:
         return np.zeros(0)
-    if isinstance(inputs, Tensor):
-        inputs = inputs.detach().cpu().double().numpy()
-    try:
-        rows = np.asarray(inputs, dtype=float)
-    except (TypeError, ValueError):
-        rows = np.asarray(np.nan)
+    rows = np.asarray(np.nan)
+    if isinstance(inputs, Tensor) and not inputs.is_complex():
+        rows = inputs.detach().cpu().double().numpy()
+    elif not np.iscomplexobj(inputs):
+        with contextlib.suppress(TypeError, ValueError):
+            rows = np.asarray(inputs, dtype=float)
     if rows.ndim not in (1, 2) or rows.shape[-1] != count or not np.isfinite(rows).all():
         raise InputError(
             f"Expected finite inputs of shape ({count},) or (B, {count}); got {inputs!r}. The "

@@ -29,7 +29,9 @@ from qiskit_torch_bridge.exceptions import (
     CircuitError,
     EstimatorTypeError,
     InputError,
+    OptimizerError,
 )
+from qiskit_torch_bridge.optim import ShotsSchedule
 from qiskit_torch_bridge.program.idle import restricted_operator
 
 OBSERVABLES = ["ZI", SparsePauliOp(["XX", "IY"], [0.5, 1.0])]
@@ -329,6 +331,63 @@ def test_a_budget_stops_before_the_step_that_exceeds_it() -> None:
     with Tracker() as tracker, pytest.raises(BudgetError, match="Nothing was submitted"):
         limited(INPUTS)
     assert tracker.usage.jobs == 0
+
+
+def test_passes_submitted_together_give_what_calling_gives() -> None:
+    counting = CountingEstimator()
+    m = module(estimator=counting, gradient="parameter-shift")
+    pending = [m.submit(row[None]) for row in INPUTS]
+    assert len(counting.runs) == 2  # submitted before any result is asked for
+    outputs = torch.cat([p.result() for p in pending])
+    torch.testing.assert_close(outputs.detach(), EXACT[0], rtol=0, atol=1e-12)
+    outputs.sum().backward()
+    torch.testing.assert_close(m.weight.grad, EXACT[1], rtol=0, atol=1e-12)
+    assert pending[0].result() is pending[0].result()
+    with torch.no_grad():
+        assert not m.submit(INPUTS).result().requires_grad
+    exact = module().submit(INPUTS).result()
+    torch.testing.assert_close(exact.detach(), EXACT[0], rtol=0, atol=1e-12)
+
+
+def test_sampled_values_with_exact_gradients_may_be_submitted() -> None:
+    m = module(shots=SHOTS, gradient="adjoint", seed=2)
+    outputs = m.submit(INPUTS).result()
+    torch.testing.assert_close(outputs.detach(), EXACT[0], rtol=0, atol=SIGMAS * 1.5 / SHOTS**0.5)
+    outputs.sum().backward()
+    torch.testing.assert_close(m.weight.grad, EXACT[1], rtol=0, atol=1e-9)
+
+
+def test_evaluation_may_take_other_settings() -> None:
+    training, evaluating = CountingEstimator(), CountingEstimator()
+    m = module(estimator=training, shots=100, evaluation={"estimator": evaluating, "shots": 400})
+    m(INPUTS)
+    m.eval()(INPUTS)
+    m.train()(INPUTS)
+    assert training.precisions == [0.1, 0.1]
+    assert evaluating.precisions == [0.05]
+    with pytest.raises(InputError, match="evaluation"):
+        module(evaluation={"shot": 3})
+
+
+def test_shots_follow_the_ratio_of_signal_to_noise() -> None:
+    m = TorchQuantumModule(_one_rotation(), "Z", shots=100, seed=1, initial_weights=[1.5])
+    schedule = ShotsSchedule(m, ratio=4.0, factor=2.0, maximum=800)
+    seen = []
+    for weight in (1.5, 0.01, 0.01, 0.01, 0.01, 0.01):
+        with torch.no_grad():
+            m.weight.fill_(weight)
+        m.weight.grad = None
+        m().sum().backward()
+        seen.append(schedule.step())
+    # At 1.5 the slope is 1 and its error 0.07; at 0.01 the slope is nothing.
+    assert seen == [100, 200, 400, 800, 800, 800]
+    assert m.shots == 800
+    saved = schedule.state_dict()
+    other = ShotsSchedule(module(shots=100, seed=1), ratio=4.0)
+    other.load_state_dict(saved)
+    assert other.module.shots == 800
+    with pytest.raises(OptimizerError, match="shots"):
+        ShotsSchedule(module())
 
 
 def test_seconds_on_the_device() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from qiskit.transpiler import Target
 from ..arrays import FloatArray
 from ..backends.cost import Planned
 from ..exceptions import GradientError
-from ..primitives.submission import evaluate, points_pub
+from ..primitives.submission import points_pub, submitted
 from ..program import CircuitProgram
 from ..rules import Differentiation, Rule
 
@@ -62,18 +63,34 @@ class EstimatorEngine:
 
     def expval(self, values: FloatArray) -> FloatArray:
         """Return expectation values ``(B, O)`` at ``values`` ``(B, P)``; no job for no rows."""
+        return self.submit(values)()
+
+    def submit(self, values: FloatArray) -> Callable[[], FloatArray]:
+        """Submit the job for :meth:`expval`, and return what waits for its values."""
         count, rows = self.program.num_observables, len(values)
         if not rows:
-            return np.zeros((0, count))
+            return lambda: np.zeros((0, count))
         self.program.analysed.check(values)
         pub = points_pub(self.program.analysed, self.program.observables_array, values)
         # Without parameters to bind there is one point, which stands for every row.
         shape = (count, rows if self.program.circuit.parameters else 1)
-        (evaluation,) = evaluate(self.estimator, [pub], [shape], self.precision)
-        evs = np.broadcast_to(evaluation.evs.T, (rows, count))
-        stds = evaluation.stds
-        self.last_stds = None if stds is None else np.array(np.broadcast_to(stds.T, (rows, count)))
-        return np.array(evs, order="C")  # a writable copy: torch takes it over
+        wait = submitted(self.estimator, [pub], [shape], self.precision)
+
+        def evs() -> FloatArray:
+            (evaluation,) = wait()
+            found = np.broadcast_to(evaluation.evs.T, (rows, count))
+            stds = evaluation.stds
+            self.last_stds = (
+                None if stds is None else np.array(np.broadcast_to(stds.T, (rows, count)))
+            )
+            return np.array(found, order="C")  # a writable copy: torch takes it over
+
+        return evs
+
+    def set_precision(self, precision: float | None, gradient_precision: float | None) -> None:
+        """Ask for other precisions from now on."""
+        self.precision, self.gradient_precision = precision, gradient_precision
+        self._plans.clear()
 
     def differentiation(
         self, columns: tuple[int, ...]

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,23 +71,51 @@ def evaluate(
         ExecutionError: If the estimator raises; its error is chained.
         ResultError: If a PUB's result is missing, misshapen or not finite.
     """
+    return submitted(estimator, pubs, shapes, precision)()
+
+
+def submitted(
+    estimator: BaseEstimatorV2,
+    pubs: Sequence[tuple[Any, ...]],
+    shapes: Sequence[tuple[int, ...]],
+    precision: float | None = None,
+) -> Callable[[], list[Evaluation]]:
+    """Run ``pubs`` in one job, and return what waits for it: see :func:`evaluate`."""
     if not pubs:
-        return []
+        return list
     options = {} if precision is None else {"precision": precision}
-    try:
+    with _errors_named(estimator, len(pubs)):
         job = estimator.run(pubs, **options)
         if not getattr(estimator, "counts_itself", False):
             record(estimator, pubs, precision)
-        results = list(job.result())
+
+    def wait() -> list[Evaluation]:
+        with _errors_named(estimator, len(pubs)):
+            results = list(job.result())
+        return _all_checked(estimator, results, shapes)
+
+    return wait
+
+
+@contextlib.contextmanager
+def _errors_named(estimator: BaseEstimatorV2, count: int) -> Iterator[None]:
+    """Turn an estimator's errors into :class:`ExecutionError`."""
+    try:
+        yield
     except BridgeError:
         raise
     except Exception as error:
         raise ExecutionError(
-            f"{type(estimator).__name__} failed on {len(pubs)} PUB(s): {error}"
+            f"{type(estimator).__name__} failed on {count} PUB(s): {error}"
         ) from error
-    if len(results) != len(pubs):
+
+
+def _all_checked(
+    estimator: BaseEstimatorV2, results: list[Any], shapes: Sequence[tuple[int, ...]]
+) -> list[Evaluation]:
+    if len(results) != len(shapes):
         raise ResultError(
-            f"{type(estimator).__name__} was given {len(pubs)} PUB(s) and returned "
+            f"{type(estimator).__name__} was given {len(shapes)} PUB(s) and returned "
             f"{len(results)} result(s); the values cannot be assigned. Nothing was used."
         )
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import PauliList
 
 from .batched import BatchedStatevectorEstimator
+from .pairing import blocks_of
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,16 @@ def usage_of(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float |
     total = Usage(jobs=1)
     for pub in pubs:
         coerced = EstimatorPub.coerce(pub, precision)
-        points = max(1, coerced.parameter_values.size)
-        wanted = coerced.precision
-        shots = shots_of(estimator, wanted)
-        circuits = points * groups_of(coerced) if shots else 0
+        points = math.prod(coerced.parameter_values.shape)
+        shots = shots_of(estimator, coerced.precision)
+        circuits = circuits_of(coerced, grouped=_groups(estimator)) if shots else 0
         total += Usage(0, 1, points, circuits, circuits * shots)
     return total
 
 
 def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
     """Return the shots per circuit; zero where values are computed without measuring."""
-    inner = getattr(estimator, "inner", estimator)
+    inner = _innermost(estimator)
     if isinstance(inner, StatevectorEstimator) or type(inner).__module__.startswith("qiskit_aer"):
         return 0
     if isinstance(inner, BatchedStatevectorEstimator) and inner.noise != "shots":
@@ -76,14 +76,39 @@ def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
             if isinstance(found, (int, float)):
                 precision = float(found)
                 break
-    return math.ceil(1 / precision**2 - 1e-9) if precision else 0
+    return math.ceil(1 / precision**2) if precision else 0
 
 
-def groups_of(pub: EstimatorPub) -> int:
-    """Return into how many groups measured together the observables of a PUB's point fall."""
-    labels = {label for terms in np.ravel(pub.observables.tolist()).tolist() for label in terms}
-    labels = {_basis(label) for label in labels}
-    labels.discard("I" * pub.circuit.num_qubits)
+def _innermost(estimator: Any) -> Any:
+    while hasattr(estimator, "inner"):
+        estimator = estimator.inner
+    return estimator
+
+
+def _groups(estimator: BaseEstimatorV2) -> bool:
+    """Whether an estimator measures terms together that commute qubit by qubit."""
+    options = getattr(_innermost(estimator), "options", None)
+    return getattr(options, "abelian_grouping", True) is not False
+
+
+def circuits_of(pub: EstimatorPub, *, grouped: bool = True) -> int:
+    """Return how many circuits a PUB's points amount to, with the observables asked for at each."""
+    observables = np.array([None] * pub.observables.size, dtype=object)
+    observables[:] = np.ravel(pub.observables.tolist())
+    index = np.arange(len(observables)).reshape(pub.observables.shape)
+    blocks = blocks_of(pub.parameter_values.shape, index, len(observables))
+    return sum(
+        len(block.points) * groups_of(observables[block.observables], grouped=grouped)
+        for block in blocks
+    )
+
+
+def groups_of(observables: Iterable[Mapping[str, Any]], *, grouped: bool = True) -> int:
+    """Return into how many groups the terms of some observables fall, each measured at once."""
+    labels = {_basis(label) for observable in observables for label in observable}
+    if not grouped:
+        return len(labels)
+    labels = {label for label in labels if label.strip("I")}
     if not labels:
         return 1
     return len(PauliList(sorted(labels)).group_commuting(qubit_wise=True))
