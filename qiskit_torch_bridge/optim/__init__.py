@@ -6,6 +6,7 @@ from .natural_gradient import QuantumNaturalGradient
 from .qnspsa import QNSPSA
 from .rotosolve import Rotosolve
 from .scipy_minimize import ScipyMinimize
+from .shots import ShotsSchedule
 from .spsa import SPSA
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "QuantumNaturalGradient",
     "Rotosolve",
     "ScipyMinimize",
+    "ShotsSchedule",
     "StateFidelity",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit_algorithms.gradients import QFI, BaseQGT
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
+from torch import Tensor
 
 from ..arrays import FloatArray
 from ..exceptions import ExecutionError, InputError, OptimizerError, OptimizerTypeError, ResultError
@@ -112,7 +113,8 @@ class FubiniStudyMetric:
     def _measured(self, values: FloatArray, block: list[int]) -> FloatArray:
         circuit = self.program.circuit
         place = {p: i for i, p in enumerate(self.program.parameters)}
-        wanted = [self.program.weight_params[i] for i in block]
+        asked = {self.program.weight_params[i]: i for i in block}
+        wanted = [p for p in circuit.parameters if p in asked]  # the order in which it answers
         row = [float(values[place[p]]) for p in circuit.parameters]
         try:
             result = self._qgt.run([circuit], [row], [wanted]).result()  # type: ignore[union-attr]
@@ -129,9 +131,7 @@ class FubiniStudyMetric:
                 f"Expected a finite metric of shape {(len(block), len(block))} from "
                 f"{type(self._qgt).__name__}; got shape {found.shape}."
             )
-        # It orders parameters as the circuit does, whatever the order they were asked for in.
-        in_circuit = [p for p in circuit.parameters if p in set(wanted)]
-        order = [in_circuit.index(p) for p in wanted]
+        order = np.argsort([block.index(asked[p]) for p in wanted])
         return np.asarray((found + found.T)[np.ix_(order, order)] / 2, dtype=float)
 
 
@@ -225,7 +225,7 @@ def layers(program: CircuitProgram) -> list[int]:
 
 def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
     """Return weights, and inputs row by row, as values ``(B, P)`` in the program's order."""
-    weights = np.asarray(weights, dtype=float)
+    weights, inputs = _array(weights), None if inputs is None else _array(inputs)
     if weights.shape != (len(program.weight_params),):
         raise InputError(
             f"Expected weights of shape ({len(program.weight_params)},); got {weights.shape}."
@@ -233,10 +233,15 @@ def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
     count = len(program.input_params)
     if inputs is None and count:
         raise InputError(f"Expected inputs of shape (B, {count}); got none.")
-    rows = np.zeros((1, 0)) if inputs is None else np.asarray(inputs, dtype=float)
+    rows = np.zeros((1, 0)) if inputs is None else inputs
     if rows.ndim != 2 or rows.shape[1] != count or not len(rows):
         raise InputError(f"Expected inputs of shape (B, {count}); got {rows.shape}.")
     values = np.zeros((len(rows), len(program.parameters)))
     values[:, list(program.input_columns)] = rows
     values[:, list(program.weight_columns)] = weights
     return values
+
+
+def _array(numbers: Any) -> FloatArray:
+    numbers = numbers.detach().cpu().double() if isinstance(numbers, Tensor) else numbers
+    return np.asarray(numbers, dtype=float)

@@ -12,7 +12,7 @@ from qiskit_algorithms.gradients import QFI, BaseQGT
 from torch import Tensor
 
 from ..arrays import FloatArray
-from ..exceptions import OptimizerError, OptimizerTypeError
+from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
 from .base import (
     Closure,
     QuantumOptimizer,
@@ -49,6 +49,8 @@ class QuantumNaturalGradient(QuantumOptimizer):
     Raises:
         OptimizerTypeError: If there is no quantum module and no metric.
         OptimizerError: If an option is out of range, or gradients are missing in ``step``.
+        ObjectiveError: If the loss or a gradient is not finite; the parameters are then as before
+            the step.
 
     For a module with inputs the metric is the average over the inputs it has received since the
     last step.
@@ -95,13 +97,21 @@ class QuantumNaturalGradient(QuantumOptimizer):
                 "A module brings the metric of its circuit; give module.parameters() together "
                 "with metric=, or leave metric out."
             )
+        if not self._module_of and (approximation != "full" or qgt is not None):
+            raise OptimizerError(
+                "approximation and qgt are for modules; with parameters give "
+                "metric=FubiniStudyMetric(circuit, approximation, qgt)."
+            )
         for weight, module in self._module_of.items():
             self._metrics[weight] = FubiniStudyMetric(module.program, approximation, qgt)
         self._recorder = Recorder(self._module_of.values())
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with a ``metric`` of their own unless all share one."""
-        metric = param_group.pop("metric", self._common)
+        metric = self._common
+        if isinstance(param_group, dict):
+            param_group = dict(param_group)  # the caller's own stays as it is
+            metric = param_group.pop("metric", metric)
         super().add_param_group(param_group)
         for parameter in self.param_groups[-1]["params"]:
             if parameter in self._module_of:
@@ -126,7 +136,8 @@ class QuantumNaturalGradient(QuantumOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-            finite(loss, self)
+            if loss is not None:
+                finite(loss, self)
         wanted = [(p, group) for p, group in self._parameters() if p.grad is not None]
         if not wanted:
             raise OptimizerError(
@@ -136,6 +147,11 @@ class QuantumNaturalGradient(QuantumOptimizer):
         directions = []
         for parameter, group in wanted:
             gradient = numbers_of(parameter.grad)  # type: ignore[arg-type]
+            if not np.isfinite(gradient).all():
+                raise ObjectiveError(
+                    f"The gradient is not finite: {gradient}. The parameters are those at which "
+                    "the step began; lower the learning rate, or look at the loss."
+                )
             metric = self._metric(parameter)
             directions.append(solved(metric, gradient, float(group["damping"])))
         for (parameter, group), direction in zip(wanted, directions, strict=True):

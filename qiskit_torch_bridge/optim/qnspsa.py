@@ -80,24 +80,31 @@ class QNSPSA(SPSA):
     ) -> None:
         check_positive(damping=damping)
         check_whole(metric_resamplings=metric_resamplings)
+        self._given = fidelity
+        self._fidelities: dict[Tensor, Any] = {}
+        self._metrics: dict[Tensor, FloatArray] = {}
         super().__init__(params, lr, **options)
         self.damping, self.metric_resamplings = damping, metric_resamplings
-        self._fidelities: dict[Tensor, Any] = {}
-        measured = isinstance(fidelity, BaseStateFidelity)
-        for parameter, _ in self._parameters():
+        self._recorder = Recorder(self._module_of.values())
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, which need the ``fidelity`` that was given."""
+        super().add_param_group(param_group)
+        fidelity, measured = self._given, isinstance(self._given, BaseStateFidelity)
+        for parameter in self.param_groups[-1]["params"]:
             module = self._module_of.get(parameter)
             if module is not None and (fidelity is None or measured):
                 self._fidelities[parameter] = StateFidelity(module.program, fidelity)
             elif callable(fidelity) and not measured:
                 self._fidelities[parameter] = fidelity
             else:
+                self.param_groups.pop()
                 raise OptimizerTypeError(
                     "Expected a TorchQuantumModule, or parameters together with fidelity=, a "
                     "function of weights (W,) and others (K, W) such as StateFidelity(circuit); "
                     f"got parameters and {type(fidelity).__name__}."
                 )
-        self._recorder = Recorder(self._module_of.values())
-        self._metrics = {p: np.eye(p.numel()) for p, _ in self._parameters()}
+            self._metrics[parameter] = np.eye(parameter.numel())
 
     def _direction(self, gradients: list[Tensor]) -> list[Tensor]:
         directions = []
@@ -147,10 +154,10 @@ class QNSPSA(SPSA):
         return np.asarray(-difference / (4 * width**2) * (outer + outer.T) / 2, dtype=float)
 
     def _own_state(self) -> dict[str, Any]:
-        metrics = [torch.from_numpy(self._metrics[p].copy()) for p, _ in self._parameters()]
+        metrics = [torch.from_numpy(m.copy()) for m in self._metrics.values()]
         return {**super()._own_state(), "metrics": metrics}
 
     def _set_own_state(self, state: dict[str, Any]) -> None:
         super()._set_own_state(state)
-        for (parameter, _), metric in zip(self._parameters(), state["metrics"], strict=True):
+        for parameter, metric in zip(list(self._metrics), state["metrics"], strict=True):
             self._metrics[parameter] = np.array(metric.numpy())

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from ..exceptions import GradientError, OptimizerError
 from ..module import TorchQuantumModule
 from .base import Closure, QuantumOptimizer, required, value_of
 
+MAX_DENOMINATOR = 128  # of ratios of frequencies, and
+MAX_MULTIPLE = 1024  # of the base frequency: a period is searched in so many waves at most
 NOT_LINEAR = (
     "The loss after the sweep is {after:.6g}, where {expected:.6g} was expected: it is not a "
     "linear function of expectation values, or their frequencies are others. Rotosolve's steps are "
@@ -35,7 +40,8 @@ class Rotosolve(QuantumOptimizer):
     known from ``2 R + 1`` values; a step goes to its least point (K. M. Nakanishi, K. Fujii,
     S. Todo, Phys. Rev. Research 2, 043158 (2020); M. Ostaszewski, E. Grant, M. Benedetti, Quantum
     5, 391 (2021); several frequencies: D. Wierichs et al., Quantum 6, 677 (2022)). The frequencies
-    are those that the circuit's gates imply.
+    are those that the circuit's gates imply. If they have no common period, the least point is
+    sought in a stretch of two pi over the least difference between them.
 
     Args:
         params: A module that contains :class:`.TorchQuantumModule`, or parameters.
@@ -73,28 +79,40 @@ class Rotosolve(QuantumOptimizer):
         *,
         frequencies: Sequence[float] | Mapping[Tensor, Sequence[Sequence[float]]] | None = None,
     ) -> None:
+        self._frequencies = frequencies
+        self._spectra: dict[Tensor, list[tuple[float, ...]]] = {}
         super().__init__(params, {})
         if self._module_of and frequencies is not None:
             raise OptimizerError(
                 "A module brings the frequencies of its circuit; give module.parameters() together "
                 "with frequencies=, or leave frequencies out."
             )
-        self._spectra: dict[Tensor, list[tuple[float, ...]]] = {}
-        for parameter, _ in self._parameters():
-            module = self._module_of.get(parameter)
-            if module is not None:
-                self._spectra[parameter] = _spectra(module)
-            elif isinstance(frequencies, Mapping):
-                spectra = [_checked(f) for f in frequencies.get(parameter, ())]
-                if len(spectra) != parameter.numel():
-                    raise OptimizerError(
-                        f"Expected one tuple of frequencies for each of {parameter.numel()} "
-                        f"entries; got {len(spectra)}."
-                    )
-                self._spectra[parameter] = spectra
-            else:
-                common = _checked((1.0,) if frequencies is None else frequencies)
-                self._spectra[parameter] = [common] * parameter.numel()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, which need the ``frequencies`` that were given."""
+        super().add_param_group(param_group)
+        try:
+            for parameter in self.param_groups[-1]["params"]:
+                self._spectra[parameter] = self._spectra_of(parameter)
+        except BaseException:
+            self.param_groups.pop()
+            raise
+
+    def _spectra_of(self, parameter: Tensor) -> list[tuple[float, ...]]:
+        module, frequencies = self._module_of.get(parameter), self._frequencies
+        if module is not None:
+            return _spectra(module)
+        if not isinstance(frequencies, Mapping):
+            common = _checked((1.0,) if frequencies is None else frequencies)
+            return [common] * parameter.numel()
+        given: Any = frequencies.get(parameter, ())
+        if not isinstance(given, Sequence) or len(given) != parameter.numel():
+            raise OptimizerError(
+                f"Expected frequencies to map each parameter to a list with one tuple per entry, "
+                f"here of shape {tuple(parameter.shape)}; got {given!r}. Give an empty tuple for "
+                "an entry on which the loss does not depend."
+            )
+        return [_checked(f) for f in given]
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> float:  # type: ignore[override]
@@ -107,27 +125,14 @@ class Rotosolve(QuantumOptimizer):
             The loss after the sweep.
         """
         closure = required(closure, self)
-        seen: list[float] = []
-        expected: float | None = None
-        for parameter, _ in self._parameters():
-            flat = parameter.view(-1)
-            for i, spectrum in enumerate(self._spectra[parameter]):
-                if not spectrum:
-                    continue  # the loss does not depend on it
-                start = flat[i].clone()
-                values = []
-                points = sample_points(spectrum)
-                try:
-                    for point in points:
-                        flat[i] = start + point
-                        values.append(value_of(closure, self))
-                except BaseException:
-                    flat[i] = start
-                    raise
-                displacement, expected = lowest(spectrum, points, np.array(values))
-                flat[i] = start + displacement
-                seen += values
-        after = value_of(closure, self)
+        origins = [p.clone() for p, _ in self._parameters()]
+        try:
+            seen, expected = self._sweep(closure)
+            after = value_of(closure, self)
+        except BaseException:
+            for (parameter, _), origin in zip(self._parameters(), origins, strict=True):
+                parameter.copy_(origin)
+            raise
         if expected is not None:
             spread = max(seen) - min(seen)
             single = min(p.dtype.itemsize for p, _ in self._parameters()) < 8
@@ -135,6 +140,26 @@ class Rotosolve(QuantumOptimizer):
             if abs(after - expected) > allowed * spread + 1e-9 * max(map(abs, seen)):
                 warnings.warn(NOT_LINEAR.format(after=after, expected=expected), stacklevel=2)
         return after
+
+    def _sweep(self, closure: Closure) -> tuple[list[float], float | None]:
+        """Minimise along each weight; return the losses seen and what the last one should be."""
+        seen: list[float] = []
+        expected: float | None = None
+        for parameter, _ in self._parameters():
+            entries = itertools.product(*map(range, parameter.shape))
+            for entry, spectrum in zip(entries, self._spectra[parameter], strict=True):
+                if not spectrum:
+                    continue  # the loss does not depend on it
+                start = parameter[entry].clone()
+                values = []
+                points = sample_points(spectrum)
+                for point in points:
+                    parameter[entry] = start + point
+                    values.append(value_of(closure, self))
+                displacement, expected = lowest(spectrum, points, np.array(values))
+                parameter[entry] = start + displacement
+                seen += values
+        return seen, expected
 
     def _exact(self) -> bool:
         """Whether values are known to have no noise."""
@@ -145,10 +170,17 @@ class Rotosolve(QuantumOptimizer):
 
 def _spectra(module: TorchQuantumModule) -> list[tuple[float, ...]]:
     program = module.program
-    try:
-        return [program.analysed.frequencies(c) for c in program.weight_columns]
-    except GradientError as error:
-        raise GradientError(f"Rotosolve needs the frequencies of every weight: {error}") from error
+    spectra = []
+    for parameter, column in zip(program.weight_params, program.weight_columns, strict=True):
+        try:
+            spectra.append(program.analysed.frequencies(column))
+        except GradientError as error:
+            raise GradientError(
+                f"Rotosolve needs the frequencies of every weight; those of {parameter.name!r} are "
+                "unknown or too many. Use another optimizer, such as ScipyMinimize, or compute in "
+                "torch what is not affine."
+            ) from error
+    return spectra
 
 
 def _checked(frequencies: Any) -> tuple[float, ...]:
@@ -184,9 +216,15 @@ def sample_points(spectrum: tuple[float, ...]) -> FloatArray:
 
 
 def _window(spectrum: tuple[float, ...]) -> float:
-    """Half the stretch to search for the least point: a period, if there is one."""
-    gaps = np.diff(np.array([0.0, *spectrum]))
-    return float(np.pi / min(gaps.min(), spectrum[0]))
+    """Half the stretch to search for the least point: of a period, if there is one."""
+    omega = np.array(spectrum)
+    ratios = [Fraction(w).limit_denominator(MAX_DENOMINATOR) for w in omega / omega[0]]
+    common = omega[0] / math.lcm(*(r.denominator for r in ratios))
+    multiples = omega / common
+    near = np.allclose(multiples, np.round(multiples), rtol=1e-8, atol=0)
+    if near and multiples[-1] <= MAX_MULTIPLE:
+        return float(np.pi / common)
+    return float(np.pi / np.diff(omega, prepend=0.0).min())
 
 
 def lowest(
@@ -195,20 +233,28 @@ def lowest(
     """Return the displacement at which the function through the values is least, and its value."""
     coefficients = np.linalg.lstsq(_basis(spectrum, points), values, rcond=None)[0]
 
-    def f(x: Any) -> Any:
-        return _basis(spectrum, np.atleast_1d(x)) @ coefficients
+    count = len(spectrum)
+    cosines, sines = coefficients[1 : count + 1], coefficients[count + 1 :]
 
-    if len(spectrum) == 1:
-        omega = spectrum[0]
-        constant, cosine, sine = coefficients
-        amplitude = float(np.hypot(cosine, sine))
-        x = float(np.arctan2(-sine, -cosine)) / omega if amplitude else 0.0
-        return x, float(constant) - amplitude
+    def f(x: Any) -> Any:
+        waves = zip(spectrum, cosines, sines, strict=True)
+        return coefficients[0] + sum(a * np.cos(w * x) + b * np.sin(w * x) for w, a, b in waves)
+
+    if count == 1:
+        amplitude = float(np.hypot(cosines[0], sines[0]))
+        x = float(np.arctan2(-sines[0], -cosines[0])) / spectrum[0] if amplitude else 0.0
+        return x, float(coefficients[0]) - amplitude
     window = _window(spectrum)
     grid = np.linspace(-window, window, 32 * max(4, round(window * spectrum[-1])) + 1)
-    at = grid[int(np.argmin(f(grid)))]
-    width = grid[1] - grid[0]
-    found = scipy.optimize.minimize_scalar(
-        lambda x: float(f(x)[0]), bounds=(at - width, at + width), options={"xatol": 1e-12}
-    )
-    return float(found.x), float(found.fun)
+    heights, width = f(grid), grid[1] - grid[0]
+    # By Taylor's theorem the least point is at most this much below a point of the grid next to it.
+    curvature = np.square(spectrum) @ np.hypot(cosines, sines)
+    low = heights <= heights.min() + curvature * width**2 / 8
+    ends = np.pad(heights, 1, constant_values=np.inf)
+    starts = grid[low & (heights < ends[:-2]) & (heights <= ends[2:])]
+    found = [
+        scipy.optimize.minimize_scalar(f, bounds=(at - width, at + width), options={"xatol": 1e-12})
+        for at in starts
+    ]
+    best = min(found, key=lambda result: result.fun)
+    return float(best.x), float(best.fun)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ VALUES_ONLY = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
 GRADIENTS = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr")
 PRODUCTS = ("Newton-CG", "trust-ncg", "trust-krylov")
 HESSIANS = ("dogleg", "trust-exact")
+Bound = tuple[float | None, float | None]
 METHODS = VALUES_ONLY + GRADIENTS + PRODUCTS + HESSIANS
 
 
@@ -62,7 +64,8 @@ class ScipyMinimize(QuantumOptimizer):
     method must converge far: SciPy computes in double precision.
 
     Cost:
-        ``result.nfev`` values, and as many gradients for methods that use them.
+        ``result.nfev`` values, and as many gradients for methods that use them. Second derivatives
+        need one value and gradient more at each point, and one product per direction.
 
     Example:
         >>> import torch
@@ -85,7 +88,7 @@ class ScipyMinimize(QuantumOptimizer):
         *,
         max_iter: int = 100,
         tolerance: float | None = None,
-        bounds: Sequence[tuple[float | None, float | None]] | None = None,
+        bounds: Sequence[Bound] | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         known = {name.lower(): name for name in METHODS}
@@ -99,10 +102,8 @@ class ScipyMinimize(QuantumOptimizer):
         super().__init__(params, {})
         self.method, self.max_iter, self.tolerance = known[str(method).lower()], max_iter, tolerance
         self.options = dict(options or {})
-        size = sum(p.numel() for p, _ in self._parameters())
-        if bounds is not None and len(bounds) != size:
-            raise InputError(f"Expected {size} pairs as bounds; got {len(bounds)}.")
-        self.bounds = bounds
+        size = sum(p.numel() for group in self.param_groups for p in group["params"])
+        self.bounds = None if bounds is None else _checked_bounds(bounds, size)
         self.result: Any = None
 
     @torch.no_grad()
@@ -132,7 +133,7 @@ class ScipyMinimize(QuantumOptimizer):
                 np.concatenate([numbers_of(p) for p in start]) if start else np.zeros(0),
                 method=self.method,
                 tol=self.tolerance,
-                bounds=self.bounds,
+                bounds=self._bounds(),
                 options={counted: self.max_iter, **self.options},
                 **derivatives,
             )
@@ -142,6 +143,15 @@ class ScipyMinimize(QuantumOptimizer):
             raise
         self._place(self.result.x)
         return float(self.result.fun)
+
+    def _bounds(self) -> list[Bound] | None:
+        """Return the bounds of what is not frozen."""
+        if self.bounds is None:
+            return None
+        rest = iter(self.bounds)
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        pairs = [(p, list(itertools.islice(rest, p.numel()))) for p in parameters]
+        return [bound for p, its in pairs if p.requires_grad for bound in its]
 
     def _place(self, x: FloatArray) -> None:
         with torch.no_grad():
@@ -158,8 +168,10 @@ class _Calls:
     def __init__(self, optimizer: ScipyMinimize, closure: Closure) -> None:
         self._optimizer, self._closure = optimizer, closure
         self._tensors = [p for p, _ in optimizer._parameters()]
+        self._graph: tuple[FloatArray, list[Tensor | None]] | None = None
 
     def value(self, x: FloatArray) -> float:
+        self._graph = None
         self._optimizer._place(x)
         return value_of(self._closure, self._optimizer)
 
@@ -169,8 +181,9 @@ class _Calls:
 
     def product(self, x: FloatArray, vector: FloatArray) -> FloatArray:
         """Return the Hessian at ``x`` times a vector."""
-        _, gradients = self._evaluated(x, graph=True)
-        return self._products(gradients, np.asarray(vector, dtype=float)[None])[0]
+        if self._graph is None or not np.array_equal(self._graph[0], x):
+            self._graph = np.array(x), self._evaluated(x, graph=True)[1]
+        return self._products(self._graph[1], np.asarray(vector, dtype=float)[None])[0]
 
     def hessian(self, x: FloatArray) -> FloatArray:
         _, gradients = self._evaluated(x, graph=True)
@@ -178,19 +191,20 @@ class _Calls:
         return (found + found.T) / 2
 
     def _products(self, gradients: list[Tensor | None], vectors: FloatArray) -> FloatArray:
-        used = [(g, t) for g, t in zip(gradients, self._tensors, strict=True) if g is not None]
+        # Where the loss is linear in a tensor, the gradient is constant.
+        varying = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
+        outputs = [g for g in gradients if g is not None and g.requires_grad]
         places = np.cumsum([0, *(t.numel() for t in self._tensors)])
         rows = []
         for vector in vectors:
             weights = [
                 as_tensor(vector[places[i] : places[i + 1]], g)
-                for i, g in enumerate(gradients)
-                if g is not None
+                for i, g in zip(varying, outputs, strict=True)
             ]
             found: Any = [None] * len(self._tensors)
-            if any(g.requires_grad for g, _ in used):
+            if outputs:
                 found = torch.autograd.grad(
-                    [g for g, _ in used],
+                    outputs,
                     self._tensors,
                     weights,
                     retain_graph=True,
@@ -200,6 +214,7 @@ class _Calls:
         return np.array(rows)
 
     def _evaluated(self, x: FloatArray, graph: bool) -> tuple[Any, list[Tensor | None]]:
+        self._graph = None
         self._optimizer._place(x)
         for tensor in self._tensors:
             tensor.grad = None
@@ -216,8 +231,8 @@ class _Calls:
                     "its closure must return the loss without calling backward(), and the loss "
                     "must be twice differentiable"
                     if graph
-                    else "its closure must return a loss that depends on the parameters, or "
-                    "call backward()"
+                    else "its closure must return the loss, one number that depends on the "
+                    "parameters, or call backward()"
                 )
                 raise OptimizerError(
                     f"Method {self._optimizer.method} needs "
@@ -232,3 +247,17 @@ def _flat(tensors: list[Tensor | None], like: list[Tensor]) -> FloatArray:
         for g, t in zip(tensors, like, strict=True)
     ]
     return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _checked_bounds(bounds: Any, size: int) -> list[Bound]:
+    try:
+        pairs = [(low, high) for low, high in bounds]
+        inverted = any(None not in pair and pair[0] > pair[1] for pair in pairs)
+    except (TypeError, ValueError):
+        pairs, inverted = [], True
+    if len(pairs) != size or inverted:
+        raise InputError(
+            f"Expected bounds to be {size} pairs (low, high) with low <= high, one for each entry "
+            f"of all parameters, None for no limit; got {bounds!r}."
+        )
+    return pairs

@@ -123,6 +123,7 @@ class SPSA(QuantumOptimizer):
             step.
         """
         closure = required(closure, self)
+        before = self._own_state()
         self._steps += 1
         start = [p.clone() for p, _ in self._parameters()]
         try:
@@ -144,6 +145,8 @@ class SPSA(QuantumOptimizer):
                     self._accepted = after
         except BaseException:
             self._restore(start)
+            # Other directions than those that failed come next.
+            self._set_own_state({**before, "random_state": self._generator.state})
             raise
         return loss
 
