@@ -3,6 +3,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .functional import expectation
 from .module import TorchQuantumModule
 from .primitives import Tracker
@@ -15,9 +16,12 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 __all__ = [
     "AnalysedCircuit",
+    "Checkpoint",
     "CircuitProgram",
     "TorchQuantumModule",
     "Tracker",
     "__version__",
     "expectation",
+    "load_checkpoint",
+    "save_checkpoint",
 ]

@@ -7,11 +7,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from . import __version__, demos
+from . import __version__, demos, doctor
 from .exceptions import BridgeError
 
-COMMANDS: tuple[Callable[..., None], ...] = (demos.add_command,)
-"""Each adds one subcommand and sets its parser's default ``run``, called with the arguments."""
+COMMANDS: tuple[Callable[..., None], ...] = (demos.add_command, doctor.add_command)
+"""Each adds one subcommand and sets its parser's default ``run``, called with the arguments.
+
+What ``run`` returns is the exit status if it is a whole number.
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 2 for anything wrong with what was asked."""
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        status = options.run(options)
     except BridgeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 if __name__ == "__main__":

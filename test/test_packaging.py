@@ -48,8 +48,17 @@ ROOMS = {
         "transforms",
     },
     "algorithms": {"exceptions", "rules", "primitives"},
-    "module": {"exceptions", "program", "engines", "functional", "algorithms", "backends"},
+    "module": {
+        "exceptions",
+        "program",
+        "engines",
+        "functional",
+        "algorithms",
+        "backends",
+        "primitives",
+    },
     "checkpoint": {"exceptions", "engines", "module", "optim"},
+    "doctor": {"program", "statevector", "TorchQuantumModule", "__file__", "__version__"},
     "optim": {"exceptions", "program", "statevector", "module", "transforms"},
 }
 TORCH_ROOMS = {
