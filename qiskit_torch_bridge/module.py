@@ -200,7 +200,9 @@ class TorchQuantumModule(nn.Module):
             operator: The operator whose expectation value the module gives.
             result: What ``compute_minimum_eigenvalue`` returned: its circuit and parameters are
                 then the module's, to go on training from there.
-            **options: Arguments of the module that replace those of the algorithm.
+            **options: Arguments of the module that replace those of the algorithm. With another
+                place to run (``estimator``, ``backend`` ...) its gradient is not taken over: it
+                belongs to its own estimator.
 
         Raises:
             AlgorithmTypeError: If it is not an algorithm.

@@ -18,6 +18,7 @@ Numerical = Literal["finite-difference", "spsa"]
 NUMERICAL: tuple[Numerical, ...] = ("finite-difference", "spsa")
 SPSA_STEP = 0.1
 """Default step of SPSA, in radians: the estimate is noisy anyway, and this suits sampled values."""
+NOT_FINITE = " Lower the learning rate, clip the gradient (clip_norm=), or look at the objective."
 
 
 class Objective:
@@ -31,6 +32,7 @@ class Objective:
         epsilon: The step for that, in radians.
         grouped: The most points that ``fun`` takes in one call; ``None`` for one at a time.
         rng: Draws the directions of SPSA.
+        limits: Lower and upper bounds; points outside are evaluated, but none is the best.
 
     Attributes:
         nfev: Points evaluated.
@@ -49,11 +51,13 @@ class Objective:
         epsilon: float | None,
         grouped: int | None,
         rng: np.random.Generator,
+        limits: tuple[FloatArray, FloatArray] | None = None,
     ) -> None:
         self._fun, self._jac = fun, jac
         self._numerical, self._epsilon = numerical, epsilon
         self._grouped = grouped or 1
         self._rng = rng
+        self._limits = limits
         self.nfev = self.njev = 0
         self.best_point: FloatArray | None = None
         self.best_value = math.inf
@@ -68,7 +72,7 @@ class Objective:
     def value_and_gradient(self, x: FloatArray) -> tuple[float, FloatArray]:
         """Return the value at ``x`` and the gradient there."""
         if self._jac is not None:
-            (value,) = self._values([x])
+            value = self.value(x)  # remembered even if the gradient is refused
             gradient = self._checked_gradient(self._jac(x.copy()), x)
         else:
             plan = self._plan(len(x))
@@ -103,7 +107,8 @@ class Objective:
                 )
                 self._refuse(
                     f"Expected the objective to return {len(group)} real number(s) for points of "
-                    f"shape {argument.shape}; got {returned!r}.{hint}"
+                    f"shape {argument.shape}; got {returned!r}.{hint}",
+                    " Return a number such as loss.item(), or an array of them.",
                 )
             for point, number in zip(group, numbers.tolist(), strict=True):
                 if not math.isfinite(number):
@@ -117,35 +122,43 @@ class Objective:
         if numbers is None or numbers.shape != x.shape:
             self._refuse(
                 f"Expected the gradient to be {len(x)} real numbers, one for each parameter; got "
-                f"{returned!r}."
+                f"{returned!r}.",
+                f" Return an array of shape ({len(x)},).",
             )
         if not np.isfinite(numbers).all():
             self._refuse(f"The gradient is {numbers.tolist()} at the point {x.tolist()}.")
         return numbers
 
-    def _refuse(self, message: str) -> Any:
+    def _refuse(self, message: str, advice: str = NOT_FINITE) -> Any:
         kept = (
             "No point had been evaluated before."
             if self.best_point is None
             else f"The best value before was {self.best_value:.10g}; its point is the error's "
             "best_point."
         )
-        advice = "Lower the learning rate, clip the gradient (clip_norm=), or look at the objective"
-        raise ObjectiveError(f"{message} {kept} {advice}.", self.best_point, self.best_value)
+        raise ObjectiveError(f"{message} {kept}{advice}", self.best_point, self.best_value)
 
     def _remember(self, x: FloatArray, value: float, gradient: FloatArray | None) -> None:
-        if value < self.best_value:
+        if self._limits is not None:
+            low, high = self._limits
+            if (x < low).any() or (x > high).any():
+                return
+        best = self.best_point
+        known = gradient is not None and best is not None and np.array_equal(x, best)
+        if value < self.best_value or known:
             self.best_point, self.best_value, self.best_gradient = x.copy(), value, gradient
 
 
 def _numbers(returned: Any) -> Any:
     """Return a flat float array, or ``None`` if it is not made of real numbers."""
+    if returned is None:  # NumPy makes nan of it
+        return None
     try:
         array = np.asarray(returned)
         if np.iscomplexobj(array) and not array.imag.any():
             array = array.real  # an expectation value that went through complex arithmetic
         return None if np.iscomplexobj(array) else array.astype(float).reshape(-1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last for tensors that require a gradient
         return None
 
 

@@ -7,7 +7,8 @@ algorithms of qiskit-optimization and of older releases are understood as well.
 
 from __future__ import annotations
 
-import math
+import warnings
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ from qiskit.primitives import (
 )
 
 from ..exceptions import AlgorithmError, AlgorithmTypeError
-from ..primitives import BatchedStatevectorEstimator
+from ..primitives import BatchedStatevectorEstimator, shots_to_precision
+
+PLACES = frozenset({"estimator", "estimators", "backend", "mode"})
+"""Arguments of a module that say where to run, in the place of the algorithm's own estimator."""
 
 NO_ANSATZ = (
     "Expected {name} to have an ansatz, a parameterized QuantumCircuit; it has {found}. Set "
@@ -29,7 +33,9 @@ NO_ANSATZ = (
 )
 
 
-def arguments_of_algorithm(algorithm: Any, operator: Any, result: Any = None) -> dict[str, Any]:
+def arguments_of_algorithm(
+    algorithm: Any, operator: Any, result: Any = None, given: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the arguments of ``TorchQuantumModule`` that an algorithm object stands for.
 
     Args:
@@ -38,6 +44,7 @@ def arguments_of_algorithm(algorithm: Any, operator: Any, result: Any = None) ->
         operator: The operator whose expectation value is wanted.
         result: A result of the algorithm; its circuit and parameters take the place of the ansatz
             and of the initial point.
+        given: Arguments that the user gives, which need not be found in the algorithm.
 
     Raises:
         AlgorithmTypeError: If it is not an algorithm.
@@ -51,7 +58,7 @@ def arguments_of_algorithm(algorithm: Any, operator: Any, result: Any = None) ->
                 f"The ansatz of {name} is grown by compute_minimum_eigenvalue, which has not been "
                 "called. Call it first, or give its result=."
             )
-        return arguments_of_algorithm(solver, operator, result)
+        return arguments_of_algorithm(solver, operator, result, given)
     if not any(hasattr(algorithm, a) for a in ("estimator", "sampler")):
         raise AlgorithmTypeError(
             "Expected an algorithm with an ansatz and an estimator or a sampler, such as VQE, "
@@ -69,25 +76,28 @@ def arguments_of_algorithm(algorithm: Any, operator: Any, result: Any = None) ->
             "Expected result to be what compute_minimum_eigenvalue returned, with an "
             f"optimal_circuit; got {type(result).__name__}."
         )
+    arguments["pass_manager"] = _pass_manager(algorithm, circuit)
     if circuit is None:
-        circuit, arguments["pass_manager"] = _ansatz(algorithm, operator)
+        circuit = _ansatz(algorithm, operator)
     circuit = circuit.copy()
     circuit.remove_final_measurements()  # SamplingVQE leaves its own in the ansatz
     arguments["circuit"] = circuit
     if circuit.layout is not None:
         arguments["observables_layout"] = _layout_of(circuit, operator)
-    arguments["estimator"] = _estimator(algorithm)
-    gradient = getattr(algorithm, "gradient", None)
-    if gradient is not None:
-        arguments["gradient"] = gradient
-    start = _start(algorithm, circuit, result)
-    if start is not None:
-        arguments["initial_weights"] = start
+    if not PLACES & set(given):
+        arguments["estimator"] = _estimator(algorithm)
+        arguments["gradient"] = getattr(algorithm, "gradient", None)  # on the same estimator
+    if "initial_weights" not in given:
+        arguments["initial_weights"] = _start(algorithm, circuit, result)
     return {k: v for k, v in arguments.items() if v is not None}
 
 
-def arguments_of_qnn(qnn: Any) -> dict[str, Any]:
+def arguments_of_qnn(qnn: Any, given: Collection[str] = ()) -> dict[str, Any]:
     """Return the arguments of ``TorchQuantumModule`` that an ``EstimatorQNN`` stands for.
+
+    Args:
+        qnn: The network.
+        given: Arguments that the user gives, which need not be found in the network.
 
     Raises:
         AlgorithmTypeError: If it is another kind of network.
@@ -107,13 +117,16 @@ def arguments_of_qnn(qnn: Any) -> dict[str, Any]:
         "input_params": list(qnn.input_params or ()),
         "weight_params": list(qnn.weight_params or ()),
     }
+    if qnn.circuit.layout is not None:
+        arguments["observables_layout"] = "physical"  # it hands both to the estimator as they are
     estimator = qnn.estimator
     own_default = type(estimator).__name__ == "QMLEstimator"
     if own_default and not getattr(estimator, "default_precision", 0.0):
         return arguments  # their exact simulator, hence the exact engine
-    if not isinstance(estimator, BaseEstimatorV2):
-        raise AlgorithmError(_version("estimator", estimator, "qnn.estimator"))
-    arguments["estimator"] = estimator
+    if not PLACES & set(given):
+        if not isinstance(estimator, BaseEstimatorV2):
+            raise AlgorithmError(_version("estimator", estimator, "qnn.estimator"))
+        arguments["estimator"] = estimator
     precision = getattr(qnn, "default_precision", None)
     if precision:
         arguments["precision"] = precision
@@ -121,7 +134,7 @@ def arguments_of_qnn(qnn: Any) -> dict[str, Any]:
     names = {"ParamShiftEstimatorGradient": "parameter-shift", "SPSAEstimatorGradient": "spsa"}
     if kind in names:
         arguments["gradient"] = names[kind]
-    elif kind not in ("LinCombEstimatorGradient", "NoneType"):
+    elif "gradient" not in given and kind not in ("LinCombEstimatorGradient", "NoneType"):
         raise AlgorithmError(
             f"The network's gradient, {kind}, has no counterpart here. Give gradient= as well: "
             "TorchQuantumModule.from_qnn(qnn, gradient='parameter-shift')."
@@ -129,23 +142,34 @@ def arguments_of_qnn(qnn: Any) -> dict[str, Any]:
     return arguments
 
 
-def _ansatz(algorithm: Any, operator: Any) -> tuple[QuantumCircuit, Any]:
-    """Return the ansatz and what transpiles it."""
+def _ansatz(algorithm: Any, operator: Any) -> QuantumCircuit:
+    if _is_qaoa(algorithm):
+        return _qaoa(algorithm, operator)
     ansatz = getattr(algorithm, "ansatz", None)
     name = type(algorithm).__name__
-    if hasattr(algorithm, "reps") and hasattr(algorithm, "mixer"):
-        # QAOA builds its ansatz from the operator it is given.
-        transpiler = getattr(algorithm, "_transpiler", None)
-        options = getattr(algorithm, "_transpiler_options", None)
-        return _qaoa(algorithm, operator), None if transpiler is None else Transpiling(
-            transpiler, options or {}
-        )
     if not isinstance(ansatz, QuantumCircuit):
         found = "none" if ansatz is None else type(ansatz).__name__
         raise AlgorithmError(NO_ANSATZ.format(name=name, found=found))
     if not ansatz.num_parameters:
         raise AlgorithmError(NO_ANSATZ.format(name=name, found="a circuit without parameters"))
-    return ansatz, None  # VQE transpiles an ansatz when it is given
+    return ansatz
+
+
+def _is_qaoa(algorithm: Any) -> bool:
+    """Whether it builds its ansatz from the operator it is given."""
+    return hasattr(algorithm, "reps") and hasattr(algorithm, "mixer")
+
+
+def _pass_manager(algorithm: Any, circuit: QuantumCircuit | None) -> Any:
+    """Return what transpiles the ansatz, or the ``circuit`` of a result if it is not yet."""
+    if circuit is None and _is_qaoa(algorithm):
+        transpiler = getattr(algorithm, "_transpiler", None)
+        if transpiler is not None:
+            return Transpiling(transpiler, getattr(algorithm, "_transpiler_options", None) or {})
+    if circuit is not None and circuit.layout is not None:
+        return None
+    # VQE of qiskit-algorithms transpiles an ansatz when it is given, qiskit-optimization later.
+    return getattr(algorithm, "pass_manager", None)
 
 
 def _qaoa(algorithm: Any, operator: Any) -> QuantumCircuit:
@@ -154,14 +178,19 @@ def _qaoa(algorithm: Any, operator: Any) -> QuantumCircuit:
         "initial_state": algorithm.initial_state,
         "mixer_operator": algorithm.mixer,
     }
-    try:
-        from qiskit.circuit.library import qaoa_ansatz
+    if not isinstance(algorithm.mixer, QuantumCircuit):  # which the function does not take
+        try:
+            from qiskit.circuit.library import qaoa_ansatz
 
-        return qaoa_ansatz(operator, **options)
-    except ImportError:  # before Qiskit 2.1
-        from qiskit.circuit.library import QAOAAnsatz
+            return qaoa_ansatz(operator, **options)
+        except ImportError:
+            pass  # an older Qiskit has the class alone
+    from qiskit.circuit.library import QAOAAnsatz
 
-        return QAOAAnsatz(operator, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        circuit = QAOAAnsatz(operator, **options)
+        return circuit.decompose()
 
 
 class Transpiling:
@@ -179,7 +208,8 @@ class Transpiling:
 def _layout_of(circuit: QuantumCircuit, operator: Any) -> str:
     width = getattr(operator, "num_qubits", None)
     virtual = len(circuit.layout.final_index_layout())
-    return "virtual" if width == virtual else "physical"
+    # As VQE does: an operator is meant before transpilation if it can be.
+    return "physical" if width == circuit.num_qubits != virtual else "virtual"
 
 
 def _estimator(algorithm: Any) -> BaseEstimatorV2:
@@ -209,14 +239,14 @@ def equivalent_estimator(sampler: Any) -> BaseEstimatorV2:
         raise AlgorithmError(_version("sampler", sampler, "its sampler"))
     if isinstance(sampler, StatevectorSampler):
         seed = sampler.seed if isinstance(sampler.seed, int) else None
-        precision = 1 / math.sqrt(sampler.default_shots)
+        precision = shots_to_precision(sampler.default_shots)
         return BatchedStatevectorEstimator(default_precision=precision, seed=seed)
     options: Any = getattr(sampler, "options", None)
     if isinstance(sampler, BackendSamplerV2):
         return BackendEstimatorV2(
             backend=sampler.backend,
             options={
-                "default_precision": 1 / math.sqrt(options.default_shots),
+                "default_precision": shots_to_precision(options.default_shots),
                 "seed_simulator": options.seed_simulator,
             },
         )
@@ -224,14 +254,16 @@ def equivalent_estimator(sampler: Any) -> BaseEstimatorV2:
     if module == "qiskit_aer":
         from qiskit_aer.primitives import EstimatorV2
 
-        estimator = EstimatorV2(
+        seeded = {} if sampler.seed is None else {"seed_simulator": sampler.seed}
+        # The backend is not public; it may have been given to from_backend with its noise.
+        return EstimatorV2.from_backend(
+            sampler._backend,
             options={
                 "backend_options": dict(options.backend_options),
-                "run_options": dict(options.run_options),
-                "default_precision": 1 / math.sqrt(sampler.default_shots),
-            }
+                "run_options": {**options.run_options, **seeded},
+                "default_precision": shots_to_precision(sampler.default_shots),
+            },
         )
-        return estimator
     if module == "qiskit_ibm_runtime":
         from qiskit_ibm_runtime import EstimatorV2 as RuntimeEstimatorV2
 
@@ -260,6 +292,7 @@ def _start(algorithm: Any, circuit: QuantumCircuit, result: Any) -> Any:
     if start.shape != (circuit.num_parameters,):
         raise AlgorithmError(
             f"Expected an initial point for {circuit.num_parameters} parameters; "
-            f"{type(algorithm).__name__} has one of shape {start.shape}."
+            f"{type(algorithm).__name__} has one of shape {start.shape}. Give the module "
+            "initial_weights= of its own."
         )
     return start

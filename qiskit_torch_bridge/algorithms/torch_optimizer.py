@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import inspect
 import math
-import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +14,18 @@ import torch
 from qiskit_algorithms.optimizers import Optimizer, OptimizerResult, OptimizerSupportLevel
 
 from ..arrays import FloatArray
-from ..exceptions import InputError, OptimizerError, OptimizerTypeError
+from ..exceptions import OptimizerError, OptimizerTypeError
+from .checks import (
+    Bounds,
+    check_numbers,
+    check_whole_numbers,
+    limits,
+    validated_class,
+    validated_point,
+)
 from .objective import Numerical, Objective, validated_numerical
 
 Callback = Callable[[int, FloatArray, float, "FloatArray | None"], "bool | None"]
-Bounds = Sequence[tuple["float | None", "float | None"]]
 
 
 @dataclass
@@ -28,7 +34,8 @@ class History:
 
     Attributes:
         parameters: The points, each ``(P,)``.
-        values: The objective there.
+        values: The objective there; from optimizers that evaluate it to either side only, such as
+            :class:`~qiskit_torch_bridge.optim.SPSA`, the estimate that their ``step`` returns.
         gradient_norms: The Euclidean norm of the gradient, before clipping; ``nan`` where the
             optimizer asked for none.
         learning_rates: The learning rate of the step; ``nan`` for optimizers without one.
@@ -83,12 +90,13 @@ class TorchOptimizer(Optimizer):
     Raises:
         OptimizerTypeError: If ``optimizer`` is not a class of torch optimizers.
         OptimizerError: If it does not take the keywords, or one of the settings is out of range.
+        InputError: In a run, if the initial point or the bounds are wrong.
         ObjectiveError: In a run, if a value or gradient is not finite or has the wrong shape; the
             best point before is the error's ``best_point``.
 
     The best point *seen* is returned, not the last one: with noisy values its value is on average
-    too low. ``bounds`` are kept by projection after each step. The parameters are in double
-    precision.
+    too low. ``bounds`` are kept by projection after each step; a step may look beyond them. The
+    parameters are in double precision.
 
     Cost:
         One value and one gradient per step (more for ``LBFGS``, which asks several times), and one
@@ -141,28 +149,23 @@ class TorchOptimizer(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__()
-        self._class = _validated_class(optimizer)
-        _check_whole("maxiter", maxiter, 0)
+        self._class = validated_class(optimizer)
+        if options.get("maximize"):
+            raise OptimizerError(
+                "maximize=True climbs, where an algorithm minimises. Leave it out; to maximise, "
+                "minimise the negative operator."
+            )
         validated_numerical(gradient, epsilon)
-        for name, number in (
-            ("clip_norm", clip_norm),
-            ("tol", tol),
-            ("gradient_tol", gradient_tol),
-            ("min_improvement", min_improvement),
-        ):
-            _check_number(name, number)
-        for name, count, least in (
-            ("patience", patience, 1),
-            ("max_evals_grouped", max_evals_grouped, 1),
-            ("seed", seed, 0),
-        ):
-            if count is not None:
-                _check_whole(name, count, least)
-        for name, function in (("scheduler", scheduler), ("callback", callback)):
-            if function is not None and not callable(function):
-                raise OptimizerTypeError(
-                    f"Expected {name} to be a function; got {type(function).__name__}."
-                )
+        check_whole_numbers(maxiter=maxiter)
+        check_whole_numbers(optional=True, seed=seed)
+        check_whole_numbers(1, optional=True, patience=patience)
+        check_numbers(tol=tol, gradient_tol=gradient_tol, min_improvement=min_improvement)
+        check_numbers(zero=False, clip_norm=clip_norm)
+        if callback is not None and not callable(callback):
+            raise OptimizerTypeError(
+                "Expected callback to be a function of step, parameters, value and gradient; got "
+                f"{type(callback).__name__}."
+            )
         self._own: dict[str, Any] = {
             "maxiter": maxiter,
             "gradient": gradient,
@@ -179,12 +182,7 @@ class TorchOptimizer(Optimizer):
         }
         self._torch_options = options
         self.set_max_evals_grouped(max_evals_grouped)
-        made = self._made(torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)))
-        if scheduler is not None and not hasattr(scheduler(made), "step"):
-            raise OptimizerTypeError(
-                "Expected scheduler to be a function that takes the torch optimizer and returns a "
-                "scheduler, such as lambda o: torch.optim.lr_scheduler.StepLR(o, 50)."
-            )
+        self._scheduled(self._made(torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))))
         if progress:
             _tqdm()
         self.history = History()
@@ -206,6 +204,17 @@ class TorchOptimizer(Optimizer):
             "max_evals_grouped": self._max_evals_grouped,
             **self._torch_options,
         }
+
+    def set_options(self, **kwargs: Any) -> None:
+        """Change settings; they are checked as when the optimizer was made."""
+        changed = TorchOptimizer(**{**self.settings, **kwargs})
+        changed.history = self.history
+        self.__dict__.update(changed.__dict__)
+
+    def set_max_evals_grouped(self, limit: int | None) -> None:
+        """Set the most points handed to the objective at once."""
+        check_whole_numbers(1, optional=True, max_evals_grouped=limit)
+        super().set_max_evals_grouped(limit)
 
     def __repr__(self) -> str:
         options = "".join(f", {k}={v!r}" for k, v in self._torch_options.items())
@@ -241,8 +250,8 @@ class TorchOptimizer(Optimizer):
             ``x`` and ``fun``, the best point and its value; ``jac`` if it is known there; ``nfev``
             points evaluated, ``njev`` gradients and ``nit`` steps.
         """
-        x0 = _point(x0)
-        low, high = _limits(bounds, len(x0))
+        x0 = validated_point(x0)
+        low, high = limits(bounds, len(x0))
         own = self._own
         objective = Objective(
             fun,
@@ -251,15 +260,15 @@ class TorchOptimizer(Optimizer):
             epsilon=own["epsilon"],
             grouped=self._max_evals_grouped,
             rng=np.random.default_rng(own["seed"]),
+            limits=(low, high),
         )
         parameter = torch.nn.Parameter(torch.from_numpy(np.clip(x0, low, high)))
         optimizer = self._made(parameter)
-        scheduler = None if own["scheduler"] is None else own["scheduler"](optimizer)
+        scheduler = self._scheduled(optimizer)
         history = self.history = History()
-        first: tuple[float, FloatArray | None] | None = None
+        seen: list[tuple[FloatArray, float, FloatArray | None]] = []  # in one step
 
         def closure() -> Any:
-            nonlocal first
             x = parameter.detach().numpy().copy()
             gradient = None
             if torch.is_grad_enabled():
@@ -267,7 +276,7 @@ class TorchOptimizer(Optimizer):
                 parameter.grad = torch.from_numpy(_clipped(gradient, own["clip_norm"]))
             else:  # the optimizer wants values only
                 value = objective.value(x)
-            first = (value, gradient) if first is None else first
+            seen.append((x, value, gradient))
             return torch.tensor(value, dtype=torch.float64)
 
         stop = Stop(own["tol"], own["gradient_tol"], own["patience"], own["min_improvement"])
@@ -275,32 +284,34 @@ class TorchOptimizer(Optimizer):
         steps = 0
         try:
             while steps < own["maxiter"]:
-                first = None
+                seen.clear()
                 start = parameter.detach().numpy().copy()
                 rate = optimizer.param_groups[0].get("lr", math.nan)
-                optimizer.step(closure)
+                returned: Any = optimizer.step(closure)
                 with torch.no_grad():
                     parameter.copy_(torch.from_numpy(np.clip(parameter.numpy(), low, high)))
-                if first is None:
+                if not seen:
                     raise OptimizerTypeError(
                         f"Expected {self._class.__name__}.step(closure) to call the closure, as "
                         "torch's optimizers do; it did not."
                     )
-                value, gradient = first
+                at_start = [(v, g) for x, v, g in seen if np.array_equal(x, start)]
+                value, gradient = at_start[0] if at_start else (float(returned), None)
                 steps += 1
                 history.parameters.append(start)
                 history.values.append(value)
-                norm = math.nan if gradient is None else float(np.linalg.norm(gradient))
+                norm = math.nan if gradient is None else math.hypot(*gradient)
                 history.gradient_norms.append(norm)
                 history.learning_rates.append(float(rate))
                 history.evaluations.append(objective.nfev)
                 if bar is not None:
                     bar.set_postfix(value=f"{value:.6g}", refresh=False)
                     bar.update()
-                asked = own["callback"] is not None and own["callback"](
-                    steps, start, value, gradient
-                )
-                if asked is True or stop(value, gradient):
+                asked = None
+                if own["callback"] is not None:
+                    copied = None if gradient is None else gradient.copy()
+                    asked = own["callback"](steps, start.copy(), value, copied)
+                if stop(value, gradient) or (isinstance(asked, (bool, np.bool_)) and asked):
                     break
                 if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                     scheduler.step(value)
@@ -317,7 +328,11 @@ class TorchOptimizer(Optimizer):
         return result
 
     def _made(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
-        options = dict(self._torch_options)
+        # A learning rate may be a tensor, which schedulers change in place.
+        options: dict[str, Any] = {
+            k: v.clone() if isinstance(v, torch.Tensor) else v
+            for k, v in self._torch_options.items()
+        }
         accepted = inspect.signature(self._class).parameters
         if self._own["seed"] is not None and "seed" in accepted:
             options["seed"] = self._own["seed"]
@@ -332,6 +347,32 @@ class TorchOptimizer(Optimizer):
             raise OptimizerError(
                 f"{self._class.__name__} cannot be made with {options}: {error}."
             ) from error
+
+    def _scheduled(self, optimizer: torch.optim.Optimizer) -> Any:
+        """Return the scheduler of a torch optimizer, or ``None``."""
+        make = self._own["scheduler"]
+        if make is None:
+            return None
+        remedy = (
+            "a function that takes the torch optimizer and returns a scheduler, such as lambda o: "
+            "torch.optim.lr_scheduler.StepLR(o, 50)"
+        )
+        if not callable(make):
+            raise OptimizerTypeError(
+                f"Expected scheduler to be {remedy}; got {type(make).__name__}."
+            )
+        try:
+            scheduler = make(optimizer)
+        except (KeyError, TypeError, ValueError) as error:
+            raise OptimizerTypeError(
+                f"Expected scheduler to be {remedy}; given {self._class.__name__} it raised "
+                f"{error!r}."
+            ) from error
+        if not hasattr(scheduler, "step"):
+            raise OptimizerTypeError(
+                f"Expected scheduler to be {remedy}; it returned {type(scheduler).__name__}."
+            )
+        return scheduler
 
 
 class Stop:
@@ -364,61 +405,8 @@ class Stop:
         return stop or (self._patience is not None and self._waited >= self._patience)
 
 
-def _validated_class(optimizer: Any) -> type[torch.optim.Optimizer]:
-    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
-        return optimizer
-    if isinstance(optimizer, torch.optim.Optimizer):
-        name = type(optimizer).__name__
-        raise OptimizerTypeError(
-            f"Expected a class of torch optimizers; got an object of {name}, which is bound to "
-            f"parameters of its own. Give the class and its keywords: TorchOptimizer({name}, ...)."
-        )
-    raise OptimizerTypeError(
-        f"Expected a class of torch optimizers, such as torch.optim.Adam; got {optimizer!r}."
-    )
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise OptimizerError(f"Expected {name} to be a whole number from {least} up; got {value!r}")
-
-
-def _check_number(name: str, value: Any) -> None:
-    if value is None:
-        return
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not real or not 0 <= value < math.inf or (name == "clip_norm" and not value):
-        raise OptimizerError(f"Expected {name} to be a number from 0 up; got {value!r}.")
-
-
-def _point(x0: Any) -> FloatArray:
-    try:
-        point = np.array(x0, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Expected the initial point to be real numbers; got {x0!r}.") from error
-    if point.ndim != 1 or not np.isfinite(point).all():
-        raise InputError(
-            f"Expected the initial point to be finite numbers of shape (P,); got {x0!r}."
-        )
-    return point
-
-
-def _limits(bounds: Bounds | None, size: int) -> tuple[FloatArray, FloatArray]:
-    if bounds is None:
-        return np.full(size, -np.inf), np.full(size, np.inf)
-    pairs = list(bounds)
-    if len(pairs) != size or any(len(pair) != 2 for pair in pairs):
-        raise InputError(f"Expected {size} pairs as bounds, one per parameter; got {pairs}.")
-    low = np.array([-np.inf if a is None else a for a, _ in pairs], dtype=float)
-    high = np.array([np.inf if b is None else b for _, b in pairs], dtype=float)
-    if (low > high).any():
-        raise InputError(f"Expected bounds (lower, upper) with lower <= upper; got {pairs}.")
-    return low, high
-
-
 def _clipped(gradient: FloatArray, norm: float | None) -> FloatArray:
-    length = float(np.linalg.norm(gradient))
+    length = math.hypot(*gradient)  # without overflow, where a run diverges
     return gradient * (norm / length) if norm is not None and length > norm else gradient.copy()
 
 
