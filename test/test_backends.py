@@ -435,3 +435,16 @@ def test_a_circuit_that_is_not_transpiled_for_the_backend_is_refused() -> None:
 def test_costs_are_of_whole_batches(batch: Any) -> None:
     with pytest.raises(InputError, match="batch_size"):
         module().cost(batch)
+
+
+def test_angles_that_fractional_gates_do_not_take() -> None:
+    theta = ParameterVector("theta", 2)
+    circuit = QuantumCircuit(2)
+    circuit.rzz(theta[0] + 2 * theta[1], 0, 1)
+    inner = CountingEstimator()
+    estimator = DispatchingEstimator(inner, limited_angles=True)
+    inside, outside = {tuple(theta): [[0.0, 0.0], [0.5, 0.5]]}, {tuple(theta): [[0.5, 0.6]]}
+    estimator.run([(circuit, "ZZ", inside)]).result()
+    with pytest.raises(InputError, match=r"1\.7 at one of the points. Nothing was submitted"):
+        estimator.run([(circuit, "ZZ", outside)])
+    assert len(inner.runs) == 1

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
+import numbers
 import uuid
 from collections.abc import Iterable, Sequence
 from threading import Lock
@@ -23,7 +24,8 @@ from ..exceptions import (
 )
 from ..primitives.submission import default_precision, validated_estimator
 from ..primitives.tracking import Usage, record, usage_of
-from .failures import Retry, verdict_on
+from .angles import check_angles
+from .failures import Retry, leaves_job_running, verdict_on
 from .journal import Journal
 from .parts import Part, Sizes, cut, joined
 
@@ -52,6 +54,9 @@ class DispatchingEstimator(BaseEstimatorV2):
             before the next, and what it holds is not run again.
         budget: The most shots, or a :class:`.Usage` whose nonzero numbers are limits; a request
             that would exceed what is left raises :class:`.BudgetError` and is not submitted.
+
+        limited_angles: Whether to check the angles of fractional gates, as the devices that have
+            them need.
 
     Attributes:
         estimators: The estimators.
@@ -86,6 +91,7 @@ class DispatchingEstimator(BaseEstimatorV2):
         retry: Retry | None = None,
         journal: Any = None,
         budget: int | Usage | None = None,
+        limited_angles: bool = False,
     ) -> None:
         given = [estimators] if isinstance(estimators, BaseEstimatorV2) else list(estimators)
         if not given:
@@ -98,10 +104,12 @@ class DispatchingEstimator(BaseEstimatorV2):
         self.journal = (
             journal if journal is None or isinstance(journal, Journal) else Journal(journal)
         )
-        self.budget = Usage(shots=budget) if isinstance(budget, int) else budget
+        self.budget = _limits(budget)
+        self.limited_angles = limited_angles
         self.used = Usage()
         self._sizes = Sizes()
         self._lock = Lock()
+        self._submitting = Lock()
 
     @property
     def default_precision(self) -> float | None:
@@ -116,15 +124,22 @@ class DispatchingEstimator(BaseEstimatorV2):
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Request:
         """Submit ``pubs``, and return a job over all their parts."""
         coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        if self.limited_angles:
+            for pub in coerced:
+                check_angles(pub)
         parts = self._parts(coerced)
-        self._check_budget(parts)
         request = Request(self, coerced, parts)
-        request._submit()
+        # One after the other, where a request depends on those before it.
+        ordered = self.budget is not None or self.journal is not None
+        with self._submitting if ordered else contextlib.nullcontext():
+            self._check_budget(parts)
+            request._submit()
         return request
 
     def submitted(self, estimator: BaseEstimatorV2, pub: EstimatorPub) -> None:
         """Count a job."""
-        record(estimator, [pub], None)
+        if not getattr(estimator, "counts_itself", False):
+            record(estimator, [pub], None)
         usage = usage_of(estimator, [pub], None)
         with self._lock:
             self.used += usage
@@ -160,10 +175,10 @@ class DispatchingEstimator(BaseEstimatorV2):
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_lock"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_submitting")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=Lock())
+        self.__dict__.update(state, _lock=Lock(), _submitting=Lock())
 
 
 class _Running:
@@ -173,6 +188,8 @@ class _Running:
         self.part, self.home = part, home
         self.job: Any = None
         self.entry: int | None = None  # its number in the journal
+        self.cut = False  # known to be over its time limit
+        self.waits = 0  # how often waiting for its job was given up
         self.result: PubResult | None = None
         self.attempts = 0
         self.tried: list[int] = [home]
@@ -190,11 +207,12 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         self._running = [_Running(part, i % count) for i, part in enumerate(parts)]
         self._result: PrimitiveResult[PubResult] | None = None
         self._begun = dispatcher.retry.clock()
+        self._ids: list[str] = []
 
     @property
     def job_ids(self) -> tuple[str, ...]:
-        """The ids of the jobs submitted."""
-        return tuple(_id_of(r.job) for r in self._running if r.job is not None)
+        """The ids of the jobs submitted, those that failed included."""
+        return tuple(self._ids)
 
     def _submit(self) -> None:
         for running in self._running:
@@ -205,38 +223,72 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         d = self._dispatcher
         if d.journal is not None and running.entry is None:
             running.entry, known = d.journal.begin(running.part.pub)
-            if known.result is not None:
-                running.result = known.result
+            running.result, running.cut = known.result, known.cut
+            if running.cut or running.result is not None:
                 return
-            running.job = d.journal.attached(known, d.estimators)
-            if running.job is not None:
-                return
-        while True:
+        running.job = None
+        while not self._attach(running):
             running.attempts += 1
             estimator = d.estimators[running.home]
             try:
                 if d.journal is not None and running.entry is not None:
                     with d.journal.tagged(estimator, running.entry):
-                        running.job = estimator.run([running.part.pub])
+                        job = estimator.run([running.part.pub])
                 else:
-                    running.job = estimator.run([running.part.pub])
+                    job = estimator.run([running.part.pub])
             except BridgeError:
                 raise
             except Exception as error:
                 self._again(running, error)
                 continue
-            if d.journal is not None and running.entry is not None:
-                d.journal.submitted(running.entry, _id_of(running.job))
+            self._has(running, job)
             d.submitted(estimator, running.part.pub)
             return
+
+    def _attach(self, running: _Running) -> bool:
+        """Find the job of a part that was submitted before, perhaps without an answer."""
+        d = self._dispatcher
+        if d.journal is None or running.entry is None:
+            return False
+        tries = 0
+        while True:
+            try:
+                job, home = d.journal.attached(running.entry, d.estimators)
+            except Exception as error:
+                tries += 1
+                passes = verdict_on(error) in ("transient", "waiting")
+                if not passes or tries >= d.retry.attempts or self._late():
+                    raise JobError(
+                        "It cannot be found out whether a part of this request runs already: "
+                        f"{error}. Nothing was submitted again; run the same program again with "
+                        "the same journal.",
+                        self.job_ids,
+                    ) from error
+                d.retry.pause(tries)
+                continue
+            if job is None:
+                return False
+            running.home = home
+            if home not in running.tried:
+                running.tried.append(home)
+            self._has(running, job)
+            return True
+
+    def _has(self, running: _Running, job: Any) -> None:
+        """Note a part's job."""
+        d = self._dispatcher
+        running.job = job
+        self._ids.append(_id_of(job))
+        if d.journal is not None and running.entry is not None:
+            d.journal.submitted(running.entry, _id_of(job))
 
     def _again(self, running: _Running, error: Exception) -> None:
         """Prepare another attempt, or raise."""
         d = self._dispatcher
-        if verdict_on(error) != "transient" or self._late():
+        if verdict_on(error) not in ("transient", "waiting") or self._late():
             self._elsewhere(running, error)
         elif running.attempts < d.retry.attempts:
-            d.retry.pause(running.attempts)
+            d.retry.pause(max(1, running.attempts))
         else:
             self._elsewhere(running, error)
 
@@ -247,9 +299,9 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         if not others or self._late():
             name = type(d.estimators[running.home]).__name__
             raise JobError(
-                f"{name} failed for good after {running.attempts} attempt(s): {error}. Ids of the "
-                f"request's jobs: {', '.join(self.job_ids) or 'none was submitted'}. Nothing was "
-                "used; weights are unchanged.",
+                f"{name} failed for good after {max(1, running.attempts)} attempt(s): {error}. Ids "
+                f"of the request's jobs: {', '.join(self.job_ids) or 'none was submitted'}. "
+                "Nothing was used; weights are unchanged.",
                 self.job_ids,
             ) from error
         running.home, running.attempts = others[0], 0
@@ -279,38 +331,51 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         """Wait for a part; return its halves if it must be cut."""
         d = self._dispatcher
         while running.result is None:
+            if running.cut:
+                return self._cut(running)
             try:
-                results = list(running.job.result())
+                result = running.job.result()
             except BridgeError:
                 raise
             except Exception as error:
-                verdict = verdict_on(error)
-                if verdict == "waiting":
-                    if self._late():
-                        raise JobError(
-                            f"Job {_id_of(running.job)} was not done within "
-                            f"{d.retry.deadline:g} s. It goes on: fetch it by its id, or run the "
-                            "same program again with the same journal.",
-                            self.job_ids,
-                        ) from error
-                    d.retry.pause(1)
-                    continue  # the same job
-                if verdict == "too long" and running.part.rows > 1:
-                    return self._cut(running)
-                if d.journal is not None and running.entry is not None:
-                    d.journal.failed(running.entry, repr(error))
-                self._again(running, error)
-                self._start(running)
+                if leaves_job_running(error):
+                    self._wait_on(running, error)  # for the same job
+                elif verdict_on(error) == "too long" and running.part.rows > 1:
+                    running.cut = True
+                    if d.journal is not None and running.entry is not None:
+                        d.journal.cut(running.entry)
+                else:
+                    self._lost(running, repr(error))
+                    self._again(running, error)
+                    self._start(running)
                 continue
-            running.result = _only(results, running.part, type(d.estimators[running.home]).__name__)
+            try:
+                running.result = _only(result, running, type(d.estimators[running.home]).__name__)
+            except ResultError as error:
+                self._lost(running, str(error))
+                raise
             if d.journal is not None and running.entry is not None:
                 d.journal.finished(running.entry, running.result)
         return None
 
-    def _cut(self, running: _Running) -> list[_Running]:
+    def _wait_on(self, running: _Running, error: Exception) -> None:
+        """Pause before a job is waited for again, or raise and leave it running."""
         d = self._dispatcher
-        if d.journal is not None and running.entry is not None:
-            d.journal.failed(running.entry, "over its time limit; cut in two")
+        if verdict_on(error) == "permanent" or self._late():
+            raise JobError(
+                f"Job {_id_of(running.job)} was not done within {d.retry.deadline:g} s, or cannot "
+                f"be asked for: {error}. It goes on: fetch it by its id, or run the same program "
+                "again with the same journal.",
+                self.job_ids,
+            ) from error
+        running.waits += 1
+        d.retry.pause(running.waits)
+
+    def _lost(self, running: _Running, why: str) -> None:
+        if self._dispatcher.journal is not None and running.entry is not None:
+            self._dispatcher.journal.failed(running.entry, why)
+
+    def _cut(self, running: _Running) -> list[_Running]:
         halves = [_Running(part, running.home) for part in running.part.halves()]
         place = self._running.index(running)
         self._running[place : place + 1] = halves
@@ -353,19 +418,31 @@ def _id_of(job: Any) -> str:
     return str(identity()) if callable(identity) else str(id(job))
 
 
-def _only(results: list[PubResult], part: Part, who: str) -> PubResult:
+def _only(result: Any, running: _Running, who: str) -> PubResult:
     """Return the one result there should be, with finite values, or refuse it."""
+    pub, where = running.part.pub, f"{who} (job {_id_of(running.job)})"
+    results = [] if result is None else list(result)
     if len(results) != 1:
-        raise ResultError(f"{who} was given 1 PUB and returned {len(results)} results.")
-    shape = np.asarray(getattr(results[0].data, "evs", None)).shape
-    if shape != part.pub.shape:
+        raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results.")
+    unused = "Nothing was used; weights are unchanged."
+    try:
+        values = np.asarray(results[0].data.evs, dtype=complex)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ResultError(f"{where} returned no expectation values: {error}. {unused}") from error
+    if values.shape != pub.shape:
         raise ResultError(
-            f"{who} returned values of shape {shape}; expected {part.pub.shape}. Nothing "
-            "was used; weights are unchanged."
+            f"{where} returned values of shape {values.shape}; expected {pub.shape}. {unused}"
         )
-    numbers = np.asarray(results[0].data.evs, dtype=complex)
-    if not all(map(math.isfinite, (numbers.real.sum(), numbers.imag.sum()))):
-        raise ResultError(
-            f"{who} returned values that are not finite. Nothing was used; weights are unchanged."
-        )
+    if not np.isfinite(values).all() or np.abs(values.imag).max(initial=0) > 1e-9:
+        raise ResultError(f"{where} returned values that are not finite or not real. {unused}")
     return results[0]
+
+
+def _limits(budget: Any) -> Usage | None:
+    if budget is None or isinstance(budget, Usage):
+        return budget
+    if isinstance(budget, bool) or not isinstance(budget, numbers.Integral) or budget < 1:
+        raise InputError(
+            f"Expected budget to be a Usage or a positive number of shots; got {budget!r}."
+        )
+    return Usage(shots=int(budget))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,7 @@ Verdict = Literal["transient", "waiting", "too long", "permanent"]
 TRANSIENT_CODES = frozenset({1006, 1008, 1010, 1011})
 """Codes of failed jobs that are the service's fault and pass (IBM Quantum's error codes)."""
 TOO_LONG_CODE = 1305
+_NAMED_CODE = re.compile(r"\bcode:?\s*(\d{4})\b", re.IGNORECASE)
 _CODE = re.compile(r"\b(1\d{3})\b")
 
 
@@ -31,24 +32,65 @@ def verdict_on(error: BaseException) -> Verdict:
     * ``"too long"``: the job exceeded its time; submit it in halves.
     * ``"permanent"``: everything else, such as wrong input or credentials.
     """
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if "RuntimeJobMaxTimeoutError" in names:
-        return "too long"
-    if "JobTimeoutError" in names or isinstance(error, TimeoutError):
-        return "waiting"
+    return _judged(error)[0]
+
+
+def leaves_job_running(error: BaseException) -> bool:
+    """Whether an error met while waiting for a job says nothing of the job itself.
+
+    Lost connections, refused requests and time-outs end the waiting, not the job.
+    """
+    return _judged(error)[1]
+
+
+def _judged(error: BaseException) -> tuple[Verdict, bool]:
+    for link in _chain(error):
+        names = _names(link)
+        if "RuntimeJobMaxTimeoutError" in names:
+            return "too long", False
+        if "JobTimeoutError" in names or isinstance(link, TimeoutError):
+            return "waiting", True
+        status = _status(link)
+        if status is not None:
+            passes = status in (-1, 429) or status >= 500
+            return "transient" if passes else "permanent", True
+        if names & {"RuntimeJobFailureError", "JobError", "IBMRuntimeError", "IBMBackendApiError"}:
+            codes = _codes(str(link))
+            if TOO_LONG_CODE in codes:
+                return "too long", False
+            if codes & TRANSIENT_CODES:
+                return "transient", False
+    return "permanent", False
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes; the runtime hides the cause of its own errors as context."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        hidden = link.__context__ if "IBMError" in _names(link) else None
+        link = link.__cause__ or hidden
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status of a request that failed, -1 if it got no answer."""
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
-        return "transient" if status == -1 or status == 429 or status >= 500 else "permanent"
-    if isinstance(error, ConnectionError):
-        return "transient"
-    if names & {"RuntimeJobFailureError", "JobError", "IBMRuntimeError", "IBMBackendApiError"}:
-        codes = {int(code) for code in _CODE.findall(str(error))}
-        if TOO_LONG_CODE in codes:
-            return "too long"
-        if codes & TRANSIENT_CODES:
-            return "transient"
-    cause = error.__cause__
-    return "permanent" if cause is None else verdict_on(cause)
+        return status
+    # Timeout and another ConnectionError are those of requests.
+    lost = isinstance(error, ConnectionError) or _names(error) & {"ConnectionError", "Timeout"}
+    return -1 if lost else None
+
+
+def _codes(message: str) -> set[int]:
+    """Return the codes that a message names as such, or else all numbers that look like one."""
+    return {int(code) for code in _NAMED_CODE.findall(message) or _CODE.findall(message)}
 
 
 @dataclass
@@ -75,5 +117,6 @@ class Retry:
 
     def pause(self, attempt: int) -> None:
         """Wait before the next attempt after ``attempt`` of them, counted from one."""
-        delay = min(self.first_delay * 2 ** (attempt - 1), self.longest_delay)
+        doublings = min(max(attempt - 1, 0), 64)  # more would overflow
+        delay = min(self.first_delay * 2.0**doublings, self.longest_delay)
         self.sleep(delay * float(self.rng.uniform(0.5, 1.0)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from qiskit import qpy
@@ -58,28 +59,37 @@ def rows_of(pub: EstimatorPub) -> int | None:
     Rows are the last axis of its points, if all observables are asked for at each of them.
     """
     points, observables = pub.parameter_values.shape, pub.observables.shape
-    if not points or (observables and observables[-1] != 1) or points[-1] < 1:
+    if not pub.parameter_values.num_parameters or not points or points[-1] < 1:
+        return None
+    if observables and observables[-1] != 1:
         return None
     return int(points[-1])
 
 
-def cut(pub: EstimatorPub, position: int, pieces: int, max_bytes: float, size: float) -> list[Part]:
-    """Cut a PUB of ``size`` bytes into equal parts, at least ``pieces`` of them if it has the rows.
+def cut(pub: EstimatorPub, position: int, pieces: int, max_bytes: float, size: Size) -> list[Part]:
+    """Cut a PUB into equal parts: a multiple of ``pieces``, if it has the rows.
 
-    No part has more than ``max_bytes``, unless a single row has.
+    No part has more than ``max_bytes``, unless a single row has: circuit and observables are in
+    each of them.
     """
     rows = rows_of(pub)
     if rows is None:
         return [Part(position, 0, 1, pub)]
-    count = min(rows, max(pieces, int(np.ceil(size / max_bytes))))
-    edges = [rows * i // count for i in range(count + 1)]
+    count, room = pieces, max_bytes - size.fixed
+    if room > 0 and size.values > 0:
+        most = max(1, int(room * rows / size.values))  # rows of a part
+        count = pieces * math.ceil(rows / most / pieces)
+    count = min(rows, count)
     if count == 1:
         return [Part(position, 0, rows, pub)]
+    edges = [rows * i // count for i in range(count + 1)]
     return [Part(position, a, b, _taken(pub, a, b)) for a, b in itertools.pairwise(edges)]
 
 
 def _taken(pub: EstimatorPub, start: int, stop: int) -> EstimatorPub:
-    values = pub.parameter_values[..., start:stop]
+    # Named axis by axis: for bindings "..." would reach into the axis of parameters.
+    before = (slice(None),) * (pub.parameter_values.ndim - 1)
+    values = pub.parameter_values[(*before, slice(start, stop))]
     return EstimatorPub(pub.circuit, pub.observables, values, pub.precision, validate=False)
 
 
@@ -104,23 +114,42 @@ def joined(results: Sequence[tuple[Part, PubResult]], pub: EstimatorPub) -> PubR
     return PubResult(data, metadata=dict(results[0][1].metadata))
 
 
+class Size(NamedTuple):
+    """About how many bytes a PUB has on its way to a service.
+
+    Attributes:
+        fixed: Circuit and observables, which every part has.
+        values: The values of the parameters, in proportion to the rows.
+    """
+
+    fixed: float
+    values: float
+
+
 class Sizes:
-    """Estimates how many bytes a PUB has on its way to a service."""
+    """Estimates the sizes of PUBs."""
 
     def __init__(self) -> None:
         self._circuits: dict[int, tuple[QuantumCircuit, int]] = {}
 
-    def __call__(self, pub: EstimatorPub) -> float:
+    def __call__(self, pub: EstimatorPub) -> Size:
         """Return the estimate in bytes."""
         circuit = pub.circuit
         known = self._circuits.get(id(circuit))
         if known is None:
-            buffer = io.BytesIO()
-            qpy.dump(circuit, buffer)
             if len(self._circuits) > 64:
                 self._circuits.clear()
-            known = self._circuits[id(circuit)] = circuit, buffer.tell()
+            known = self._circuits[id(circuit)] = circuit, _bytes_of(circuit)
         terms = sum(len(o) for o in np.ravel(pub.observables.tolist()).tolist())
         numbers = pub.parameter_values.size * pub.parameter_values.num_parameters
         text = terms * (circuit.num_qubits + 24)
-        return ENCODED * (known[1] + 8 * numbers) + text
+        return Size(ENCODED * known[1] + text, ENCODED * 8 * numbers)
+
+
+def _bytes_of(circuit: QuantumCircuit) -> int:
+    buffer = io.BytesIO()
+    try:
+        qpy.dump(circuit, buffer)
+    except Exception:  # of many types, for what QPY cannot hold; it may never have to
+        return 100 * len(circuit.data)
+    return buffer.tell()

@@ -11,6 +11,7 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.transpiler import Target
 
 from ..backends import DispatchingEstimator, prepare
+from ..backends.angles import has_limited_angles
 from ..exceptions import BackendError, EstimatorTypeError
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.submission import validated_estimator
@@ -83,6 +84,7 @@ def placed_on(
             f"Expected one place to run; got {' and '.join(chosen)}. A backend brings its own "
             "estimator; several backends are given as estimators=[...], one for each."
         )
+    limited = False
     isa_circuit, target, watched = None, None, journal is not None or budget is not None
     if chosen == ["backend (or mode)"]:
         found = prepare(
@@ -99,6 +101,7 @@ def placed_on(
         target = found.target
         pass_manager = None
         watched = watched or found.kind in ("runtime", "device")
+        limited = found.kind == "runtime" and has_limited_angles(found.isa_circuit)
     else:
         _refuse_without_backend(
             backend_options=backend_options,
@@ -126,7 +129,9 @@ def placed_on(
             raise BackendError(
                 "The estimator is a DispatchingEstimator already; give journal and budget to it."
             )
-        estimator = DispatchingEstimator(estimator, journal=journal, budget=budget)
+        estimator = DispatchingEstimator(
+            estimator, journal=journal, budget=budget, limited_angles=limited
+        )
     return Place(program, estimator, pass_manager, isa_circuit, target)
 
 

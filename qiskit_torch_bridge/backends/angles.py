@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Angles that a device does not take, found before anything is submitted.
+
+Devices with fractional gates run ``rzz`` for angles from zero to a quarter turn alone; a shifted or
+a trained angle leaves that range.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from qiskit.circuit import ParameterExpression, QuantumCircuit
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+
+from ..exceptions import InputError
+
+LIMITED = {"rzz": (0.0, math.pi / 2)}
+SLACK = 1e-9
+
+
+def has_limited_angles(circuit: QuantumCircuit) -> bool:
+    """Whether a transpiled circuit has a gate with a limited angle."""
+    return any(i.operation.name in LIMITED for i in circuit.data)
+
+
+def check_angles(pub: EstimatorPub) -> None:
+    """Raise :class:`.InputError` if a PUB binds an angle that its gate does not take."""
+    circuit = pub.circuit
+    parameters = list(circuit.parameters)
+    values = pub.parameter_values.as_array(parameters).reshape(-1, len(parameters))
+    column = {p: i for i, p in enumerate(parameters)}
+    for instruction in circuit.data:
+        limits = LIMITED.get(instruction.operation.name)
+        if limits is None:
+            continue
+        (angle,) = instruction.operation.params
+        found = _angles(angle, values, column)
+        outside = (found < limits[0] - SLACK) | (found > limits[1] + SLACK)
+        if outside.any():
+            raise InputError(
+                f"The device runs {instruction.operation.name} with angles from 0 to pi/2; "
+                f"{angle} is {found[outside][0]:.6g} at one of the points. Nothing was submitted. "
+                "Get the device without fractional gates, "
+                "service.backend(name, use_fractional_gates=False), and make the module anew."
+            )
+
+
+def _angles(angle: object, values: np.ndarray, column: dict[object, int]) -> np.ndarray:
+    if not isinstance(angle, ParameterExpression) or not angle.parameters:
+        return np.array([float(angle)])  # type: ignore[arg-type]
+    used = sorted(angle.parameters, key=lambda p: column[p])
+    rows = np.unique(values[:, [column[p] for p in used]], axis=0)
+    bound = [float(angle.bind(dict(zip(used, row, strict=True)))) for row in rows.tolist()]
+    return np.array(bound)
