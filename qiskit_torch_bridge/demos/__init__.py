@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import hello, mnist
+from . import hello, meta, mnist, qaoa, vqe
 
-DEMOS = {"hello": hello, "mnist": mnist}
+DEMOS = {"hello": hello, "mnist": mnist, "qaoa": qaoa, "vqe": vqe, "meta": meta}
 """A demonstration is a module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(options)``."""
 
 

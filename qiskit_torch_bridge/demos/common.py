@@ -117,10 +117,10 @@ def check_plot(path: Path | None) -> None:
         raise DemoError(f"Expected --plot to name a file; '{path}' is a folder.")
 
 
-def progress(steps: int, description: str) -> Any:
+def progress(steps: int, description: str, unit: str = "step") -> Any:
     """Return a tqdm progress bar over ``steps``."""
     (tqdm,) = require("tqdm")
-    return tqdm.tqdm(total=steps, desc=description, unit="step")
+    return tqdm.tqdm(total=steps, desc=description, unit=unit)
 
 
 class MeteredEstimator(BaseEstimatorV2):
