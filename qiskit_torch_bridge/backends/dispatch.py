@@ -422,9 +422,9 @@ def _only(result: Any, running: _Running, who: str) -> PubResult:
     """Return the one result there should be, with finite values, or refuse it."""
     pub, where = running.part.pub, f"{who} (job {_id_of(running.job)})"
     results = [] if result is None else list(result)
-    if len(results) != 1:
-        raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results.")
     unused = "Nothing was used; weights are unchanged."
+    if len(results) != 1:
+        raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results. {unused}")
     try:
         values = np.asarray(results[0].data.evs, dtype=complex)
     except (AttributeError, TypeError, ValueError) as error:

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests cut into parts, spread over estimators and put together again in order."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from circuits import A, X, hybrid, rotation
+from estimators import CountingEstimator
+from faults import FakeTime, Ledger, Plan, RequestsApiError, Service, failed_job
+from qiskit import qpy
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.primitives import StatevectorEstimator
+from qiskit.primitives.containers.bindings_array import BindingsArray
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.quantum_info import SparsePauliOp
+
+from qiskit_torch_bridge import TorchQuantumModule, Tracker
+from qiskit_torch_bridge import exceptions as e
+from qiskit_torch_bridge.backends import DispatchingEstimator
+from qiskit_torch_bridge.backends.parts import ENCODED, Sizes, cut, rows_of
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+
+H = SparsePauliOp(["ZZ", "XI", "YY"], [0.5, -1.25, 0.75])
+ONE, COLUMN, ROW = "ZZ", [["ZZ"], ["XX"], [H]], ["ZZ", "XX", H, "YI"]
+#                observables, points, rows that it can be cut into
+SHAPES = [
+    (ONE, (), None),
+    (ONE, (1,), 1),
+    (ONE, (7,), 7),
+    (ONE, (3, 7), 7),
+    (ONE, (2, 3, 4), 4),
+    ([ONE], (7,), 7),
+    (COLUMN, (7,), 7),
+    (COLUMN, (1, 7), 7),
+    (COLUMN, (3, 7), 7),
+    (COLUMN, (2, 1, 7), 7),
+    ([COLUMN, COLUMN], (7,), 7),
+    (ROW, (4,), None),
+    (ROW, (), None),
+    (ROW, (3, 4), None),
+    (ROW, (3, 1), None),
+    (COLUMN, (3, 1), 1),
+    (COLUMN, (), None),
+]
+
+
+def pub_of(observables, shape, seed=0):
+    circuit = hybrid()
+    values = np.random.default_rng(seed).uniform(-3, 3, (*shape, 5))
+    return EstimatorPub.coerce((circuit, observables, {tuple(circuit.parameters): values}))
+
+
+def values_of(estimator, *pubs, **options):
+    return [r.data.evs for r in estimator.run(pubs, **options).result()]
+
+
+def limit_for(pub, rows):
+    """The bytes of a job with that many rows of a PUB."""
+    size = Sizes()(pub)
+    return size.fixed + size.values * rows / rows_of(pub) + 1e-6
+
+
+# -- parts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("observables", "shape", "rows"), SHAPES)
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("most", [1, 2, 100])
+def test_every_shape_equals_the_uncut_run(observables, shape, rows, pieces, most):
+    pub = pub_of(observables, shape)
+    counters = [CountingEstimator() for _ in range(pieces)]
+    limit = 1e9 if rows is None else limit_for(pub, most)
+    (found,) = values_of(DispatchingEstimator(counters, max_bytes=limit), pub)
+    (expected,) = values_of(BatchedStatevectorEstimator(), pub)
+    assert rows_of(pub) == rows
+    assert found.shape == pub.shape and (found == expected).all()
+    reference = StatevectorEstimator().run([pub]).result()[0].data.evs
+    np.testing.assert_allclose(found, reference, rtol=0, atol=1e-12)
+    shapes = [s for c in counters for (s,) in c.runs]
+    if rows is None:
+        assert shapes == [pub.shape]
+    else:
+        assert sum(s[-1] for s in shapes) == rows
+        assert max(s[-1] for s in shapes) <= max(1, min(most, -(-rows // pieces)))
+
+
+def test_parameters_without_names_in_common_arrays_are_cut_together():
+    circuit = hybrid()
+    rng = np.random.default_rng(3)
+    bindings = BindingsArray({tuple(X): rng.random((7, 2)), **{a: rng.random(7) for a in A}})
+    pub = EstimatorPub.coerce((circuit, COLUMN, bindings))
+    (found,) = values_of(DispatchingEstimator([BatchedStatevectorEstimator()] * 3), pub)
+    assert (found == values_of(BatchedStatevectorEstimator(), pub)[0]).all()
+
+
+@pytest.mark.parametrize("shape", [(), (5,)])
+def test_circuits_without_parameters_run_once(shape):
+    circuit = QuantumCircuit(1)
+    circuit.x(0)
+    pub = EstimatorPub.coerce((circuit, "Z", BindingsArray({}, shape=shape)))
+    counters = [CountingEstimator(StatevectorEstimator()) for _ in range(2)]
+    (found,) = values_of(DispatchingEstimator(counters, max_bytes=1.0), pub)
+    assert found.tolist() == np.full(shape, -1.0).tolist()
+    assert [c.runs for c in counters] == [[[shape]], []]
+
+
+def test_no_part_has_more_bytes_than_allowed():
+    generator = np.random.default_rng(5)
+    for _ in range(200):
+        rows, width = (int(n) for n in generator.integers(1, 40, 2))
+        x = ParameterVector("x", width)
+        circuit = QuantumCircuit(1)
+        for angle in x:
+            circuit.rx(angle, 0)
+        pub = EstimatorPub.coerce((circuit, "Z", {tuple(x): np.zeros((rows, width))}))
+        sizes, pieces = Sizes(), int(generator.integers(1, 4))
+        limit = limit_for(pub, float(generator.uniform(1, rows + 1)))
+        parts = cut(pub, 0, pieces, limit, sizes(pub))
+        assert [p.start for p in parts[1:]] == [p.stop for p in parts[:-1]]
+        assert parts[0].start == 0 and parts[-1].stop == rows
+        assert all(p.rows == p.pub.shape[-1] > 0 for p in parts)
+        assert max(p.rows for p in parts) - min(p.rows for p in parts) <= 1
+        assert all(sum(sizes(p.pub)) <= limit for p in parts)
+
+
+def test_sizes_are_not_smaller_than_what_travels():
+    pub = pub_of(COLUMN, (50,))
+    buffer = io.BytesIO()
+    qpy.dump(pub.circuit, buffer)
+    values = pub.parameter_values.as_array().nbytes
+    assert sum(Sizes()(pub)) >= ENCODED * (buffer.tell() + values)
+
+
+def test_circuits_larger_than_a_job_are_not_cut_into_single_rows():
+    pub = pub_of(ONE, (7,))
+    assert len(cut(pub, 0, 2, 1.0, Sizes()(pub))) == 2
+
+
+# -- several estimators ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [12, 13])
+@pytest.mark.parametrize("most", [100, 5, 4, 1])
+def test_estimators_get_equal_shares(rows, most):
+    pub = pub_of(ONE, (rows,))
+    counters = [CountingEstimator() for _ in range(3)]
+    values_of(DispatchingEstimator(counters, max_bytes=limit_for(pub, most)), pub)
+    jobs = [len(c.runs) for c in counters]
+    shares = [sum(s[-1] for (s,) in c.runs) for c in counters]
+    assert sum(shares) == rows
+    # A part more or a row more in each part, where the numbers do not divide.
+    assert max(jobs) - min(jobs) <= (rows < 3 * max(jobs))
+    assert max(shares) - min(shares) <= max(jobs)
+
+
+def test_all_parts_are_submitted_before_a_result_is_asked_for(tmp_path):
+    plan, ledger = Plan(), Ledger(tmp_path / "ledger")
+    services = [Service(ledger, name=name, plan=plan) for name in "abc"]
+    pubs = [pub_of(ONE, (6,)), pub_of(COLUMN, (5,)), pub_of(ROW, (4,))]
+    job = DispatchingEstimator(services).run(pubs)
+    assert [what for what, _ in plan.log] == ["accepted"] * 7
+    assert job.job_ids == tuple(j["id"] for j in ledger.jobs) and job.done()
+    found = [r.data.evs for r in job.result()]
+    expected = values_of(BatchedStatevectorEstimator(), *pubs)
+    assert all((a == b).all() for a, b in zip(found, expected, strict=True))
+    assert job.result() is job.result()
+
+
+@pytest.mark.parametrize("where", ["submission", "result"])
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_another_does_what_one_cannot(tmp_path, where, broken):
+    plan, ledger, time = Plan(), Ledger(tmp_path / "ledger"), FakeTime()
+    services = [Service(ledger, name=name, plan=plan) for name in "abc"]
+    if where == "submission":
+        plan.on_submission[broken] = [RequestsApiError("unauthorised", 401)]
+    else:
+        plan.on_result[broken] = [failed_job(1517)]
+    pub = pub_of(COLUMN, (9,))
+    (found,) = values_of(DispatchingEstimator(services, retry=time.retry()), pub)
+    assert (found == values_of(BatchedStatevectorEstimator(), pub)[0]).all()
+    homes = [j["id"][0] for j in ledger.jobs if j["id"] not in ledger.failed]
+    assert len(homes) == 3 and "abc"[broken] not in homes
+    assert time.delays == [] and ledger.duplicates() == []
+
+
+def test_none_left_to_do_it(tmp_path):
+    ledger, plan = Ledger(tmp_path / "ledger"), Plan()
+    services = [Service(ledger, name=name, plan=plan) for name in "ab"]
+    plan.on_submission = {k: [RequestsApiError("unauthorised", 401)] for k in (1, 2)}
+    with pytest.raises(e.JobError, match="a-0") as caught:
+        DispatchingEstimator(services).run([pub_of(ONE, (4,))])
+    assert caught.value.job_ids == ("a-0",)
+    assert caught.value.__cause__.status_code == 401
+
+
+def test_a_job_over_its_limit_is_halved_until_it_fits(tmp_path):
+    service = Service(tmp_path / "ledger", most_rows=3)
+    pub = pub_of(COLUMN, (13,))
+    (found,) = values_of(DispatchingEstimator(service), pub)
+    assert (found == values_of(BatchedStatevectorEstimator(), pub)[0]).all()
+    shapes = [j["shape"][-1] for j in service.ledger.jobs]
+    assert shapes[:3] == [13, 6, 7] and max(s for s in shapes if s <= 3) == 3
+    lasting = [j for j in service.ledger.jobs if j["id"] not in service.ledger.failed]
+    assert sum(j["shape"][-1] for j in lasting) == 13
+
+
+def test_a_single_row_over_its_limit_is_an_error(tmp_path):
+    service = Service(tmp_path / "ledger", most_rows=0)
+    with pytest.raises(e.JobError, match="1305") as caught:
+        values_of(DispatchingEstimator(service), pub_of(ONE, (4,)))
+    assert caught.value.job_ids == ("job-0", "job-1", "job-2", "job-3", "job-4")
+
+
+# -- use ---------------------------------------------------------------------------------------
+
+
+def test_precision_of_run_and_pub_reach_each_part():
+    counters = [CountingEstimator() for _ in range(2)]
+    dispatching = DispatchingEstimator(counters)
+    circuit, theta = rotation()
+    pub = (circuit, "Z", {(theta,): np.zeros((4, 1))})
+    values_of(dispatching, pub, (*pub, 0.25), precision=0.5)
+    assert [c.precisions for c in counters] == [[0.5, 0.25]] * 2
+
+
+def test_a_module_trains_the_same_on_two():
+    def gradient(estimator):
+        module = TorchQuantumModule(
+            hybrid(),
+            ["ZZ", "XI"],
+            input_params=X,
+            estimator=estimator,
+            gradient="parameter-shift",
+            initial_weights=[0.1, 0.2, 0.3],
+        )
+        x = torch.linspace(0, 1, 10, dtype=torch.float64).reshape(5, 2).requires_grad_()
+        module(x).square().sum().backward()
+        return torch.cat([module.weight.grad, x.grad.ravel()])
+
+    two = gradient(DispatchingEstimator([BatchedStatevectorEstimator() for _ in range(2)]))
+    assert torch.equal(two, gradient(BatchedStatevectorEstimator()))
+
+
+@pytest.mark.parametrize("nothing", [[], ()])
+def test_at_least_one_estimator(nothing):
+    with pytest.raises(e.EstimatorTypeError, match="at least one"):
+        DispatchingEstimator(nothing)
+    with pytest.raises(e.EstimatorTypeError):
+        DispatchingEstimator([BatchedStatevectorEstimator(), "aer"])
+
+
+@pytest.mark.parametrize("option", [{"max_bytes": 0}, {"max_bytes": float("nan")}])
+@pytest.mark.parametrize("value", [0, -5, True, 1.5, "many"])
+def test_limits_are_checked(option, value):
+    with pytest.raises(e.InputError, match="max_bytes"):
+        DispatchingEstimator(BatchedStatevectorEstimator(), **option)
+    with pytest.raises(e.InputError, match="budget"):
+        DispatchingEstimator(BatchedStatevectorEstimator(), budget=value)
+
+
+def test_no_pubs():
+    job = DispatchingEstimator(BatchedStatevectorEstimator()).run([])
+    assert len(job.result()) == 0 and job.done() and job.job_ids == ()
+
+
+def test_one_inside_another_counts_once():
+    pub = pub_of(ONE, (8,))
+    inner = DispatchingEstimator([BatchedStatevectorEstimator() for _ in range(2)])
+    with Tracker() as tracker:
+        (found,) = values_of(DispatchingEstimator([inner, BatchedStatevectorEstimator()]), pub)
+    assert (tracker.usage.jobs, tracker.usage.points) == (3, 8)
+    assert (found == values_of(BatchedStatevectorEstimator(), pub)[0]).all()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_work(copied):
+    twin = copied(DispatchingEstimator(BatchedStatevectorEstimator()))
+    circuit = QuantumCircuit(1)
+    circuit.rx(Parameter("t"), 0)
+    assert values_of(twin, (circuit, "Z", [[0.0]]))[0].tolist() == [1.0]
