@@ -478,7 +478,7 @@ def test_a_process_that_is_killed_ends_with_the_same_weights(tmp_path):
     arguments = [str(tmp_path), str(kills), str(random.randrange(10**6))]
     found = subprocess.run(
         [sys.executable, str(script), *arguments], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     result = json.loads(found.stdout)

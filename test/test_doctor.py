@@ -18,6 +18,7 @@ import pytest
 import qiskit
 import qiskit_aer.primitives
 import torch
+from numba.core import event
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 
@@ -269,7 +270,14 @@ def test_kernels(monkeypatch, tmp_path):
         assert "in every process" in complete(cold, "warn")
     error = RuntimeError("cannot cache function")
     monkeypatch.setattr(compiled, "kernel", _raise(error))
+    before = registered()
     assert "NUMBA_CACHE_DIR" in complete(machine.kernels()[0], "fail")
+    assert registered() == before  # else no kernel could be compiled any more
+
+
+def registered():
+    """The listeners to Numba's compilations."""
+    return list(event._registered["numba:compile"])
 
 
 def _raise(error):

@@ -30,10 +30,18 @@ def kernels(compile_now: bool = False) -> list[Finding]:
     Args:
         compile_now: Whether to compile them if they are not; it takes a fraction of a minute.
     """
-    from ..statevector.compiled import kernel
-
     # Before the package's own listener, which would announce a compilation that does not happen.
     forbidden = None if compile_now else _forbid_compilation()
+    try:
+        return _kernels()
+    finally:
+        if forbidden is not None:
+            _allow_compilation(forbidden)
+
+
+def _kernels() -> list[Finding]:
+    from ..statevector.compiled import kernel
+
     try:
         execute = kernel(False)
     except RuntimeError as error:  # Numba finds no folder to write to
@@ -53,9 +61,6 @@ def kernels(compile_now: bool = False) -> list[Finding]:
         value, slope = _one_evaluation()
     except _ColdError:
         return [_cold(folder)]
-    finally:
-        if forbidden is not None:
-            _allow_compilation(forbidden)
     return [_warm(folder, time.perf_counter() - begin), _exact(value, slope)]
 
 
