@@ -42,7 +42,8 @@ class QNSPSA(SPSA):
             simulated.
         damping: The number :math:`\lambda`.
         metric_resamplings: Estimates of the metric to average per step.
-        **options: The options of :class:`.SPSA`.
+        seed: Seeds the directions.
+        **options: The other options of :class:`.SPSA`.
 
     Raises:
         OptimizerTypeError: If there is no quantum module and no fidelity.
@@ -76,6 +77,7 @@ class QNSPSA(SPSA):
         fidelity: Callable[..., FloatArray] | BaseStateFidelity | None = None,
         damping: float = 1e-2,
         metric_resamplings: int = 1,
+        seed: int | None = None,
         **options: Any,
     ) -> None:
         check_positive(damping=damping)
@@ -83,7 +85,7 @@ class QNSPSA(SPSA):
         self._given = fidelity
         self._fidelities: dict[Tensor, Any] = {}
         self._metrics: dict[Tensor, FloatArray] = {}
-        super().__init__(params, lr, **options)
+        super().__init__(params, lr, seed=seed, **options)
         self.damping, self.metric_resamplings = damping, metric_resamplings
         self._recorder = Recorder(self._module_of.values())
 
