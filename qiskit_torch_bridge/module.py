@@ -5,21 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 import torch
-from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .backends.cost import Cost, cost_of
 from .engines import EstimatorEngine, make_engine
-from .exceptions import EstimatorTypeError, InputError, InputTypeError, StateDictError
-from .functional import PendingOutput, checked_weights, evaluated, submitted
+from .exceptions import EstimatorTypeError, InputError, StateDictError
+from .functional import PendingOutput, evaluated, submitted
+from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
 from .program import CircuitProgram
 
@@ -184,7 +184,7 @@ class TorchQuantumModule(nn.Module):
         self._evaluation_engine = self._training_engine
         if evaluation is not None:
             self._evaluation_engine = _evaluating(self.program, choices, evaluation)
-        self.weight = nn.Parameter(_initial(self.program, initial_weights, seed))
+        self.weight = nn.Parameter(starting_weights(self.program, initial_weights, seed))
 
     @classmethod
     def from_algorithm(
@@ -587,46 +587,3 @@ def _check_state(program: CircuitProgram, state: Any) -> None:
             "module against the saved one). No weight of this module was changed. Build it with "
             "the circuit, observables and roles it was saved with."
         )
-
-
-def _initial(program: CircuitProgram, given: Any, seed: int | None) -> Tensor:
-    count = len(program.weight_params)
-    if given is None:
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return torch.empty(count).uniform_(-math.pi, math.pi, generator=generator)
-    if isinstance(given, Mapping):
-        given = _from_mapping(program, given)
-    if not isinstance(given, Tensor):
-        try:
-            given = torch.as_tensor(np.asarray(given, dtype=float)).to(torch.get_default_dtype())
-        except (TypeError, ValueError) as error:
-            raise InputTypeError(
-                f"Expected initial_weights to be {count} real numbers or a mapping; got {given!r}."
-            ) from error
-    if not given.is_complex() and not given.is_floating_point():
-        given = given.to(torch.get_default_dtype())
-    weights = checked_weights(given, program).detach().clone()
-    if not torch.isfinite(weights).all():
-        raise InputError(f"Expected finite initial weights; got {weights.tolist()}.")
-    return weights
-
-
-def _from_mapping(program: CircuitProgram, given: Mapping[Any, Any]) -> list[float]:
-    values: dict[Parameter, float] = {}
-    for key, value in given.items():
-        keys = list(key) if isinstance(key, ParameterVector) else [key]
-        numbers = np.atleast_1d(np.asarray(value, dtype=float)).tolist()
-        if len(keys) != len(numbers) or not all(isinstance(k, Parameter) for k in keys):
-            raise InputError(
-                f"Expected initial_weights to map Parameter objects to numbers and vectors to as "
-                f"many numbers as they have elements; got {key!r} with {value!r}."
-            )
-        values.update(zip(keys, numbers, strict=True))
-    missing = [p.name for p in program.weight_params if p not in values]
-    foreign = [getattr(p, "name", p) for p in values if p not in set(program.weight_params)]
-    if missing or foreign:
-        raise InputError(
-            f"Expected initial_weights for exactly the circuit's weights; missing: "
-            f"{missing or 'none'}, not among them: {foreign or 'none'}."
-        )
-    return [values[p] for p in program.weight_params]

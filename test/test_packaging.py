@@ -48,7 +48,9 @@ ROOMS = {
         "transforms",
     },
     "algorithms": {"exceptions", "rules", "primitives"},
+    "initial_weights": {"exceptions", "program", "functional"},
     "module": {
+        "initial_weights",
         "exceptions",
         "program",
         "engines",
@@ -66,6 +68,7 @@ TORCH_ROOMS = {
     "autograd",
     "exact_autograd",
     "functional",
+    "initial_weights",
     "module",
     "algorithms",
     "optim",

@@ -2,7 +2,7 @@
 r"""How far apart a circuit's states are: overlaps, and the metric they induce on its parameters.
 
 The Fubini-Study metric is the real part of the quantum geometric tensor (J. P. Provost & G. Vallee,
-Commun. Math. Phys. 76, 289 (1980)),
+Communications in Mathematical Physics 76, 289 (1980)),
 
 .. math:: G_{ij} = \mathrm{Re}\left(\langle\partial_i\psi|\partial_j\psi\rangle
     - \langle\partial_i\psi|\psi\rangle\langle\psi|\partial_j\psi\rangle\right),
