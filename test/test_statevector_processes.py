@@ -24,7 +24,7 @@ from test_statevector_threads import recorded
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.statevector import StatevectorSimulator, simulator
 
-GIVEN_UP = 60  # seconds
+GIVEN_UP = 180  # seconds
 ROWS = 40
 COPIES = {
     "copy": copy.copy,

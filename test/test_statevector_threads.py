@@ -25,7 +25,7 @@ from qiskit_torch_bridge.exceptions import MemoryLimitError
 from qiskit_torch_bridge.statevector import StatevectorSimulator, memory, simulator
 from qiskit_torch_bridge.statevector.threads import thread_count
 
-GIVEN_UP = 60  # seconds; the tests take a few, most of them to start a process
+GIVEN_UP = 180  # seconds; the tests take a few, most of them to start a process
 
 # Constants that lead to each way of sharing work, for six qubits.
 WAYS = {
