@@ -61,7 +61,7 @@ ROOMS = {
     },
     "checkpoint": {"exceptions", "engines", "module", "optim"},
     "doctor": {"program", "statevector", "TorchQuantumModule", "__file__", "__version__"},
-    "optim": {"exceptions", "program", "statevector", "module", "transforms"},
+    "optim": {"exceptions", "program", "statevector", "algorithms", "module", "transforms"},
 }
 TORCH_ROOMS = {
     "transforms",

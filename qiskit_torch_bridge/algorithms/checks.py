@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What :class:`TorchOptimizer` is given, checked at the door."""
+"""What optimizers are given, checked at the door."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def check_whole_numbers(least: int = 0, *, optional: bool = False, **values: Any
             )
 
 
-def check_numbers(*, zero: bool = True, **values: Any) -> None:
-    """Raise :class:`OptimizerError` unless numbers are ``None``, or finite and not negative."""
+def check_numbers(*, zero: bool = True, optional: bool = True, **values: Any) -> None:
+    """Raise :class:`OptimizerError` unless numbers are finite and not negative."""
     for name, value in values.items():
-        if value is None:
+        if value is None and optional:
             continue
         real = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if not real or not 0 <= value < math.inf or (value == 0 and not zero):

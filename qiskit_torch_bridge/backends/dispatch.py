@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from qiskit.primitives import BaseEstimatorV2, BasePrimitiveJob, PrimitiveResult, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
@@ -22,7 +21,8 @@ from ..exceptions import (
     JobError,
     ResultError,
 )
-from ..primitives.submission import default_precision, validated_estimator
+from ..primitives.precision import default_precision
+from ..primitives.submission import UNUSED, checked, validated_estimator
 from ..primitives.tracking import Usage, record, usage_of
 from .angles import check_angles
 from .failures import Retry, leaves_job_running, verdict_on
@@ -54,7 +54,6 @@ class DispatchingEstimator(BaseEstimatorV2):
             before the next, and what it holds is not run again.
         budget: The most shots, or a :class:`.Usage` whose nonzero numbers are limits; a request
             that would exceed what is left raises :class:`.BudgetError` and is not submitted.
-
         limited_angles: Whether to check the angles of fractional gates, as the devices that have
             them need.
 
@@ -420,21 +419,11 @@ def _id_of(job: Any) -> str:
 
 def _only(result: Any, running: _Running, who: str) -> PubResult:
     """Return the one result there should be, with finite values, or refuse it."""
-    pub, where = running.part.pub, f"{who} (job {_id_of(running.job)})"
+    where = f"{who} (job {_id_of(running.job)})"
     results = [] if result is None else list(result)
-    unused = "Nothing was used; weights are unchanged."
     if len(results) != 1:
-        raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results. {unused}")
-    try:
-        values = np.asarray(results[0].data.evs, dtype=complex)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ResultError(f"{where} returned no expectation values: {error}. {unused}") from error
-    if values.shape != pub.shape:
-        raise ResultError(
-            f"{where} returned values of shape {values.shape}; expected {pub.shape}. {unused}"
-        )
-    if not np.isfinite(values).all() or np.abs(values.imag).max(initial=0) > 1e-9:
-        raise ResultError(f"{where} returned values that are not finite or not real. {unused}")
+        raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results. {UNUSED}")
+    checked(results[0], running.part.pub.shape, 0, where)
     return results[0]
 
 

@@ -20,11 +20,8 @@ from ..gradients import (
     ParameterShiftEstimatorGradient,
 )
 from ..primitives import BatchedStatevectorEstimator
-from ..primitives.submission import (
-    assumed_precision,
-    is_aer,
-    validated_precision,
-)
+from ..primitives.precision import assumed_precision, validated_precision
+from ..primitives.submission import is_aer
 from ..program import CircuitProgram
 from ..rules import recommended_epsilon
 from .estimator import EstimatorEngine

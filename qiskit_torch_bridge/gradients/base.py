@@ -17,14 +17,13 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradient
 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, GradientError
+from ..primitives.precision import assumed_precision, validated_precision
 from ..primitives.submission import (
     Evaluation,
-    assumed_precision,
     evaluate,
     is_aer,
     points_pub,
     validated_estimator,
-    validated_precision,
 )
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.expressions import expressions_of

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..algorithms.checks import check_numbers, check_whole_numbers
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
@@ -180,22 +180,13 @@ def required(closure: Closure | None, optimizer: torch.optim.Optimizer) -> Closu
 def check_positive(*, zero: bool = False, **numbers_by_name: Any) -> None:
     """Raise unless numbers are finite and positive, or zero where that is allowed."""
     for name, value in numbers_by_name.items():
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if isinstance(value, Tensor) and value.numel() == 1:  # torch allows it for lr
-            real, value = True, value.item()
-        if not real or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-            least = "from 0 up" if zero else "above 0"
-            raise OptimizerError(f"Expected {name} to be a number {least}; got {value!r}.")
+        scalar = isinstance(value, Tensor) and value.numel() == 1  # torch allows it for lr
+        check_numbers(zero=zero, optional=False, **{name: value.item() if scalar else value})
 
 
 def check_whole(least: int = 1, **numbers_by_name: Any) -> None:
     """Raise unless numbers are whole and not too small."""
-    for name, value in numbers_by_name.items():
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise OptimizerError(
-                f"Expected {name} to be a whole number from {least} up; got {value!r}."
-            )
+    check_whole_numbers(least, **numbers_by_name)
 
 
 def numbers_of(parameter: Tensor) -> FloatArray:

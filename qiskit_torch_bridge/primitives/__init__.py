@@ -2,7 +2,8 @@
 """Estimator primitives: how one is called and checked, and the one that is there by default."""
 
 from .batched import BatchedStatevectorEstimator
-from .submission import Evaluation, evaluate, is_aer, shots_to_precision, validated_precision
+from .precision import shots_to_precision, validated_precision
+from .submission import Evaluation, evaluate, is_aer
 from .tracking import Tracker, Usage
 
 __all__ = [

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,11 +17,12 @@ from ..exceptions import (
     BridgeError,
     EstimatorTypeError,
     ExecutionError,
-    PrecisionError,
     ResultError,
 )
 from ..program import AnalysedCircuit
 from .tracking import record
+
+UNUSED = "Nothing was used; weights are unchanged."
 
 
 class Evaluation(NamedTuple):
@@ -116,37 +115,38 @@ def _all_checked(
     if len(results) != len(shapes):
         raise ResultError(
             f"{type(estimator).__name__} was given {len(shapes)} PUB(s) and returned "
-            f"{len(results)} result(s); the values cannot be assigned. Nothing was used."
+            f"{len(results)} result(s); the values cannot be assigned. {UNUSED}"
         )
     return [
-        _checked(result, shape, position, type(estimator).__name__)
+        checked(result, shape, position, type(estimator).__name__)
         for position, (result, shape) in enumerate(zip(results, shapes, strict=True))
     ]
 
 
-def _checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
+def checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
+    """Return the values of a PUB's result, or raise :class:`ResultError` if they cannot be used."""
     try:
         complex_evs = np.asarray(result.data.evs, dtype=complex)
     except (AttributeError, TypeError, ValueError) as error:
         raise ResultError(
-            f"{who} returned no real expectation values (data.evs) for PUB {position}: {error}"
+            f"{who} returned no real expectation values (data.evs) for PUB {position}: {error}. "
+            f"{UNUSED}"
         ) from error
     evs = complex_evs.real.copy()
     if evs.shape != shape:
         raise ResultError(
             f"{who} returned expectation values of shape {evs.shape} for PUB {position}; expected "
-            f"{shape}. Nothing was used."
+            f"{shape}. {UNUSED}"
         )
     if np.abs(complex_evs.imag).max(initial=0) > 1e-9:
         raise ResultError(
             f"{who} returned complex expectation values for PUB {position}; those of Hermitian "
-            "observables are real. Nothing was used."
+            f"observables are real. {UNUSED}"
         )
     if not np.isfinite(evs).all():
         where = np.argwhere(~np.isfinite(evs))[0].tolist()
         raise ResultError(
-            f"{who} returned {evs[tuple(where)]} for PUB {position} at index {where}. Nothing was "
-            "used; weights are unchanged."
+            f"{who} returned {evs[tuple(where)]} for PUB {position} at index {where}. {UNUSED}"
         )
     stds = getattr(result.data, "stds", None)
     if stds is not None:
@@ -154,7 +154,7 @@ def _checked(result: PubResult, shape: tuple[int, ...], position: int, who: str)
         if stds.shape != shape:
             raise ResultError(
                 f"{who} returned standard errors of shape {stds.shape} for PUB {position}; "
-                f"expected {shape}. Nothing was used."
+                f"expected {shape}. {UNUSED}"
             )
     return Evaluation(evs, stds)
 
@@ -183,73 +183,3 @@ def validated_estimator(estimator: Any) -> BaseEstimatorV2:
         f"Expected estimator to be a V2 estimator primitive (BaseEstimatorV2); got "
         f"{estimator if isinstance(estimator, type) else type(estimator).__name__}. {hint}"
     )
-
-
-def validated_precision(shots: Any, precision: Any) -> float | None:
-    """Return the precision to request from ``shots`` or ``precision``, of which one may be given.
-
-    Raises:
-        PrecisionError: If both are given, or one is not a positive finite number.
-    """
-    if shots is not None and precision is not None:
-        raise PrecisionError(
-            f"Expected shots or precision, not both; got shots={shots!r} and "
-            f"precision={precision!r}. They are one setting: precision = 1/sqrt(shots)."
-        )
-    if shots is not None:
-        return shots_to_precision(shots)
-    if precision is None:
-        return None
-    if (
-        isinstance(precision, bool)
-        or not isinstance(precision, numbers.Real)
-        or not 0 < float(precision) < math.inf
-    ):
-        raise PrecisionError(
-            f"Expected precision to be a positive finite number; got {precision!r}. Leave it out "
-            "for the estimator's own default (exact, where it simulates exactly)."
-        )
-    return float(precision)
-
-
-def shots_to_precision(shots: int) -> float:
-    """Return the precision for which an estimator takes exactly ``shots`` shots.
-
-    Primitives take ``ceil(1 / precision**2)`` shots; the value is nudged where rounding of
-    ``1 / sqrt(shots)`` would make that one more.
-
-    Example:
-        >>> from qiskit_torch_bridge.primitives import shots_to_precision
-        >>> shots_to_precision(100)
-        0.1
-    """
-    if isinstance(shots, bool) or not isinstance(shots, numbers.Integral) or shots <= 0:
-        raise PrecisionError(
-            f"Expected shots to be a positive whole number; got {shots!r}. Leave it out for the "
-            "estimator's own default."
-        )
-    if shots > 2**52:
-        raise PrecisionError(f"Expected at most 2**52 shots; got {shots!r}.")
-    precision = 1 / math.sqrt(shots)
-    while math.ceil(1 / precision**2) > shots:
-        precision = math.nextafter(precision, math.inf)
-    return precision
-
-
-UNKNOWN_PRECISION = 1 / 64
-"""Assumed where an estimator does not say: the default precision of Qiskit's backend primitives."""
-
-
-def assumed_precision(estimator: BaseEstimatorV2, requested: float | None) -> float:
-    """Return the noise to expect in an evaluation: as requested, by default, or assumed."""
-    found = default_precision(estimator) if requested is None else requested
-    return UNKNOWN_PRECISION if found is None else found
-
-
-def default_precision(estimator: BaseEstimatorV2) -> float | None:
-    """Return the precision an estimator uses when none is requested; ``None`` if it hides it."""
-    for holder in (estimator, getattr(estimator, "options", None)):
-        found = getattr(holder, "default_precision", None)
-        if isinstance(found, numbers.Real):
-            return float(found)
-    return None

@@ -16,6 +16,7 @@ from qiskit.quantum_info import PauliList
 
 from .batched import BatchedStatevectorEstimator
 from .pairing import blocks_of
+from .precision import default_precision
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,7 @@ def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
         default_shots = getattr(options, "default_shots", None)
         if isinstance(default_shots, int):
             return default_shots
-        for holder in (inner, options):
-            found = getattr(holder, "default_precision", None)
-            if isinstance(found, (int, float)):
-                precision = float(found)
-                break
+        precision = default_precision(inner)
     return math.ceil(1 / precision**2) if precision else 0
 
 

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shots and precision: one setting in two units, and what estimators take where none is given."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+from qiskit.primitives import BaseEstimatorV2
+
+from ..exceptions import PrecisionError
+
+
+def validated_precision(shots: Any, precision: Any) -> float | None:
+    """Return the precision to request from ``shots`` or ``precision``, of which one may be given.
+
+    Raises:
+        PrecisionError: If both are given, or one is not a positive finite number.
+    """
+    if shots is not None and precision is not None:
+        raise PrecisionError(
+            f"Expected shots or precision, not both; got shots={shots!r} and "
+            f"precision={precision!r}. They are one setting: precision = 1/sqrt(shots)."
+        )
+    if shots is not None:
+        return shots_to_precision(shots)
+    if precision is None:
+        return None
+    if (
+        isinstance(precision, bool)
+        or not isinstance(precision, numbers.Real)
+        or not 0 < float(precision) < math.inf
+    ):
+        raise PrecisionError(
+            f"Expected precision to be a positive finite number; got {precision!r}. Leave it out "
+            "for the estimator's own default (exact, where it simulates exactly)."
+        )
+    return float(precision)
+
+
+def shots_to_precision(shots: int) -> float:
+    """Return the precision for which an estimator takes exactly ``shots`` shots.
+
+    Primitives take ``ceil(1 / precision**2)`` shots; the value is nudged where rounding of
+    ``1 / sqrt(shots)`` would make that one more.
+
+    Example:
+        >>> from qiskit_torch_bridge.primitives import shots_to_precision
+        >>> shots_to_precision(100)
+        0.1
+    """
+    if isinstance(shots, bool) or not isinstance(shots, numbers.Integral) or shots <= 0:
+        raise PrecisionError(
+            f"Expected shots to be a positive whole number; got {shots!r}. Leave it out for the "
+            "estimator's own default."
+        )
+    if shots > 2**52:
+        raise PrecisionError(f"Expected at most 2**52 shots; got {shots!r}.")
+    precision = 1 / math.sqrt(shots)
+    while math.ceil(1 / precision**2) > shots:
+        precision = math.nextafter(precision, math.inf)
+    return precision
+
+
+UNKNOWN_PRECISION = 1 / 64
+"""Assumed where an estimator does not say: the default precision of Qiskit's backend primitives."""
+
+
+def assumed_precision(estimator: BaseEstimatorV2, requested: float | None) -> float:
+    """Return the noise to expect in an evaluation: as requested, by default, or assumed."""
+    found = default_precision(estimator) if requested is None else requested
+    return UNKNOWN_PRECISION if found is None else found
+
+
+def default_precision(estimator: BaseEstimatorV2) -> float | None:
+    """Return the precision an estimator uses when none is requested; ``None`` if it hides it."""
+    for holder in (estimator, getattr(estimator, "options", None)):
+        found = getattr(holder, "default_precision", None)
+        if isinstance(found, numbers.Real):
+            return float(found)
+    return None
