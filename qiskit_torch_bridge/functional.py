@@ -13,6 +13,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor
 
 from .autograd import Expectation, placed
+from .backends.cost import usage_of_requests
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine
 from .exact_autograd import exact_expectation
 from .exceptions import InputError, InputTypeError
@@ -30,6 +31,7 @@ def evaluated(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -
     inputs (of the weights where inputs have no floating dtype).
     """
     call = _Call.of(engine.program, inputs, weights)
+    _check_budget(engine, call)
     return call.finished(_evaluate(engine, call.inputs, call.weights))
 
 
@@ -54,6 +56,7 @@ def submitted(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -
     if isinstance(engine, StatevectorEngine) and not engine.samples:
         output = evaluated(engine, inputs, weights)
         return PendingOutput(lambda: output)
+    _check_budget(engine, call)
     values = placed(call.inputs, call.weights, engine.program).detach().numpy()
     graph = torch.is_grad_enabled()
     wait = engine.submit(values)
@@ -137,6 +140,20 @@ def _evaluate(
         sampled = Expectation.apply(inputs.detach(), weights.detach(), source)
         return sampled.detach() + (evs - evs.detach())
     return evs
+
+
+def _check_budget(engine: EstimatorEngine, call: _Call) -> None:
+    """Raise if there is no room for this evaluation and the backward pass that may follow."""
+    budget = getattr(engine.estimator, "budget", None)
+    if budget is None or not budget.limited or transformed():
+        return
+    columns: tuple[int, ...] = ()
+    if torch.is_grad_enabled() and engine.rule is not None:
+        columns += engine.program.input_columns if call.inputs.requires_grad else ()
+        columns += engine.program.weight_columns if call.weights.requires_grad else ()
+    planned = engine.planned(len(call.inputs), columns or None)
+    shared = [p for p in planned if getattr(p.estimator, "budget", None) is budget]
+    budget.check(usage_of_requests(shared))
 
 
 def _checked(gradient: Tensor | None, values: Tensor, engine: StatevectorEngine) -> None:

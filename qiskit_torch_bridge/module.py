@@ -15,6 +15,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
+from .backends import watch
 from .backends.cost import Cost, cost_of
 from .engines import EstimatorEngine, make_engine
 from .exceptions import EstimatorTypeError, InputError, StateDictError
@@ -165,6 +166,7 @@ class TorchQuantumModule(nn.Module):
             "gradient_shots": gradient_shots,
             "seed": seed,
         }
+        journal, budget = watch(journal, budget)  # both engines share them
         choices = {
             **self._kept,
             "gradient": gradient,

@@ -108,6 +108,6 @@ def requests() -> dict[str, EstimatorPub]:
 def digests() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal")
-        found = {name: journal.begin(pub)[1].digest for name, pub in requests().items()}
+        found = {name: journal.begin(pub)[0].digest for name, pub in requests().items()}
         journal.close()
     return found

@@ -10,7 +10,7 @@ from circuits import hybrid
 from faults import FakeTime, Ledger, Plan, Service
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from qiskit_torch_bridge.backends import DispatchingEstimator
+from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 
 
 def pub_of(seed=0, rows=4):
@@ -33,6 +33,12 @@ class World:
     def __init__(self, folder, **options):
         self.path, self.ledger = folder / "journal", Ledger(folder / "ledger")
         self.time, self.options = FakeTime(), options
+        self.journal = None
+
+    def end(self):
+        """Close the journal, as the end of its process does."""
+        if self.journal is not None:
+            self.journal.close()
 
     def start(self, count=1, **plan):
         made = Plan()
@@ -40,7 +46,9 @@ class World:
         names = "ab"[:count]
         self.services = [Service(self.ledger, name=n, plan=made, **self.options) for n in names]
         estimator = self.services if count > 1 else self.services[0]
-        return DispatchingEstimator(estimator, journal=self.path, retry=self.time.retry())
+        self.end()
+        self.journal = Journal(self.path)
+        return DispatchingEstimator(estimator, journal=self.journal, retry=self.time.retry())
 
 
 def evs(estimator, pub, **options):

@@ -20,6 +20,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends import DispatchingEstimator, prepare
+from qiskit_torch_bridge.backends.angles import check_angles
 from qiskit_torch_bridge.backends.local import part_of_target
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
 from qiskit_torch_bridge.exceptions import (
@@ -333,6 +334,20 @@ def test_a_budget_stops_before_the_step_that_exceeds_it() -> None:
     assert tracker.usage.jobs == 0
 
 
+def test_a_budget_is_not_spent_on_a_step_that_cannot_be_finished() -> None:
+    """Room for two forward passes and one backward: the second forward pass may only evaluate."""
+    m = module(shots=100, seed=1)
+    forward = m.cost(len(INPUTS), backward=False).usage.shots
+    limited = module(shots=100, seed=1, budget=m.cost(len(INPUTS)).usage.shots + forward)
+    step(limited)
+    for attempt in (limited, limited.submit):
+        with Tracker() as tracker, pytest.raises(BudgetError, match="Nothing was submitted"):
+            attempt(INPUTS)
+        assert tracker.usage.jobs == 0
+    with torch.no_grad():
+        limited(INPUTS)
+
+
 def test_passes_submitted_together_give_what_calling_gives() -> None:
     counting = CountingEstimator()
     m = module(estimator=counting, gradient="parameter-shift")
@@ -442,7 +457,7 @@ def test_angles_that_fractional_gates_do_not_take() -> None:
     circuit = QuantumCircuit(2)
     circuit.rzz(theta[0] + 2 * theta[1], 0, 1)
     inner = CountingEstimator()
-    estimator = DispatchingEstimator(inner, limited_angles=True)
+    estimator = DispatchingEstimator(inner, checks=[check_angles])
     inside, outside = {tuple(theta): [[0.0, 0.0], [0.5, 0.5]]}, {tuple(theta): [[0.5, 0.6]]}
     estimator.run([(circuit, "ZZ", inside)]).result()
     with pytest.raises(InputError, match=r"1\.7 at one of the points. Nothing was submitted"):

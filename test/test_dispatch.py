@@ -23,8 +23,9 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge import exceptions as e
 from qiskit_torch_bridge.backends import DispatchingEstimator
-from qiskit_torch_bridge.backends.parts import ENCODED, Sizes, cut, rows_of
+from qiskit_torch_bridge.backends.sizes import ENCODED, Sizes, parts_for
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.primitives.parts import cut, rows_of
 
 H = SparsePauliOp(["ZZ", "XI", "YY"], [0.5, -1.25, 0.75])
 ONE, COLUMN, ROW = "ZZ", [["ZZ"], ["XX"], [H]], ["ZZ", "XX", H, "YI"]
@@ -121,7 +122,7 @@ def test_no_part_has_more_bytes_than_allowed():
         pub = EstimatorPub.coerce((circuit, "Z", {tuple(x): np.zeros((rows, width))}))
         sizes, pieces = Sizes(), int(generator.integers(1, 4))
         limit = limit_for(pub, float(generator.uniform(1, rows + 1)))
-        parts = cut(pub, 0, pieces, limit, sizes(pub))
+        parts = cut(pub, 0, parts_for(sizes(pub), rows, pieces, limit))
         assert [p.start for p in parts[1:]] == [p.stop for p in parts[:-1]]
         assert parts[0].start == 0 and parts[-1].stop == rows
         assert all(p.rows == p.pub.shape[-1] > 0 for p in parts)
@@ -139,7 +140,7 @@ def test_sizes_are_not_smaller_than_what_travels():
 
 def test_circuits_larger_than_a_job_are_not_cut_into_single_rows():
     pub = pub_of(ONE, (7,))
-    assert len(cut(pub, 0, 2, 1.0, Sizes()(pub))) == 2
+    assert parts_for(Sizes()(pub), 7, 2, 1.0) == 2
 
 
 # -- several estimators ------------------------------------------------------------------------

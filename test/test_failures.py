@@ -23,7 +23,7 @@ from qiskit.providers import JobError as QiskitJobError
 from qiskit.providers import JobTimeoutError
 
 from qiskit_torch_bridge.backends import DispatchingEstimator, Retry, verdict_on
-from qiskit_torch_bridge.backends.failures import leaves_job_running
+from qiskit_torch_bridge.backends.failures import leaves_job_running, refuses
 from qiskit_torch_bridge.exceptions import JobError
 
 requests = pytest.importorskip("requests")
@@ -71,6 +71,22 @@ CASES = [
 def test_verdicts(error, verdict, runs_on):
     assert verdict_on(error) == verdict
     assert leaves_job_running(error) is runs_on
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        *((RequestsApiError("no", status), True) for status in (400, 401, 404, 409, 429)),
+        *((RequestsApiError("no", status), False) for status in (-1, 500, 503)),
+        (hidden(401), True),
+        (hidden(503), False),
+        (ConnectionError("lost"), False),
+        (TimeoutError(), False),
+        (ValueError("odd"), False),
+    ],
+)
+def test_only_an_answer_says_that_a_job_was_not_taken(error, refused):
+    assert refuses(error) is refused
 
 
 def test_numbers_in_a_message_are_no_codes_if_it_names_one():

@@ -212,24 +212,33 @@ def test_a_job_over_its_limit(reference, tmp_path, mode, phase, place):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("fault", ["interrupt", "no answer", "no answer in time"])
-def test_with_a_journal(reference, tmp_path, fault, mode, phase, place):
-    """Interrupts and answers lost after submission: what was submitted is found again."""
+@pytest.mark.parametrize("error", [ConnectionError("lost"), TimeoutError("no answer")])
+@pytest.mark.parametrize("written", [True, False], ids=["journal", "no journal"])
+def test_an_answer_lost_after_submission(reference, tmp_path, written, error, mode, phase, place):
+    """The job is there though its id is not known; it is found by its tag."""
     truth, plan = reference[mode], Plan()
-    number = number_of(truth, place, phase)
-    if fault == "interrupt":
-        plan.on_result[number] = [KeyboardInterrupt()]
-    else:
-        error = ConnectionError("lost") if fault == "no answer" else TimeoutError("no answer")
-        plan.on_answer[number] = error
+    plan.on_answer[number_of(truth, place, phase)] = error
+    journal = Journal(tmp_path / "journal") if written else None
+    training = Training(tmp_path, mode, plan, journal)
+    assert training.run() == truth.history[-1]
+    assert len(training.ledger.jobs) == len(truth.phases)
+    assert training.ledger.duplicates() == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("mode", MODES)
+def test_an_interrupt(reference, tmp_path, mode, phase, place):
+    """What was submitted before is found again by the next process with the same journal."""
+    truth, plan = reference[mode], Plan()
+    plan.on_result[number_of(truth, place, phase)] = [KeyboardInterrupt()]
     journal = Journal(tmp_path / "journal")
     training = Training(tmp_path, mode, plan, journal)
-    if fault == "interrupt":
-        with pytest.raises(KeyboardInterrupt):
-            training.run()
-        assert training.weights == truth.history[training.done]
-        journal.position = 0  # a restart without a checkpoint: everything is asked for again
-        training = Training(tmp_path, mode, plan, Journal(tmp_path / "journal"))
+    with pytest.raises(KeyboardInterrupt):
+        training.run()
+    assert training.weights == truth.history[training.done]
+    journal.close()  # a restart without a checkpoint: everything is asked for again
+    training = Training(tmp_path, mode, plan, Journal(tmp_path / "journal"))
     assert training.run() == truth.history[-1]
     assert len(training.ledger.jobs) == len(truth.phases)
     assert training.ledger.duplicates() == []

@@ -5,20 +5,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from circuits import rotation
+import torch
+from circuits import X, hybrid, rotation
 from faults import (
     Ledger,
     RequestsApiError,
     RuntimeJobMaxTimeoutError,
+    Service,
     failed_job,
     with_nan,
 )
 from journals import World, cut_after, events, evs, kinds, pub_of
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.providers.fake_provider import GenericBackendV2
 
+from qiskit_torch_bridge import TorchQuantumModule
 from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
-from qiskit_torch_bridge.exceptions import JobError, JournalError, ResultError
+from qiskit_torch_bridge.exceptions import BudgetError, JobError, JournalError, ResultError
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.primitives.tracking import Usage
 
 
 @pytest.fixture
@@ -80,7 +85,8 @@ def test_results_are_answered_bit_for_bit_without_a_job(world, count):
     found = again.run([pub_of(0)]).result()[0]
     assert (found.data.evs == expected).all() and (first[0] == expected).all()
     assert found.data.stds.tolist() == np.zeros((2, 4)).tolist()
-    assert len(world.ledger.jobs) == count and again.used.jobs == 0
+    # What was paid for before counts as used, and nothing more.
+    assert len(world.ledger.jobs) == count and again.used.jobs == count
     assert world.services[0].fetched == []
 
 
@@ -91,11 +97,11 @@ def test_extreme_numbers_survive(tmp_path):
     journal = Journal(tmp_path / "journal")
     circuit, theta = rotation()
     pub = EstimatorPub.coerce((circuit, "Z", {(theta,): np.zeros((4, 1))}))
-    number, _ = journal.begin(pub)
-    journal.finished(number, result_of(odd)[0])
+    entry, _ = journal.begin(pub)
+    journal.finished(entry, result_of(odd)[0])
     journal.close()
     _, known = Journal(tmp_path / "journal").begin(pub)
-    assert known.result.data.evs.tobytes() == odd.tobytes()
+    assert known.data.evs.tobytes() == odd.tobytes()
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -104,7 +110,7 @@ def test_a_job_with_an_id_is_fetched(world, count):
     cut_after(world.path, "submitted", count)
     estimator = world.start(count)
     assert (evs(estimator, pub_of()) == evs(BatchedStatevectorEstimator(), pub_of())).all()
-    assert len(world.ledger.jobs) == count and estimator.used.jobs == 0
+    assert len(world.ledger.jobs) == count and estimator.used.jobs == count
     assert [i for s in world.services for i in s.fetched if i.startswith(s.name)] == [
         j["id"] for j in world.ledger.jobs
     ]
@@ -130,9 +136,10 @@ def test_an_intention_without_a_job_is_submitted(world):
 def test_a_job_that_no_estimator_knows_any_more_is_submitted(world):
     evs(world.start(), pub_of())
     cut_after(world.path, "submitted")
+    world.end()
     local = DispatchingEstimator(BatchedStatevectorEstimator(), journal=world.path)
     assert (evs(local, pub_of()) == evs(BatchedStatevectorEstimator(), pub_of())).all()
-    assert local.used.jobs == 1
+    assert local.used.jobs == 2  # the one that is lost was paid for
 
 
 def test_another_run_of_the_same_program_has_its_own_jobs(world, tmp_path):
@@ -235,3 +242,67 @@ def test_requests_of_another_run_are_refused(world):
         evs(estimator, pub_of(1))
     assert len(world.ledger.jobs) == 1 and estimator.journal.position == 0
     evs(estimator, pub_of(0))  # the right one is still answered
+
+
+# -- budget ------------------------------------------------------------------------------------
+
+
+def test_a_budget_goes_on_where_the_last_process_left_it(world):
+    """Two jobs of four points each are allowed in all, whichever process makes them."""
+    limits = Usage(points=8)
+    for seed in (0, 1):
+        estimator = world.start()
+        estimator = DispatchingEstimator(world.services, journal=world.journal, budget=limits)
+        for k in range(seed + 1):
+            evs(estimator, pub_of(k))
+        assert estimator.used.points == 4 * (seed + 1)
+    world.start()
+    estimator = DispatchingEstimator(world.services, journal=world.journal, budget=limits)
+    with pytest.raises(BudgetError, match="8 of the budget of 8 are used"):
+        evs(estimator, pub_of(2))
+    assert len(world.ledger.jobs) == 2
+
+
+def test_training_and_evaluation_share_journal_and_budget(world):
+    """With one journal each they would number their requests alike."""
+    module = TorchQuantumModule(
+        hybrid(),
+        "ZZ",
+        input_params=X,
+        estimator=Service(world.ledger),
+        journal=world.path,
+        budget=Usage(points=5),
+        evaluation={"shots": 400},
+    )
+    inputs = torch.zeros(2, 2)
+    with torch.no_grad():
+        module(inputs)
+        module.eval()(inputs)
+    assert module.estimator.journal.position == 2
+    assert module.estimator.used.points == module.train().estimator.used.points == 4
+    with pytest.raises(BudgetError, match="4 of the budget of 5 are used"):
+        module(inputs)
+
+
+# -- noise -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["sampling", "backend"])
+def test_simulated_noise_goes_on_where_it_was(tmp_path, place):
+    """What is answered from the journal takes its share of the seeds all the same."""
+
+    def start(path):
+        options = {"backend": GenericBackendV2(2, seed=1)} if place == "backend" else {}
+        return TorchQuantumModule(
+            rotation()[0], "Z", shots=50, seed=3, initial_weights=[1.2], journal=path, **options
+        )
+
+    undisturbed = start(tmp_path / "undisturbed")
+    expected = [undisturbed().item() for _ in range(4)]
+    assert len(set(expected)) > 1
+    first = start(tmp_path / "journal")
+    assert [first().item() for _ in range(2)] == expected[:2]
+    first.estimator.journal.close()
+    again = start(tmp_path / "journal")
+    assert [again().item() for _ in range(4)] == expected
+    assert again.estimator.used.jobs == 4

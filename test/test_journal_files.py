@@ -36,6 +36,7 @@ def test_a_file_cut_anywhere_is_continued(world):
 
 def test_damage_before_the_last_line_is_refused(world):
     evs(world.start(), pub_of())
+    world.end()
     lines = world.path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines):
         for damaged in (line[: len(line) // 2] + b"\n", b"\0" * 20 + b"\n", b"\xff\xfe\n", b"3\n"):
@@ -48,6 +49,7 @@ def test_damage_before_the_last_line_is_refused(world):
 
 def test_a_changed_number_is_noticed(world):
     evs(world.start(), pub_of())
+    world.end()
     whole = world.path.read_bytes()
     place = whole.index(b'base64":"') + 12
     other = b"A" if whole[place : place + 1] != b"A" else b"B"
@@ -74,3 +76,12 @@ def test_newer_formats_are_refused(tmp_path):
 def test_a_journal_is_not_copied(tmp_path):
     with pytest.raises(JournalError, match="one process"):
         pickle.dumps(Journal(tmp_path / "journal"))
+
+
+def test_a_journal_is_open_once(tmp_path):
+    """Two that write to one file would number their requests alike."""
+    first = Journal(tmp_path / "journal")
+    with pytest.raises(JournalError, match="open already.*Give the Journal object to all"):
+        Journal(tmp_path / "journal")
+    first.close()
+    Journal(tmp_path / "journal")

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backends: what runs a program where, transpiled once, with which noise and at which price."""
 
-from .dispatch import DispatchingEstimator
+from .budget import Budget
+from .dispatch import DispatchingEstimator, watch
 from .failures import Retry, verdict_on
 from .journal import Journal
 from .selection import Prepared, kind_of, prepare
 
 __all__ = [
+    "Budget",
     "DispatchingEstimator",
     "Journal",
     "Prepared",
@@ -14,4 +16,5 @@ __all__ = [
     "kind_of",
     "prepare",
     "verdict_on",
+    "watch",
 ]

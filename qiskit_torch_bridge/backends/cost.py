@@ -12,9 +12,9 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.transpiler import Target
 
-from ..primitives.tracking import Usage, usage_of
-from .dispatch import DispatchingEstimator
-from .parts import Sizes
+from ..primitives.submission import usage_of_request
+from ..primitives.tracking import Usage
+from .sizes import Sizes
 
 REPETITION_DELAY = 250e-6
 """Seconds between two shots, to reset the qubits: the default of IBM's devices."""
@@ -50,19 +50,19 @@ def cost_of(
     requests: Sequence[Planned], isa_circuit: QuantumCircuit | None, target: Target | None
 ) -> Cost:
     """Return what requests will cost."""
-    usage, size, sizes = Usage(), 0.0, Sizes()
-    for planned in requests:
-        pub = EstimatorPub.coerce(planned.pub, planned.precision)
-        if isinstance(planned.estimator, DispatchingEstimator):
-            usage += planned.estimator.usage([pub])
-        else:
-            usage += usage_of(planned.estimator, [pub], planned.precision)
-        size += sum(sizes(pub))
+    usage, sizes = usage_of_requests(requests), Sizes()
+    size = sum(sum(sizes(EstimatorPub.coerce(p.pub, p.precision))) for p in requests)
     seconds = None
     if target is not None and isa_circuit is not None:
         duration = duration_of(isa_circuit, target)
         seconds = None if duration is None else usage.shots * (duration + REPETITION_DELAY)
     return Cost(usage, round(size), seconds)
+
+
+def usage_of_requests(requests: Sequence[Planned]) -> Usage:
+    """Return what requests will amount to, as a :class:`.Tracker` counts it."""
+    usages = (usage_of_request(p.estimator, [p.pub], p.precision) for p in requests)
+    return sum(usages, Usage())
 
 
 def duration_of(circuit: QuantumCircuit, target: Target) -> float | None:

@@ -43,6 +43,15 @@ def leaves_job_running(error: BaseException) -> bool:
     return _judged(error)[1]
 
 
+def refuses(error: BaseException) -> bool:
+    """Whether an error met while submitting says that the job was not taken.
+
+    The service answered, and it was no; where no answer came, the job may be there all the same.
+    """
+    statuses = [status for link in _chain(error) if (status := _status(link)) is not None]
+    return bool(statuses) and all(400 <= status < 500 for status in statuses)
+
+
 def _judged(error: BaseException) -> tuple[Verdict, bool]:
     for link in _chain(error):
         names = _names(link)

@@ -15,201 +15,126 @@ import hashlib
 import json
 import os
 import secrets
-import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2, PubResult
+from qiskit.primitives import PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import JournalError
+from ..primitives.tracking import Usage
+from .entries import Entries, Entry
 from .fingerprint import described
 
 VERSION = 1
-TAG = "qiskit-torch-bridge"
 HEADER = b'{"event":"journal",'
 
 
-@dataclass
-class Entry:
-    """What the journal knows of a request.
-
-    Attributes:
-        digest: The hash of circuit, observables, values and precision.
-        name: What the tags of its jobs begin with; no other run has it.
-        job_id: The id of its job, if one was submitted and has not failed.
-        result: Its values, if it is done.
-        cut: Whether its job was over its time limit, so that requests for its halves follow.
-        failures: How many of its jobs have failed.
-        attempted: Whether there may be a job though no id is written down.
-    """
-
-    digest: str
-    name: str
-    job_id: str | None = None
-    result: PubResult | None = None
-    cut: bool = False
-    failures: int = 0
-    attempted: bool = False
-
-    @property
-    def tag(self) -> str:
-        """What its job is found by at the service, if its id was not written down."""
-        return f"{self.name}-{self.failures}"  # jobs that failed are not to be found
-
-
-class Journal:
+class Journal(Entries):
     """Writes down requests, and answers those that it knows.
 
     Args:
-        path: The file; made if it does not exist, continued if it does.
+        path: The file; made if it does not exist, continued if it does. One process at a time has
+            it open, and one object in it.
 
     Attributes:
         position: The number of the next request. A checkpoint keeps it; loading one sets it back,
             so that the requests made since are answered from the journal.
+        used: The :class:`.Usage` of all jobs written down, those of earlier processes included.
 
     Raises:
-        JournalError: If the file is damaged before its last line (the last one may be incomplete
-            after a crash, and is dropped), or a request differs from the one written down.
+        JournalError: If the file is open already, damaged before its last line (the last one may be
+            incomplete after a crash, and is dropped), or a request differs from the one written
+            down.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__()
         self.path = Path(path)
-        self.position = 0
-        self._lock = threading.Lock()
         self._entries: dict[int, Entry] = {}
         self._descriptions: dict[int, tuple[QuantumCircuit, bytes]] = {}
         self._run = ""  # in all tags; from the header of the file
-        length = self._read() if self.path.exists() else 0
-        self._file = open(self.path, "ab")  # noqa: SIM115 - open as long as the journal is
+        self._file = open(self.path, "a+b")  # noqa: SIM115 - open as long as the journal is
         self._closing = weakref.finalize(self, self._file.close)
+        try:
+            _lock(self._file, self.path)
+            length = self._read()
+        except BaseException:
+            self._closing()
+            raise
         self._file.truncate(length)
         if not length:
             self._run = secrets.token_hex(8)
-            self._write({"event": "journal", "version": VERSION, "run": self._run})
+            self._write(event="journal", version=VERSION, run=self._run)
             _sync_folder(self.path.parent)
 
-    def begin(self, pub: EstimatorPub) -> tuple[int, Entry]:
-        """Number a request, and return what is known of it."""
+    def begin(self, pub: EstimatorPub) -> tuple[Entry, PubResult | None]:
+        """Number a request, and return what is known of it, and its result if there is one."""
         digest = self._digest(pub)
         with self._lock:
-            number = self.position
-            self.position += 1
-            known = self._entries.get(number)
+            known = self._entries.get(self.position)
             if known is None:
-                known = self._entries[number] = Entry(digest, f"{TAG}-{self._run}-{number}")
-                self._write({"event": "intended", "n": number, "digest": digest, "tag": known.tag})
+                known = self._entry(self.position, digest)
+                self._write(event="intended", n=known.number, digest=digest, tag=known.tag)
+                self._entries[known.number] = known
             elif known.digest != digest:
-                self.position -= 1
                 raise JournalError(
-                    f"Request {number} differs from the one in {self.path}: the journal belongs to "
-                    "another run, or the run did not resume where its checkpoint was. Load the "
-                    "checkpoint with journal=, or start with a new file."
+                    f"Request {self.position} differs from the one in {self.path}: the journal "
+                    "belongs to another run, or the run did not resume where its checkpoint was. "
+                    "Load the checkpoint with journal=, or start with a new file."
                 )
-        return number, known
+            self.position += 1
+            return known, None if known.where is None else self._result_at(known.where)
 
-    def submitted(self, number: int, job_id: str) -> None:
-        """Write down the id of a request's job."""
-        with self._lock:
-            if self._entries[number].job_id == job_id:
-                return  # fetched by it
-            self._entries[number].job_id = job_id
-            self._write({"event": "submitted", "n": number, "job": job_id})
-
-    def failed(self, number: int, why: str) -> None:
-        """Write down that a request's job is lost, or its result of no use."""
-        with self._lock:
-            entry = self._entries[number]
-            entry.job_id, entry.attempted = None, False
-            entry.failures += 1
-            self._write({"event": "failed", "n": number, "why": why})
-
-    def cut(self, number: int) -> None:
-        """Write down that a request is made in halves instead, which come next."""
-        with self._lock:
-            self._entries[number].cut = True
-            self._write({"event": "cut", "n": number})
-
-    def finished(self, number: int, result: PubResult) -> None:
+    def finished(self, entry: Entry, result: PubResult) -> None:
         """Write down a result, with its hash."""
         arrays = {
             name: _encoded(np.real(result.data[name]))
             for name in ("evs", "stds")
             if name in result.data
         }
-        digest = hashlib.sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest()
         with self._lock:
-            self._entries[number].result = result
-            self._write({"event": "finished", "n": number, "data": arrays, "sha256": digest})
-
-    def attached(self, number: int, estimators: Sequence[BaseEstimatorV2]) -> tuple[Any, int]:
-        """Return the job of a request that was submitted before, and which estimator has it.
-
-        Estimators that can fetch jobs have ``retrieve_job(job_id)`` and ``find_job(tag)``; for
-        those of the runtime its service is asked. Jobs of simulators in this process have ended
-        with the process, and are run again: then the job returned is ``None``.
-        """
-        entry = self._entries[number]
-        if entry.job_id is not None or entry.attempted:
-            for home, estimator in enumerate(estimators):
-                job = _fetched(estimator, entry)
-                if job is not None:
-                    return job, home
-        return None, 0
-
-    @contextlib.contextmanager
-    def tagged(self, estimator: BaseEstimatorV2, number: int) -> Iterator[None]:
-        """Give jobs the request's tag while it is submitted, where the estimator knows tags."""
-        entry = self._entries[number]
-        entry.attempted = True
-        environment = getattr(getattr(estimator, "options", None), "environment", None)
-        if hasattr(estimator, "job_tag"):
-            estimator.job_tag = entry.tag
-        if environment is None or not hasattr(environment, "job_tags"):
-            yield
-            return
-        before = environment.job_tags
-        environment.job_tags = [*(before if isinstance(before, list) else []), entry.tag]
-        try:
-            yield
-        finally:
-            environment.job_tags = before
+            self._file.seek(0, os.SEEK_END)
+            where = self._file.tell()
+            self._write(event="finished", n=entry.number, data=arrays, sha256=_hash(arrays))
+            entry.where = where
 
     def close(self) -> None:
         """Close the file."""
         self._closing()
 
-    def _write(self, event: dict[str, Any]) -> None:
+    def _write(self, **event: Any) -> None:
         self._file.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def _read(self) -> int:
         """Take in the file, and return how many bytes of it are whole lines."""
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if not data[: len(HEADER)] == HEADER[: len(data)]:
-            raise JournalError(
-                f"{self.path} is no journal, or its first line is damaged; nothing was changed. "
-                "Name another file."
-            )
-        for line_number, line in enumerate(data[:whole].splitlines(), 1):
+        whole = 0
+        self._file.seek(0)
+        for number, line in enumerate(self._file, 1):
+            if number == 1 and line[: len(HEADER)] != HEADER[: len(line)]:
+                raise JournalError(
+                    f"{self.path} is no journal, or its first line is damaged; nothing was "
+                    "changed. Name another file."
+                )
+            if not line.endswith(b"\n"):
+                break
             try:
-                self._take(json.loads(line))
+                self._take(json.loads(line), whole)
             except (KeyError, TypeError, ValueError) as error:
                 raise JournalError(
-                    f"Line {line_number} of {self.path} is damaged ({error!r}). Restore the file, "
+                    f"Line {number} of {self.path} is damaged ({error!r}). Restore the file, "
                     "or start with a new one; jobs already paid for can be fetched by their ids."
                 ) from error
+            whole += len(line)
         return whole
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: dict[str, Any], where: int) -> None:
         kind = event["event"]
         if kind == "journal":
             if event["version"] != VERSION:
@@ -217,26 +142,27 @@ class Journal:
             self._run = event["run"]
             return
         if kind == "intended":
-            name = f"{TAG}-{self._run}-{event['n']}"
-            self._entries[event["n"]] = Entry(event["digest"], name, attempted=True)
+            entry = self._entries[event["n"]] = self._entry(event["n"], event["digest"])
+            entry.attempted = True
             return
         entry = self._entries[event["n"]]
         if kind == "submitted":
             entry.job_id = event["job"]
+            self.used += Usage(*event.get("usage", ()))
         elif kind == "failed":
             entry.job_id = None
             entry.failures += 1
         elif kind == "cut":
             entry.cut = True
         elif kind == "finished":
-            arrays = event["data"]
-            digest = hashlib.sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest()
-            if digest != event["sha256"]:
-                raise ValueError("its hash is wrong")
-            fields = {name: _decoded(a) for name, a in arrays.items()}
-            entry.result = PubResult(DataBin(**fields, shape=fields["evs"].shape))
+            _result_in(event)
+            entry.where = where
         else:
             raise ValueError(f"unknown event {kind!r}")
+
+    def _result_at(self, where: int) -> PubResult:
+        self._file.seek(where)
+        return _result_in(json.loads(self._file.readline()))
 
     def _digest(self, pub: EstimatorPub) -> str:
         known = self._descriptions.get(id(pub.circuit))
@@ -256,31 +182,17 @@ class Journal:
         raise JournalError("A journal belongs to one process; it cannot be pickled or copied.")
 
 
-def _fetched(estimator: BaseEstimatorV2, known: Entry) -> Any:
-    retrieve = getattr(estimator, "retrieve_job", None)
-    find = getattr(estimator, "find_job", None)
-    service = getattr(estimator, "_service", None)
-    if retrieve is None and callable(getattr(service, "job", None)):
-        retrieve = service.job  # type: ignore[union-attr]
-        find = _by_tag(service)
-    if known.job_id is None:
-        return None if find is None else find(known.tag)
-    if retrieve is None:
-        return None
-    try:
-        return retrieve(known.job_id)
-    except Exception as error:
-        if isinstance(error, LookupError) or type(error).__name__ == "RuntimeJobNotFound":
-            return None  # it is another estimator's, or gone
-        raise
+def _result_in(event: dict[str, Any]) -> PubResult:
+    """Return the result that an event has written down, if its hash is right."""
+    arrays = event["data"]
+    if _hash(arrays) != event["sha256"]:
+        raise ValueError("its hash is wrong")
+    fields = {name: _decoded(a) for name, a in arrays.items()}
+    return PubResult(DataBin(**fields, shape=fields["evs"].shape))
 
 
-def _by_tag(service: Any) -> Any:
-    def find(tag: str) -> Any:
-        jobs = service.jobs(job_tags=[tag], limit=1) if hasattr(service, "jobs") else []
-        return jobs[0] if jobs else None
-
-    return find
+def _hash(arrays: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest()
 
 
 def _encoded(array: Any) -> dict[str, Any]:
@@ -301,3 +213,20 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _lock(file: Any, path: Path) -> None:
+    """Keep others from opening a journal while it is open here; its end, however, opens it."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise JournalError(
+            f"{path} is open already, in this process or another. Give the Journal object to all "
+            "that share it, or close() it first; two processes need a journal each."
+        ) from error
+    except OSError:  # a file system without locks
+        return

@@ -41,7 +41,7 @@ class FreshSeeds(BaseEstimatorV2):
         """Run ``pubs`` with a seed of their own."""
         pubs = list(pubs)
         with self._lock:
-            seed = int(self._generator.integers(1, 2**31))
+            seed = self._next()
             if hasattr(self.options, "seed_simulator"):
                 self.options.seed_simulator = seed
             else:
@@ -50,6 +50,14 @@ class FreshSeeds(BaseEstimatorV2):
             # The job reads the options in its own thread: let it finish before the next seed.
             job.result()
         return job
+
+    def skip_job(self, pub: Any) -> None:
+        """Go on as after another job: for one that was answered from a journal."""
+        with self._lock:
+            self._next()
+
+    def _next(self) -> int:
+        return int(self._generator.integers(1, 2**31))
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_lock"}

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target, generate_preset_pass_manager
 
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..program import CircuitProgram
+from .angles import check_angles, has_limited_angles
 from .local import simulator_of
 from .seeds import FreshSeeds
+from .travel import TravelCheck, check_travels
 
 Kind = Literal["aer", "fake", "runtime", "device"]
 
@@ -29,6 +32,7 @@ class Prepared(NamedTuple):
         isa_circuit: The circuit transpiled for the whole backend, with its layout.
         kind: What the backend is.
         target: The backend's target.
+        checks: What every request must pass before it is submitted.
     """
 
     program: CircuitProgram
@@ -36,6 +40,7 @@ class Prepared(NamedTuple):
     isa_circuit: QuantumCircuit
     kind: Kind
     target: Target
+    checks: Sequence[Callable[[EstimatorPub], None]] = ()
 
 
 def prepare(
@@ -65,7 +70,7 @@ def prepare(
     Raises:
         BackendTypeError: If ``backend`` or ``mode`` is something else.
         BackendError: If options or an extra package are missing or wrong.
-        CircuitError: If the transpiled circuit does not fit the backend.
+        CircuitError: If the transpiled circuit does not fit the backend, or cannot be sent to it.
     """
     backend = _backend_of(backend, mode)
     kind = kind_of(backend, mode)
@@ -86,8 +91,14 @@ def prepare(
         simulator = simulator_of(backend, kept)
         made = _backend_estimator(simulator, options)
         return Prepared(submitted, FreshSeeds(made, seed), isa.circuit, kind, backend.target)
+    checks: list[Callable[[EstimatorPub], None]] = []
+    if kind == "runtime":
+        check_travels(isa.circuit)
+        checks.append(TravelCheck())
+        if has_limited_angles(isa.circuit):
+            checks.append(check_angles)
     estimator = _estimator(kind, backend, mode, options, seed)
-    return Prepared(isa, estimator, isa.circuit, kind, backend.target)
+    return Prepared(isa, estimator, isa.circuit, kind, backend.target, checks)
 
 
 def kind_of(backend: Any, mode: Any = None) -> Kind:

@@ -11,7 +11,6 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.transpiler import Target
 
 from ..backends import DispatchingEstimator, prepare
-from ..backends.angles import has_limited_angles
 from ..exceptions import BackendError, EstimatorTypeError
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.submission import validated_estimator
@@ -84,7 +83,7 @@ def placed_on(
             f"Expected one place to run; got {' and '.join(chosen)}. A backend brings its own "
             "estimator; several backends are given as estimators=[...], one for each."
         )
-    limited = False
+    checks: Sequence[Any] = ()
     isa_circuit, target, watched = None, None, journal is not None or budget is not None
     if chosen == ["backend (or mode)"]:
         found = prepare(
@@ -101,7 +100,7 @@ def placed_on(
         target = found.target
         pass_manager = None
         watched = watched or found.kind in ("runtime", "device")
-        limited = found.kind == "runtime" and has_limited_angles(found.isa_circuit)
+        checks = found.checks
     else:
         _refuse_without_backend(
             backend_options=backend_options,
@@ -129,9 +128,7 @@ def placed_on(
             raise BackendError(
                 "The estimator is a DispatchingEstimator already; give journal and budget to it."
             )
-        estimator = DispatchingEstimator(
-            estimator, journal=journal, budget=budget, limited_angles=limited
-        )
+        estimator = DispatchingEstimator(estimator, journal=journal, budget=budget, checks=checks)
     return Place(program, estimator, pass_manager, isa_circuit, target)
 
 

@@ -19,9 +19,8 @@ from ..gradients import (
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
-from ..primitives import BatchedStatevectorEstimator
+from ..primitives import BatchedStatevectorEstimator, is_aer
 from ..primitives.precision import assumed_precision, validated_precision
-from ..primitives.submission import is_aer
 from ..program import CircuitProgram
 from ..rules import recommended_epsilon
 from .estimator import EstimatorEngine

@@ -17,14 +17,9 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradient
 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, GradientError
-from ..primitives.precision import assumed_precision, validated_precision
-from ..primitives.submission import (
-    Evaluation,
-    evaluate,
-    is_aer,
-    points_pub,
-    validated_estimator,
-)
+from ..primitives import Evaluation, evaluate, is_aer, validated_precision
+from ..primitives.precision import assumed_precision
+from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.expressions import expressions_of
 from ..program.lowering import accepts_aer

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2, PrimitiveJob, PrimitiveResult, PubResult
 from qiskit.primitives.containers import DataBin, EstimatorPubLike
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import InputTypeError, PrecisionError
 from ..program import AnalysisCache
@@ -120,6 +121,11 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
             request.points_shape, request.observables.index, len(request.observables.operators)
         )
         return self._simulators.plan(request, blocks, shots)
+
+    def skip_job(self, pub: EstimatorPub) -> None:
+        """Go on as after running a PUB: for one that was answered from a journal."""
+        if self.default_precision if pub.precision is None else pub.precision:
+            self._entropy()
 
     def _entropy(self) -> list[int]:
         """Return what seeds the noise of one call: 128 bits of the generator."""

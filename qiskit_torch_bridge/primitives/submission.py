@@ -20,7 +20,9 @@ from ..exceptions import (
     ResultError,
 )
 from ..program import AnalysedCircuit
-from .tracking import record
+from .memory import calls_of
+from .parts import Part, joined
+from .tracking import Usage, record, usage_of
 
 UNUSED = "Nothing was used; weights are unchanged."
 
@@ -79,21 +81,67 @@ def submitted(
     shapes: Sequence[tuple[int, ...]],
     precision: float | None = None,
 ) -> Callable[[], list[Evaluation]]:
-    """Run ``pubs`` in one job, and return what waits for it: see :func:`evaluate`."""
+    """Run ``pubs`` in one job, and return what waits for it: see :func:`evaluate`.
+
+    More than one job is made where the circuits of one would not fit into this process's memory;
+    each is then waited for before the next.
+    """
     if not pubs:
         return list
+    calls = calls_of(estimator, pubs, precision)
+    first = _run(estimator, pubs if calls is None else [p.pub for p in calls[0]], precision)
+
+    def wait() -> list[Evaluation]:
+        results = first()
+        if calls is not None:
+            for call in calls[1:]:
+                results += _run(estimator, [p.pub for p in call], precision)()
+            results = _put_together(calls, results, len(pubs))
+        return _all_checked(estimator, results, shapes)
+
+    return wait
+
+
+def usage_of_request(
+    estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None = None
+) -> Usage:
+    """Return what :func:`submitted` will amount to, if nothing fails."""
+    calls = calls_of(estimator, pubs, precision)
+    if calls is None:
+        return usage_of(estimator, pubs, precision)
+    return sum((usage_of(estimator, [p.pub for p in c], precision) for c in calls), Usage())
+
+
+def _run(
+    estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None
+) -> Callable[[], list[Any]]:
     options = {} if precision is None else {"precision": precision}
     with _errors_named(estimator, len(pubs)):
         job = estimator.run(pubs, **options)
         if not getattr(estimator, "counts_itself", False):
             record(estimator, pubs, precision)
 
-    def wait() -> list[Evaluation]:
+    def results() -> list[Any]:
         with _errors_named(estimator, len(pubs)):
-            results = list(job.result())
-        return _all_checked(estimator, results, shapes)
+            found = list(job.result())
+        if len(found) != len(pubs):
+            raise ResultError(
+                f"{type(estimator).__name__} was given {len(pubs)} PUB(s) and returned "
+                f"{len(found)} result(s); the values cannot be assigned. {UNUSED}"
+            )
+        return found
 
-    return wait
+    return results
+
+
+def _put_together(
+    calls: Sequence[Sequence[Part]], results: Sequence[PubResult], count: int
+) -> list[PubResult]:
+    parts = [part for call in calls for part in call]
+    found: list[list[tuple[Part, PubResult]]] = [[] for _ in range(count)]
+    for part, result in zip(parts, results, strict=True):
+        found[part.position].append((part, result))
+    return [joined(each) for each in found]
 
 
 @contextlib.contextmanager
@@ -112,11 +160,6 @@ def _errors_named(estimator: BaseEstimatorV2, count: int) -> Iterator[None]:
 def _all_checked(
     estimator: BaseEstimatorV2, results: list[Any], shapes: Sequence[tuple[int, ...]]
 ) -> list[Evaluation]:
-    if len(results) != len(shapes):
-        raise ResultError(
-            f"{type(estimator).__name__} was given {len(shapes)} PUB(s) and returned "
-            f"{len(results)} result(s); the values cannot be assigned. {UNUSED}"
-        )
     return [
         checked(result, shape, position, type(estimator).__name__)
         for position, (result, shape) in enumerate(zip(results, shapes, strict=True))
@@ -157,16 +200,6 @@ def checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) 
                 f"expected {shape}. {UNUSED}"
             )
     return Evaluation(evs, stds)
-
-
-def is_aer(estimator: object) -> bool:
-    """Whether an estimator is Aer's, which binds parameters of controlled gates wrongly."""
-    inner = getattr(estimator, "estimators", None) or [getattr(estimator, "inner", None)]
-    if any(e is not None and is_aer(e) for e in inner):
-        return True
-    return any(
-        kind.__module__.partition(".")[0] == "qiskit_aer" for kind in type(estimator).__mro__
-    )
 
 
 def validated_estimator(estimator: Any) -> BaseEstimatorV2:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
+from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import PauliList
 
-from .batched import BatchedStatevectorEstimator
+from .kinds import innermost, measures
 from .pairing import blocks_of
 from .precision import default_precision
 
@@ -50,6 +50,9 @@ class Usage:
 
 def usage_of(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> Usage:
     """Return what one ``run`` call of an estimator amounts to."""
+    if hasattr(estimator, "usage"):  # it makes jobs of its own
+        own: Usage = estimator.usage(pubs, precision)
+        return own
     total = Usage(jobs=1)
     for pub in pubs:
         coerced = EstimatorPub.coerce(pub, precision)
@@ -62,11 +65,9 @@ def usage_of(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float |
 
 def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
     """Return the shots per circuit; zero where values are computed without measuring."""
-    inner = _innermost(estimator)
-    if isinstance(inner, StatevectorEstimator) or type(inner).__module__.startswith("qiskit_aer"):
+    if not measures(estimator):
         return 0
-    if isinstance(inner, BatchedStatevectorEstimator) and inner.noise != "shots":
-        return 0
+    inner = innermost(estimator)
     if precision is None:
         options = getattr(inner, "options", None)
         default_shots = getattr(options, "default_shots", None)
@@ -76,15 +77,9 @@ def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
     return math.ceil(1 / precision**2) if precision else 0
 
 
-def _innermost(estimator: Any) -> Any:
-    while hasattr(estimator, "inner"):
-        estimator = estimator.inner
-    return estimator
-
-
 def _groups(estimator: BaseEstimatorV2) -> bool:
     """Whether an estimator measures terms together that commute qubit by qubit."""
-    options = getattr(_innermost(estimator), "options", None)
+    options = getattr(innermost(estimator), "options", None)
     return getattr(options, "abelian_grouping", True) is not False
 
 

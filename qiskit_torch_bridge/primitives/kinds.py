@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which estimator it is, also inside others that hold it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
+
+from .batched import BatchedStatevectorEstimator
+
+
+def innermost(estimator: Any) -> Any:
+    """Return the estimator that does the work."""
+    while hasattr(estimator, "inner"):
+        estimator = estimator.inner
+    return estimator
+
+
+def is_aer(estimator: object) -> bool:
+    """Whether an estimator is Aer's, which binds parameters of controlled gates wrongly."""
+    inner = getattr(estimator, "estimators", None) or [getattr(estimator, "inner", None)]
+    if any(e is not None and is_aer(e) for e in inner):
+        return True
+    return _is_of_aer(estimator)
+
+
+def measures(estimator: object) -> bool:
+    """Whether an estimator executes circuits that measure, instead of computing values."""
+    inner = innermost(estimator)
+    if isinstance(inner, BatchedStatevectorEstimator):
+        return inner.noise == "shots"
+    return not isinstance(inner, StatevectorEstimator) and not _is_of_aer(inner)
+
+
+def binds_here(estimator: object) -> bool:
+    """Whether an estimator makes a circuit for each point in the memory of this process."""
+    inner = innermost(estimator)
+    if isinstance(inner, (StatevectorEstimator, BackendEstimatorV2)) or _is_of_aer(inner):
+        return True
+    # The runtime's local mode measures with BackendEstimatorV2.
+    return type(getattr(inner, "_service", None)).__name__ == "QiskitRuntimeLocalService"
+
+
+def repeats_noise(estimator: object) -> bool:
+    """Whether a fixed seed gives every job of an estimator the same noise."""
+    if innermost(estimator) is not estimator:
+        return False  # it is given a new seed for every job
+    options = getattr(estimator, "options", None)
+    run_options = getattr(options, "run_options", None)
+    backend = getattr(estimator, "backend", None) or getattr(estimator, "_backend", None)
+    seeds = [
+        getattr(estimator, "seed", None),
+        getattr(options, "seed_simulator", None),
+        run_options.get("seed_simulator") if isinstance(run_options, dict) else None,
+        getattr(getattr(options, "simulator", None), "seed_simulator", None),
+        getattr(getattr(backend, "options", None), "seed_simulator", None),
+    ]
+    return any(isinstance(seed, int) for seed in seeds)
+
+
+def _is_of_aer(estimator: object) -> bool:
+    packages = {kind.__module__.partition(".")[0] for kind in type(estimator).__mro__}
+    return "qiskit_aer" in packages
