@@ -82,15 +82,16 @@ def prepare(
             "seed_transpiler are for. Leave these out, or leave out pass_manager."
         )
     isa = program.rewritten(pass_manager.run)
+    transpiled = isa.circuit
     if kind == "aer":
-        isa = isa.on_aer
+        isa = isa.on_aer  # which has no layout any more
     else:
-        check_isa(isa.circuit, backend)
+        check_isa(transpiled, backend)
     if kind == "fake":
         submitted, kept = isa.without_idle_qubits()
         simulator = simulator_of(backend, kept)
         made = _backend_estimator(simulator, options)
-        return Prepared(submitted, FreshSeeds(made, seed), isa.circuit, kind, backend.target)
+        return Prepared(submitted, FreshSeeds(made, seed), transpiled, kind, backend.target)
     checks: list[Callable[[EstimatorPub], None]] = []
     if kind == "runtime":
         check_travels(isa.circuit)
@@ -98,7 +99,7 @@ def prepare(
         if has_limited_angles(isa.circuit):
             checks.append(check_angles)
     estimator = _estimator(kind, backend, mode, options, seed)
-    return Prepared(isa, estimator, isa.circuit, kind, backend.target, checks)
+    return Prepared(isa, estimator, transpiled, kind, backend.target, checks)
 
 
 def kind_of(backend: Any, mode: Any = None) -> Kind:

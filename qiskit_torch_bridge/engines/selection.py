@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient, SPSAEstimatorGradient
 
@@ -20,6 +21,7 @@ from ..gradients import (
     ParameterShiftEstimatorGradient,
 )
 from ..primitives import BatchedStatevectorEstimator, is_aer
+from ..primitives.kinds import innermost
 from ..primitives.precision import assumed_precision, validated_precision
 from ..program import CircuitProgram
 from ..rules import recommended_epsilon
@@ -108,6 +110,8 @@ def make_engine(
     if pass_manager is None and found.isa_circuit is None and isinstance(given, EstimatorGradient):
         pass_manager = given.pass_manager
     of_gradient = getattr(given, "_estimator", None)  # also where it is another package's
+    if found.isa_circuit is not None and not isinstance(given, AdjointEstimatorGradient):
+        _check_numbering(of_gradient, program.circuit, found.isa_circuit)
     program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
     engine = _engine(program, estimator, given, gradient, requested, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
@@ -144,6 +148,25 @@ def _engine(
     )
     engine.differentiation(program.weight_columns)  # what cannot be planned is refused here
     return engine
+
+
+def _check_numbering(
+    of_gradient: Any, submitted: QuantumCircuit, isa_circuit: QuantumCircuit
+) -> None:
+    """Raise if a gradient's estimator would take the qubits in use for others of its device.
+
+    Of a fake device only the qubits in use are simulated, and numbered anew.
+    """
+    backend = getattr(innermost(of_gradient), "_backend", None)
+    placed = getattr(backend, "coupling_map", None) is not None
+    size = submitted.num_qubits
+    if placed and size != isa_circuit.num_qubits and size != backend.num_qubits:
+        raise GradientError(
+            f"The gradient has an estimator of its own, on {backend.name}; the module simulates "
+            f"the {size} qubits in use, and that estimator would take them for others. Name the "
+            "gradient (gradient='parameter-shift'), or give estimator= and pass_manager= instead "
+            "of backend=."
+        )
 
 
 def _dtype(dtype: Any, exact: bool) -> str:
