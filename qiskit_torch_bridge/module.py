@@ -15,7 +15,6 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
-from .backends import watch
 from .backends.cost import Cost, cost_of
 from .engines import EstimatorEngine, make_engine
 from .exceptions import EstimatorTypeError, InputError, StateDictError
@@ -166,7 +165,6 @@ class TorchQuantumModule(nn.Module):
             "gradient_shots": gradient_shots,
             "seed": seed,
         }
-        journal, budget = watch(journal, budget)  # both engines share them
         choices = {
             **self._kept,
             "gradient": gradient,
@@ -185,6 +183,9 @@ class TorchQuantumModule(nn.Module):
         self._training_engine = make_engine(self.program, **choices)
         self._evaluation_engine = self._training_engine
         if evaluation is not None:
+            for name in ("journal", "budget"):  # shared, not one each
+                if choices[name] is not None:
+                    choices[name] = getattr(self._training_engine.estimator, name)
             self._evaluation_engine = _evaluating(self.program, choices, evaluation)
         self.weight = nn.Parameter(starting_weights(self.program, initial_weights, seed))
 

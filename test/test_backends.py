@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -435,6 +436,7 @@ def test_seconds_on_the_device() -> None:
 def test_what_is_refused(options: dict[str, Any], error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         module(**options)
+    assert not Path("unused").exists()
 
 
 def test_a_circuit_that_is_not_transpiled_for_the_backend_is_refused() -> None:

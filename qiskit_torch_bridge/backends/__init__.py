@@ -2,7 +2,7 @@
 """Backends: what runs a program where, transpiled once, with which noise and at which price."""
 
 from .budget import Budget
-from .dispatch import DispatchingEstimator, watch
+from .dispatch import DispatchingEstimator
 from .failures import Retry, verdict_on
 from .journal import Journal
 from .selection import Prepared, kind_of, prepare
@@ -16,5 +16,4 @@ __all__ = [
     "kind_of",
     "prepare",
     "verdict_on",
-    "watch",
 ]

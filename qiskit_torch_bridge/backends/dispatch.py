@@ -96,9 +96,8 @@ class DispatchingEstimator(BaseEstimatorV2):
             raise InputError(f"Expected max_bytes to be a positive number; got {max_bytes!r}.")
         self.max_bytes = max_bytes
         self.retry = Retry() if retry is None else retry
-        found, shared = watch(journal, budget)
-        self.entries = Entries() if found is None else found
-        self.budget = Budget(used=self.entries.used) if shared is None else shared
+        self.entries = _entries_of(journal)
+        self.budget = budget if isinstance(budget, Budget) else Budget(budget, self.entries.used)
         self.checks = tuple(checks)
         self._sizes = Sizes()
 
@@ -170,15 +169,8 @@ class DispatchingEstimator(BaseEstimatorV2):
         return max(for_memory, parts_for(self._sizes(pub), rows, pieces, self.max_bytes))
 
 
-def watch(journal: Any, budget: Any) -> tuple[Journal | None, Budget | None]:
-    """Return a journal and a budget that several dispatching estimators share, or ``None`` each.
-
-    Args:
-        journal: A path, or a journal.
-        budget: Limits, or a budget.
-    """
-    if journal is not None and not isinstance(journal, Journal):
-        journal = Journal(journal)
-    if budget is not None and not isinstance(budget, Budget):
-        budget = Budget(budget, None if journal is None else journal.used)
-    return journal, budget
+def _entries_of(journal: Any) -> Entries:
+    """Return what numbers requests: a journal, made if it is a path, or what writes nothing."""
+    if journal is None:
+        return Entries()
+    return journal if isinstance(journal, Journal) else Journal(journal)

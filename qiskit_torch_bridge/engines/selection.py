@@ -157,7 +157,7 @@ def _check_numbering(
 
     Of a fake device only the qubits in use are simulated, and numbered anew.
     """
-    backend = getattr(innermost(of_gradient), "_backend", None)
+    backend: Any = getattr(innermost(of_gradient), "_backend", None)
     placed = getattr(backend, "coupling_map", None) is not None
     size = submitted.num_qubits
     if placed and size != isa_circuit.num_qubits and size != backend.num_qubits:
