@@ -97,6 +97,13 @@ def test_mnist_learns_and_leaves_the_random_state_alone(tmp_path, capsys):
     assert f"{training.accuracies[-1]:.2%} of held-out digits" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("backend", ["aer", "generic"])
+def test_mnist_learns_on_a_backend(backend):
+    """As on the exact engine above; noise of the device and of the shots leaves it learnable."""
+    training = run("mnist", "--backend", backend, "--epochs", 2, "--lr", 0.003, "--samples", 100)
+    assert training.accuracies[-1] > 0.5 + 5 * 11 / 500
+
+
 def test_held_out_digits_are_disjoint_balanced_and_real():
     split = data.load_digits([3, 8, 1], None, seed=4)
     assert split.train.images.shape == split.held_out.images.shape == (750, 1, 28, 28)
@@ -146,6 +153,22 @@ def test_zero_counts_have_a_finite_logarithm_and_gradient():
     logarithms.sum().backward()
     assert logarithms.detach().exp().min().item() == pytest.approx(1 / 102, rel=1e-5)
     assert torch.isfinite(evs.grad).all()
+
+
+def test_estimates_outside_the_range_of_probabilities_keep_their_slope():
+    """Aer's Gaussian noise reaches beyond one; such a value counts as one."""
+
+    def slopes(size):
+        net = network.HybridNet(2, "rxry", "nll", 100)
+        evs = torch.tensor([[size], [-size]], requires_grad=True)
+        net.expectations = lambda _: evs
+        logarithms = net(torch.zeros(2, 1, 28, 28))
+        logarithms[:, 0].sum().backward()
+        return logarithms.detach(), evs.grad
+
+    for found, expected in zip(slopes(1.3), slopes(1.0), strict=True):
+        torch.testing.assert_close(found, expected)
+        assert found.isfinite().all() and found.all()
 
 
 def test_the_meter_counts_what_the_estimator_returned():

@@ -121,6 +121,9 @@ class HybridNet(nn.Module):
             evs = torch.cat([evs, -evs], -1)
         if self.loss == "cross-entropy":
             return functional.log_softmax(LOGIT_SCALE * evs, -1)
+        # Estimates need not be in the range of what they estimate: Aer adds Gaussian noise. The
+        # values are moved inside, their slopes stay.
+        evs = evs + (evs.clamp(-1, 1) - evs).detach()
         # From N shots with k successes the probability is (k + 1) / (N + 2): never zero.
         shots = self.shots or NO_SHOTS
         probabilities = (shots * (1 + evs) / 2 + 1) / (shots + 2)
