@@ -13,7 +13,6 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor
 
 from .autograd import Expectation, placed
-from .backends.cost import usage_of_requests
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine
 from .exact_autograd import exact_expectation
 from .exceptions import InputError, InputTypeError
@@ -144,16 +143,13 @@ def _evaluate(
 
 def _check_budget(engine: EstimatorEngine, call: _Call) -> None:
     """Raise if there is no room for this evaluation and the backward pass that may follow."""
-    budget = getattr(engine.estimator, "budget", None)
-    if budget is None or not budget.limited or transformed():
+    if not engine.is_limited or transformed():
         return
     columns: tuple[int, ...] = ()
-    if torch.is_grad_enabled() and engine.rule is not None:
+    if torch.is_grad_enabled():
         columns += engine.program.input_columns if call.inputs.requires_grad else ()
         columns += engine.program.weight_columns if call.weights.requires_grad else ()
-    planned = engine.planned(len(call.inputs), columns or None)
-    shared = [p for p in planned if getattr(p.estimator, "budget", None) is budget]
-    budget.check(usage_of_requests(shared))
+    engine.check_budget(len(call.inputs), columns)
 
 
 def _checked(gradient: Tensor | None, values: Tensor, engine: StatevectorEngine) -> None:

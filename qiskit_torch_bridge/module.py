@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .backends.cost import Cost, cost_of
-from .engines import EstimatorEngine, make_engine
-from .exceptions import EstimatorTypeError, InputError, StateDictError
+from .engines import EstimatorEngine, make_engine, make_evaluation_engine
+from .exceptions import EstimatorTypeError, InputError
+from .extra_state import check_state, state_of
 from .functional import PendingOutput, evaluated, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
 from .program import CircuitProgram
-
-EXTRA_STATE_VERSION = 1
 
 
 class TorchQuantumModule(nn.Module):
@@ -183,10 +182,9 @@ class TorchQuantumModule(nn.Module):
         self._training_engine = make_engine(self.program, **choices)
         self._evaluation_engine = self._training_engine
         if evaluation is not None:
-            for name in ("journal", "budget"):  # shared, not one each
-                if choices[name] is not None:
-                    choices[name] = getattr(self._training_engine.estimator, name)
-            self._evaluation_engine = _evaluating(self.program, choices, evaluation)
+            self._evaluation_engine = make_evaluation_engine(
+                self.program, self._training_engine, choices, evaluation
+            )
         self.weight = nn.Parameter(starting_weights(self.program, initial_weights, seed))
 
     @classmethod
@@ -487,17 +485,11 @@ class TorchQuantumModule(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return circuit (QPY), observables and roles, as tensors and text."""
-        state = self.program.to_state()
-        circuit = torch.frombuffer(bytearray(state["circuit"]), dtype=torch.uint8)
-        return {
-            "version": EXTRA_STATE_VERSION,
-            "circuit": circuit,
-            "program": state["program"],
-        }
+        return state_of(self.program)
 
     def set_extra_state(self, state: Any) -> None:
         """Check that a saved state belongs to this circuit; it holds nothing to set."""
-        _check_state(self.program, state)
+        check_state(self.program, state)
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -505,7 +497,7 @@ class TorchQuantumModule(nn.Module):
         # Before any weight is copied: a mismatch must leave the module as it was.
         key = f"{prefix}_extra_state"
         if key in state_dict:
-            _check_state(self.program, state_dict[key])
+            check_state(self.program, state_dict[key])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -525,24 +517,6 @@ class TorchQuantumModule(nn.Module):
         for key, value in self.__dict__.items():
             result.__dict__[key] = copy.deepcopy(value, memo)
         return result
-
-
-def _evaluating(
-    program: CircuitProgram, choices: dict[str, Any], evaluation: Mapping[str, Any]
-) -> EstimatorEngine:
-    """Return the engine for ``eval()``."""
-    unknown = sorted(set(evaluation) - set(choices))
-    if unknown:
-        raise InputError(
-            f"Expected evaluation to name arguments of the module; got {unknown}. It takes "
-            f"{', '.join(sorted(choices))}."
-        )
-    changed = dict(choices)
-    if {"shots", "precision"} & set(evaluation):
-        changed.update(shots=None, precision=None)
-    if {"estimator", "estimators", "backend", "mode"} & set(evaluation):
-        changed.update(estimator=None, estimators=None, backend=None, mode=None, gradient=None)
-    return make_engine(program, **{**changed, **evaluation})
 
 
 def _input_rows(inputs: Any, params: tuple[Parameter, ...]) -> Any:
@@ -566,27 +540,3 @@ def _input_rows(inputs: Any, params: tuple[Parameter, ...]) -> Any:
 
 def _short(text: str, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 4] + "...]"
-
-
-def _check_state(program: CircuitProgram, state: Any) -> None:
-    if not isinstance(state, Mapping) or not {"version", "circuit", "program"} <= set(state):
-        raise StateDictError(
-            "Expected the extra state of a TorchQuantumModule (version, circuit, program); got "
-            f"{type(state).__name__}. The state dict belongs to another kind of module."
-        )
-    if state["version"] != EXTRA_STATE_VERSION:
-        raise StateDictError(
-            f"The state has version {state['version']!r}; this release reads version "
-            f"{EXTRA_STATE_VERSION}. Upgrade qiskit-torch-bridge."
-        )
-    if not isinstance(state["circuit"], Tensor) or not isinstance(state["program"], str):
-        raise StateDictError("The extra state is damaged: circuit must be a tensor, program text.")
-    circuit = state["circuit"].cpu().numpy().tobytes()
-    saved = {"circuit": circuit, "program": state["program"]}
-    difference = program.difference_from_state(saved)
-    if difference is not None:
-        raise StateDictError(
-            f"The state dict belongs to another program; they differ in {difference} (this "
-            "module against the saved one). No weight of this module was changed. Build it with "
-            "the circuit, observables and roles it was saved with."
-        )

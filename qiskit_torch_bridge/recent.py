@@ -54,3 +54,26 @@ class Recent(Generic[Thing]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recent, (self._size, self._weight)
+
+
+class OfObjects(Generic[Thing]):
+    """Remembers what was made of each object, as long as the object is used and there is room.
+
+    Objects count as the same if they are; what they hold must not change meanwhile.
+
+    Args:
+        make: Makes it of an object.
+        size: Of how many objects it is kept.
+    """
+
+    def __init__(self, make: Callable[[Any], Thing], size: int = 64) -> None:
+        self._make, self._size = make, size
+        self._recent: Recent[tuple[Any, Thing]] = Recent(size)
+
+    def __call__(self, thing: Any) -> Thing:
+        """Return what belongs to an object."""
+        # It is kept as well: an id is given to another object when the first one is gone.
+        return self._recent(id(thing), lambda: (thing, self._make(thing)))[1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OfObjects, (self._make, self._size)

@@ -48,8 +48,10 @@ ROOMS = {
         "transforms",
     },
     "algorithms": {"exceptions", "rules", "primitives"},
+    "extra_state": {"exceptions", "program"},
     "initial_weights": {"exceptions", "program", "functional"},
     "module": {
+        "extra_state",
         "initial_weights",
         "exceptions",
         "program",
@@ -67,6 +69,7 @@ TORCH_ROOMS = {
     "transforms",
     "autograd",
     "exact_autograd",
+    "extra_state",
     "functional",
     "initial_weights",
     "module",

@@ -6,7 +6,8 @@
   ``TorchQuantumModule.from_algorithm`` and ``from_qnn`` need.
 """
 
+from .history import History
 from .reading import arguments_of_algorithm, arguments_of_qnn
-from .torch_optimizer import History, TorchOptimizer
+from .torch_optimizer import TorchOptimizer
 
 __all__ = ["History", "TorchOptimizer", "arguments_of_algorithm", "arguments_of_qnn"]

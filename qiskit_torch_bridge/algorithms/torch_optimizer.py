@@ -6,7 +6,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,30 +22,10 @@ from .checks import (
     validated_class,
     validated_point,
 )
+from .history import History, Stop
 from .objective import Numerical, Objective, validated_numerical
 
 Callback = Callable[[int, FloatArray, float, "FloatArray | None"], "bool | None"]
-
-
-@dataclass
-class History:
-    """What each step of a run started from; lists of equal length.
-
-    Attributes:
-        parameters: The points, each ``(P,)``.
-        values: The objective there; from optimizers that evaluate it to either side only, such as
-            :class:`~qiskit_torch_bridge.optim.SPSA`, the estimate that their ``step`` returns.
-        gradient_norms: The Euclidean norm of the gradient, before clipping; ``nan`` where the
-            optimizer asked for none.
-        learning_rates: The learning rate of the step; ``nan`` for optimizers without one.
-        evaluations: The points evaluated so far, those of gradients made from values among them.
-    """
-
-    parameters: list[FloatArray] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    gradient_norms: list[float] = field(default_factory=list)
-    learning_rates: list[float] = field(default_factory=list)
-    evaluations: list[int] = field(default_factory=list)
 
 
 class TorchOptimizer(Optimizer):
@@ -298,12 +277,7 @@ class TorchOptimizer(Optimizer):
                 at_start = [(v, g) for x, v, g in seen if np.array_equal(x, start)]
                 value, gradient = at_start[0] if at_start else (float(returned), None)
                 steps += 1
-                history.parameters.append(start)
-                history.values.append(value)
-                norm = math.nan if gradient is None else math.hypot(*gradient)
-                history.gradient_norms.append(norm)
-                history.learning_rates.append(float(rate))
-                history.evaluations.append(objective.nfev)
+                history.add(start, value, gradient, float(rate), objective.nfev)
                 if bar is not None:
                     bar.set_postfix(value=f"{value:.6g}", refresh=False)
                     bar.update()
@@ -373,36 +347,6 @@ class TorchOptimizer(Optimizer):
                 f"Expected scheduler to be {remedy}; it returned {type(scheduler).__name__}."
             )
         return scheduler
-
-
-class Stop:
-    """Says when a run has converged."""
-
-    def __init__(
-        self,
-        tol: float | None,
-        gradient_tol: float | None,
-        patience: int | None,
-        min_improvement: float,
-    ) -> None:
-        self._tol, self._gradient_tol = tol, gradient_tol
-        self._patience, self._min_improvement = patience, min_improvement
-        self._last: float | None = None
-        self._best = math.inf
-        self._waited = 0
-
-    def __call__(self, value: float, gradient: FloatArray | None) -> bool:
-        """Take note of a step's value and gradient, and return whether to stop after it."""
-        small = self._tol is not None and self._last is not None
-        stop = small and abs(value - self._last) <= self._tol  # type: ignore[operator]
-        self._last = value
-        if self._gradient_tol is not None and gradient is not None:
-            stop = stop or bool(np.abs(gradient).max(initial=0) <= self._gradient_tol)
-        if value < self._best - self._min_improvement:
-            self._best, self._waited = value, 0
-        else:
-            self._waited += 1
-        return stop or (self._patience is not None and self._waited >= self._patience)
 
 
 def _clipped(gradient: FloatArray, norm: float | None) -> FloatArray:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import JournalError
 from ..primitives.tracking import Usage
+from ..recent import OfObjects
 from .entries import Entries, Entry
 from .fingerprint import described
 
@@ -56,7 +56,7 @@ class Journal(Entries):
         super().__init__()
         self.path = Path(path)
         self._entries: dict[int, Entry] = {}
-        self._descriptions: dict[int, tuple[QuantumCircuit, bytes]] = {}
+        self._described = OfObjects(described)
         self._run = ""  # in all tags; from the header of the file
         self._file = open(self.path, "a+b")  # noqa: SIM115 - open as long as the journal is
         self._closing = weakref.finalize(self, self._file.close)
@@ -165,15 +165,10 @@ class Journal(Entries):
         return _result_in(json.loads(self._file.readline()))
 
     def _digest(self, pub: EstimatorPub) -> str:
-        known = self._descriptions.get(id(pub.circuit))
-        if known is None:
-            if len(self._descriptions) > 64:
-                self._descriptions.clear()
-            known = self._descriptions[id(pub.circuit)] = pub.circuit, described(pub.circuit)
         values = pub.parameter_values.as_array(pub.circuit.parameters)
         precision = None if pub.precision is None else float(pub.precision)
         asked = [pub.observables.tolist(), list(values.shape), precision]
-        content = hashlib.sha256(known[1])
+        content = hashlib.sha256(self._described(pub.circuit))
         content.update(json.dumps(asked, sort_keys=True, default=float).encode())
         content.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
         return content.hexdigest()

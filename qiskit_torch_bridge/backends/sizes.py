@@ -12,6 +12,8 @@ from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..recent import OfObjects
+
 ENCODED = 4 / 3
 """Bytes sent for a byte of an array or a circuit: jobs travel as text, base 64."""
 
@@ -44,20 +46,14 @@ class Sizes:
     """Estimates the sizes of PUBs."""
 
     def __init__(self) -> None:
-        self._circuits: dict[int, tuple[QuantumCircuit, int]] = {}
+        self._bytes_of = OfObjects(_bytes_of)
 
     def __call__(self, pub: EstimatorPub) -> Size:
         """Return the estimate in bytes."""
-        circuit = pub.circuit
-        known = self._circuits.get(id(circuit))
-        if known is None:
-            if len(self._circuits) > 64:
-                self._circuits.clear()
-            known = self._circuits[id(circuit)] = circuit, _bytes_of(circuit)
         terms = sum(len(o) for o in np.ravel(pub.observables.tolist()).tolist())
         numbers = pub.parameter_values.size * pub.parameter_values.num_parameters
-        text = terms * (circuit.num_qubits + 24)
-        return Size(ENCODED * known[1] + text, ENCODED * 8 * numbers)
+        text = terms * (pub.circuit.num_qubits + 24)
+        return Size(ENCODED * self._bytes_of(pub.circuit) + text, ENCODED * 8 * numbers)
 
 
 def _bytes_of(circuit: QuantumCircuit) -> int:

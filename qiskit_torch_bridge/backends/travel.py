@@ -16,6 +16,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import CircuitError
+from ..recent import OfObjects
 from .fingerprint import described
 
 
@@ -23,17 +24,11 @@ class TravelCheck:
     """Checks each circuit once."""
 
     def __init__(self) -> None:
-        self._arrived: dict[int, QuantumCircuit] = {}
+        self._arrived = OfObjects(check_travels)
 
     def __call__(self, pub: EstimatorPub) -> None:
         """Raise :class:`.CircuitError` if the circuit of a PUB cannot be sent."""
-        circuit = pub.circuit
-        if id(circuit) in self._arrived:
-            return
-        check_travels(circuit)
-        if len(self._arrived) > 64:
-            self._arrived.clear()
-        self._arrived[id(circuit)] = circuit
+        self._arrived(pub.circuit)
 
 
 def check_travels(circuit: QuantumCircuit) -> None:

@@ -9,6 +9,7 @@ values and gradients. Engines know no torch.
 
 from .cache import EngineCache
 from .estimator import EstimatorEngine
+from .evaluation import make_evaluation_engine
 from .plugin import PluginEngine
 from .selection import GRADIENTS, make_engine
 from .statevector import StatevectorEngine
@@ -20,4 +21,5 @@ __all__ = [
     "PluginEngine",
     "StatevectorEngine",
     "make_engine",
+    "make_evaluation_engine",
 ]

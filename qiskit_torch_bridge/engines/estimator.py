@@ -11,7 +11,7 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.transpiler import Target
 
 from ..arrays import FloatArray
-from ..backends.cost import Planned
+from ..backends.cost import Planned, usage_of_requests
 from ..exceptions import GradientError
 from ..primitives.submission import points_pub, submitted
 from ..program import CircuitProgram
@@ -147,6 +147,20 @@ class EstimatorEngine:
                 "only. Use cost(batch_size, backward=False), or one of this package's gradients."
             )
         return requests
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a budget."""
+        budget = getattr(self.estimator, "budget", None)
+        return budget is not None and budget.limited
+
+    def check_budget(self, rows: int, columns: tuple[int, ...]) -> None:
+        """Raise :class:`.BudgetError` if a forward pass, and a backward one, would exceed it."""
+        budget: Any = getattr(self.estimator, "budget", None)
+        known = columns if self.rule is not None else ()  # else only its own package knows
+        planned = self.planned(rows, known or None)
+        shared = [p for p in planned if getattr(p.estimator, "budget", None) is budget]
+        budget.check(usage_of_requests(shared))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": {}}

@@ -18,6 +18,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arrays import FloatArray
+from ..recent import OfObjects
 from .kinds import binds_here, measures, repeats_noise
 from .parts import Part, cut
 from .precision import default_precision
@@ -69,18 +70,12 @@ def calls_of(
     return calls if len(calls) > 1 else None
 
 
-_GROUPS: dict[int, tuple[ObservablesArray, int]] = {}
+def _all_groups(observables: ObservablesArray) -> int:
+    return groups_of(np.ravel(observables.tolist()).tolist())
 
 
-def _groups_in(observables: ObservablesArray) -> int:
-    """Return into how many groups observables fall; every step asks for the same ones."""
-    known = _GROUPS.get(id(observables))
-    if known is None:
-        if len(_GROUPS) > 64:
-            _GROUPS.clear()
-        groups = groups_of(np.ravel(observables.tolist()).tolist())
-        known = _GROUPS[id(observables)] = observables, groups
-    return known[1]
+_groups_in = OfObjects(_all_groups)
+"""Into how many groups observables fall; every step asks for the same ones."""
 
 
 def _surely_fits(pubs: Sequence[Any]) -> bool:
