@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .backends.cost import Cost, cost_of
+from .backends.selection import Transpiled, backend_of, is_same_device
 from .engines import EstimatorEngine, make_engine, make_evaluation_engine
 from .exceptions import EstimatorTypeError, InputError
 from .extra_state import check_state, state_of
@@ -375,7 +376,7 @@ class TorchQuantumModule(nn.Module):
             columns = program.input_columns if input_gradients else ()
             columns += program.weight_columns if self.weight.requires_grad else ()
         requests = self._engine.planned(batch_size, columns)
-        return cost_of(requests, self.isa_circuit, self._engine.target)
+        return cost_of(requests, self.isa_circuit, self._engine.backend)
 
     @property
     def last_stds(self) -> Tensor | None:
@@ -410,7 +411,8 @@ class TorchQuantumModule(nn.Module):
         """Return a module of the same circuit and weights that runs elsewhere.
 
         Gradient (if it was chosen by name), shots, precision and seed stay unless ``options`` say
-        otherwise. The weights are copies: training one does not change the other.
+        otherwise. The weights are copies: training one does not change the other. On the same
+        device, in a session for instance, the circuit stays as it is transpiled.
 
         Args:
             backend: The backend, as for the module; ``None`` with ``estimator=`` or ``mode=`` in
@@ -436,6 +438,7 @@ class TorchQuantumModule(nn.Module):
         choices = {**kept, "backend": backend, **options}
         if kept["gradient"] == "adjoint" and "gradient" not in options and backend is not None:
             choices["gradient"] = None  # on a backend the gradient is measured unless asked for
+        choices.update(self._transpiled_for(backend, options))
         moved = type(self).__new__(type(self))
         nn.Module.__init__(moved)
         moved.program = self.program
@@ -449,6 +452,16 @@ class TorchQuantumModule(nn.Module):
             self.weight.detach().clone(), requires_grad=self.weight.requires_grad
         )
         return moved.train(self.training)
+
+    def _transpiled_for(self, backend: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what spares transpiling again, where the device stays and nothing else is said."""
+        here, mode = self._engine.backend, options.get("mode")
+        said = {"pass_manager", "optimization_level", "seed_transpiler"} & set(options)
+        if here is None or said or (backend is None and mode is None):
+            return {}
+        if not is_same_device(here, backend_of(backend, mode)):
+            return {}
+        return {"pass_manager": Transpiled(self.isa_circuit)}
 
     @property
     def estimator(self) -> Any:

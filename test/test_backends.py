@@ -15,7 +15,7 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
-from qiskit.transpiler import generate_preset_pass_manager
+from qiskit.transpiler import StagedPassManager, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 
@@ -279,6 +279,29 @@ def test_moving_a_trained_module_keeps_what_it_learned() -> None:
     assert not torch.equal(moved.weight, m.weight)
     back = moved.with_backend(shots=None, gradient="adjoint")
     torch.testing.assert_close(back(INPUTS), moved.with_backend(shots=None)(INPUTS))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the runtime: options without effect locally
+def test_moving_into_a_session_transpiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions are paid for while they are open."""
+    runs: list[Any] = []
+    run = StagedPassManager.run
+
+    def counted(self: Any, *args: Any, **options: Any) -> Any:
+        runs.append(self)
+        return run(self, *args, **options)
+
+    backend = ideal_device()
+    m = module(backend=backend, shots=SHOTS, seed=1, seed_transpiler=3)
+    monkeypatch.setattr(StagedPassManager, "run", counted)
+    inside = m.with_backend(mode=session_on(backend))
+    assert runs == [] and inside.isa_circuit == m.isa_circuit
+    torch.testing.assert_close(
+        inside(INPUTS).detach(), EXACT[0], rtol=0, atol=SIGMAS * 1.5 / SHOTS**0.5
+    )
+    assert m.with_backend(backend, optimization_level=3).isa_circuit.num_qubits == 5
+    assert m.with_backend(ideal_device()).isa_circuit.num_qubits == 5
+    assert len(runs) == 2  # asked for, and for another device of the same name
 
 
 def test_simulators_get_a_new_seed_for_each_job_and_the_same_ones_again() -> None:

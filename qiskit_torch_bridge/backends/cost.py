@@ -10,6 +10,7 @@ from typing import Any
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from ..primitives.submission import usage_of_request
@@ -47,14 +48,14 @@ class Planned:
 
 
 def cost_of(
-    requests: Sequence[Planned], isa_circuit: QuantumCircuit | None, target: Target | None
+    requests: Sequence[Planned], isa_circuit: QuantumCircuit | None, backend: BackendV2 | None
 ) -> Cost:
     """Return what requests will cost."""
     usage, sizes = usage_of_requests(requests), Sizes()
     size = sum(sum(sizes(EstimatorPub.coerce(p.pub, p.precision))) for p in requests)
     seconds = None
-    if target is not None and isa_circuit is not None:
-        duration = duration_of(isa_circuit, target)
+    if backend is not None and isa_circuit is not None:
+        duration = duration_of(isa_circuit, backend.target)
         seconds = None if duration is None else usage.shots * (duration + REPETITION_DELAY)
     return Cost(usage, round(size), seconds)
 

@@ -11,7 +11,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
-from qiskit.transpiler import Target, generate_preset_pass_manager
+from qiskit.transpiler import generate_preset_pass_manager
 
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..program import CircuitProgram
@@ -31,7 +31,7 @@ class Prepared(NamedTuple):
         estimator: Runs it.
         isa_circuit: The circuit transpiled for the whole backend, with its layout.
         kind: What the backend is.
-        target: The backend's target.
+        backend: The backend.
         checks: What every request must pass before it is submitted.
     """
 
@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
     estimator: BaseEstimatorV2
     isa_circuit: QuantumCircuit
     kind: Kind
-    target: Target
+    backend: BackendV2
     checks: Sequence[Callable[[EstimatorPub], None]] = ()
 
 
@@ -72,7 +72,7 @@ def prepare(
         BackendError: If options or an extra package are missing or wrong.
         CircuitError: If the transpiled circuit does not fit the backend, or cannot be sent to it.
     """
-    backend = _backend_of(backend, mode)
+    backend = backend_of(backend, mode)
     kind = kind_of(backend, mode)
     if pass_manager is None:
         pass_manager = _preset(backend, optimization_level, seed_transpiler)
@@ -91,7 +91,7 @@ def prepare(
         submitted, kept = isa.without_idle_qubits()
         simulator = simulator_of(backend, kept)
         made = _backend_estimator(simulator, options)
-        return Prepared(submitted, FreshSeeds(made, seed), transpiled, kind, backend.target)
+        return Prepared(submitted, FreshSeeds(made, seed), transpiled, kind, backend)
     checks: list[Callable[[EstimatorPub], None]] = []
     if kind == "runtime":
         check_travels(isa.circuit)
@@ -99,7 +99,7 @@ def prepare(
         if has_limited_angles(isa.circuit):
             checks.append(check_angles)
     estimator = _estimator(kind, backend, mode, options, seed)
-    return Prepared(isa, estimator, transpiled, kind, backend.target, checks)
+    return Prepared(isa, estimator, transpiled, kind, backend, checks)
 
 
 def kind_of(backend: Any, mode: Any = None) -> Kind:
@@ -134,7 +134,35 @@ def check_isa(circuit: QuantumCircuit, backend: BackendV2) -> None:
             )
 
 
-def _backend_of(backend: Any, mode: Any) -> BackendV2:
+def is_same_device(one: BackendV2, other: BackendV2) -> bool:
+    """Whether two objects stand for the same device, so that what was transpiled for one fits."""
+    if one is other:
+        return True
+    devices = all(kind_of(b) == "runtime" for b in (one, other))
+    return devices and one.name == other.name  # there may be several objects for a device
+
+
+class Transpiled:
+    """Takes the place of a pass manager where transpiling is done.
+
+    Args:
+        circuit: The circuit it led to.
+    """
+
+    def __init__(self, circuit: QuantumCircuit) -> None:
+        self.circuit = circuit
+
+    def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
+        """Return the transpiled circuit."""
+        return self.circuit
+
+
+def backend_of(backend: Any, mode: Any = None) -> BackendV2:
+    """Return the backend that is named by itself or by the session or batch on it.
+
+    Raises:
+        BackendTypeError: If one of them is something else.
+    """
     if mode is not None:
         if not all(hasattr(mode, name) for name in ("backend", "session_id")) and not hasattr(
             mode, "_backend"

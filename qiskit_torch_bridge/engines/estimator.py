@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
-from qiskit.transpiler import Target
+from qiskit.providers import BackendV2
 
 from ..arrays import FloatArray
 from ..backends.cost import Planned, usage_of_requests
@@ -48,8 +48,8 @@ class EstimatorEngine:
         self.gradient_precision = precision if gradient_precision is None else gradient_precision
         #: The circuit as transpiled for the whole backend, with its layout.
         self.isa_circuit = program.circuit
-        #: The target of the backend, if one was named.
-        self.target: Target | None = None
+        #: The backend, if one was named.
+        self.backend: BackendV2 | None = None
         #: Standard errors ``(B, O)`` of the last evaluation, where the primitive gave some.
         self.last_stds: FloatArray | None = None
         #: Standard errors ``(W,)`` of the last gradient by the weights, propagated.

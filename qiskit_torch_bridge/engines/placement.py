@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
-from qiskit.transpiler import Target
+from qiskit.providers import BackendV2
 
 from ..backends import DispatchingEstimator, prepare
 from ..exceptions import BackendError, EstimatorTypeError
@@ -25,14 +25,14 @@ class Place(NamedTuple):
         estimator: What runs it; ``None`` for the exact engine.
         pass_manager: What still has to transpile it.
         isa_circuit: The circuit for the whole backend; ``None`` if no backend was named.
-        target: The backend's target; ``None`` likewise.
+        backend: The backend; ``None`` likewise.
     """
 
     program: CircuitProgram
     estimator: BaseEstimatorV2 | None
     pass_manager: Any
     isa_circuit: QuantumCircuit | None
-    target: Target | None
+    backend: BackendV2 | None
 
 
 def placed_on(
@@ -84,7 +84,7 @@ def placed_on(
             "estimator; several backends are given as estimators=[...], one for each."
         )
     checks: Sequence[Any] = ()
-    isa_circuit, target, watched = None, None, journal is not None or budget is not None
+    isa_circuit, on, watched = None, None, journal is not None or budget is not None
     if chosen == ["backend (or mode)"]:
         found = prepare(
             program,
@@ -97,7 +97,7 @@ def placed_on(
             seed=seed,
         )
         program, estimator, isa_circuit = found.program, found.estimator, found.isa_circuit
-        target = found.target
+        on = found.backend
         pass_manager = None
         watched = watched or found.kind in ("runtime", "device")
         checks = found.checks
@@ -129,7 +129,7 @@ def placed_on(
                 "The estimator is a DispatchingEstimator already; give journal and budget to it."
             )
         estimator = DispatchingEstimator(estimator, journal=journal, budget=budget, checks=checks)
-    return Place(program, estimator, pass_manager, isa_circuit, target)
+    return Place(program, estimator, pass_manager, isa_circuit, on)
 
 
 def _refuse_without_backend(**given: Any) -> None:

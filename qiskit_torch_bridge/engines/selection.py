@@ -115,7 +115,7 @@ def make_engine(
     program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
     engine = _engine(program, estimator, given, gradient, requested, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
-    engine.target = found.target
+    engine.backend = found.backend
     return engine
 
 
