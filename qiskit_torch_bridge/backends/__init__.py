@@ -3,6 +3,7 @@
 
 from .budget import Budget
 from .dispatch import DispatchingEstimator
+from .executor import ExecutorEstimator
 from .failures import Retry, verdict_on
 from .journal import Journal
 from .selection import Prepared, kind_of, prepare
@@ -10,6 +11,7 @@ from .selection import Prepared, kind_of, prepare
 __all__ = [
     "Budget",
     "DispatchingEstimator",
+    "ExecutorEstimator",
     "Journal",
     "Prepared",
     "Retry",

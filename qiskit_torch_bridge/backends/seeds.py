@@ -8,7 +8,11 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+
+from ..primitives import BatchedStatevectorEstimator
+from ..primitives.precision import default_precision
 
 
 class FreshSeeds(BaseEstimatorV2):
@@ -30,28 +34,23 @@ class FreshSeeds(BaseEstimatorV2):
     @property
     def options(self) -> Any:
         """The options of the estimator."""
-        return self.inner.options
+        return getattr(self.inner, "options", None)
 
     @property
-    def default_precision(self) -> float:
+    def default_precision(self) -> float | None:
         """The precision used where none is requested."""
-        return float(self.options.default_precision)
+        return default_precision(self.inner)
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Run ``pubs`` with a seed of their own."""
         pubs = list(pubs)
         with self._lock:
-            seed = self._next()
-            if hasattr(self.options, "seed_simulator"):
-                self.options.seed_simulator = seed
-            else:
-                self.options.run_options["seed_simulator"] = seed
-            job = self.inner.run(pubs, precision=precision)
+            job = reseeded(self.inner, self._next()).run(pubs, precision=precision)
             # The job reads the options in its own thread: let it finish before the next seed.
             job.result()
         return job
 
-    def skip_job(self, pub: Any) -> None:
+    def skip_job(self, pub: EstimatorPub) -> None:
         """Go on as after another job: for one that was answered from a journal."""
         with self._lock:
             self._next()
@@ -64,3 +63,27 @@ class FreshSeeds(BaseEstimatorV2):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock())
+
+
+def reseeded(estimator: BaseEstimatorV2, seed: int) -> BaseEstimatorV2:
+    """Return a simulating estimator for one job with a seed: the same one, or one like it.
+
+    What does not simulate here is returned as it is.
+    """
+    if isinstance(estimator, BatchedStatevectorEstimator):
+        return BatchedStatevectorEstimator(
+            default_precision=estimator.default_precision,
+            noise=estimator.noise,
+            seed=seed,
+            dtype=estimator.dtype,
+        )
+    if isinstance(estimator, StatevectorEstimator):
+        return StatevectorEstimator(default_precision=estimator.default_precision, seed=seed)
+    options: Any = getattr(estimator, "options", None)
+    if hasattr(options, "seed_simulator"):
+        options.seed_simulator = seed
+    elif isinstance(getattr(options, "run_options", None), dict):
+        options.run_options["seed_simulator"] = seed
+    elif hasattr(getattr(options, "simulator", None), "seed_simulator"):  # the runtime's local mode
+        options.simulator.seed_simulator = seed
+    return estimator
