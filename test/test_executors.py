@@ -116,17 +116,21 @@ def test_aer_takes_an_executor_and_makes_no_use_of_it(executor: Any) -> None:
     """
     watched = Watched(executor)
     given = noisy(executor=watched, max_job_size=1)
-    assert_same(module(backend=given), module(backend=noisy()))
+    with pytest.warns(UserWarning, match="makes no use of it.*ExecutorEstimator"):
+        m = module(backend=given)
+    assert_same(m, module(backend=noisy()))
     assert_same(sampled(sampling(given)), sampled(sampling(noisy())))
     assert watched.count == 0
 
 
+@pytest.mark.filterwarnings("ignore:Aer accepts executor=")
 def test_aer_takes_a_dask_client_too(client: Any) -> None:
     """As its documentation says; a client is no ``concurrent.futures.Executor``."""
     given = noisy(executor=client, max_job_size=1)
     assert_same(module(backend=given), module(backend=noisy()))
 
 
+@pytest.mark.filterwarnings("ignore:Aer accepts executor=")
 def test_a_simulator_with_an_executor_cannot_be_pickled() -> None:
     """Its module says so, and what else to save."""
     with ThreadPoolExecutor(1) as pool:

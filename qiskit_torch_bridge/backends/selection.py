@@ -214,6 +214,12 @@ def _estimator(
     if kind == "aer":
         from qiskit_aer.primitives import EstimatorV2
 
+        if getattr(backend.options, "executor", None) is not None:
+            warnings.warn(
+                "Aer accepts executor= and makes no use of it. To run on a pool or a Dask cluster "
+                "use qiskit_torch_bridge.backends.ExecutorEstimator.",
+                stacklevel=6,  # whoever makes the module
+            )
         estimator = EstimatorV2.from_backend(backend)
         _update(estimator.options, options, "qiskit_aer.primitives.EstimatorV2")
         return estimator if seed is None else FreshSeeds(estimator, seed)
