@@ -6,8 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from qiskit.circuit import Parameter, QuantumCircuit
@@ -25,6 +24,7 @@ from .common import (
     whole,
 )
 from .devices import add_backend_argument, measured_on
+from .results import Case, HelloTraining
 
 SUMMARY = "one qubit learns a given sigma-z expectation value, with three kinds of gradient"
 
@@ -38,49 +38,11 @@ START = dict.fromkeys(("theta", "phi", "lam"), math.pi / 4)
 NOISE_REPEATS = 40
 
 
-class Case(NamedTuple):
-    """One training: a value of ``--gradient`` and a number of shots."""
-
-    gradient: str
-    shots: int
-
-    @property
-    def label(self) -> str:
-        """The case in words."""
-        return f"{self.gradient.replace('-', ' ')}, {self.shots:,} shots"
-
-
 CASES = (
     Case("finite-difference", 10_000),
     Case("finite-difference", 100),
     Case("analytic", 100),
 )
-
-
-@dataclass
-class Training:
-    """What one training gave.
-
-    Attributes:
-        case: The gradient and the shots it was trained with.
-        curve: The exact expectation value before every step and after the last.
-        sampled: The expectation value at the final weights, measured with the case's shots.
-        noise: The measured standard deviation of the slope by theta at the initial weights.
-        values: The number of expectation values that the training measured.
-        seconds: The time that the training took.
-    """
-
-    case: Case
-    curve: list[float] = field(default_factory=list)
-    sampled: float = 0.0
-    noise: float = 0.0
-    values: int = 0
-    seconds: float = 0.0
-
-    @property
-    def final(self) -> float:
-        """The exact expectation value at the final weights."""
-        return self.curve[-1]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,13 +101,15 @@ def build_module(
     )
 
 
-def train(module: TorchQuantumModule, case: Case, target: float, steps: int, lr: float) -> Training:
+def train(
+    module: TorchQuantumModule, case: Case, target: float, steps: int, lr: float
+) -> HelloTraining:
     """Minimise the squared distance to ``target`` by stochastic gradient descent.
 
     The learning rate falls to zero along a cosine: with noisy gradients a constant one would
     leave the weights trembling around the optimum for ever.
     """
-    training = Training(case)
+    training = HelloTraining(case)
     training.noise = _slope_noise(module)
     meter = module.estimator
     before, start = meter.values, time.perf_counter()
@@ -195,7 +159,7 @@ def chosen_cases(options: argparse.Namespace) -> tuple[Case, ...]:
     return cases
 
 
-def run(options: argparse.Namespace) -> list[Training]:
+def run(options: argparse.Namespace) -> list[HelloTraining]:
     """Train every case from the same start, print a summary, and plot if asked."""
     cases = chosen_cases(options)
     require("tqdm")
@@ -220,7 +184,7 @@ def run(options: argparse.Namespace) -> list[Training]:
     return trainings
 
 
-def summary(trainings: list[Training], target: float, steps: int, epsilon: float) -> str:
+def summary(trainings: list[HelloTraining], target: float, steps: int, epsilon: float) -> str:
     """Return the table that is printed at the end."""
     width = max(len(t.case.label) for t in trainings)
     lines = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,29 +24,11 @@ from .common import (
 from .data import Digits, Split, load_digits
 from .devices import add_backend_argument
 from .network import CIRCUITS, LOSSES, HybridNet
+from .results import MnistTraining
 
 SUMMARY = "a convolutional network with a quantum node tells handwritten digits apart"
 
 EVALUATION_BATCH = 250
-
-
-@dataclass
-class Training:
-    """What the training gave.
-
-    Attributes:
-        model: The trained network.
-        losses: The loss of every step.
-        accuracies: The accuracy on the held-out digits, from 0 to 1, after every epoch.
-        predictions: The class predicted for each held-out digit at the end.
-        seconds: The time that training and evaluations took.
-    """
-
-    model: HybridNet
-    losses: list[float] = field(default_factory=list)
-    accuracies: list[float] = field(default_factory=list)
-    predictions: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    seconds: float = 0.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,9 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def train(options: argparse.Namespace, model: HybridNet, data: Split) -> Training:
+def train(options: argparse.Namespace, model: HybridNet, data: Split) -> MnistTraining:
     """Train with Adam; each epoch sees ``--samples`` images drawn from those to train on."""
-    training = Training(model)
+    training = MnistTraining(model)
     start = time.perf_counter()
     optimizer = torch.optim.Adam(model.parameters(), lr=options.lr)
     samples = min(options.samples, len(data.train.classes))
@@ -128,7 +109,7 @@ def predict(model: HybridNet, digits: Digits) -> Tensor:
         return torch.cat([model(part).argmax(-1) for part in digits.images.split(EVALUATION_BATCH)])
 
 
-def run(options: argparse.Namespace) -> Training:
+def run(options: argparse.Namespace) -> MnistTraining:
     """Train, print a summary with the accuracy on held-out digits, and plot if asked."""
     if len(options.digits) < 2 or len(set(options.digits)) < len(options.digits):
         raise DemoError(
@@ -161,7 +142,9 @@ def run(options: argparse.Namespace) -> Training:
     return training
 
 
-def summary(training: Training, data: Split, options: argparse.Namespace, gradient: str) -> str:
+def summary(
+    training: MnistTraining, data: Split, options: argparse.Namespace, gradient: str
+) -> str:
     """Return what is printed at the end."""
     node, meter = training.model.node, training.model.meter
     qubits, weights = node.circuit.num_qubits, len(node.program.weight_params)

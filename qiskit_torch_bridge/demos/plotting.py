@@ -5,16 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from .common import DemoError, require
-
-if TYPE_CHECKING:
-    from .data import Digits
-    from .hello import Training as HelloTraining
-    from .mnist import Training as MnistTraining
+from .data import Digits
+from .results import HelloTraining, MnistTraining
 
 TOLERANCE = 0.05
 STYLES = (("tab:blue", "-"), ("tab:red", "-"), ("tab:green", "-"))
@@ -23,7 +20,7 @@ COLUMNS, ROWS = 6, 2
 
 def plot_hello(path: Path, trainings: Sequence[HelloTraining], target: float) -> None:
     """Draw the training curves of all cases over one another."""
-    figure = _figure((8, 4.8))
+    figure = new_figure((8, 4.8))
     axes = figure.subplots()
     axes.axhspan(target - TOLERANCE, target + TOLERANCE, color="0.88", linewidth=0)
     axes.axhline(target, color="0.35", linewidth=1, linestyle="--", label=f"target {target:g}")
@@ -38,14 +35,14 @@ def plot_hello(path: Path, trainings: Sequence[HelloTraining], target: float) ->
     )
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_mnist(
     path: Path, training: MnistTraining, held_out: Digits, digits: Sequence[int]
 ) -> None:
     """Draw the loss, the accuracy, and sample images with what they were taken for."""
-    figure = _figure((10, 7))
+    figure = new_figure((10, 7))
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.05))
     loss_axes, accuracy_axes = top.subplots(1, 2)
     epochs = len(training.accuracies)
@@ -71,7 +68,7 @@ def plot_mnist(
     for axes in (loss_axes, accuracy_axes):
         axes.grid(alpha=0.25)
     _draw_samples(bottom, training, held_out, digits)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_samples(
@@ -103,12 +100,14 @@ def _spread(items: list[int], count: int) -> list[int]:
     return [items[position * len(items) // count] for position in range(count)]
 
 
-def _figure(size: tuple[float, float]) -> Any:
+def new_figure(size: tuple[float, float]) -> Any:
+    """Return an empty figure of a size in inches."""
     (module,) = require("matplotlib.figure")
     return module.Figure(figsize=size, layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure to a file, or say why that fails."""
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:

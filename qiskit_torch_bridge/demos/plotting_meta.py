@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from .plotting import _figure, _save
-
-if TYPE_CHECKING:
-    from .meta_results import Comparison
+from .meta_results import Comparison
+from .plotting import new_figure, save_figure
 
 LEARNED = (("tab:olive", "o-"), ("tab:green", "o-"))
 OTHERS = (("tab:blue", "s--"), ("tab:red", "s--"))
@@ -26,7 +24,7 @@ def plot_meta(path: Path, comparisons: Sequence[Comparison]) -> None:
     """
     columns = range(len(comparisons))
     gains = [2 * column + 1 if comparisons[column].sign > 0 else 2 * column for column in columns]
-    figure = _figure((max(6.5, 4.6 * len(comparisons)), 6.5))
+    figure = new_figure((max(6.5, 4.6 * len(comparisons)), 6.5))
     panels = figure.subplot_mosaic(
         [[2 * column for column in columns], gains], height_ratios=(2.2, 1)
     )
@@ -34,7 +32,7 @@ def plot_meta(path: Path, comparisons: Sequence[Comparison]) -> None:
         _draw_merit(panels[2 * column], comparison)
         if gains[column] != 2 * column:
             _draw_gain(panels[gains[column]], comparison)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_merit(axes: Any, comparison: Comparison) -> None:

@@ -6,15 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .graphs import cut_values
-from .plotting import _figure, _save
-
-if TYPE_CHECKING:
-    from .qaoa import Result
+from .plotting import new_figure, save_figure
+from .results import QaoaResult
 
 COLORS = {
     "adam": "tab:blue",
@@ -32,9 +30,9 @@ OTHERS = ("cobyla", "slsqp", "spsa")
 SIDES = ("#4c78a8", "#f2a03d")
 
 
-def plot_qaoa(path: Path, results: Sequence[Result]) -> None:
+def plot_qaoa(path: Path, results: Sequence[QaoaResult]) -> None:
     """Draw the curves of all problems, and for the graphs what was sampled in the end."""
-    figure = _figure((5 * len(results), 9.5))
+    figure = new_figure((5 * len(results), 9.5))
     top, bottom = figure.subplots(2, len(results))
     for axes, result in zip(top, results, strict=True):
         draw_curves(axes, result)
@@ -43,10 +41,10 @@ def plot_qaoa(path: Path, results: Sequence[Result]) -> None:
     _draw_samples(bottom[0], results[1])
     for axes, result in zip(bottom[1:], results[1:], strict=True):
         _draw_cut(axes, result)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def draw_curves(axes: Any, result: Result) -> None:
+def draw_curves(axes: Any, result: QaoaResult) -> None:
     """Draw the best ratio so far over the evaluations spent."""
     for run in result.runs:
         axes.plot(
@@ -63,7 +61,7 @@ def draw_curves(axes: Any, result: Result) -> None:
     axes.grid(alpha=0.25)
 
 
-def _draw_samples(axes: Any, result: Result) -> None:
+def _draw_samples(axes: Any, result: QaoaResult) -> None:
     best = min(range(len(result.runs)), key=lambda k: result.runs[k].best)
     graph = result.problem.graph
     assert graph is not None
@@ -85,7 +83,7 @@ def _draw_samples(axes: Any, result: Result) -> None:
     axes.grid(axis="y", alpha=0.25)
 
 
-def _draw_cut(axes: Any, result: Result) -> None:
+def _draw_cut(axes: Any, result: QaoaResult) -> None:
     graph, sides = result.problem.graph, result.sides
     assert graph is not None
     angles = [math.pi / 2 - 2 * math.pi * k / graph.num_nodes for k in range(graph.num_nodes)]
@@ -122,9 +120,9 @@ def _draw_cut(axes: Any, result: Result) -> None:
     axes.axis("off")
 
 
-def plot_survey(path: Path, results: Sequence[Result]) -> None:
+def plot_survey(path: Path, results: Sequence[QaoaResult]) -> None:
     """Draw each optimizer's mean over all graphs of the best ratio so far."""
-    figure = _figure((8, 5.2))
+    figure = new_figure((8, 5.2))
     axes = figure.subplots()
     most = max(run.evaluations[-1] for result in results for run in result.runs)
     grid = np.geomspace(1, max(most, 2), 400)
@@ -147,4 +145,4 @@ def plot_survey(path: Path, results: Sequence[Result]) -> None:
     )
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)

@@ -5,23 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .plotting import _figure, _save
+from .plotting import new_figure, save_figure
 from .plotting_qaoa import COLORS, OTHERS
-
-if TYPE_CHECKING:
-    from .vqe import Result
+from .results import VqeResult
 
 FLOOR = 1e-10
 """Smaller errors are rounding."""
 
 
-def plot_vqe(path: Path, results: Sequence[Result]) -> None:
+def plot_vqe(path: Path, results: Sequence[VqeResult]) -> None:
     """Draw the lowest error so far over the evaluations spent."""
-    figure = _figure((6 * len(results) + 1, 5.2))
+    figure = new_figure((6 * len(results) + 1, 5.2))
     row = figure.subplots(1, len(results), squeeze=False)[0]
     for axes, result in zip(row, results, strict=True):
         problem = result.problem
@@ -44,4 +41,4 @@ def plot_vqe(path: Path, results: Sequence[Result]) -> None:
         axes.grid(alpha=0.25)
     handles, labels = row[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)

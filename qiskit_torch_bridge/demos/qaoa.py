@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from qiskit.primitives import StatevectorSampler
 
 from .. import TorchQuantumModule
-from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
 from .common import (
     GRADIENTS,
@@ -24,9 +22,10 @@ from .common import (
     require,
     whole,
 )
-from .contest import Price, Run, contest, gradient_price, warm_up
+from .contest import Price, contest, gradient_price, warm_up
 from .graphs import MAX_NODES, cut_values, petersen, random_regular, read_edge_list
 from .qaoa_problems import Problem, cut_problem, origin_problem
+from .results import QaoaResult
 from .step_sizes import StepSizes, add_optimizer_arguments, chosen_step_sizes
 from .summaries import qaoa_summary, survey_summary
 
@@ -44,37 +43,6 @@ STEP_SIZES: StepSizes = {
 
 DEGREE = 3
 SAMPLES = 1000
-
-
-@dataclass
-class Result:
-    """What came of one problem.
-
-    Attributes:
-        problem: The problem.
-        runs: One for each optimizer.
-        price: What a gradient cost.
-        shift_price: What it would cost by parameter shift.
-        cuts: The cut values sampled from each optimizer's best state.
-        sides: The best of them: the side of each node.
-    """
-
-    problem: Problem
-    runs: list[Run]
-    price: Price
-    shift_price: int
-    cuts: list[FloatArray]
-    sides: list[int]
-
-    def ratio(self, run: Run) -> float:
-        """Return the approximation ratio: 1 for an optimal state."""
-        return run.best / self.problem.optimum
-
-    @property
-    def largest_cut(self) -> float:
-        """The largest cut of the graph, found by looking at all of them."""
-        assert self.problem.graph is not None
-        return float(cut_values(self.problem.graph).max())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +100,7 @@ def module_builder(
     return build
 
 
-def solve(problem: Problem, options: argparse.Namespace, seed: int) -> Result:
+def solve(problem: Problem, options: argparse.Namespace, seed: int) -> QaoaResult:
     """Let all chosen optimizers work on one problem, and sample cuts from where they end."""
     build = module_builder(problem, options.shots, options.gradient, seed)
     gradient = options.gradient or ("parameter-shift" if options.shots else "finite-difference")
@@ -152,13 +120,13 @@ def solve(problem: Problem, options: argparse.Namespace, seed: int) -> Result:
         loss=problem.loss,
         title=f"{problem.title}: ",
     )
-    result = Result(problem, runs, price, prices["parameter-shift"], [], [])
+    result = QaoaResult(problem, runs, price, prices["parameter-shift"], [], [])
     if problem.graph is not None:
         _sample(result, build(), seed)
     return result
 
 
-def _sample(result: Result, module: TorchQuantumModule, seed: int) -> None:
+def _sample(result: QaoaResult, module: TorchQuantumModule, seed: int) -> None:
     """Do what a user of QAOA does in the end: take the best of some measured bit strings."""
     graph = result.problem.graph
     assert graph is not None
@@ -180,7 +148,7 @@ def _sample(result: Result, module: TorchQuantumModule, seed: int) -> None:
             result.sides[:] = [chosen >> node & 1 for node in range(graph.num_nodes)]
 
 
-def run(options: argparse.Namespace) -> list[Result]:
+def run(options: argparse.Namespace) -> list[QaoaResult]:
     """Solve all problems, print a table for each, and plot if asked."""
     if options.nodes % 2:
         raise DemoError(
@@ -212,7 +180,7 @@ def run(options: argparse.Namespace) -> list[Result]:
     return results
 
 
-def _survey(options: argparse.Namespace) -> list[Result]:
+def _survey(options: argparse.Namespace) -> list[QaoaResult]:
     results = []
     for number in range(options.graphs):
         seed = options.seed + number

@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .contest import LABELS, Price, Run
-
-if TYPE_CHECKING:
-    from .qaoa import Result as QaoaResult
-    from .vqe import Result as VqeResult
+from .results import QaoaResult, VqeResult
 
 WIDTH = max(map(len, LABELS.values()))
 

@@ -6,24 +6,23 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from qiskit.circuit import QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp
 
 from .. import TorchQuantumModule
 from ..arrays import FloatArray
 from ..optim.metric import Approximation
 from ..primitives import BatchedStatevectorEstimator
 from .common import GRADIENTS, DemoError, add_common_arguments, check_plot, require, whole
-from .contest import Price, Run, contest, gradient_price, metric_price, warm_up
+from .contest import Price, contest, gradient_price, metric_price, warm_up
+from .results import VqeResult
 from .step_sizes import StepSizes, add_optimizer_arguments, chosen_step_sizes
 from .summaries import vqe_summary
 from .through_vqe import through_vqe
-from .vqe_problems import H2, exact_energy, exchange_ansatz, heisenberg, rotation_ansatz
+from .vqe_problems import H2, Problem, exact_energy, exchange_ansatz, heisenberg, rotation_ansatz
 
 SUMMARY = "VQE: PyTorch's optimizers and the natural gradient against SLSQP and SPSA"
 
@@ -49,47 +48,6 @@ STEP_SIZES: dict[str, StepSizes] = {
 
 TOLERANCE = 1e-5
 START_WIDTH = 0.3
-
-
-class Problem(NamedTuple):
-    """A ground state to find.
-
-    Attributes:
-        title: What it is.
-        unit: The energy's unit.
-        operator: The Hamiltonian.
-        ansatz: Its parameters are all trained; at zero it prepares a classical state.
-        start: The initial weights.
-        exact: The ground state energy by exact diagonalization.
-        budget: The evaluations that each optimizer may spend.
-        step_sizes: Those of the optimizers chosen.
-    """
-
-    title: str
-    unit: str
-    operator: SparsePauliOp
-    ansatz: QuantumCircuit
-    start: FloatArray
-    exact: float
-    budget: int
-    step_sizes: StepSizes
-
-
-@dataclass
-class Result:
-    """What came of one problem.
-
-    Attributes:
-        problem: The problem.
-        runs: Those on the module, one for each optimizer.
-        handed: Those in which ``VQE`` of qiskit-algorithms was handed the optimizer.
-        price: What gradients and metric tensors cost.
-    """
-
-    problem: Problem
-    runs: list[Run]
-    handed: list[Run]
-    price: Price
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,7 +128,7 @@ def _start(ansatz: QuantumCircuit, seed: int) -> FloatArray:
     return rng.uniform(-START_WIDTH, START_WIDTH, ansatz.num_parameters)
 
 
-def solve(problem: Problem, options: argparse.Namespace, both_ways: bool) -> Result:
+def solve(problem: Problem, options: argparse.Namespace, both_ways: bool) -> VqeResult:
     """Let all chosen optimizers look for the ground state, through VQE as well if asked."""
     gradient = options.gradient or "parameter-shift"
     price = Price(
@@ -220,10 +178,10 @@ def solve(problem: Problem, options: argparse.Namespace, both_ways: bool) -> Res
             )
             for method, step_size in problem.step_sizes.items()
         ]
-    return Result(problem, runs, handed, price)
+    return VqeResult(problem, runs, handed, price)
 
 
-def run(options: argparse.Namespace) -> list[Result]:
+def run(options: argparse.Namespace) -> list[VqeResult]:
     """Solve the chosen problems, print a table for each, and plot if asked."""
     if options.qubits % 2:
         raise DemoError(f"Expected --qubits to be even: {options.qubits} sites cannot form pairs.")

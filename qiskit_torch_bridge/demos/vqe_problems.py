@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from scipy.sparse.linalg import eigsh
+
+from ..arrays import FloatArray
+from .step_sizes import StepSizes
 
 H2 = SparsePauliOp.from_list(
     [
@@ -20,6 +24,30 @@ H2 = SparsePauliOp.from_list(
     ]
 )
 """Hydrogen at 0.735 angstrom in the STO-3G basis, by parity mapping on two qubits; in hartree."""
+
+
+class Problem(NamedTuple):
+    """A ground state to find.
+
+    Attributes:
+        title: What it is.
+        unit: The energy's unit.
+        operator: The Hamiltonian.
+        ansatz: Its parameters are all trained; at zero it prepares a classical state.
+        start: The initial weights.
+        exact: The ground state energy by exact diagonalization.
+        budget: The evaluations that each optimizer may spend.
+        step_sizes: Those of the optimizers chosen.
+    """
+
+    title: str
+    unit: str
+    operator: SparsePauliOp
+    ansatz: QuantumCircuit
+    start: FloatArray
+    exact: float
+    budget: int
+    step_sizes: StepSizes
 
 
 def rotation_ansatz(flipped: Sequence[bool], reps: int) -> QuantumCircuit:
