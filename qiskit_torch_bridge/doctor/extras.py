@@ -43,6 +43,9 @@ OPTIONAL = {
         "TorchQuantumModule.from_algorithm with its QAOA and SamplingVQE",
         "qiskit-optimization",
     ),
+    "distributed": Optional(
+        "distributed", "backends.ExecutorEstimator on a Dask cluster", "distributed"
+    ),
 }
 
 
