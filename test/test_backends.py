@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same module on every kind of backend: transpiled once, layout applied once, values right."""
+"""What a module does with backends, beyond the values and gradients that it finds there."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import torch
 from circuits import A, X, hybrid
 from estimators import CountingEstimator
 from qiskit.circuit import ParameterVector, QuantumCircuit
-from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
+from qiskit.primitives import StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
-from qiskit.transpiler import StagedPassManager, generate_preset_pass_manager
+from qiskit.transpiler import StagedPassManager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends import DispatchingEstimator, prepare
+from qiskit_torch_bridge import TorchQuantumModule, Tracker
+from qiskit_torch_bridge.backends import DispatchingEstimator
 from qiskit_torch_bridge.backends.angles import check_angles
 from qiskit_torch_bridge.backends.local import part_of_target
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
@@ -41,7 +41,6 @@ INPUTS = torch.tensor([[0.4, -0.2], [1.0, 0.7]], dtype=torch.float64)
 WEIGHTS = [0.3, -0.6, 0.9]
 SHOTS = 4096
 SIGMAS = 6  # two in a billion for a normal variable, one in 10 million over this file
-GRADIENTS = ["parameter-shift", "aqgd", "adjoint"]
 
 
 def ideal_device() -> GenericBackendV2:
@@ -53,11 +52,6 @@ def ideal_device() -> GenericBackendV2:
         noise_info=False,
         seed=3,
     )
-
-
-def fake_device(name: str) -> Any:
-    providers = pytest.importorskip("qiskit_ibm_runtime.fake_provider")
-    return getattr(providers, name)()
 
 
 def session_on(backend: Any) -> Any:
@@ -84,152 +78,6 @@ def step(m: TorchQuantumModule) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 EXACT = step(module())
-
-PLACES = {
-    "sampling": dict,
-    "statevector": lambda: {"estimator": StatevectorEstimator(seed=np.random.default_rng(1))},
-    "aer": lambda: {"backend": AerSimulator()},
-    "generic": lambda: {"backend": ideal_device()},
-    "backend estimator": lambda: {
-        "estimator": BackendEstimatorV2(backend=AerSimulator(seed_simulator=5))
-    },
-    "runtime, local": lambda: {"mode": session_on(ideal_device())},
-}
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")  # the runtime: options without effect locally
-@pytest.mark.parametrize("gradient", GRADIENTS)
-@pytest.mark.parametrize("place", PLACES)
-def test_values_and_gradients_everywhere(place: str, gradient: str) -> None:
-    """Within the noise asked for: each value, and each gradient by its propagated error.
-
-    An expectation value of the second observable is a sum of two terms with coefficients 0.5 and
-    1, each measured to 1/sqrt(shots) at worst. A gradient is a sum over rows, observables and
-    shift points with coefficients of at most one half.
-    """
-    m = module(shots=SHOTS, gradient=gradient, seed=7, **PLACES[place]())
-    outputs, gradients = step(m)
-    sigma = 1.5 / SHOTS**0.5
-    torch.testing.assert_close(outputs, EXACT[0], rtol=0, atol=SIGMAS * sigma)
-    if gradient == "adjoint":
-        torch.testing.assert_close(gradients, EXACT[1], rtol=0, atol=1e-9)
-        return
-    points = m.cost(len(INPUTS)).usage.points
-    torch.testing.assert_close(
-        gradients, EXACT[1], rtol=0, atol=SIGMAS * 0.5 * sigma * points**0.5 * 2
-    )
-
-
-@pytest.mark.parametrize("level", [0, 1, 2, 3])
-def test_every_optimization_level_exactly(level: int) -> None:
-    """Aer simulates exactly without shots; the layout must have been applied exactly once."""
-    prepared = prepare(
-        CircuitProgram(hybrid(), OBSERVABLES, input_params=X, weight_params=A),
-        ideal_device(),
-        optimization_level=level,
-        seed_transpiler=11,
-    )
-    assert prepared.isa_circuit.layout is not None
-    m = TorchQuantumModule(
-        prepared.program.circuit,
-        list(prepared.program.observables),
-        input_params=X,
-        weight_params=A,
-        initial_weights=torch.tensor(WEIGHTS, dtype=torch.float64),
-        estimator=StatevectorEstimator(),
-    )
-    outputs, gradients = step(m)
-    torch.testing.assert_close(outputs, EXACT[0], rtol=0, atol=1e-9)
-    torch.testing.assert_close(gradients, EXACT[1], rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("given", ["virtual", "physical"])
-def test_observables_with_and_without_the_layout(given: str) -> None:
-    """A circuit transpiled by the user keeps its layout on the backend that it was made for."""
-    backend = ideal_device()
-    manager = generate_preset_pass_manager(1, backend, initial_layout=[3, 2], seed_transpiler=2)
-    isa = manager.run(hybrid())
-    observables: Any = [
-        SparsePauliOp("ZI"),
-        SparsePauliOp(["XX", "IY"], [0.5, 1.0]),
-    ]
-    if given == "physical":
-        observables = [o.apply_layout(isa.layout) for o in observables]
-    m = TorchQuantumModule(
-        isa,
-        observables,
-        input_params=X,
-        weight_params=A,
-        initial_weights=torch.tensor(WEIGHTS, dtype=torch.float64),
-        estimator=StatevectorEstimator(),
-    )
-    torch.testing.assert_close(step(m)[0], EXACT[0], rtol=0, atol=1e-9)
-
-
-class CountingManager:
-    def __init__(self, manager: Any) -> None:
-        self.manager, self.calls = manager, 0
-
-    def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        self.calls += 1
-        return self.manager.run(circuit)
-
-
-def test_transpiled_once_however_many_steps() -> None:
-    backend = ideal_device()
-    manager = CountingManager(generate_preset_pass_manager(1, backend, seed_transpiler=1))
-    m = module(backend=backend, pass_manager=manager, shots=10)
-    optimizer = torch.optim.SGD(m.parameters(), lr=0.01)
-    for _ in range(5):
-        optimizer.zero_grad()
-        m(INPUTS).sum().backward()
-        optimizer.step()
-    assert manager.calls == 1
-
-
-@pytest.mark.parametrize("place", ["sampling", "statevector", "aer", "generic"])
-def test_one_job_forward_and_one_backward_as_announced(place: str) -> None:
-    m = module(shots=64, seed=1, **PLACES[place]())
-    with Tracker() as forward:
-        outputs = m(INPUTS)
-    with Tracker() as backward:
-        outputs.sum().backward()
-    assert (forward.usage.jobs, forward.usage.pubs) == (1, 1)
-    assert (backward.usage.jobs, backward.usage.pubs) == (1, 1)
-    assert forward.usage == m.cost(len(INPUTS), backward=False).usage
-    assert forward.usage + backward.usage == m.cost(len(INPUTS)).usage
-
-
-def test_a_part_of_a_device_behaves_like_the_device() -> None:
-    """The noise of the qubits in use, and nothing else: two samples of the same distribution."""
-    device = fake_device("FakeManilaV2")
-    program = CircuitProgram(hybrid(), OBSERVABLES, input_params=X, weight_params=A)
-    prepared = prepare(program, device, seed_transpiler=4, seed=1)
-    values = np.array([0.4, -0.2, *WEIGHTS])
-    precision = 1 / 64
-    layout = prepared.isa_circuit.layout
-    whole = BackendEstimatorV2(backend=device)
-    bound = dict(zip([*X, *A], values, strict=True))
-    of_device = prepared.isa_circuit.assign_parameters(
-        {p: v for p, v in bound.items() if p in prepared.isa_circuit.parameters}
-    )
-    of_part = prepared.program.circuit.assign_parameters(
-        {p: v for p, v in bound.items() if p in prepared.program.circuit.parameters}
-    )
-    assert layout is not None
-    physical = [o.apply_layout(layout) for o in program.observables]
-    a = whole.run([(of_device, physical)], precision=precision).result()[0].data.evs
-    b = prepared.estimator.run(
-        [(of_part, list(prepared.program.observables))], precision=precision
-    ).result()[0].data.evs  # fmt: skip
-    np.testing.assert_allclose(a, b, rtol=0, atol=SIGMAS * 1.5 * precision * 2**0.5)
-
-
-def test_a_large_device_is_simulated_on_the_qubits_in_use() -> None:
-    m = module(backend=fake_device("FakeSherbrooke"), shots=SHOTS, seed=1, seed_transpiler=2)
-    assert (m.isa_circuit.num_qubits, m.circuit.num_qubits) == (127, 2)
-    # Two-qubit gates fail in about one case of a hundred and readout in a few.
-    torch.testing.assert_close(m(INPUTS).detach(), EXACT[0], rtol=0, atol=0.3)
 
 
 def test_the_target_of_a_part_keeps_errors_and_durations() -> None:

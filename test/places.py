@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of place that a module runs on, and what is exact there."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from noisy_reference import NOISELESS, Array, Noise, NoisyReference, noise_of
+from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import SparsePauliOp
+from qiskit.transpiler import InstructionProperties, generate_preset_pass_manager
+from qiskit_aer import AerSimulator
+from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
+
+from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+
+LEVELS = (0, 1, 2, 3)
+SEED = 3
+SHOTS = 4096
+LINE = [[0, 1], [1, 2], [2, 3]]
+OBSERVABLES = ["IIX", SparsePauliOp(["III", "ZYI", "ZYX"], [0.25, 0.5, 1.0])]
+OPERATORS = [SparsePauliOp(o) for o in OBSERVABLES]
+X, W = ParameterVector("x", 1), ParameterVector("a", 2)  # weights sort before inputs
+# None of the expectation values and of the derivatives is close to zero here.
+INPUTS = np.array([[-1.3], [2.0]])
+WEIGHTS = np.array([-0.4, 0.2])
+VALUES = np.concatenate([INPUTS, np.tile(WEIGHTS, (2, 1))], axis=1)  # (B, P)
+COTANGENT = np.array([[1.0, -0.5], [0.5, 1.0]])  # (B, O)
+
+OWN = ("parameter-shift", "aqgd", "finite-difference")
+THIRD_PARTY = "ParamShiftEstimatorGradient"
+GRADIENTS = (*OWN, "spsa", "adjoint", THIRD_PARTY)
+
+
+def triangle() -> QuantumCircuit:
+    """Each of three qubits coupled to each: no line of qubits fits, whatever the layout."""
+    circuit = QuantumCircuit(3)
+    circuit.ry(-1.5, 0)
+    circuit.ry(1.5 * W[1] + 0.1, 1)
+    circuit.crx(2 * W[0] + X[0], 0, 1)
+    circuit.cx(1, 2)
+    circuit.ry(-1.4, 2)
+    circuit.cx(0, 2)
+    return circuit
+
+
+def line(noise: bool) -> GenericBackendV2:
+    """Four qubits in a line, in the basis of IBM's devices."""
+    basis = ["rz", "sx", "x", "cx"]
+    return GenericBackendV2(4, basis_gates=basis, coupling_map=LINE, noise_info=noise, seed=SEED)
+
+
+@functools.cache
+def ideal_device() -> GenericBackendV2:
+    """The line without noise."""
+    return line(noise=False)
+
+
+@functools.cache
+def noisy_device() -> GenericBackendV2:
+    """The line with errors so large, and so different, that no qubit is taken for another."""
+    device = line(noise=True)
+    for name, errors in {
+        "sx": {(q,): 0.004 * (q + 1) for q in range(4)},
+        "x": {(q,): 0.004 * (q + 1) for q in range(4)},
+        "cx": {tuple(pair): 0.02 * (pair[1]) for pair in LINE},
+        "measure": {(q,): 0.03 * (q + 1) for q in range(4)},
+    }.items():
+        for qubits, error in errors.items():
+            duration = device.target[name][qubits].duration
+            properties = InstructionProperties(duration=duration, error=error)
+            device.target.update_instruction_properties(name, qubits, properties)
+    # The runtime copies it for every job: from its first run on with the simulator in it.
+    probe = QuantumCircuit(1)
+    probe.measure_all()
+    device.run(probe).result()
+    return device
+
+
+@functools.cache
+def large_device() -> Any:
+    """A snapshot of 127 qubits."""
+    return pytest.importorskip("qiskit_ibm_runtime.fake_provider").FakeSherbrooke()
+
+
+@functools.cache
+def plain_aer() -> AerSimulator:
+    """Aer with all its gates on as many qubits as it takes, each coupled to each."""
+    return AerSimulator()
+
+
+@functools.cache
+def aer(device: Callable[[], Any]) -> AerSimulator:
+    """Aer with the coupling map, the basis and the gates' noise of a device."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*has no QubitProperties")
+        return AerSimulator.from_backend(device(), method="density_matrix")
+
+
+def session(device: Any) -> Any:
+    """A session of the runtime's local mode."""
+    return pytest.importorskip("qiskit_ibm_runtime").Session(backend=device)
+
+
+def runtime_estimator() -> type:
+    """The class that a session's jobs are submitted to."""
+    return pytest.importorskip("qiskit_ibm_runtime").EstimatorV2
+
+
+class Setting(NamedTuple):
+    """What a circuit becomes somewhere, and the noise it meets.
+
+    Attributes:
+        device: Whose coupling map and noise it is.
+        on_aer: Whether Aer's estimator simulates it, which measures nothing: no readout errors.
+        by_level: Whether the module transpiles by itself; a pass manager does elsewhere, with an
+            initial layout that is not trivial.
+    """
+
+    device: Callable[[], Any]
+    on_aer: bool = False
+    by_level: bool = True
+
+    @property
+    def backend(self) -> Any:
+        """What circuits are transpiled for."""
+        return aer(self.device) if self.on_aer else self.device()
+
+    def pass_manager(self, level: int) -> Any:
+        """The preset one."""
+        layout = {} if self.by_level else {"initial_layout": [3, 1, 2]}
+        return generate_preset_pass_manager(level, self.backend, seed_transpiler=SEED, **layout)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place to run.
+
+    Attributes:
+        setting: What the circuit is there.
+        named: The module's arguments that name the place.
+        job: The class whose ``run`` submits a job there.
+        sampled: Whether expectation values are estimated from shots.
+    """
+
+    setting: Setting
+    named: Callable[[Any], dict[str, Any]]
+    job: Callable[[], type]
+    sampled: bool = False
+
+    def arguments(self, level: int, shots: int = SHOTS) -> dict[str, Any]:
+        """The arguments of a module that runs here, transpiled at a level."""
+        arguments = self.named(self.setting.backend)
+        if self.sampled:
+            arguments["shots"] = shots
+        if self.setting.by_level:
+            return {**arguments, "optimization_level": level, "seed_transpiler": SEED}
+        return {**arguments, "pass_manager": self.setting.pass_manager(level)}
+
+
+UNNAMED = Setting(ideal_device, by_level=False)
+PLACES = {
+    "exact engine": Place(UNNAMED, lambda _: {}, lambda: BatchedStatevectorEstimator),
+    "sampling": Place(UNNAMED, lambda _: {}, lambda: BatchedStatevectorEstimator, sampled=True),
+    "statevector": Place(
+        UNNAMED, lambda _: {"estimator": StatevectorEstimator()}, lambda: StatevectorEstimator
+    ),
+    "aer": Place(Setting(plain_aer), lambda backend: {"backend": backend}, lambda: AerEstimator),
+    "aer, line": Place(
+        Setting(ideal_device, on_aer=True),
+        lambda backend: {"backend": backend},
+        lambda: AerEstimator,
+    ),
+    "aer, noisy": Place(
+        Setting(noisy_device, on_aer=True),
+        lambda backend: {"backend": backend},
+        lambda: AerEstimator,
+    ),
+    "generic": Place(
+        Setting(noisy_device),
+        lambda backend: {"backend": backend},
+        lambda: BackendEstimatorV2,
+        sampled=True,
+    ),
+    "127 qubits": Place(
+        Setting(large_device),
+        lambda backend: {"backend": backend},
+        lambda: BackendEstimatorV2,
+        sampled=True,
+    ),
+    "runtime, local": Place(
+        Setting(noisy_device),
+        lambda backend: {
+            "mode": session(backend),
+            "backend_options": {"simulator": {"seed_simulator": 8}},
+        },
+        runtime_estimator,
+        sampled=True,
+    ),
+}
+
+SETTINGS = {name: place.setting for name, place in PLACES.items()}
+
+
+@functools.cache
+def circuit_in(setting: Setting, level: int) -> QuantumCircuit:
+    """The triangle, transpiled apart from any module."""
+    return setting.pass_manager(level).run(triangle())
+
+
+@functools.cache
+def noise_in(setting: Setting) -> Noise:
+    """The noise of the qubits that the triangle uses at any level."""
+    if setting.device is ideal_device:
+        return NOISELESS
+    circuits = [circuit_in(setting, level) for level in LEVELS]
+    return noise_of(setting.device().target, circuits, measured=not setting.on_aer)
+
+
+@functools.cache
+def reference(setting: Setting, level: int, *, noisy: bool = True) -> NoisyReference:
+    """Exact expectation values there, as functions of inputs followed by weights."""
+    if setting.device is plain_aer:  # its gates are not those that the reference takes
+        return reference(UNNAMED, level)
+    noise = noise_in(setting) if noisy else NOISELESS
+    return NoisyReference(circuit_in(setting, level), OPERATORS, [*X, *W], noise)
+
+
+def module(place: str, level: int, gradient: Any, shots: int = SHOTS) -> TorchQuantumModule:
+    """The triangle there; a third-party gradient runs on the estimator that the place has."""
+    arguments = {
+        **PLACES[place].arguments(level, shots),
+        "input_params": X,
+        "weight_params": W,
+        "initial_weights": torch.from_numpy(WEIGHTS),
+        "seed": SEED,
+    }
+    if gradient == THIRD_PARTY:
+        gradient = ParamShiftEstimatorGradient
+    if isinstance(gradient, type):
+        plain = TorchQuantumModule(triangle(), OBSERVABLES, **arguments)
+        gradient = gradient(plain.estimator)
+    return TorchQuantumModule(triangle(), OBSERVABLES, gradient=gradient, **arguments)
+
+
+def step(m: TorchQuantumModule) -> tuple[Array, Array, Array]:
+    """Outputs ``(B, O)``, gradients by the inputs ``(B, I)`` and by the weights ``(W,)``."""
+    inputs = torch.tensor(INPUTS, requires_grad=True)
+    outputs = m(inputs)
+    outputs.backward(torch.from_numpy(COTANGENT))
+    assert inputs.grad is not None and m.weight.grad is not None
+    return outputs.detach().numpy(), inputs.grad.numpy(), m.weight.grad.numpy()

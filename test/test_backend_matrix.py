@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every place to run, every gradient, every optimization level: values and gradients are right.
+
+Where shots are sampled, all comparisons of this file together fail a correct build about once in
+a million draws of seeds (Bonferroni); with the seeds fixed, the same numbers come every time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from expected_gradients import analytic, expected, step_size
+from noisy_reference import Array, Noise, NoisyReference
+from places import (
+    GRADIENTS,
+    INPUTS,
+    LEVELS,
+    OBSERVABLES,
+    OPERATORS,
+    PLACES,
+    SEED,
+    SETTINGS,
+    SHOTS,
+    VALUES,
+    WEIGHTS,
+    W,
+    X,
+    aer,
+    circuit_in,
+    ideal_device,
+    module,
+    noise_in,
+    noisy_device,
+    reference,
+    step,
+    triangle,
+)
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.primitives import BackendEstimatorV2
+from qiskit.quantum_info import SparsePauliOp, Statevector, SuperOp
+from qiskit.transpiler import generate_preset_pass_manager
+from qiskit_aer.noise import depolarizing_error
+from qiskit_algorithms.gradients import (
+    LinCombEstimatorGradient,
+    ParamShiftEstimatorGradient,
+    ReverseEstimatorGradient,
+)
+from scipy import stats
+
+from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge.exceptions import BridgeError, GradientError
+from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
+
+# The runtime's local mode tells of every option that has no effect there.
+pytestmark = pytest.mark.filterwarnings("ignore:Options .* have no effect:UserWarning")
+
+MANY_SHOTS = 2**15
+NOISY = ["generic", "127 qubits", "runtime, local"]
+NUMBERS = len(PLACES) * len(LEVELS) * (len(GRADIENTS) + 4) * 8
+SIGMAS = stats.norm.isf(1e-6 / 2 / NUMBERS)
+ROUNDING = 1e-9  # of exact simulations, divided by the step where differences are taken
+
+
+def assert_within(found: Array, exact: Array, bound: Array) -> None:
+    assert (np.abs(found - exact) < bound).all(), (found, exact, bound)
+
+
+# -- the reference -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("place", {setting: name for name, setting in SETTINGS.items()}.values())
+def test_the_reference_without_noise_is_the_state_of_the_circuit(place: str, level: int) -> None:
+    """The transpiled circuit's density matrix against the statevector of the circuit itself."""
+    exact = []
+    for values in VALUES:
+        bound = triangle().assign_parameters(dict(zip([*X, *W], values, strict=True)))
+        state = Statevector(bound)
+        exact.append([state.expectation_value(o).real for o in OPERATORS])
+    found = reference(SETTINGS[place], level, noisy=False)(VALUES)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12)
+
+
+def test_the_reference_with_noise_in_closed_form() -> None:
+    """SX and an RZ of t take the state zero to (sin t, -cos t, 0) on the Bloch sphere.
+
+    A depolarizing error of p leaves 1 - p of every Pauli; X and Y are measured after one more SX.
+    Reading 1 for 0 with probability a, and 0 for 1 with b, gives (1 - a - b) Z + (b - a) for Z.
+    """
+    p, a, b, t = 0.05, 0.1, 0.03, 0.7
+    theta = Parameter("t")
+    circuit = QuantumCircuit(1)
+    circuit.sx(0)
+    circuit.rz(theta, 0)
+    noise = Noise(
+        {("sx", (0,)): SuperOp(depolarizing_error(p, 1))}, {0: np.array([[1 - a, a], [b, 1 - b]])}
+    )
+    bloch = np.array([np.sin(t), -np.cos(t), 0.0]) * (1 - p)
+    read = (1 - a - b) * bloch * (1 - p) + (b - a)
+    for measured, values in ((False, bloch), (True, read)):
+        operators = [SparsePauliOp(axis) for axis in "XYZ"]
+        exact = NoisyReference(circuit, operators, [theta], noise._replace(measured=measured))
+        np.testing.assert_allclose(exact(np.array([[t]])), [values], rtol=0, atol=1e-12)
+
+
+# -- the matrix --------------------------------------------------------------------------------
+
+
+def assert_gradients(place: str, found: tuple[Array, Array], expected: tuple[Array, Array]) -> None:
+    """The weights' gradient is a sum over rows, whose errors are independent."""
+    z = SIGMAS if PLACES[place].sampled else 0.0
+    by_inputs, by_weights = found
+    derivatives, errors = expected
+    assert_within(by_inputs, derivatives[:, :1], z * errors[:, :1] + ROUNDING)
+    summed = np.sqrt((errors[:, 1:] ** 2).sum(0))
+    assert_within(by_weights, derivatives[:, 1:].sum(0), z * summed + ROUNDING)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("place", PLACES)
+def test_values_and_gradients_everywhere(place: str, gradient: str, level: int) -> None:
+    """Exact to rounding where nothing is sampled, else within the errors derived above."""
+    m = module(place, level, gradient)
+    outputs, *gradients = step(m)
+    exact = reference(SETTINGS[place], level)
+    z = SIGMAS if PLACES[place].sampled else 0.0
+    assert_within(outputs, exact(VALUES), z * deviations(exact, SHOTS) + ROUNDING)
+    assert_gradients(place, tuple(gradients), expected(place, level, gradient))
+    if gradient == "finite-difference":
+        assert f"epsilon={step_size(place):.3g})" in m.gradient
+
+
+def deviations(exact: NoisyReference, shots: int) -> Array:
+    """Standard deviations ``(B, O)`` of sampled outputs, at most."""
+    each = [exact.spread(VALUES, np.tile(w, (2, 1)), shots) for w in np.eye(2)]
+    return np.stack(each, axis=-1)
+
+
+@pytest.mark.parametrize("place", [p for p in PLACES if p != "aer"])  # it couples all qubits
+def test_every_level_is_that_of_qiskit_and_moves_the_qubits(place: str) -> None:
+    """No line of qubits fits a triangle: a SWAP at least permutes them, from level 0 on."""
+    layouts = []
+    for level in LEVELS:
+        m = module(place, level, "parameter-shift")
+        assert m.isa_circuit == circuit_in(SETTINGS[place], level)
+        layouts.append(m.isa_circuit.layout.final_index_layout(filter_ancillas=True))
+        assert layouts[-1] == circuit_in(SETTINGS[place], level).layout.final_index_layout()
+    assert layouts[0] != [0, 1, 2]
+    if place == "127 qubits":
+        assert (m.isa_circuit.num_qubits, m.circuit.num_qubits) == (127, 3)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("place", NOISY)
+def test_the_noise_is_that_of_the_qubits_in_use(place: str, level: int) -> None:
+    """At 32,768 shots gate errors and readout errors are each larger than chance would allow."""
+    outputs = module(place, level, "adjoint", MANY_SHOTS)(torch.from_numpy(INPUTS))
+    exact = reference(SETTINGS[place], level)
+    bound = SIGMAS * deviations(exact, MANY_SHOTS)
+    assert_within(outputs.detach().numpy(), exact(VALUES), bound)
+    if place == "127 qubits":
+        return  # its errors are small where a level finds good qubits
+    noise = noise_in(SETTINGS[place])
+    for less in (noise._replace(readout={}), noise._replace(gates={})):
+        other = NoisyReference(circuit_in(SETTINGS[place], level), OPERATORS, [*X, *W], less)
+        assert (np.abs(other(VALUES) - exact(VALUES)) > 2 * bound).any()
+
+
+# -- other packages' gradients -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_linear_combinations_need_a_place_that_takes_any_circuit(place: str) -> None:
+    """They add a qubit and composite gates to the transpiled circuit, which simulators of devices
+    and Aer refuse.
+
+    Each gate angle is one evaluation of weight one, not two of weight one half: the bound on the
+    errors of shift rules, times the root of two.
+    """
+    m = module(place, 1, LinCombEstimatorGradient)
+    if SETTINGS[place].by_level:
+        with pytest.raises(BridgeError, match="failed.*(unknown instruction|5 qubits)"):
+            step(m)
+        assert m.weight.grad is None
+        return
+    derivatives, errors = analytic(reference(SETTINGS[place], 1))
+    assert_gradients(place, step(m)[1:], (derivatives, 2**0.5 * errors))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_reverse_gradients_are_those_without_noise(place: str) -> None:
+    """They simulate the transpiled circuit exactly and use no estimator, as adjoint ones do."""
+    found = step(module(place, 1, ReverseEstimatorGradient()))
+    assert_gradients(place, found[1:], expected(place, 1, "adjoint"))
+
+
+@pytest.mark.parametrize("kind", [ParameterShiftEstimatorGradient, ParamShiftEstimatorGradient])
+def test_gradients_do_not_take_the_qubits_in_use_for_others(kind: Any) -> None:
+    """A gradient's own estimator on the whole device would measure with other qubits' noise."""
+    device = noisy_device()
+    there = {
+        "backend": device,
+        "pass_manager": generate_preset_pass_manager(1, device, initial_layout=[3, 2, 1]),
+        "shots": 10,
+    }
+    own = kind(BackendEstimatorV2(backend=device))
+    with pytest.raises(GradientError, match="3 qubits in use.*for others"):
+        TorchQuantumModule(triangle(), OBSERVABLES, gradient=own, **there)
+    of_part = kind(TorchQuantumModule(triangle(), OBSERVABLES, **there).estimator)
+    TorchQuantumModule(triangle(), OBSERVABLES, gradient=of_part, **there)
+
+
+# -- circuits that come transpiled -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_observables_with_and_without_the_layout_on_the_device(level: int) -> None:
+    """The same shots, and so the same numbers; and the right ones."""
+    isa = circuit_in(SETTINGS["generic"], level)
+    found = {}
+    for layout, observables in given(isa).items():
+        options = {"seed_simulator": SEED}
+        estimator = BackendEstimatorV2(backend=noisy_device(), options=options)
+        found[layout] = outputs_of(isa, observables, estimator=estimator, shots=SHOTS)
+    np.testing.assert_array_equal(found["virtual"], found["physical"])
+    exact = reference(SETTINGS["generic"], level)
+    assert_within(found["virtual"], exact(VALUES), SIGMAS * deviations(exact, SHOTS))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_observables_with_and_without_the_layout_transpiled_once_more(level: int) -> None:
+    """A backend transpiles what comes transpiled: the second layout is applied to the first."""
+    isa = circuit_in(SETTINGS["statevector"], level)
+    for observables in given(isa).values():
+        outputs = outputs_of(isa, observables, backend=aer(ideal_device), optimization_level=level)
+        exact = reference(SETTINGS["statevector"], level)
+        np.testing.assert_allclose(outputs, exact(VALUES), rtol=0, atol=ROUNDING)
+
+
+def given(isa: QuantumCircuit) -> dict[str, list[Any]]:
+    """The observables on the qubits before transpilation, and on those after it."""
+    physical = [o.apply_layout(isa.layout) for o in OPERATORS]
+    return {"virtual": OBSERVABLES, "physical": physical}
+
+
+def outputs_of(isa: QuantumCircuit, observables: list[Any], **place: Any) -> Array:
+    roles = {"input_params": X, "weight_params": W, "initial_weights": torch.from_numpy(WEIGHTS)}
+    m = TorchQuantumModule(isa, observables, **roles, **place)
+    return m(torch.from_numpy(INPUTS)).detach().numpy()
