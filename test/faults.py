@@ -100,8 +100,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._known: list[dict[str, Any]] = []
-        self._read = 0
+        self._seen: tuple[list[dict[str, Any]], int] = [], 0  # events, and where they end
 
     def write(self, **event: Any) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -113,12 +112,12 @@ class Ledger:
     def _events(self) -> list[dict[str, Any]]:
         """Read what was added since the last time; other processes may have added it."""
         if self.path.exists():
+            known, end = self._seen
             with open(self.path, "rb") as file:
-                file.seek(self._read)
-                lines = file.readlines()
-                self._read = file.tell()
-            self._known += [json.loads(line) for line in lines]
-        return self._known
+                file.seek(end)
+                # Both at once: an interrupt comes before or after.
+                self._seen = [*known, *map(json.loads, file)], file.tell()
+        return self._seen[0]
 
     @property
     def jobs(self) -> list[dict[str, Any]]:

@@ -10,11 +10,16 @@ import threading
 import numpy as np
 import pytest
 from circuits import rotation
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit.primitives import BackendEstimatorV2
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
+from qiskit_torch_bridge.backends import pauses
+from qiskit_torch_bridge.backends.pauses import calls_for
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
 
 CIRCUIT, THETA = rotation()
@@ -98,3 +103,48 @@ def test_copies_go_on_where_the_original_is(copied):
     sequence(estimator, 2)
     twin = copied(estimator)
     assert sequence(twin, 2) == sequence(estimator, 2)
+
+
+def test_what_takes_long_is_run_in_several_calls(make, monkeypatch):
+    """Each has noise of its own, and together they are in order; they count as one job."""
+    runs, estimator = [], make()
+    run = estimator.run
+    estimator.run = lambda pubs: (runs.append(len(pubs)), run(pubs))[1]
+    points = np.repeat(np.linspace(1, 2, 3), 4)
+    pub = (CIRCUIT, [["Z"], ["X"]], {(THETA,): points[:, None]})
+    whole = FreshSeeds(estimator, 5)
+    assert calls_for(estimator, EstimatorPub.coerce(pub)) == 1
+    whole.run([pub], precision=0.05)
+    assert len(runs) == 1
+    monkeypatch.setattr(pauses, "CALL", 1)
+    fresh, again = FreshSeeds(estimator, 5), FreshSeeds(estimator, 5)
+    result = fresh.run([pub, PUB], precision=0.05).result()
+    assert len(runs) == 1 + 12 + 8
+    found = result[0].data.evs
+    assert found.shape == (2, 12) and result[1].data.evs.shape == (8,)
+    # 24 values of standard deviation at most 0.05 each; 5 standard deviations.
+    assert np.abs(found - [np.cos(points), np.sin(points)]).max() < 5 * 0.05
+    assert (np.diff(found.reshape(2, 3, 4)) != 0).any(-1).all()
+    assert (again.run([pub, PUB], precision=0.05).result()[0].data.evs == found).all()
+    assert fresh._next() == whole._next()
+
+
+def test_a_call_has_about_as_many_circuits_as_aer_simulates_in_half_a_second():
+    """Noise, qubits, terms and shots make them fewer."""
+
+    def calls(simulator, qubits, terms=1, shots=100):
+        theta = Parameter("theta")
+        circuit = QuantumCircuit(qubits)
+        for q in range(qubits):
+            circuit.ry(theta, q)
+        observables = [["Z" * qubits], ["X" * qubits]][:terms]
+        values = {(theta,): np.zeros((1000, 1))}
+        pub = EstimatorPub.coerce((circuit, observables, values), shots**-0.5)
+        return calls_for(BackendEstimatorV2(backend=simulator), pub)
+
+    noisy = AerSimulator.from_backend(GenericBackendV2(8, seed=1))
+    assert calls(AerSimulator(), 2) < calls(AerSimulator(), 2, terms=2)
+    assert calls(AerSimulator(), 2) < calls(AerSimulator(), 2, shots=10_000)
+    assert calls(AerSimulator(), 2) == calls(noisy, 2) < 10
+    assert calls(AerSimulator(), 8) < calls(noisy, 7) < calls(noisy, 8) <= 1000
+    assert calls(GenericBackendV2(2, seed=1), 2) == 1  # it is not known how long that takes

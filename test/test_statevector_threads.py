@@ -7,22 +7,28 @@ own that is given up after a while.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
+from qiskit.quantum_info import SparsePauliOp
 from test_statevector_lanes import EXACT, assert_close, circuit_of, everything, made, numbers
 
 from qiskit_torch_bridge import CircuitProgram
+from qiskit_torch_bridge.arrays import IntArray
 from qiskit_torch_bridge.exceptions import MemoryLimitError
 from qiskit_torch_bridge.statevector import StatevectorSimulator, memory, simulator
+from qiskit_torch_bridge.statevector.protocol import STOP
 from qiskit_torch_bridge.statevector.threads import thread_count
 
 GIVEN_UP = 180  # seconds; the tests take a few, most of them to start a process
@@ -53,10 +59,12 @@ def recorded(patch: pytest.MonkeyPatch) -> list[int]:
     """Into how many parts each call is cut from now on, of those that are."""
     parts_of_calls: list[int] = []
 
-    def recording(share: Callable[..., bool]) -> Callable[..., bool]:
-        def record(call: Callable[[int], bool], parts: int) -> bool:
-            parts_of_calls.append(parts)
-            return share(call, parts)
+    def recording(share: Callable[..., bool | None]) -> Callable[..., bool | None]:
+        def record(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool | None:
+            result = share(call, parts, signals)
+            if result is not None:  # else others had the threads
+                parts_of_calls.append(parts)
+            return result
 
         return record
 
@@ -152,6 +160,78 @@ def _not_a_number() -> None:
 
 def test_what_is_not_a_number_is_refused_by_all_threads() -> None:
     in_a_process(_not_a_number)
+
+
+def _interrupted() -> None:
+    """The first thread is interrupted where the others wait for it, and before they have begun."""
+    for way in ("one state together", "chunks of their own"):
+        s, kernel = small(way), simulator.kernel(False)
+        x, w = np.linspace(0, 1, 1 if way == "one state together" else 70)[:, None], np.ones((1, 1))
+        good, _ = s.expval(x, w)
+
+        def struck(*arguments: Any) -> bool:
+            first, last, part = arguments[3:6]
+            if last and first == part == 0:
+                raise KeyboardInterrupt
+            return kernel(*arguments)  # noqa: B023 - called at once
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(simulator, "kernel", lambda tangent: struck)
+            for _ in range(3):
+                with pytest.raises(KeyboardInterrupt):
+                    s.expval(x, w)
+            parts = recorded(patch)
+            patch.setattr(simulator, "kernel", lambda tangent: kernel)  # noqa: B023
+            with ThreadPoolExecutor(1) as pool:  # nobody has kept the threads from others
+                np.testing.assert_array_equal(pool.submit(s.expval, x, w).result()[0], good)
+            assert parts == [3]
+
+
+def test_an_interrupted_thread_is_not_waited_for() -> None:
+    in_a_process(_interrupted)
+
+
+def left_early(call: Callable[[], Any]) -> bool:
+    """Whether a call takes less than half of its time if its kernels are told to leave."""
+    begin = time.monotonic()
+    call()
+    whole = time.monotonic() - begin
+    given: list[IntArray] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulator, "interruptible", lambda run, s: (given.append(s), run())[1])
+        begin = time.monotonic()
+        caller = threading.Thread(target=call, daemon=True)
+        caller.start()
+        while not given:
+            time.sleep(1e-3)
+        time.sleep(whole / 8)
+        given[0][STOP] = 1
+        caller.join()
+    return time.monotonic() - begin < whole / 2
+
+
+def _told_to_leave() -> None:
+    """One row of many qubits: they leave in the middle of a sweep, and of a sum."""
+    simulator.thread_count = lambda: 1
+    t = ParameterVector("t", 1)
+    layers, terms = QuantumCircuit(20), QuantumCircuit(20)
+    for _ in range(12):
+        for q in range(20):
+            layers.rx(t[0], q)
+            layers.rz(t[0], q)
+    terms.rx(t[0], range(20))
+    many = ["".join(letters) + "Z" * 14 for letters in itertools.product("XYZ", repeat=6)]
+    x, w, c = np.ones((1, 1)), np.ones((1, 0)), np.ones((1, 1))
+    for circuit, observable in ((layers, "Z" * 20), (terms, SparsePauliOp(many))):
+        program = CircuitProgram(circuit, observable, input_params=t)
+        s = StatevectorSimulator(program.analysed, program.observables, program.input_columns, ())
+        s.expval(x, w)  # loads the kernels
+        assert left_early(partial(s.expval, x, w))
+        assert left_early(partial(s.vjp, x, w, c))
+
+
+def test_kernels_leave_when_they_are_told_to() -> None:
+    in_a_process(_told_to_leave)
 
 
 def _first_callers() -> None:

@@ -42,9 +42,9 @@ class Training:
         np.random.seed(seed)  # noqa: NPY002
         random.seed(seed)
         self.kind = kind
-        options = options or {"shots": 40, "seed": seed}
+        circuit = node(seed=seed, **(options or {"shots": 40}))
         self.model = torch.nn.Sequential(
-            torch.nn.Linear(3, 2), torch.nn.Dropout(0.2), node(**options), torch.nn.Linear(1, 1)
+            torch.nn.Linear(3, 2), torch.nn.Dropout(0.2), circuit, torch.nn.Linear(1, 1)
         )
         self.optimizer = OPTIMIZERS[kind](self.model)
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 2, gamma=0.9)

@@ -81,23 +81,23 @@ class Entries:
         with self._lock:
             if entry.job_id == job_id:
                 return  # fetched by it
-            entry.job_id = job_id
-            self.used += usage
             counts = [usage.jobs, usage.pubs, usage.points, usage.circuits, usage.shots]
             self._write(event="submitted", n=entry.number, job=job_id, usage=counts)
+            entry.job_id = job_id
+            self.used += usage
 
     def failed(self, entry: Entry, why: str) -> None:
         """Note that a request's job is lost, or its result of no use."""
         with self._lock:
+            self._write(event="failed", n=entry.number, why=why)
             entry.job_id, entry.attempted = None, False
             entry.failures += 1
-            self._write(event="failed", n=entry.number, why=why)
 
     def cut(self, entry: Entry) -> None:
         """Note that a request is made in halves instead, which come next."""
         with self._lock:
-            entry.cut = True
             self._write(event="cut", n=entry.number)
+            entry.cut = True
 
     def finished(self, entry: Entry, result: PubResult) -> None:
         """Note a result."""

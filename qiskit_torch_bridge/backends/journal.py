@@ -80,14 +80,14 @@ class Journal(Entries):
             if known is None:
                 known = self._entry(self.position, digest)
                 self._write(event="intended", n=known.number, digest=digest, tag=known.tag)
-                self._entries[known.number] = known
             elif known.digest != digest:
                 raise JournalError(
                     f"Request {self.position} differs from the one in {self.path}: the journal "
                     "belongs to another run, or the run did not resume where its checkpoint was. "
                     "Load the checkpoint with journal=, or start with a new file."
                 )
-            self.position += 1
+            # At once, so that an interrupt comes before or after both.
+            self._entries[known.number], self.position = known, known.number + 1
             return known, None if known.where is None else self._result_at(known.where)
 
     def finished(self, entry: Entry, result: PubResult) -> None:

@@ -32,10 +32,6 @@ class _Running:
         self.tried: list[int] = [home]
 
     @property
-    def is_begun(self) -> bool:
-        return self.entry is not None
-
-    @property
     def is_cut(self) -> bool:
         return self.entry is not None and self.entry.cut
 
@@ -170,8 +166,6 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             waiting = list(self._running)
             while waiting:
                 running = waiting.pop(0)
-                if not running.is_begun:
-                    self._start(running)
                 result = self._wait(running)
                 if result is None:
                     waiting[:0] = self._cut(running)
@@ -184,8 +178,10 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
     def _wait(self, running: _Running) -> PubResult | None:
         """Wait for a part's result; there is none if it must be cut."""
         while running.result is None and not running.is_cut:
+            if running.entry is None or running.job is None:
+                self._start(running)  # it had no room before, or was interrupted
+                continue
             entry = running.entry
-            assert entry is not None
             try:
                 result = running.job.result()
             except BridgeError:

@@ -8,18 +8,27 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
+from qiskit.primitives import (
+    BaseEstimatorV2,
+    PrimitiveJob,
+    PrimitiveResult,
+    PubResult,
+    StatevectorEstimator,
+)
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..primitives import BatchedStatevectorEstimator
+from ..primitives.parts import cut, joined
 from ..primitives.precision import default_precision
+from .pauses import calls_for
 
 
 class FreshSeeds(BaseEstimatorV2):
     """Gives a simulating estimator a new seed for every job, all of them from one seed.
 
     With a fixed seed, estimators on Aer give every job the same noise: the gradients of all steps
-    would be wrong in the same way.
+    would be wrong in the same way. What Aer would take long for is run in several calls, one after
+    the other, so that an interrupt need not wait for all of it.
 
     Args:
         estimator: ``BackendEstimatorV2`` or Aer's ``EstimatorV2``.
@@ -43,11 +52,26 @@ class FreshSeeds(BaseEstimatorV2):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Run ``pubs`` with a seed of their own."""
-        pubs = list(pubs)
+        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        counts = [calls_for(self.inner, pub) for pub in coerced]
         with self._lock:
-            job = reseeded(self.inner, self._next()).run(pubs, precision=precision)
-            # The job reads the options in its own thread: let it finish before the next seed.
-            job.result()
+            seed = self._next()
+            if max(counts, default=1) == 1:
+                return self._run(coerced, seed)
+            seeds = iter(np.random.default_rng(seed).integers(1, 2**31, sum(counts)).tolist())
+            results: list[PubResult] = []
+            for position, (pub, count) in enumerate(zip(coerced, counts, strict=True)):
+                parts = cut(pub, position, count)
+                found = [self._run([part.pub], next(seeds)).result()[0] for part in parts]
+                results.append(joined(list(zip(parts, found, strict=True))))
+        job = PrimitiveJob(PrimitiveResult, results, {"version": 2})
+        job._submit()
+        return job
+
+    def _run(self, pubs: list[EstimatorPub], seed: int) -> Any:
+        job = reseeded(self.inner, seed).run(pubs)
+        # The job reads the options in its own thread: let it finish before the next seed.
+        job.result()
         return job
 
     def skip_job(self, pub: EstimatorPub) -> None:

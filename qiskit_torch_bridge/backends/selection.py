@@ -14,6 +14,7 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import generate_preset_pass_manager
 
 from ..exceptions import BackendError, BackendTypeError, CircuitError
+from ..primitives.kinds import repeats_noise
 from ..program import CircuitProgram
 from .angles import check_angles, has_limited_angles
 from .local import simulator_of
@@ -222,7 +223,8 @@ def _estimator(
             )
         estimator = EstimatorV2.from_backend(backend)
         _update(estimator.options, options, "qiskit_aer.primitives.EstimatorV2")
-        return estimator if seed is None else FreshSeeds(estimator, seed)
+        seeded = seed is None and repeats_noise(estimator)  # as the user wants it
+        return estimator if seeded else FreshSeeds(estimator, seed)
     made = _backend_estimator(backend, options)
     return made if seed is None else FreshSeeds(made, seed)
 

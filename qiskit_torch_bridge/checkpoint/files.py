@@ -99,10 +99,8 @@ def write(path: Path, payload: bytes) -> None:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         _remove_leftovers(target)
-        # Exclusive, and readable for whom the user's umask says.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            with open(descriptor, "wb") as file:
+            with open(temporary, "xb") as file:
                 file.write(packed(payload))
                 file.write(payload)
                 file.flush()

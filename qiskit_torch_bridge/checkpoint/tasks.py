@@ -34,20 +34,21 @@ def carry_out(tasks: Sequence[Task], path: str | os.PathLike[str]) -> None:
             chained.
     """
     before = [copy.deepcopy(task.get()) for task in tasks]
-    for count, task in enumerate(tasks, 1):
-        try:
+    count = 0
+    try:
+        for count, task in enumerate(tasks, 1):  # noqa: B007
             task.put(task.state)
-        except BaseException as error:
-            lost = _set_back(tasks[:count], before)
-            if not isinstance(error, Exception):
-                raise
-            after = "Everything was set back to what it was."
-            if lost:
-                after = f"{lost} of {len(tasks)} states could not be set back: start anew."
-            raise CheckpointError(
-                f"The checkpoint {path} was refused: {type(error).__name__}: {error}. {after} "
-                "Build everything as it was when it was saved."
-            ) from error
+    except BaseException as error:  # an interrupt comes between two of them, too
+        lost = _set_back(tasks[:count], before)
+        if not isinstance(error, Exception):
+            raise
+        after = "Everything was set back to what it was."
+        if lost:
+            after = f"{lost} of {len(tasks)} states could not be set back: start anew."
+        raise CheckpointError(
+            f"The checkpoint {path} was refused: {type(error).__name__}: {error}. {after} "
+            "Build everything as it was when it was saved."
+        ) from error
 
 
 def _set_back(tasks: Sequence[Task], before: Sequence[Any]) -> int:

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 from numba import njit, types
 
-from .protocol import PATIENCE
-from .vectors import atomic_increment, atomic_read, exchange, load, popcount, size
+from .protocol import ARRIVALS, PATIENCE, STOP
+from .vectors import atomic_increment, atomic_read, exchange, glance, load, popcount, size
 
 jit = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
@@ -50,12 +50,18 @@ def xor_load(array, start, lane, shift):
 
 
 @jit
-def barrier(counter, parts):
-    """Wait until all parts have come here; ``counter`` starts at zero."""
+def stopped(signals):
+    """Whether nobody wants the results of this pass any more."""
+    return glance(signals, STOP) != 0
+
+
+@jit
+def barrier(signals, parts):
+    """Wait until all parts have come here, or some may have left; signals start at zero."""
     if parts > 1:
-        target = (atomic_increment(counter, 0) // parts + 1) * parts
+        target = (atomic_increment(signals, ARRIVALS) // parts + 1) * parts
         turns = 0
-        while atomic_read(counter, 0) < target:
+        while atomic_read(signals, ARRIVALS) < target and not stopped(signals):
             turns += 1
             if turns > PATIENCE:  # the others may be waiting for this core
                 give_way()

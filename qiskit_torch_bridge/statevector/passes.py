@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from .angle_kernels import chain, prepare
-from .basics import aligned, barrier, jit
+from .basics import aligned, barrier, jit, stopped
 from .pauli_kernels import collect, expect, observe, weigh
 from .protocol import ADJOINT, STATE, TANGENT_ADJOINT, TANGENT_STATE
 from .protocol import LANES as W
@@ -56,7 +56,7 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def execute(  # noqa: D417
-        mode, rows_t, dim, first, last, part, parts, counter, first_run,
+        mode, rows_t, dim, first, last, part, parts, signals, first_run,
         runs, coset_offsets, lanes, operations, signs, matrices,
         slots, sources, coefficients, offsets, initial,
         groups, entries, pointers, targets, weights, tables,
@@ -75,6 +75,7 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
             dim: The numbers in one component of a vector, ``2**n * T``.
             first_run: The first run of the tape with a wanted derivative.
             part: Which of ``parts`` threads this is, if they share chunks.
+            signals: Where the threads count each other, and where they are told to give up.
             kept: Final states ``(chunks, 2 * dim)``, written by FORWARD and read by ADJOINT; with
                 no rows they are not kept.
         """
@@ -96,6 +97,8 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
         weighed = aligned(len(entries) * W if backward else 0, work)
         again = aligned(len(entries) * W if mode == TANGENT_ADJOINT else 0, work)
         for chunk in range(first, last):
+            if stopped(signals):
+                break
             begin = chunk * rows_t
             count = min(rows_t, len(evs) - begin)
             if not prepare(x, w, dx, dw, tangent, begin, count, rows_t, operations, slots, sources,
@@ -104,61 +107,62 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
                 return False
             for i in range(totals.shape[1]):
                 totals[part, i] = 0.0
-            barrier(counter, parts)
+            barrier(signals, parts)
             state = kept[chunk] if len(kept) and not backward else work
             if mode == ADJOINT and len(kept):
                 _duplicate(work, zero, kept[chunk], zero, 2 * dim, part, parts)
-                barrier(counter, parts)
+                barrier(signals, parts)
             else:
                 _start(state, forward_vectors, dim, rows_t, initial, part, parts)
-                barrier(counter, parts)
+                barrier(signals, parts)
                 if tangent:
                     tangent_sweep(
                         state, forward_vectors, no, dim, rows_t, zero, runs, coset_offsets, lanes,
-                        operations, signs, matrices, c, s, h, totals, part, parts, counter,
+                        operations, signs, matrices, c, s, h, totals, part, parts, signals,
                     )  # fmt: skip
                 else:
                     sweep(
                         state, forward_vectors, no, dim, rows_t, zero, runs, coset_offsets, lanes,
-                        operations, signs, matrices, c, s, h, totals, part, parts, counter,
+                        operations, signs, matrices, c, s, h, totals, part, parts, signals,
                     )  # fmt: skip
             if mode in (STATE, TANGENT_STATE):
                 continue
             if not backward:
                 expect(state, tangent, dim, rows_t, groups, entries, tables, sums, totals, part,
-                        parts)  # fmt: skip
-                barrier(counter, parts)
+                        parts, signals)  # fmt: skip
+                barrier(signals, parts)
                 if part == 0:
                     collect(evs, begin, count, rows_t, parts, groups, entries, pointers, targets,
                              weights, totals)  # fmt: skip
-                barrier(counter, parts)
+                barrier(signals, parts)
                 continue
             weigh(cotangent, begin, count, rows_t, entries, pointers, targets, weights, weighed)
             if tangent:  # ket, its tangent, -, - becomes ket, bra, and both tangents
                 _duplicate(work, 4 * dim, work, 2 * dim, 2 * dim, part, parts)
-                barrier(counter, parts)
+                barrier(signals, parts)
                 weigh(tangent_cotangent, begin, count, rows_t, entries, pointers, targets, weights,
                        again)  # fmt: skip
                 observe(work, bra_tangent, ket_tangent, no, dim, rows_t, groups, entries, tables,
-                         weighed, part, parts)  # fmt: skip
+                         weighed, part, parts, signals)  # fmt: skip
                 observe(work, bra_tangent, zero, yes, dim, rows_t, groups, entries, tables, again,
-                         part, parts)  # fmt: skip
-            observe(work, bra, zero, no, dim, rows_t, groups, entries, tables, weighed, part, parts)
-            barrier(counter, parts)
+                         part, parts, signals)  # fmt: skip
+            observe(work, bra, zero, no, dim, rows_t, groups, entries, tables, weighed, part, parts,
+                     signals)  # fmt: skip
+            barrier(signals, parts)
             if tangent:
                 tangent_sweep(
                     work, 2 * forward_vectors, yes, dim, rows_t, first_run, runs, coset_offsets,
-                    lanes, operations, signs, matrices, c, s, h, totals, part, parts, counter,
+                    lanes, operations, signs, matrices, c, s, h, totals, part, parts, signals,
                 )  # fmt: skip
             else:
                 sweep(
                     work, 2 * forward_vectors, yes, dim, rows_t, first_run, runs, coset_offsets,
-                    lanes, operations, signs, matrices, c, s, h, totals, part, parts, counter,
+                    lanes, operations, signs, matrices, c, s, h, totals, part, parts, signals,
                 )  # fmt: skip
             if part == 0:
                 chain(gx, gw, begin, count, rows_t, parts, operations, slots, sources, coefficients,
                        totals)  # fmt: skip
-            barrier(counter, parts)
+            barrier(signals, parts)
         return True
 
     return execute

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .basics import aligned, jit, lane_sign, odd, xor_load
+from .basics import aligned, jit, lane_sign, odd, stopped, xor_load
 from .protocol import FLUSH
 from .protocol import LANES as W
 from .vectors import fma, fnma, load, size, splat, store
@@ -19,7 +19,8 @@ def _table_row(tables, at, rows_t, values):
 
 
 @jit
-def expect(state, tangent, dim, rows_t, groups, entries, tables, sums, totals, part, parts):
+def expect(state, tangent, dim, rows_t, groups, entries, tables, sums, totals, part, parts,
+            signals):  # fmt: skip
     r"""Add the products of amplitudes that each entry sums up, lane by lane.
 
     For the mask ``x`` of a group they are :math:`\psi^*_{i \oplus x} \psi_i`, real part for entries
@@ -31,6 +32,8 @@ def expect(state, tangent, dim, rows_t, groups, entries, tables, sums, totals, p
     first, last = rows * part // parts, rows * (part + 1) // parts
     rho, values = aligned(2 * W, state), aligned(W, state)
     for r in range(first, last):
+        if stopped(signals):
+            return
         a = r * W
         for g in range(len(groups)):
             x = groups[g, 0]
@@ -119,7 +122,7 @@ def weigh(cotangent, begin, count, rows_t, entries, pointers, targets, weights, 
 
 @jit
 def observe(state, out, source, accumulate, dim, rows_t, groups, entries, tables, weighed, part,
-             parts):  # fmt: skip
+             parts, signals):  # fmt: skip
     """Apply the effective observables to vector ``source`` of the state and put it in ``out``."""
     width = size(state)
     lane_rows = W // rows_t
@@ -127,6 +130,8 @@ def observe(state, out, source, accumulate, dim, rows_t, groups, entries, tables
     o, s = 2 * out * dim, 2 * source * dim
     result, values, d = aligned(2 * W, state), aligned(W, state), aligned(2 * W, state)
     for r in range(rows * part // parts, rows * (part + 1) // parts):
+        if stopped(signals):
+            return
         a = r * W
         for lane in range(0, W, width):
             if accumulate:

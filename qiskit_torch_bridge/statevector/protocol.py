@@ -20,3 +20,11 @@ NEAR = 1 << 15
 
 PATIENCE = 1000
 """Looks at a barrier after which a thread lets others have its core."""
+
+ARRIVALS, STOP = 0, 8
+"""Where the signals of a pass have the arrivals at barriers, and whether to give the pass up.
+
+They are a cache line apart: the one is written all the time, the other one only read."""
+
+SIGNALS = 9
+"""How many numbers the signals are."""

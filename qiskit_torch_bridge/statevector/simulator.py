@@ -20,6 +20,7 @@ from .protocol import (
     ADJOINT,
     FORWARD,
     LANES,
+    SIGNALS,
     STATE,
     TANGENT,
     TANGENT_ADJOINT,
@@ -27,12 +28,14 @@ from .protocol import (
 )
 from .simplify import effective
 from .tape import Tape, compile_tape
-from .threads import claim, in_parallel, thread_count, together
+from .threads import in_parallel, interruptible, thread_count, together
 
 CACHED_NUMBERS = 1 << 14
 """Amplitudes times rows up to which ket and bra stay in a core's own cache."""
 SMALL_WORK = 1 << 20
 """Operations times amplitudes times rows below which starting a thread costs more than it saves."""
+LONG_WORK = 1 << 24
+"""Operations times amplitudes times rows from which an interrupt is not to wait for the end."""
 SHARED_STATE = 1 << 18
 """Amplitudes times rows of a chunk from which several threads share it."""
 KEPT_BYTES = 1 << 28
@@ -43,7 +46,7 @@ _VECTORS = {
 }  # fmt: skip
 _TANGENTS = (TANGENT, TANGENT_ADJOINT, TANGENT_STATE)
 NONE = np.zeros((0, 0))
-_NO_COUNTER = np.zeros(1, dtype=np.int64)
+_NO_SIGNALS = np.zeros(SIGNALS, dtype=np.int64)
 _NO_GRADIENT = np.zeros((1, 0, 0))
 SPARE_BUFFERS = 4
 """Working memory kept for the next call, in buffers."""
@@ -315,40 +318,46 @@ class StatevectorSimulator:
         stays = kept is not None and not backward  # the kernel works where the states are kept
         numbers = 1 if stays else 2 * _VECTORS[mode] * layout.dim
         totals = np.empty((parts, max(len(layout.operations), len(self.sums.entries)) * LANES))
-        counter = np.zeros(1, dtype=np.int64) if shared else _NO_COUNTER
+        execute = kernel(mode in _TANGENTS)
+        long = layout.dim * chunks * self._work_per_number >= LONG_WORK
+        long = long or not getattr(execute, "overloads", True)  # it takes seconds to compile
+        signals = np.zeros(SIGNALS, dtype=np.int64) if long or parts > 1 else _NO_SIGNALS
         gw = np.zeros((1 if shared else parts, *w.shape)) if backward else _NO_GRADIENT
         buffers = self._buffers(numbers, 1 if shared else parts)
         last = (x, w, dx, dw, cotangent, dcotangent)
-        execute = kernel(mode in _TANGENTS)
 
         def alone(chunks: int) -> bool:
             return execute(
-                mode, rows_t, layout.dim, 0, chunks, 0, 1, counter, first_run, *constants, *last,
+                mode, rows_t, layout.dim, 0, chunks, 0, 1, signals, first_run, *constants, *last,
                 buffers[0], states, totals, evs, gx, gw[0],
             )  # fmt: skip
 
-        if parts > 1:
+        def compute() -> bool:
+            if parts == 1:
+                return alone(chunks)
             alone(0)  # loads the kernel; threads that load it and wait for each other would not end
-        waiting = shared and claim()  # else others are waiting for each other, and have the threads
-        if parts == 1 or (shared and not waiting):
-            finite = alone(chunks)
-        elif shared:
+            if not shared:
+                return in_parallel(
+                    lambda part: execute(
+                        mode, rows_t, layout.dim, chunks * part // parts,
+                        chunks * (part + 1) // parts, 0, 1, signals, first_run, *constants, *last,
+                        buffers[part], states, totals[part : part + 1], evs, gx,
+                        gw[part % len(gw)],
+                    ),
+                    parts,
+                    signals,
+                )  # fmt: skip
             finite = together(
                 lambda part: execute(
-                    mode, rows_t, layout.dim, 0, chunks, part, parts, counter, first_run,
+                    mode, rows_t, layout.dim, 0, chunks, part, parts, signals, first_run,
                     *constants, *last, buffers[0], states, totals, evs, gx, gw[0],
                 ),
                 parts,
+                signals,
             )  # fmt: skip
-        else:
-            finite = in_parallel(
-                lambda part: execute(
-                    mode, rows_t, layout.dim, chunks * part // parts,
-                    chunks * (part + 1) // parts, 0, 1, counter, first_run, *constants, *last,
-                    buffers[part], states, totals[part : part + 1], evs, gx, gw[part % len(gw)],
-                ),
-                parts,
-            )  # fmt: skip
+            return alone(chunks) if finite is None else finite  # others have the threads
+
+        finite = interruptible(compute, signals) if long else compute()
         self._spare_buffers(buffers)
         if not finite:
             raise FloatingPointError("an angle is not finite")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .basics import aligned, barrier, jit, odd, xor_load
+from .basics import aligned, barrier, jit, odd, stopped, xor_load
 from .blocks import generate, inner, multiply, rotate, undo
 from .protocol import FLUSH, MATRIX, NEAR
 from .protocol import LANES as W
@@ -86,7 +86,7 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
     @jit
     def sweep(
         state, vectors, backward, dim, rows_t, first_run,
-        runs, offsets, lanes, operations, signs, matrices, c, s, h, totals, part, parts, counter,
+        runs, offsets, lanes, operations, signs, matrices, c, s, h, totals, part, parts, signals,
     ):  # fmt: skip
         """Apply all runs of a tape to the vectors of a state, forward or backward.
 
@@ -111,6 +111,8 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
             rows, cosets = 1 << runs[r, 0], 1 << runs[r, 7]
             begin, end = cosets * part // parts, cosets * (part + 1) // parts
             for q in range(begin, end):
+                if stopped(signals):
+                    return
                 coset = _coset(q, free)
                 if low and q + 1 < end and 2 * vectors * dim > NEAR:
                     next_coset = _coset(q + 1, free)
@@ -151,6 +153,6 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
                     for i in range(start * W, stop * W):
                         totals[part, i] += sums[i]
                         sums[i] = 0.0
-            barrier(counter, parts)
+            barrier(signals, parts)
 
     return sweep

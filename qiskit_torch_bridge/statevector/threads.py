@@ -1,19 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small pool of threads for kernels that run without Python's lock."""
+"""A small pool of threads for kernels that run without Python's lock, and their interruption.
+
+A signal such as that of Ctrl-C makes an exception in the main thread, between two steps of Python;
+a kernel knows nothing of it. So the main thread waits while another one is in a kernel for long.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock, RLock
+
+from ..arrays import IntArray
+from .protocol import STOP
+
+GRACE = 1.0
+"""Seconds that an interrupted call waits for its kernels to leave, which takes them far less."""
 
 _pool: ThreadPoolExecutor | None = None
 _size = 0
+_deputy: ThreadPoolExecutor | None = None
 _lock = Lock()
-_claim = Lock()
+_claim = RLock()
 
 
 def thread_count() -> int:
@@ -31,29 +44,58 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def in_parallel(call: Callable[[int], bool], parts: int) -> bool:
+def interruptible(call: Callable[[], bool], signals: IntArray) -> bool:
+    """Call in another thread if this is the main one, which can then be interrupted.
+
+    If it is, the kernels are told so by ``signals``, and have left soon after.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    global _deputy
+    with _lock:
+        if _deputy is None:
+            _deputy = ThreadPoolExecutor(1, "qiskit-torch-bridge-main")
+    with _given_up(signals) as futures:
+        futures.append(_deputy.submit(call))
+        return futures[0].result()
+
+
+def in_parallel(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool:
     """Call ``call(0)`` to ``call(parts - 1)`` at the same time, the first one in this thread."""
     if parts == 1:
         return call(0)
-    futures = [_workers(parts).submit(call, part) for part in range(1, parts)]
-    results = [call(0)]
-    return all([*results, *(future.result() for future in futures)])
+    with _given_up(signals) as futures:
+        for part in range(1, parts):
+            futures.append(_workers(parts).submit(call, part))
+        results = [call(0)]
+        return all([*results, *(future.result() for future in futures)])
 
 
-def claim() -> bool:
-    """Reserve the pool for calls that wait for each other; false if others have it."""
-    return _claim.acquire(blocking=False)
+def together(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool | None:
+    """Call as :func:`in_parallel` does, if the calls wait for each other; ``None`` if in vain.
 
-
-def together(call: Callable[[int], bool], parts: int) -> bool:
-    """Call as :func:`in_parallel` does, after :func:`claim`; the calls may wait for each other.
-
-    Two such groups at once could each wait for a thread that the other one has.
+    Two such groups at once could each wait for a thread that the other one has: one at a time.
     """
     try:
-        return in_parallel(call, parts)
+        if not _claim.acquire(blocking=False):
+            return None
+        return in_parallel(call, parts, signals)
     finally:
-        _claim.release()
+        # Not remembered in a variable, which an interrupt could leave unset.
+        with contextlib.suppress(RuntimeError):  # it belongs to another thread
+            _claim.release()
+
+
+@contextlib.contextmanager
+def _given_up(signals: IntArray) -> Iterator[list[Future[bool]]]:
+    """Have kernels leave if there is an exception here: they might wait for each other forever."""
+    futures: list[Future[bool]] = []
+    try:
+        yield futures
+    except BaseException:
+        signals[STOP] = 1
+        wait(futures, GRACE)
+        raise
 
 
 def _workers(parts: int) -> ThreadPoolExecutor:
@@ -66,9 +108,9 @@ def _workers(parts: int) -> ThreadPoolExecutor:
 
 
 def _after_fork() -> None:
-    """Forget the pool in a forked process: its threads live in the parent only."""
-    global _pool, _size, _lock, _claim
-    _pool, _size, _lock, _claim = None, 0, Lock(), Lock()
+    """Forget the threads in a forked process: they live in the parent only."""
+    global _pool, _size, _deputy, _lock, _claim
+    _pool, _size, _deputy, _lock, _claim = None, 0, None, Lock(), RLock()
 
 
 if hasattr(os, "register_at_fork"):

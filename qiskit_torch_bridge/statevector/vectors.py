@@ -198,3 +198,14 @@ def _atomic(value: int) -> Callable[..., Any]:
 
 atomic_increment = _atomic(1)
 atomic_read = _atomic(0)
+
+
+@intrinsic
+def glance(typing: Any, array: Any, index: Any) -> Any:
+    """Return an integer that another thread may be writing, sooner or later as it is written."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
+        return builder.load_atomic(builder.gep(data, [args[1]]), "monotonic", 8)
+
+    return types.int64(array, index), codegen
