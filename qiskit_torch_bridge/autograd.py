@@ -170,7 +170,7 @@ def _vjp(
         return _PluginGradient.apply(values, cotangent, engine, columns)
     evs = _at_shift_points(found, values)
     if not (transformed() or torch.is_grad_enabled() or older_vmap(cotangent)):
-        engine.note_gradient_errors(values.detach().numpy(), cotangent.numpy(), columns)
+        engine.note_gradient_errors(found, values.detach().numpy(), cotangent.numpy(), columns)
     return found[0].combine(values, (evs * cotangent).sum(-1), torch)
 
 

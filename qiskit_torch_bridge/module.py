@@ -99,8 +99,8 @@ class TorchQuantumModule(nn.Module):
         of parameters and observables. On an estimator one job with one PUB forward and one
         backward, whatever the batch and the observables; backward evaluates ``S * B`` points for
         ``B`` rows; ``S`` is two per gate angle (parameter shift), two per frequency of each
-        parameter (AQGD), or two per parameter (central differences). What needs no gradient is
-        not evaluated.
+        parameter (AQGD), two per parameter (central differences), or two (SPSA). What needs no
+        gradient is not evaluated.
 
     Example:
         >>> import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 from noisy_reference import Array, NoisyReference
-from places import COTANGENT, INPUTS, OPERATORS, PLACES, SEED, SETTINGS, SHOTS, VALUES, reference
+from places import COTANGENT, OPERATORS, PLACES, SEED, SETTINGS, SHOTS, VALUES, reference
 
 
 def analytic(exact: NoisyReference) -> tuple[Array, Array]:
@@ -37,13 +37,8 @@ def step_size(place: str) -> float:
 
 
 def spsa_directions() -> Array:
-    """The directions ``(B, P)`` that SPSA draws from the module's seed, row by row.
-
-    It draws them in the order of the circuit's parameters: the weights sort before the inputs.
-    """
-    rng = np.random.default_rng(SEED)
-    drawn = np.array([(-1.0) ** rng.integers(0, 2, 3) for _ in INPUTS])
-    return np.concatenate([drawn[:, 2:], drawn[:, :2]], axis=1)
+    """The directions ``(B, P)`` that SPSA draws from the module's seed, one for each row."""
+    return 2.0 * np.random.default_rng(SEED).integers(0, 2, VALUES.shape) - 1
 
 
 def expected(place: str, level: int, gradient: str) -> tuple[Array, Array]:

@@ -38,9 +38,9 @@ WEIGHTS = np.array([-0.4, 0.2])
 VALUES = np.concatenate([INPUTS, np.tile(WEIGHTS, (2, 1))], axis=1)  # (B, P)
 COTANGENT = np.array([[1.0, -0.5], [0.5, 1.0]])  # (B, O)
 
-OWN = ("parameter-shift", "aqgd", "finite-difference")
+OWN = ("parameter-shift", "aqgd", "finite-difference", "spsa")
 THIRD_PARTY = "ParamShiftEstimatorGradient"
-GRADIENTS = (*OWN, "spsa", "adjoint", THIRD_PARTY)
+GRADIENTS = (*OWN, "adjoint", THIRD_PARTY)
 
 
 def triangle() -> QuantumCircuit:

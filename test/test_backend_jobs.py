@@ -32,9 +32,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Options .* have no effect:UserWa
 
 ROWS = len(INPUTS)
 # Two for each of three gate angles, of five frequencies, of three parameters.
-POINTS = {"parameter-shift": 6, "aqgd": 10, "finite-difference": 6}
-# What the other package asks for, of each row in a PUB of its own: one direction; the same angles.
-FOREIGN = {"spsa": 2, "ParamShiftEstimatorGradient": 6}
+# To either side of one direction.
+POINTS = {"parameter-shift": 6, "aqgd": 10, "finite-difference": 6, "spsa": 2}
+# What the other package asks for, of each row in a PUB of its own: two for the same angles.
+FOREIGN = {"ParamShiftEstimatorGradient": 6}
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ ROOMS = {
         "backends",
         "primitives",
     },
-    "checkpoint": {"exceptions", "engines", "module", "optim"},
+    "checkpoint": {"exceptions", "engines", "module", "optim", "rules"},
     "doctor": {"program", "statevector", "TorchQuantumModule", "__file__", "__version__"},
     "optim": {"exceptions", "program", "statevector", "algorithms", "module", "transforms"},
 }

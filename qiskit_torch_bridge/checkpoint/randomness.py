@@ -19,6 +19,7 @@ from torch import nn
 
 from ..engines import EstimatorEngine
 from ..exceptions import CheckpointError
+from ..rules import SPSARule
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
@@ -37,6 +38,7 @@ def _holders() -> tuple[type, ...]:
         QFI,
         FubiniStudyMetric,
         StateFidelity,
+        SPSARule,
     )
 
 
@@ -106,7 +108,7 @@ def _within(value: Any, place: str, seen: set[int]) -> Iterator[tuple[str, Any]]
         yield place, value
     elif isinstance(value, EstimatorEngine):
         # Not its plans, which come and go and share what is here.
-        for name in ("estimator", "gradient_estimator", "gradient"):
+        for name in ("estimator", "gradient_estimator", "gradient", "rule"):
             yield from _within(getattr(value, name, None), f"{place}.{name}", seen)
     elif isinstance(value, _holders()):
         # With its kind, since another one's stream would go on in another way.

@@ -96,6 +96,12 @@ class EstimatorEngine:
         self, columns: tuple[int, ...]
     ) -> tuple[Differentiation, EstimatorEngine] | None:
         """Return the plan for the derivatives by ``columns`` and the engine for its points."""
+        return self.evaluations_for(columns)
+
+    def evaluations_for(
+        self, columns: tuple[int, ...]
+    ) -> tuple[Differentiation, EstimatorEngine] | None:
+        """Return what :meth:`differentiation` does, also where torch is not to take part."""
         if self.rule is None:
             return None
         if columns not in self._plans:
@@ -110,18 +116,21 @@ class EstimatorEngine:
         return self._plans[columns]
 
     def note_gradient_errors(
-        self, values: FloatArray, cotangent: FloatArray, columns: tuple[int, ...]
+        self,
+        found: tuple[Differentiation, EstimatorEngine],
+        values: FloatArray,
+        cotangent: FloatArray,
+        columns: tuple[int, ...],
     ) -> None:
         """Propagate the standard errors of the last shift points to the weights' gradient.
 
         Observables of a point are taken as independent, though they may share its shots.
         """
-        found = self.differentiation(columns)
-        self.last_gradient_stds = None
-        if found is None or found[1].last_stds is None:
-            return
         d, engine = found
-        stds = engine.last_stds.reshape(-1, len(values), self.program.num_observables)  # type: ignore[union-attr]
+        self.last_gradient_stds = None
+        if engine.last_stds is None:
+            return
+        stds = engine.last_stds.reshape(-1, len(values), self.program.num_observables)
         variances = np.zeros((len(values), len(columns)))
         for o in range(stds.shape[-1]):
             errors = d.standard_errors(values, stds[..., o])
@@ -135,7 +144,7 @@ class EstimatorEngine:
         points = np.zeros((rows, len(program.parameters)))
         pub = points_pub(program.analysed, program.observables_array, points)
         requests = [Planned(self.estimator, pub, self.precision)]
-        found = None if columns is None else self.differentiation(columns)
+        found = None if columns is None else self.evaluations_for(columns)
         if found is not None and len(columns or ()):
             d, engine = found
             points = np.zeros((rows * d.plan.num_points, len(engine.program.parameters)))

@@ -29,11 +29,10 @@ class PluginEngine(EstimatorEngine):
         estimator: BaseEstimatorV2,
         precision: float | None,
         gradient: BaseEstimatorGradient,
-        name: str | None = None,
     ) -> None:
         super().__init__(program, estimator, precision)
         self.gradient = gradient
-        self._name = name or type(gradient).__name__
+        self._name = type(gradient).__name__
 
     @property
     def gradient_name(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
-from qiskit_algorithms.gradients import BaseEstimatorGradient, SPSAEstimatorGradient
+from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from ..exceptions import CircuitError, GradientError, InputError, InputTypeError
 from ..gradients import (
@@ -19,23 +19,18 @@ from ..gradients import (
     EstimatorGradient,
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
+    SPSAEstimatorGradient,
 )
 from ..primitives import BatchedStatevectorEstimator, is_aer
 from ..primitives.kinds import innermost
 from ..primitives.precision import assumed_precision, validated_precision
 from ..program import CircuitProgram
-from ..rules import recommended_epsilon
+from ..rules import SPSARule
 from .estimator import EstimatorEngine
 from .placement import placed_on
 from .plugin import PluginEngine
+from .spsa import SPSAEngine
 from .statevector import StatevectorEngine
-
-
-def _spsa(
-    estimator: BaseEstimatorV2, precision: float | None = None, seed: int | None = None
-) -> SPSAEstimatorGradient:
-    noise = assumed_precision(estimator, precision)
-    return SPSAEstimatorGradient(estimator, epsilon=recommended_epsilon(noise), seed=seed)
 
 
 def _adjoint(
@@ -49,7 +44,7 @@ GRADIENTS: dict[str, Callable[..., BaseEstimatorGradient]] = {
     "parameter-shift": ParameterShiftEstimatorGradient,
     "aqgd": AQGDEstimatorGradient,
     "finite-difference": FiniteDifferenceEstimatorGradient,
-    "spsa": _spsa,
+    "spsa": SPSAEstimatorGradient,
 }
 """The gradients that have a name; any ``BaseEstimatorGradient`` instance works as well."""
 
@@ -113,7 +108,7 @@ def make_engine(
     if found.isa_circuit is not None and not isinstance(given, AdjointEstimatorGradient):
         _check_numbering(of_gradient, program.circuit, found.isa_circuit)
     program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
-    engine = _engine(program, estimator, given, gradient, requested, exact, dtype, number)
+    engine = _engine(program, estimator, given, requested, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
     engine.backend = found.backend
     return engine
@@ -123,7 +118,6 @@ def _engine(
     program: CircuitProgram,
     estimator: BaseEstimatorV2,
     given: BaseEstimatorGradient,
-    gradient: Any,
     requested: float | None,
     exact: bool,
     dtype: Any,
@@ -135,18 +129,19 @@ def _engine(
             program, estimator, requested, samples=not exact, dtype=np.dtype(number)
         )
     if not isinstance(given, EstimatorGradient):
-        name = gradient if isinstance(gradient, str) else None
-        return PluginEngine(program, estimator, requested, given, name)
+        return PluginEngine(program, estimator, requested, given)
     own = given.precision or requested
-    engine = EstimatorEngine(
+    rule = given.rule(assumed_precision(given.estimator, own))
+    kind = SPSAEngine if isinstance(rule, SPSARule) else EstimatorEngine
+    engine = kind(
         program,
         estimator,
         requested,
-        given.rule(assumed_precision(given.estimator, own)),
+        rule,
         gradient_estimator=given.estimator,
         gradient_precision=own,
     )
-    engine.differentiation(program.weight_columns)  # what cannot be planned is refused here
+    engine.evaluations_for(program.weight_columns)  # what cannot be planned is refused here
     return engine
 
 

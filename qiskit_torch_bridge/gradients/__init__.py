@@ -10,6 +10,7 @@ from .aqgd import AQGDEstimatorGradient
 from .base import BridgeGradientResult, EstimatorGradient
 from .finite_difference import FiniteDifferenceEstimatorGradient
 from .parameter_shift import ParameterShiftEstimatorGradient
+from .spsa import SPSAEstimatorGradient
 
 __all__ = [
     "AQGDEstimatorGradient",
@@ -18,4 +19,5 @@ __all__ = [
     "EstimatorGradient",
     "FiniteDifferenceEstimatorGradient",
     "ParameterShiftEstimatorGradient",
+    "SPSAEstimatorGradient",
 ]

@@ -23,7 +23,7 @@ from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.expressions import expressions_of
 from ..program.lowering import accepts_aer
-from ..rules import Differentiation, ParameterShiftRule, Rule
+from ..rules import Differentiation, ParameterShiftRule, Rule, SPSARule
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ class EstimatorGradient(BaseEstimatorGradient):
         self, analysed: AnalysedCircuit, columns: tuple[int, ...], requested: float | None
     ) -> Differentiation:
         key = (analysed, columns, requested)
-        if key not in self._differentiations:
-            rule = self.rule(assumed_precision(self._estimator, requested))
+        rule = self.rule(assumed_precision(self._estimator, requested))
+        if key not in self._differentiations or isinstance(rule, SPSARule):
             on_aer = self._transpiler is None and is_aer(self._estimator)
             # A rule that rewrites the circuit anyway may as well rewrite it for Aer.
             rewrites = on_aer and isinstance(rule, ParameterShiftRule)

@@ -10,6 +10,7 @@ from .finite_difference import FiniteDifferenceRule, recommended_epsilon
 from .multi_frequency import MultiFrequencyRule, frequency_shifts
 from .parameter_shift import ParameterShiftRule
 from .plan import Differentiation, Rule, ShiftPlan
+from .spsa import SPSARule
 
 __all__ = [
     "Differentiation",
@@ -17,6 +18,7 @@ __all__ = [
     "MultiFrequencyRule",
     "ParameterShiftRule",
     "Rule",
+    "SPSARule",
     "ShiftPlan",
     "frequency_shifts",
     "recommended_epsilon",
