@@ -27,7 +27,7 @@ from faults import (
 )
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.exceptions import JobError, ResultError
 
@@ -220,9 +220,11 @@ def test_an_answer_lost_after_submission(reference, tmp_path, written, error, mo
     plan.on_answer[number_of(truth, place, phase)] = error
     journal = Journal(tmp_path / "journal") if written else None
     training = Training(tmp_path, mode, plan, journal)
-    assert training.run() == truth.history[-1]
+    with Tracker() as tracker:
+        assert training.run() == truth.history[-1]
     assert len(training.ledger.jobs) == len(truth.phases)
     assert training.ledger.duplicates() == []
+    assert tracker.usage.jobs == training.estimator.used.jobs == len(truth.phases)
 
 
 @pytest.mark.parametrize("place", PLACES)

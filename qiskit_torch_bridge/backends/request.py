@@ -124,7 +124,10 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             running.home = home
             if home not in running.tried:
                 running.tried.append(home)
-            self._has(running, entry, job, Usage())
+            # Found by its tag, it was submitted without being counted.
+            lost = entry.job_id is None
+            usage = self._count(self._estimators[home], running.part) if lost else Usage()
+            self._has(running, entry, job, usage)
             return True
 
     def _has(self, running: _Running, entry: Entry, job: Any, usage: Usage) -> None:
