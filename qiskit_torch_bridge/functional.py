@@ -56,6 +56,8 @@ def submitted(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -
         output = evaluated(engine, inputs, weights)
         return PendingOutput(lambda: output)
     _check_budget(engine, call)
+    # Copies: what is submitted is differentiated, however an optimizer changes weights in place.
+    call = call._replace(inputs=call.inputs.clone(), weights=call.weights.clone())
     values = placed(call.inputs, call.weights, engine.program).detach().numpy()
     graph = torch.is_grad_enabled()
     wait = engine.submit(values)

@@ -15,15 +15,22 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
+from .backends import DispatchingEstimator, kind_of
 from .backends.cost import Cost, cost_of
 from .backends.selection import Transpiled, backend_of, is_same_device
-from .engines import EstimatorEngine, make_engine, make_evaluation_engine
-from .exceptions import EstimatorTypeError, InputError
+from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
+from .exceptions import EstimatorTypeError, InputError, PrecisionError
 from .extra_state import check_state, state_of
 from .functional import PendingOutput, evaluated, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
 from .program import CircuitProgram
+
+PLACE = (
+    "estimator", "estimators", "backend", "mode", "backend_options", "optimization_level",
+    "seed_transpiler", "pass_manager", "dtype", "journal", "budget",
+)  # fmt: skip
+"""The arguments that say where a circuit runs, and how it is watched over there."""
 
 
 class TorchQuantumModule(nn.Module):
@@ -180,13 +187,23 @@ class TorchQuantumModule(nn.Module):
             "journal": journal,
             "budget": budget,
         }
+        self._set_engines(choices, evaluation)
+        self.weight = nn.Parameter(starting_weights(self.program, initial_weights, seed))
+
+    def _set_engines(
+        self, choices: Mapping[str, Any], evaluation: Mapping[str, Any] | None
+    ) -> None:
         self._training_engine = make_engine(self.program, **choices)
         self._evaluation_engine = self._training_engine
         if evaluation is not None:
             self._evaluation_engine = make_evaluation_engine(
                 self.program, self._training_engine, choices, evaluation
             )
-        self.weight = nn.Parameter(starting_weights(self.program, initial_weights, seed))
+        #: What it keeps on the same device.
+        self._kept_there = {
+            "backend_options": choices["backend_options"],
+            "evaluation": evaluation,
+        }
 
     @classmethod
     def from_algorithm(
@@ -333,8 +350,15 @@ class TorchQuantumModule(nn.Module):
             gradient_shots: Shots for those of gradients; default: the same.
 
         Raises:
-            PrecisionError: If they are not positive whole numbers.
+            PrecisionError: If they are not positive whole numbers, or it computes exactly.
         """
+        if shots is not None and type(self._training_engine) is StatevectorEngine:
+            engine = self._training_engine
+            if not engine.samples:
+                raise PrecisionError(
+                    "The exact engine measures nothing, so it takes no shots. Move the module: "
+                    f"module.with_backend(shots={shots!r}), or make it with shots=."
+                )
         precision = validated_precision(shots, None)
         for_gradient = validated_precision(gradient_shots, None) or precision
         self._training_engine.set_precision(precision, for_gradient)
@@ -411,15 +435,18 @@ class TorchQuantumModule(nn.Module):
         """Return a module of the same circuit and weights that runs elsewhere.
 
         Gradient (if it was chosen by name), shots, precision and seed stay unless ``options`` say
-        otherwise. The weights are copies: training one does not change the other. On the same
-        device, in a session for instance, the circuit stays as it is transpiled.
+        otherwise; so do journal and budget wherever jobs are run. The weights are copies: training
+        one does not change the other. On the same device, in a session for instance, the circuit
+        stays as it is transpiled, and with the same kind of estimator ``backend_options`` and
+        ``evaluation`` stay as well.
 
         Args:
             backend: The backend, as for the module; ``None`` with ``estimator=`` or ``mode=`` in
                 the options, or for the exact engine.
             **options: ``estimator``, ``mode``, ``backend_options``, ``optimization_level``,
                 ``seed_transpiler``, ``pass_manager``, ``gradient``, ``shots``, ``precision``,
-                ``gradient_shots``, ``seed``, ``dtype``.
+                ``gradient_shots``, ``seed``, ``dtype``, ``estimators``, ``journal``, ``budget``,
+                ``evaluation``.
 
         Example:
             >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -435,16 +462,23 @@ class TorchQuantumModule(nn.Module):
         kept = dict(self._kept)
         if options.get("shots") is not None or options.get("precision") is not None:
             kept.update(shots=None, precision=None)
-        choices = {**kept, "backend": backend, **options}
+        nothing = dict.fromkeys(PLACE)
+        unknown = sorted(set(options) - {*nothing, *kept, "evaluation"})
+        if unknown:
+            raise InputError(
+                f"Expected options of with_backend to be arguments of the module; got {unknown}. "
+                f"It takes {', '.join(sorted({*nothing, *kept, 'evaluation'}))}."
+            )
+        choices = {**nothing, **kept, **self._kept_at(backend, options), **options}
+        choices["backend"] = backend
+        evaluation = choices.pop("evaluation", None)
         if kept["gradient"] == "adjoint" and "gradient" not in options and backend is not None:
             choices["gradient"] = None  # on a backend the gradient is measured unless asked for
-        choices.update(self._transpiled_for(backend, options))
         moved = type(self).__new__(type(self))
         nn.Module.__init__(moved)
         moved.program = self.program
         moved.shots = choices["shots"]
-        moved._training_engine = make_engine(self.program, **choices)
-        moved._evaluation_engine = moved._training_engine
+        moved._set_engines(choices, evaluation)
         moved._kept = {name: choices[name] for name in self._kept}
         if not isinstance(choices["gradient"], str):
             moved._kept["gradient"] = None
@@ -453,15 +487,28 @@ class TorchQuantumModule(nn.Module):
         )
         return moved.train(self.training)
 
-    def _transpiled_for(self, backend: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what spares transpiling again, where the device stays and nothing else is said."""
-        here, mode = self._engine.backend, options.get("mode")
-        said = {"pass_manager", "optimization_level", "seed_transpiler"} & set(options)
-        if here is None or said or (backend is None and mode is None):
-            return {}
-        if not is_same_device(here, backend_of(backend, mode)):
-            return {}
-        return {"pass_manager": Transpiled(self.isa_circuit)}
+    def _kept_at(self, backend: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what stays, at another place, as far as options do not say otherwise.
+
+        Journal and budget go along to wherever jobs are run; on the same device the circuit stays
+        as it is transpiled, and the options of its estimator where that is the same.
+        """
+        engine, mode = self._training_engine, options.get("mode")
+        result: dict[str, Any] = {}
+        somewhere = (backend, mode, options.get("estimator"), options.get("estimators"))
+        if isinstance(engine.estimator, DispatchingEstimator) and any(
+            place is not None for place in somewhere
+        ):
+            result["journal"] = engine.estimator.journal
+            result["budget"] = engine.estimator.budget if engine.is_limited else None
+        if engine.backend is None or (backend is None and mode is None):
+            return result
+        if is_same_device(engine.backend, backend_of(backend, mode)):
+            if not {"pass_manager", "optimization_level", "seed_transpiler"} & set(options):
+                result["pass_manager"] = Transpiled(engine.isa_circuit)
+            if kind_of(engine.backend, engine.mode) == kind_of(engine.backend, mode):
+                result.update(self._kept_there)
+        return result
 
     @property
     def estimator(self) -> Any:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import StagedPassManager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
+from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends import DispatchingEstimator
@@ -30,9 +32,13 @@ from qiskit_torch_bridge.exceptions import (
     BudgetError,
     CircuitError,
     EstimatorTypeError,
+    GradientError,
     InputError,
+    JournalError,
     OptimizerError,
+    PrecisionError,
 )
+from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
 from qiskit_torch_bridge.optim import ShotsSchedule
 from qiskit_torch_bridge.program.idle import restricted_operator
 
@@ -336,3 +342,114 @@ def test_angles_that_fractional_gates_do_not_take() -> None:
     with pytest.raises(InputError, match=r"1\.7 at one of the points. Nothing was submitted"):
         estimator.run([(circuit, "ZZ", outside)])
     assert len(inner.runs) == 1
+
+
+def test_journal_and_budget_go_along_to_where_jobs_run(tmp_path: Path) -> None:
+    backend = ideal_device()
+    m = module(backend=backend, shots=10, journal=tmp_path / "journal", budget=10_000, seed=1)
+    m(INPUTS)
+    moved = m.with_backend(backend)
+    assert moved.estimator.journal is m.estimator.journal
+    assert moved.estimator.budget is m.estimator.budget
+    moved(INPUTS)
+    assert m.estimator.used.jobs == 2
+    with pytest.raises(InputError, match=r"with_backend.*\['shot'\]"):
+        m.with_backend(backend, shot=100)
+
+
+def test_options_and_evaluation_stay_on_the_device() -> None:
+    backend = ideal_device()
+    m = module(
+        backend=backend,
+        shots=100,
+        backend_options={"abelian_grouping": False},
+        evaluation={"shots": 400},
+        seed=1,
+    )
+    moved = m.with_backend(backend)
+    assert moved.estimator.options.abelian_grouping is False
+    assert moved.eval().precision == 0.05
+    elsewhere = m.with_backend(AerSimulator())
+    assert elsewhere.eval().precision == 0.1
+
+
+def test_evaluation_measures_the_circuit_that_was_trained() -> None:
+    """Transpiled anew it might be on other qubits, with other errors."""
+    circuit = QuantumCircuit(4)
+    weights = ParameterVector("w", 4)
+    for q in range(4):
+        circuit.ry(weights[q], q)
+        circuit.cx(q, (q + 1) % 4)
+    device = GenericBackendV2(7, coupling_map=[[q, q + 1] for q in range(6)], seed=2)
+    m = TorchQuantumModule(circuit, backend=device, shots=10, evaluation={"shots": 20})
+    assert m.isa_circuit == m.eval().isa_circuit
+
+
+def test_a_backend_and_a_session_on_another_are_refused() -> None:
+    session = session_on(ideal_device())
+    with pytest.raises(BackendError, match="mode is open on"):
+        module(backend=GenericBackendV2(5, seed=9), mode=session)
+
+
+def test_a_gradient_with_an_estimator_of_its_own_escapes_no_budget() -> None:
+    gradient = ParameterShiftEstimatorGradient(StatevectorEstimator())
+    with pytest.raises(GradientError, match="budget would know nothing of the jobs"):
+        module(estimator=StatevectorEstimator(), gradient=gradient, budget=1000)
+
+
+@pytest.mark.parametrize("kind", [ParameterShiftEstimatorGradient, ParamShiftEstimatorGradient])
+def test_gradient_objects_take_the_shots_of_gradients(kind: Any) -> None:
+    counting = CountingEstimator()
+    m = TorchQuantumModule(
+        _one_rotation(),
+        "Z",
+        estimator=counting,
+        gradient=kind(counting),
+        shots=100,
+        gradient_shots=400,
+    )
+    m().sum().backward()
+    assert counting.precisions == [0.1, 0.05]
+
+
+def test_copies_have_shots_of_their_own() -> None:
+    m = module(estimator=CountingEstimator(), shots=100)
+    twin = copy.deepcopy(m)
+    twin.set_shots(400)
+    assert (m.precision, twin.precision) == (0.1, 0.05)
+    assert twin.estimator is m.estimator
+
+
+def test_what_was_submitted_is_differentiated() -> None:
+    """Weights in double precision are used as they are, and an optimizer changes them in place."""
+    m = module(estimator=CountingEstimator(), gradient="parameter-shift").double()
+    pending = m.submit(INPUTS)
+    with torch.no_grad():
+        m.weight.add_(1)
+    output = pending.result()
+    torch.testing.assert_close(output.detach(), EXACT[0], rtol=0, atol=1e-12)
+    output.sum().backward()
+    torch.testing.assert_close(m.weight.grad, EXACT[1], rtol=0, atol=1e-12)
+
+
+def test_the_exact_engine_takes_no_shots() -> None:
+    m = module()
+    with pytest.raises(PrecisionError, match=r"with_backend\(shots=10\)"):
+        m.set_shots(10)
+    assert "shots" not in repr(m)
+
+
+@pytest.mark.parametrize("path", [3, True, "", "missing/folder/journal", "."])
+def test_journals_are_files(path: Any) -> None:
+    with pytest.raises(JournalError, match="Expected"):
+        module(shots=10, journal=path)
+
+
+def test_more_of_what_is_refused() -> None:
+    with pytest.raises(InputError, match="mapping"):
+        module(shots=10, evaluation=10)
+    with pytest.raises(BackendTypeError, match="as backend="):
+        module(mode=ideal_device())
+    runtime = pytest.importorskip("qiskit_ibm_runtime")
+    with pytest.raises(BackendTypeError, match=r"with Session\(backend=...\)"):
+        module(mode=runtime.Session)

@@ -19,6 +19,7 @@ from faults import (
     failed_job,
     hidden,
 )
+from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import JobError as QiskitJobError
 from qiskit.providers import JobTimeoutError
 
@@ -27,6 +28,10 @@ from qiskit_torch_bridge.backends.failures import leaves_job_running, refuses
 from qiskit_torch_bridge.exceptions import JobError
 
 requests = pytest.importorskip("requests")
+
+
+class IBMNotAuthorizedError(Exception):
+    """As the runtime names it."""
 
 
 def chained(outer: Exception, cause: Exception) -> Exception:
@@ -59,9 +64,11 @@ CASES = [
     (chained(RuntimeError("failed"), ConnectionError("lost")), "transient", True),
     (chained(RuntimeError("failed"), RequestsApiError("no", 401)), "permanent", True),
     (chained(RuntimeJobFailureError("odd"), failed_job(1006)), "transient", False),
-    (IBMRuntimeError("Failed to run program"), "permanent", False),
-    (ValueError("1006 is no code here"), "permanent", False),
-    (OSError("disk"), "permanent", False),
+    # Errors that say nothing of the job: it may go on, and is not to be paid for again.
+    (IBMRuntimeError("Failed to run program"), "permanent", True),
+    (IBMNotAuthorizedError("the token has expired"), "permanent", True),
+    (ValueError("1006 is no code here"), "permanent", True),
+    (OSError("disk"), "permanent", True),
 ]
 
 
@@ -202,3 +209,22 @@ def test_job_ids_name_the_jobs_that_failed_before(tmp_path):
         run(Service(tmp_path / "ledger", plan=plan), time.retry())
     assert caught.value.job_ids == ("job-0", "job-1", "job-2")
     assert "9999" in str(caught.value.__cause__)
+
+
+def test_a_job_of_this_process_that_lost_its_connection_is_made_again():
+    """Qiskit's own jobs are over when they raise: asking them again raises the same for ever."""
+
+    class Flaky(StatevectorEstimator):
+        runs = 0
+
+        def _run(self, pubs):
+            self.runs += 1
+            if self.runs == 1:
+                raise ConnectionError("lost")
+            return super()._run(pubs)
+
+    time, flaky = FakeTime(), Flaky()
+    circuit, theta = rotation()
+    job = DispatchingEstimator(flaky, retry=time.retry()).run([(circuit, "Z", {(theta,): [[0.0]]})])
+    assert job.result()[0].data.evs.tolist() == [1.0]
+    assert flaky.runs == 2 and len(time.delays) == 1

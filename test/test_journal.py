@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from faults import (
     with_nan,
 )
 from journals import World, cut_after, events, evs, kinds, pub_of
+from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers.fake_provider import GenericBackendV2
 
@@ -258,6 +261,8 @@ def test_a_budget_goes_on_where_the_last_process_left_it(world):
         assert estimator.used.points == 4 * (seed + 1)
     world.start()
     estimator = DispatchingEstimator(world.services, journal=world.journal, budget=limits)
+    for k in (0, 1):
+        evs(estimator, pub_of(k))
     with pytest.raises(BudgetError, match="8 of the budget of 8 are used"):
         evs(estimator, pub_of(2))
     assert len(world.ledger.jobs) == 2
@@ -306,3 +311,50 @@ def test_simulated_noise_goes_on_where_it_was(tmp_path, place):
     again = start(tmp_path / "journal")
     assert [again().item() for _ in range(4)] == expected
     assert again.estimator.used.jobs == 4
+
+
+def test_what_an_earlier_process_paid_for_needs_no_budget(tmp_path):
+    """Two jobs were made and are in the journal; a budget without room answers from it."""
+
+    def start(budget):
+        return TorchQuantumModule(
+            rotation()[0], "Z", shots=100, seed=3, initial_weights=[1.2],
+            journal=tmp_path / "journal", budget=budget,
+        )  # fmt: skip
+
+    module = start(1000)
+    module().backward()
+    module.estimator.journal.close()
+    again = start(300)
+    again().backward()
+    assert torch.equal(again.weight.grad, module.weight.grad)
+    with pytest.raises(BudgetError, match="300 of the budget of 300 are used"):
+        again()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_does_not_write_on(tmp_path):
+    """A child of a fork shares the open file, and would number its requests alike."""
+    journal = Journal(tmp_path / "journal")
+    pid = os.fork()
+    if not pid:
+        try:
+            journal.begin(pub_of())
+        except JournalError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_the_same_circuit_is_transpiled_for_a_journal(tmp_path):
+    """Else the next process would ask for another circuit, and get no answers."""
+    circuit = QuantumCircuit(4)
+    for q in range(4):
+        circuit.ry(Parameter(f"a{q}"), q)
+        circuit.cx(q, (q + 1) % 4)
+    device = GenericBackendV2(7, coupling_map=[[q, q + 1] for q in range(6)], seed=2)
+    made = []
+    for k in range(3):
+        options = {"backend": device, "shots": 10, "journal": tmp_path / str(k)}
+        made.append(TorchQuantumModule(circuit, **options).isa_circuit)
+    assert made[0] == made[1] == made[2]

@@ -8,10 +8,12 @@ import threading
 import numpy as np
 import pytest
 import torch
-from circuits import X, hybrid
+from circuits import X, hybrid, rotation
 from estimators import CountingEstimator
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp, random_pauli_list
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
@@ -291,3 +293,13 @@ def test_a_budget_holds_for_threads_together():
     for worker in workers:
         worker.join()
     assert estimator.used.jobs == 10 and len(refused) == 30
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:The EstimatorV2 class is deprecated")
+def test_measuring_estimators_that_hide_their_precision_are_counted_at_the_usual_one():
+    """The runtime leaves it unset and takes 1/64; a budget of shots must not count that as none."""
+    runtime = pytest.importorskip("qiskit_ibm_runtime")
+    estimator = runtime.EstimatorV2(mode=GenericBackendV2(2, seed=1))
+    circuit, theta = rotation()
+    pub = EstimatorPub.coerce((circuit, "Z", {(theta,): np.zeros((3, 1))}))
+    assert usage_of(estimator, [pub], None).shots == 3 * 64**2

@@ -130,7 +130,7 @@ class DispatchingEstimator(BaseEstimatorV2):
         request = Request(parts, self.estimators, self.entries, self.retry, self._submitted)
         with self.entries.order, self.budget.order:
             if self.budget.limited:
-                self.budget.check(self._usage(parts))
+                self.budget.check(self._usage(parts[self.entries.known(len(parts)) :]))
             request.submit()
         return request
 

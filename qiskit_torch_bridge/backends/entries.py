@@ -73,6 +73,10 @@ class Entries:
             self.position += 1
         return entry, None
 
+    def known(self, count: int) -> int:
+        """Return how many of the next requests have jobs already, so that none is submitted."""
+        return 0
+
     def _entry(self, number: int, digest: str) -> Entry:
         return Entry(number, f"{TAG}-{self._run}-{number}", digest)
 
@@ -124,7 +128,8 @@ def tagged(estimator: BaseEstimatorV2, entry: Entry) -> Iterator[None]:
         yield
         return
     before = environment.job_tags
-    environment.job_tags = [*(before if isinstance(before, list) else []), entry.tag]
+    own = [TAG, entry.tag]  # one for all jobs, and one for this job alone
+    environment.job_tags = [*(before if isinstance(before, list) else []), *own]
     try:
         yield
     finally:

@@ -20,6 +20,10 @@ Verdict = Literal["transient", "waiting", "too long", "permanent"]
 TRANSIENT_CODES = frozenset({1006, 1008, 1010, 1011})
 """Codes of failed jobs that are the service's fault and pass (IBM Quantum's error codes)."""
 TOO_LONG_CODE = 1305
+ENDED = frozenset(
+    {"RuntimeJobFailureError", "RuntimeJobMaxTimeoutError", "RuntimeInvalidStateError", "JobError"}
+)
+"""Errors that say that a job has ended, unless they are time-outs."""
 _NAMED_CODE = re.compile(r"\bcode:?\s*(\d{4})\b", re.IGNORECASE)
 _CODE = re.compile(r"\b(1\d{3})\b")
 
@@ -38,9 +42,10 @@ def verdict_on(error: BaseException) -> Verdict:
 def leaves_job_running(error: BaseException) -> bool:
     """Whether an error met while waiting for a job says nothing of the job itself.
 
-    Lost connections, refused requests and time-outs end the waiting, not the job.
+    Lost connections, refused requests and time-outs end the waiting, not the job; nor does it end
+    where its result cannot be read. Only what a service says of the job does.
     """
-    return _judged(error)[1]
+    return not any(_names(link) & ENDED for link in _chain(error)) or _judged(error)[1]
 
 
 def refuses(error: BaseException) -> bool:
@@ -92,6 +97,8 @@ def _status(error: BaseException) -> int | None:
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return status
+    if "IBMNotAuthorizedError" in _names(error):
+        return 401
     # Timeout and another ConnectionError are those of requests.
     lost = isinstance(error, ConnectionError) or _names(error) & {"ConnectionError", "Timeout"}
     return -1 if lost else None
@@ -116,7 +123,7 @@ class Retry:
         clock: Tells the time in seconds; for tests.
     """
 
-    attempts: int = 5
+    attempts: int = 10
     first_delay: float = 1.0
     longest_delay: float = 60.0
     deadline: float = 86_400.0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -54,11 +55,21 @@ class Journal(Entries):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
+        given: object = path
+        if not isinstance(given, (str, os.PathLike)) or not os.fspath(path):
+            raise JournalError(f"Expected journal to be the path of a file; got {path!r}.")
         self.path = Path(path)
         self._entries: dict[int, Entry] = {}
         self._described = OfObjects(described)
+        self._process = os.getpid()
         self._run = ""  # in all tags; from the header of the file
-        self._file = open(self.path, "a+b")  # noqa: SIM115 - open as long as the journal is
+        try:
+            self._file = open(self.path, "a+b")  # noqa: SIM115 - open as long as the journal is
+        except OSError as error:
+            raise JournalError(
+                f"Expected a journal to be a file that can be written; {self.path}: "
+                f"{error.strerror}. Name a file in a folder that exists."
+            ) from error
         self._closing = weakref.finalize(self, self._file.close)
         try:
             _lock(self._file, self.path)
@@ -74,6 +85,12 @@ class Journal(Entries):
 
     def begin(self, pub: EstimatorPub) -> tuple[Entry, PubResult | None]:
         """Number a request, and return what is known of it, and its result if there is one."""
+        if os.getpid() != self._process:
+            raise JournalError(
+                f"{self.path} is open in another process, which this one was forked from. Two "
+                "processes would number their requests alike: give each a journal of its own, or "
+                "evaluate in one of them only."
+            )
         digest = self._digest(pub)
         with self._lock:
             known = self._entries.get(self.position)
@@ -83,12 +100,20 @@ class Journal(Entries):
             elif known.digest != digest:
                 raise JournalError(
                     f"Request {self.position} differs from the one in {self.path}: the journal "
-                    "belongs to another run, or the run did not resume where its checkpoint was. "
-                    "Load the checkpoint with journal=, or start with a new file."
+                    "belongs to another run, the run did not resume where its checkpoint was, or "
+                    "the circuit was transpiled differently (another release, another calibration "
+                    "of the device). Load the checkpoint with journal=, or start with a new file."
                 )
             # At once, so that an interrupt comes before or after both.
             self._entries[known.number], self.position = known, known.number + 1
             return known, None if known.where is None else self._result_at(known.where)
+
+    def known(self, count: int) -> int:
+        """Return how many of the next requests have jobs already, so that none is submitted."""
+        with self._lock:
+            upcoming = (self._entries.get(self.position + i) for i in range(count))
+            paid = (e is not None and (e.job_id or e.where is not None or e.cut) for e in upcoming)
+            return sum(1 for _ in itertools.takewhile(bool, paid))
 
     def finished(self, entry: Entry, result: PubResult) -> None:
         """Write down a result, with its hash."""

@@ -7,7 +7,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qiskit.primitives import BaseEstimatorV2, BasePrimitiveJob, PrimitiveResult, PubResult
+from qiskit.primitives import (
+    BaseEstimatorV2,
+    BasePrimitiveJob,
+    PrimitiveJob,
+    PrimitiveResult,
+    PubResult,
+)
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import BridgeError, JobError, ResultError
@@ -190,7 +196,8 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             except BridgeError:
                 raise
             except Exception as error:
-                if leaves_job_running(error):
+                here = isinstance(running.job, PrimitiveJob)  # in this process, and over
+                if leaves_job_running(error) and not here:
                     self._wait_on(running, error)  # for the same job
                 elif verdict_on(error) == "too long" and running.part.rows > 1:
                     self._entries.cut(entry)

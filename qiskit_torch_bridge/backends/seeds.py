@@ -94,14 +94,14 @@ def reseeded(estimator: BaseEstimatorV2, seed: int) -> BaseEstimatorV2:
 
     What does not simulate here is returned as it is.
     """
-    if isinstance(estimator, BatchedStatevectorEstimator):
+    if type(estimator) is BatchedStatevectorEstimator:
         return BatchedStatevectorEstimator(
             default_precision=estimator.default_precision,
             noise=estimator.noise,
             seed=seed,
             dtype=estimator.dtype,
         )
-    if isinstance(estimator, StatevectorEstimator):
+    if type(estimator) is StatevectorEstimator:
         return StatevectorEstimator(default_precision=estimator.default_precision, seed=seed)
     options: Any = getattr(estimator, "options", None)
     if hasattr(options, "seed_simulator"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -140,7 +141,9 @@ def is_same_device(one: BackendV2, other: BackendV2) -> bool:
     if one is other:
         return True
     devices = all(kind_of(b) == "runtime" for b in (one, other))
-    return devices and one.name == other.name  # there may be several objects for a device
+    # There may be several objects for a device, some with fractional gates.
+    same_gates = set(one.target.operation_names) == set(other.target.operation_names)
+    return devices and one.name == other.name and same_gates
 
 
 class Transpiled:
@@ -165,6 +168,16 @@ def backend_of(backend: Any, mode: Any = None) -> BackendV2:
         BackendTypeError: If one of them is something else.
     """
     if mode is not None:
+        if isinstance(mode, BackendV2):
+            raise BackendTypeError(
+                f"Expected mode to be an open Session or Batch; got the backend {mode.name}. Give "
+                "it as backend=: every pass is then a job of its own."
+            )
+        if isinstance(mode, type):
+            raise BackendTypeError(
+                f"Expected mode to be an open Session or Batch; got the class {mode.__name__}. "
+                f"Open it: with {mode.__name__}(backend=...) as session."
+            )
         if not all(hasattr(mode, name) for name in ("backend", "session_id")) and not hasattr(
             mode, "_backend"
         ):
@@ -176,6 +189,13 @@ def backend_of(backend: Any, mode: Any = None) -> BackendV2:
         own = getattr(mode, "_backend", None)
         if backend is None:
             backend = own
+        elif (
+            isinstance(backend, BackendV2) and own is not None and not is_same_device(backend, own)
+        ):
+            raise BackendError(
+                f"backend is {backend.name}, and mode is open on {own.name}. Give one of them, or "
+                "both on the same device."
+            )
     if isinstance(backend, type):
         raise BackendTypeError(
             f"Expected a backend object; got the class {backend.__name__}. Create it: "
@@ -257,4 +277,4 @@ def _update(target: Any, options: Mapping[str, Any] | None, who: str) -> None:
         if not hasattr(target, name):
             known = ", ".join(sorted(vars(target)))
             raise BackendError(f"{who} has no option {name!r}. Its options are: {known}.")
-        setattr(target, name, value)
+        setattr(target, name, copy.deepcopy(value))  # seeds are written into some of them

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -48,8 +49,9 @@ class EstimatorEngine:
         self.gradient_precision = precision if gradient_precision is None else gradient_precision
         #: The circuit as transpiled for the whole backend, with its layout.
         self.isa_circuit = program.circuit
-        #: The backend, if one was named.
+        #: The backend, if one was named, and the session or batch on it.
         self.backend: BackendV2 | None = None
+        self.mode: Any = None
         #: Standard errors ``(B, O)`` of the last evaluation, where the primitive gave some.
         self.last_stds: FloatArray | None = None
         #: Standard errors ``(W,)`` of the last gradient by the weights, propagated.
@@ -166,6 +168,8 @@ class EstimatorEngine:
     def check_budget(self, rows: int, columns: tuple[int, ...]) -> None:
         """Raise :class:`.BudgetError` if a forward pass, and a backward one, would exceed it."""
         budget: Any = getattr(self.estimator, "budget", None)
+        if getattr(self.estimator, "entries").known(1):  # noqa: B009 - a dispatching estimator
+            return  # paid for by an earlier process; what is not is looked at when it is submitted
         known = columns if self.rule is not None else ()  # else only its own package knows
         planned = self.planned(rows, known or None)
         shared = [p for p in planned if getattr(p.estimator, "budget", None) is budget]
@@ -175,4 +179,8 @@ class EstimatorEngine:
         return {**self.__dict__, "_plans": {}}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EstimatorEngine:
-        return self  # an estimator may stand for a device or a session, of which there is one
+        # An estimator may stand for a device or a session, of which there is one: it is shared.
+        twin = copy.copy(self)
+        twin._plans = {}
+        memo[id(self)] = twin
+        return twin

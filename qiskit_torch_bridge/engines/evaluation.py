@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..backends.selection import Transpiled
 from ..exceptions import InputError
 from ..program import CircuitProgram
 from .estimator import EstimatorEngine
@@ -30,6 +31,11 @@ def make_evaluation_engine(
         InputError: If ``evaluation`` names something that is no choice.
         BridgeError: As :func:`.make_engine` does.
     """
+    if not isinstance(evaluation, Mapping):
+        raise InputError(
+            "Expected evaluation to be a mapping of arguments of the module, such as "
+            f"{{'shots': 4000}}; got {evaluation!r}."
+        )
     unknown = sorted(set(evaluation) - set(choices))
     if unknown:
         raise InputError(
@@ -42,6 +48,11 @@ def make_evaluation_engine(
             changed[name] = getattr(training.estimator, name)
     if {"shots", "precision"} & set(evaluation):
         changed.update(shots=None, precision=None)
-    if {"estimator", "estimators", "backend", "mode"} & set(evaluation):
+    moved = {"estimator", "estimators", "backend", "mode"} & set(evaluation)
+    if moved:
         changed.update(estimator=None, estimators=None, backend=None, mode=None, gradient=None)
+    how = {"pass_manager", "optimization_level", "seed_transpiler", "backend", "mode"}
+    if training.backend is not None and not how & set(evaluation) and not moved:
+        changed.update(optimization_level=None, seed_transpiler=None)
+        changed["pass_manager"] = Transpiled(training.isa_circuit)
     return make_engine(program, **{**changed, **evaluation})

@@ -86,6 +86,8 @@ def placed_on(
     checks: Sequence[Any] = ()
     isa_circuit, on, watched = None, None, journal is not None or budget is not None
     if chosen == ["backend (or mode)"]:
+        if journal is not None and seed_transpiler is None and pass_manager is None:
+            seed_transpiler = 0  # a process that goes on with the journal asks for the same circuit
         found = prepare(
             program,
             backend,

@@ -29,8 +29,9 @@ class PluginEngine(EstimatorEngine):
         estimator: BaseEstimatorV2,
         precision: float | None,
         gradient: BaseEstimatorGradient,
+        gradient_precision: float | None = None,
     ) -> None:
-        super().__init__(program, estimator, precision)
+        super().__init__(program, estimator, precision, gradient_precision=gradient_precision)
         self.gradient = gradient
         self._name = type(gradient).__name__
 
@@ -55,7 +56,8 @@ class PluginEngine(EstimatorEngine):
             return result
         analysed.check(values)
         (ordered,) = analysed.bindings(values).values()  # as the circuit sorts its parameters
-        options = {} if self.precision is None else {"precision": self.precision}
+        precision = self.gradient_precision
+        options = {} if precision is None else {"precision": precision}
         try:
             gradients = (
                 self.gradient.run(

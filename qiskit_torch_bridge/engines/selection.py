@@ -86,6 +86,7 @@ def make_engine(
     _check_seed(seed)
     given = _instance(gradient)
     samples = requested is not None or for_gradient is not None
+    _check_watched(given, place)
     found = placed_on(program, samples=samples, seed=seed, **place)
     program, estimator, pass_manager = found.program, found.estimator, found.pass_manager
     if estimator is None and isinstance(given, EstimatorGradient):
@@ -108,9 +109,9 @@ def make_engine(
     if found.isa_circuit is not None and not isinstance(given, AdjointEstimatorGradient):
         _check_numbering(of_gradient, program.circuit, found.isa_circuit)
     program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
-    engine = _engine(program, estimator, given, requested, exact, dtype, number)
+    engine = _engine(program, estimator, given, requested, for_gradient, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
-    engine.backend = found.backend
+    engine.backend, engine.mode = found.backend, place.get("mode")
     return engine
 
 
@@ -119,6 +120,7 @@ def _engine(
     estimator: BaseEstimatorV2,
     given: BaseEstimatorGradient,
     requested: float | None,
+    for_gradient: float | None,
     exact: bool,
     dtype: Any,
     number: str,
@@ -129,8 +131,8 @@ def _engine(
             program, estimator, requested, samples=not exact, dtype=np.dtype(number)
         )
     if not isinstance(given, EstimatorGradient):
-        return PluginEngine(program, estimator, requested, given)
-    own = given.precision or requested
+        return PluginEngine(program, estimator, requested, given, for_gradient)
+    own = for_gradient or given.precision or requested
     rule = given.rule(assumed_precision(given.estimator, own))
     kind = SPSAEngine if isinstance(rule, SPSARule) else EstimatorEngine
     engine = kind(
@@ -143,6 +145,21 @@ def _engine(
     )
     engine.evaluations_for(program.weight_columns)  # what cannot be planned is refused here
     return engine
+
+
+def _check_watched(given: BaseEstimatorGradient | None, place: dict[str, Any]) -> None:
+    """Raise if a gradient's own estimator would escape the journal or the budget."""
+    named = [name for name in ("journal", "budget") if place.get(name) is not None]
+    if not named or given is None:
+        return
+    if isinstance(given, AdjointEstimatorGradient) and not given.has_estimator:
+        return  # it runs no jobs
+    raise GradientError(
+        f"{' and '.join(named)} would know nothing of the jobs of {type(given).__name__}, which "
+        "has an estimator of its own. Name the gradient (gradient='parameter-shift'), or give "
+        "journal and budget to a backends.DispatchingEstimator, and that one to the gradient and "
+        "as estimator=."
+    )
 
 
 def _check_numbering(

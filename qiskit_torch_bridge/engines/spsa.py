@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from ..rules import Differentiation
@@ -31,8 +33,11 @@ class SPSAEngine(EstimatorEngine):
             raise GradientError("Expected a rule; got none.")
         engine = found[1]
         d = self.rule.differentiation(self.program.analysed, columns)
+        if not d.plan.num_points:  # no wanted parameter acts on any gate
+            return np.zeros((len(values), len(columns)))
         points = d.points(values)  # (S, B, P)
         evs = engine.expval(points.reshape(-1, points.shape[-1]))
-        weighted = (evs.reshape(*points.shape[:2], -1) * cotangent).sum(-1)
+        evs = evs.reshape(*points.shape[:2], self.program.num_observables)
+        weighted = (evs * cotangent).sum(-1)
         self.note_gradient_errors((d, engine), values, cotangent, columns)
         return d.combine(values, weighted)

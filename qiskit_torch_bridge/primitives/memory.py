@@ -11,18 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arrays import FloatArray
-from ..recent import OfObjects
 from .kinds import binds_here, measures, repeats_noise
 from .parts import Part, cut
 from .precision import default_precision
-from .tracking import groups_of
+from .tracking import groups_in
 
 MOST = 1e9
 """Bytes that the circuits of one call may take."""
@@ -35,7 +32,7 @@ def memory_of(estimator: BaseEstimatorV2, pub: EstimatorPub) -> float:
     if not binds_here(estimator):
         return 0.0
     points = _bytes_of_points(pub.circuit, math.prod(pub.parameter_values.shape))
-    return points * _groups_in(pub.observables) if measures(estimator) else points
+    return points * groups_in(pub.observables) if measures(estimator) else points
 
 
 def calls_of(
@@ -68,14 +65,6 @@ def calls_of(
             calls[-1].append(part)
             taken += size / len(parts)
     return calls if len(calls) > 1 else None
-
-
-def _all_groups(observables: ObservablesArray) -> int:
-    return groups_of(np.ravel(observables.tolist()).tolist())
-
-
-_groups_in = OfObjects(_all_groups)
-"""Into how many groups observables fall; every step asks for the same ones."""
 
 
 def _surely_fits(pubs: Sequence[Any]) -> bool:

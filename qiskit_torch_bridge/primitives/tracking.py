@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import PauliList
 
+from ..recent import OfObjects
 from .kinds import innermost, measures
 from .pairing import blocks_of
-from .precision import default_precision
+from .precision import UNKNOWN_PRECISION, default_precision
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
         if isinstance(default_shots, int):
             return default_shots
         precision = default_precision(inner)
+        if precision is None:
+            precision = UNKNOWN_PRECISION
     return math.ceil(1 / precision**2) if precision else 0
 
 
@@ -85,6 +89,10 @@ def _groups(estimator: BaseEstimatorV2) -> bool:
 
 def circuits_of(pub: EstimatorPub, *, grouped: bool = True) -> int:
     """Return how many circuits a PUB's points amount to, with the observables asked for at each."""
+    points, shape = pub.parameter_values.shape, pub.observables.shape
+    apart = all(a == 1 or b == 1 for a, b in zip(points[::-1], shape[::-1], strict=False))
+    if apart:  # all observables at every point
+        return math.prod(points) * (groups_in if grouped else _terms_in)(pub.observables)
     observables = np.array([None] * pub.observables.size, dtype=object)
     observables[:] = np.ravel(pub.observables.tolist())
     index = np.arange(len(observables)).reshape(pub.observables.shape)
@@ -104,6 +112,23 @@ def groups_of(observables: Iterable[Mapping[str, Any]], *, grouped: bool = True)
     if not labels:
         return 1
     return len(PauliList(sorted(labels)).group_commuting(qubit_wise=True))
+
+
+def _all_of(observables: ObservablesArray) -> list[Mapping[str, Any]]:
+    listed: list[Mapping[str, Any]] = np.ravel(observables.tolist()).tolist()
+    return listed
+
+
+def _count_grouped(observables: ObservablesArray) -> int:
+    return groups_of(_all_of(observables))
+
+
+def _count_single(observables: ObservablesArray) -> int:
+    return groups_of(_all_of(observables), grouped=False)
+
+
+# Every step asks for the same observables.
+groups_in, _terms_in = OfObjects(_count_grouped), OfObjects(_count_single)
 
 
 def _basis(label: str) -> str:
