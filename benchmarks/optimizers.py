@@ -26,6 +26,7 @@ from scipy.sparse.linalg import eigsh
 
 from qiskit_torch_bridge import __version__
 from qiskit_torch_bridge.demos.graphs import cut_operator, max_cut, qaoa_circuit, random_regular
+from qiskit_torch_bridge.demos.vqe_problems import H2
 
 NAME = "optimizers"
 NODES, LAYERS = 10, 2
@@ -38,17 +39,6 @@ ON_CHAIN = (
     "LBFGS",
     "natural gradient, full",
     "natural gradient, block-diagonal",
-)
-# Hydrogen at 0.735 angstrom in the STO-3G basis, parity mapping on two qubits; in hartree and
-# without the repulsion of the nuclei.
-H2 = SparsePauliOp.from_list(
-    [
-        ("II", -1.052373245772859),
-        ("IZ", 0.39793742484318045),
-        ("ZI", -0.39793742484318045),
-        ("ZZ", -0.01128010425623538),
-        ("XX", 0.18093119978423156),
-    ]
 )
 
 

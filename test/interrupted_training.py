@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -432,7 +433,7 @@ def ready_when_it_runs(child: Child) -> None:
 def interrupted_computation(
     folder: Path, place: str, call: int, rng: random.Random
 ) -> dict[str, Any]:
-    call_it = lambda child: computing(folder, place, call, child)  # noqa: E731
+    call_it = partial(computing, folder, place, call)
     # Aer is given its circuits in Python, which could be interrupted in any case.
     after = rng.uniform(1, 2) if place == "simulator" else rng.uniform(0.1, 0.5)
     return {
@@ -480,7 +481,7 @@ def main(folder: Path, seed: int) -> None:
     of_step = (time.monotonic() - begin) / STEPS
     for place in ("service", "device"):
         here = fresh(f"calm {place}")
-        forked(lambda: train(here, Point(place, 0)))  # noqa: B023 - called at once
+        forked(partial(train, here, Point(place, 0)))
         report[f"calm {place}"] = outcome(here)
     for name, (place, call) in WAITING.items():
         report[name] = interrupted_twice(fresh(name), place, call, rng)
@@ -493,7 +494,7 @@ def main(folder: Path, seed: int) -> None:
     report["every moment"] = outcome(here, calm=as_long(here, fresh("calm every moment")), **found)
     for place in ("kernels", "simulator"):
         here = fresh(f"calm {place}")
-        forked(lambda: computing(here, place, 0, None))  # noqa: B023 - called at once
+        forked(partial(computing, here, place, 0, None))
         report[f"calm {place}"] = {"weights": (here / "done").read_text()}
     for name, (place, call) in COMPUTING.items():
         report[name] = interrupted_computation(fresh(name), place, call, rng)

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import numbers
 import threading
+from dataclasses import fields
 from typing import Any
 
 from ..exceptions import BudgetError, InputError
 from ..primitives.tracking import Usage
-
-LIMITED = ("jobs", "pubs", "points", "circuits", "shots")
 
 
 class Budget:
@@ -45,7 +44,7 @@ class Budget:
 
     def check(self, wanted: Usage) -> None:
         """Raise :class:`.BudgetError` if there is no room for a request."""
-        for name in LIMITED:
+        for name in (field.name for field in fields(Usage)):
             limit, used, more = (getattr(u, name) for u in (self.limits, self.used, wanted))
             if limit and used + more > limit:
                 raise BudgetError(

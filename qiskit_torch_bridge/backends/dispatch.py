@@ -17,7 +17,7 @@ from ..primitives.kinds import repeats_noise
 from ..primitives.parts import Part, cut, rows_of
 from ..primitives.precision import default_precision
 from ..primitives.submission import validated_estimator
-from ..primitives.tracking import Usage, record, usage_of
+from ..primitives.tracking import Usage, record_usage, usage_of
 from .budget import Budget
 from .entries import Entries
 from .failures import Retry
@@ -130,7 +130,7 @@ class DispatchingEstimator(BaseEstimatorV2):
         request = Request(parts, self.estimators, self.entries, self.retry, self._submitted)
         with self.entries.order, self.budget.order:
             if self.budget.limited:
-                self.budget.check(self._usage(parts[self.entries.known(len(parts)) :]))
+                self.budget.check(self._usage(parts, self.entries.known(len(parts))))
             request.submit()
         return request
 
@@ -140,15 +140,16 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def _submitted(self, estimator: BaseEstimatorV2, part: Part) -> Usage:
         """Count a job."""
-        if not getattr(estimator, "counts_itself", False):
-            record(estimator, [part.pub], None)
         usage = usage_of(estimator, [part.pub], None)
+        if not getattr(estimator, "counts_itself", False):
+            record_usage(usage)
         self.budget.add(usage)
         return usage
 
-    def _usage(self, parts: list[Part]) -> Usage:
+    def _usage(self, parts: list[Part], first: int = 0) -> Usage:
         homes = zip(parts, itertools.cycle(self.estimators), strict=False)
-        return sum((usage_of(estimator, [p.pub], None) for p, estimator in homes), Usage())
+        wanted = itertools.islice(homes, first, None)
+        return sum((usage_of(estimator, [p.pub], None) for p, estimator in wanted), Usage())
 
     def _parts(self, pubs: list[EstimatorPub]) -> list[Part]:
         return [

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from threading import RLock
 from typing import Any
 
@@ -85,8 +85,7 @@ class Entries:
         with self._lock:
             if entry.job_id == job_id:
                 return  # fetched by it
-            counts = [usage.jobs, usage.pubs, usage.points, usage.circuits, usage.shots]
-            self._write(event="submitted", n=entry.number, job=job_id, usage=counts)
+            self._write(event="submitted", n=entry.number, job=job_id, usage=astuple(usage))
             entry.job_id = job_id
             self.used += usage
 

@@ -11,10 +11,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.observables_array import ObservablesArray
 
+from ..primitives.kinds import is_of_aer
 from ..primitives.parts import rows_of
+from ..recent import OfObjects
 
 CALL = 60_000_000
 """Amplitudes that one call may change: about half a second, beside which its own cost is little."""
@@ -29,25 +33,31 @@ def calls_for(estimator: BaseEstimatorV2, pub: EstimatorPub) -> int:
     """Return in how many calls to run a PUB; it depends on nothing but the request."""
     backend: Any = getattr(estimator, "_backend", None)
     rows = rows_of(pub)
-    if rows is None or not _is_aer(backend):
+    if rows is None or not is_of_aer(backend):
         return 1
-    instructions = pub.circuit.data
-    qubits = len({qubit for instruction in instructions for qubit in instruction.qubits})
-    terms = len({label for o in pub.observables.ravel().tolist() for label in o})
+    terms = _terms_in(pub.observables)
     circuits, shots = 1, SHOTS
     if isinstance(estimator, BackendEstimatorV2):  # at most one circuit for each term
         precision = pub.precision or estimator.options.default_precision
         circuits, shots = terms, math.ceil(1 / precision**2)
-    states = 1 << qubits
+    states = 1 << _qubits_in(pub.circuit)
     if getattr(backend.options, "noise_model", None) is not None:
         # A trajectory for each shot, or a density matrix.
         states *= TRAJECTORY * shots if shots <= states else states
-    work = (len(instructions) + terms) * states + CIRCUIT
+    work = (len(pub.circuit.data) + terms) * states + CIRCUIT
     if isinstance(estimator, BackendEstimatorV2):
         work += SHOT * shots
     points = math.prod(pub.parameter_values.shape)
     return min(rows, math.ceil(points * circuits * work / CALL))
 
 
-def _is_aer(backend: Any) -> bool:
-    return any(kind.__module__.startswith("qiskit_aer.") for kind in type(backend).__mro__)
+def _count_qubits(circuit: QuantumCircuit) -> int:
+    return len({qubit for instruction in circuit.data for qubit in instruction.qubits})
+
+
+def _count_terms(observables: ObservablesArray) -> int:
+    return len({label for o in observables.ravel().tolist() for label in o})
+
+
+# Every step asks for the same ones.
+_qubits_in, _terms_in = OfObjects(_count_qubits), OfObjects(_count_terms)

@@ -15,7 +15,7 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import generate_preset_pass_manager
 
 from ..exceptions import BackendError, BackendTypeError, CircuitError
-from ..primitives.kinds import repeats_noise
+from ..primitives.kinds import is_of_aer, repeats_noise
 from ..program import CircuitProgram
 from .angles import check_angles, has_limited_angles
 from .local import simulator_of
@@ -107,10 +107,9 @@ def prepare(
 def kind_of(backend: Any, mode: Any = None) -> Kind:
     """Return what a backend is."""
     modules = {cls.__module__ for cls in type(backend).__mro__}
-    packages = {name.partition(".")[0] for name in modules}
     if mode is not None or "qiskit_ibm_runtime.ibm_backend" in modules:
         return "runtime"
-    if "qiskit_aer" in packages:
+    if is_of_aer(backend):
         return "aer"
     if any("fake_provider" in name for name in modules):
         return "fake"

@@ -22,7 +22,7 @@ def is_aer(estimator: object) -> bool:
     inner = getattr(estimator, "estimators", None) or [getattr(estimator, "inner", None)]
     if any(e is not None and is_aer(e) for e in inner):
         return True
-    return _is_of_aer(estimator)
+    return is_of_aer(estimator)
 
 
 def measures(estimator: object) -> bool:
@@ -30,13 +30,13 @@ def measures(estimator: object) -> bool:
     inner = innermost(estimator)
     if isinstance(inner, BatchedStatevectorEstimator):
         return inner.noise == "shots"
-    return not isinstance(inner, StatevectorEstimator) and not _is_of_aer(inner)
+    return not isinstance(inner, StatevectorEstimator) and not is_of_aer(inner)
 
 
 def binds_here(estimator: object) -> bool:
     """Whether an estimator makes a circuit for each point in the memory of this process."""
     inner = innermost(estimator)
-    if isinstance(inner, (StatevectorEstimator, BackendEstimatorV2)) or _is_of_aer(inner):
+    if isinstance(inner, (StatevectorEstimator, BackendEstimatorV2)) or is_of_aer(inner):
         return True
     # The runtime's local mode measures with BackendEstimatorV2.
     return type(getattr(inner, "_service", None)).__name__ == "QiskitRuntimeLocalService"
@@ -59,6 +59,7 @@ def repeats_noise(estimator: object) -> bool:
     return any(isinstance(seed, int) for seed in seeds)
 
 
-def _is_of_aer(estimator: object) -> bool:
-    packages = {kind.__module__.partition(".")[0] for kind in type(estimator).__mro__}
+def is_of_aer(thing: object) -> bool:
+    """Whether the class of an estimator or backend, or one above it, is from qiskit-aer."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(thing).__mro__}
     return "qiskit_aer" in packages

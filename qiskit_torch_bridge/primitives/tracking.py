@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,7 @@ class Usage:
     shots: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.jobs + other.jobs,
-            self.pubs + other.pubs,
-            self.points + other.points,
-            self.circuits + other.circuits,
-            self.shots + other.shots,
-        )
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def usage_of(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> Usage:
@@ -94,7 +88,7 @@ def circuits_of(pub: EstimatorPub, *, grouped: bool = True) -> int:
     if apart:  # all observables at every point
         return math.prod(points) * (groups_in if grouped else _terms_in)(pub.observables)
     observables = np.array([None] * pub.observables.size, dtype=object)
-    observables[:] = np.ravel(pub.observables.tolist())
+    observables[:] = _all_of(pub.observables)
     index = np.arange(len(observables)).reshape(pub.observables.shape)
     blocks = blocks_of(pub.parameter_values.shape, index, len(observables))
     return sum(
@@ -184,6 +178,10 @@ _OPEN: list[Tracker] = []
 def record(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> None:
     """Tell all open trackers that a job was submitted."""
     if _OPEN:  # else nothing is worth computing
-        usage = usage_of(estimator, pubs, precision)
-        for tracker in list(_OPEN):
-            tracker.add(usage)
+        record_usage(usage_of(estimator, pubs, precision))
+
+
+def record_usage(usage: Usage) -> None:
+    """Tell all open trackers what a job that was submitted amounts to."""
+    for tracker in list(_OPEN):
+        tracker.add(usage)

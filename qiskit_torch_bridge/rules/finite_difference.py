@@ -78,6 +78,17 @@ def unknown_method(method: object) -> GradientError:
     )
 
 
+def validated_epsilon(epsilon: object, what: str) -> float:
+    """Return a step in radians, or raise :class:`.GradientError` if it is none."""
+    number = isinstance(epsilon, numbers.Real) and not isinstance(epsilon, bool)
+    if not number or not 0 < float(epsilon) < math.inf:  # type: ignore[arg-type]
+        raise GradientError(
+            f"Expected epsilon, {what} in radians, to be a positive finite number; got "
+            f"{epsilon!r}. recommended_epsilon(precision) gives one that suits the noise."
+        )
+    return float(epsilon)  # type: ignore[arg-type]
+
+
 class FiniteDifferenceRule:
     r"""Difference quotients of the circuit's own parameters.
 
@@ -99,14 +110,7 @@ class FiniteDifferenceRule:
     def __init__(self, epsilon: float, method: Method = "central") -> None:
         if method not in STENCILS:
             raise unknown_method(method)
-        number = isinstance(epsilon, numbers.Real) and not isinstance(epsilon, bool)
-        if not number or not 0 < epsilon < math.inf:
-            raise GradientError(
-                f"Expected epsilon, the finite-difference step in radians, to be a positive "
-                f"finite number; got {epsilon!r}. recommended_epsilon(precision) gives one that "
-                "suits the noise."
-            )
-        self.epsilon = float(epsilon)
+        self.epsilon = validated_epsilon(epsilon, "the finite-difference step")
         self.method: Method = method
 
     def __repr__(self) -> str:

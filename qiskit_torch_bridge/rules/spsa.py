@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from dataclasses import dataclass, field
 from threading import Lock
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..arrays import FloatArray
 from ..exceptions import GradientError
+from .finite_difference import validated_epsilon
 from .plan import Differentiation, ShiftPlan
 
 if TYPE_CHECKING:
@@ -48,18 +48,12 @@ class SPSARule:
         resamplings: int = 1,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        number = isinstance(epsilon, numbers.Real) and not isinstance(epsilon, bool)
-        if not number or not 0 < epsilon < math.inf:
-            raise GradientError(
-                f"Expected epsilon, the step in radians, to be a positive finite number; got "
-                f"{epsilon!r}. recommended_epsilon(precision) gives one that suits the noise."
-            )
         whole = isinstance(resamplings, numbers.Integral) and not isinstance(resamplings, bool)
         if not whole or resamplings < 1:
             raise GradientError(
                 f"Expected resamplings to be a whole number from 1 up; got {resamplings!r}."
             )
-        self.epsilon = float(epsilon)
+        self.epsilon = validated_epsilon(epsilon, "the step")
         self.resamplings = int(resamplings)
         self.generator = np.random.default_rng(seed)
         self._lock = Lock()
