@@ -16,9 +16,10 @@ from torch import Tensor
 
 from .engines import EstimatorEngine
 from .exceptions import HigherOrderError
+from .operators import estimated_values, own_gradient
 from .program import CircuitProgram
 from .rules import Differentiation
-from .transforms import older_vmap, transformed
+from .transforms import array_module, combined, is_concrete, older_vmap, transformed
 
 
 class Expectation(torch.autograd.Function):
@@ -27,8 +28,7 @@ class Expectation(torch.autograd.Function):
     @staticmethod
     def forward(inputs: Tensor, weights: Tensor, engine: EstimatorEngine) -> Tensor:
         """Evaluate the program at all rows, in one job."""
-        values = placed(inputs, weights, engine.program)
-        return torch.from_numpy(engine.expval(values.detach().numpy()))
+        return estimated_values(engine, placed(inputs, weights, engine.program))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -79,7 +79,7 @@ class Expectation(torch.autograd.Function):
             tangents.append(inputs_t)
         if weights_t is not None:
             columns += program.weight_columns
-            tangents.append(weights_t.expand(len(values), -1))
+            tangents.append(weights_t.expand(values.shape[0], -1))
         found = ctx.engine.differentiation(columns)
         if found is None:
             raise HigherOrderError(
@@ -88,7 +88,8 @@ class Expectation(torch.autograd.Function):
             )
         tangent = torch.cat(tangents, -1)  # (B, C)
         evs = _at_shift_points(found, values)  # (S, B, O)
-        jacobian = [found[0].combine(values, evs[..., o], torch) for o in range(evs.shape[-1])]
+        m = array_module(values)
+        jacobian = [found[0].combine(values, evs[..., o], m) for o in range(evs.shape[-1])]
         return torch.stack([(row * tangent).sum(-1) for row in jacobian], -1)
 
     @staticmethod
@@ -115,9 +116,7 @@ class _PluginGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(values: Tensor, cotangent: Tensor, engine: Any, columns: Any) -> Tensor:
-        return torch.from_numpy(
-            engine.vjp(values.detach().numpy(), cotangent.detach().numpy(), columns)
-        )
+        return own_gradient(engine, values, cotangent, columns)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -158,7 +157,8 @@ def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
 def placed(inputs: Tensor, weights: Tensor, program: CircuitProgram) -> Tensor:
     """Put inputs ``(B, I)`` and weights ``(W,)`` or ``(B, W)`` in program order ``(B, P)``."""
     rows = weights.expand(inputs.shape[0], -1)
-    return torch.cat([inputs, rows], -1)[:, torch.from_numpy(program.placement)]
+    order = array_module(inputs, weights).asarray(program.placement)
+    return torch.cat([inputs, rows], -1)[:, order]
 
 
 def _vjp(
@@ -166,18 +166,26 @@ def _vjp(
 ) -> Tensor:
     """Return the vector-Jacobian product ``(B, C)``."""
     found = engine.differentiation(columns)
+    if found is None and older_vmap(cotangent):
+        rows, count = values.shape[0], engine.program.num_observables
+        units = torch.eye(count, dtype=values.dtype).repeat_interleave(rows, 0)
+        gradients = _PluginGradient.apply(values.repeat(count, 1), units, engine, columns)
+        return combined((gradients,), cotangent, rows)[0]
     if found is None:
         return _PluginGradient.apply(values, cotangent, engine, columns)
+    d, target = found
     evs = _at_shift_points(found, values)
-    if not (transformed() or torch.is_grad_enabled() or older_vmap(cotangent)):
-        engine.note_gradient_errors(found, values.detach().numpy(), cotangent.numpy(), columns)
-    return found[0].combine(values, (evs * cotangent).sum(-1), torch)
+    seen = torch.is_grad_enabled() or transformed() or older_vmap(cotangent)
+    if not seen and is_concrete(values, cotangent):
+        arrays = values.detach().numpy(), cotangent.numpy()
+        engine.note_gradient_errors(d, target.last_stds, *arrays, columns)
+    return d.combine(values, (evs * cotangent).sum(-1), array_module(values, cotangent))
 
 
 def _at_shift_points(found: tuple[Differentiation, EstimatorEngine], values: Tensor) -> Tensor:
     """Evaluate all shift points of all rows in one job: ``(S, B, O)``."""
     d, target = found
-    points = d.points(values, torch)  # (S, B, K)
+    points = d.points(values, array_module(values))  # (S, B, K)
     flat = points.reshape(math.prod(points.shape[:2]), points.shape[2])
     evs = Expectation.apply(flat, flat.new_zeros(0), target)
     return evs.reshape(*points.shape[:2], target.program.num_observables)

@@ -23,7 +23,15 @@ from torch import Tensor
 
 from .engines import StatevectorEngine
 from .exceptions import HigherOrderError
-from .transforms import older_vmap, transformed
+from .operators import (
+    exact_gradient,
+    exact_gradient_tangent,
+    exact_tangent,
+    exact_values,
+    numbers,
+    weight_rows,
+)
+from .transforms import combined, is_concrete, older_vmap, transformed
 
 Pair = tuple[Tensor | None, Tensor | None]
 
@@ -35,33 +43,9 @@ _THIRD = (
 
 def exact_expectation(inputs: Tensor, weights: Tensor, engine: StatevectorEngine) -> Tensor:
     """Return expectation values ``(B, O)`` as part of torch's graph."""
-    if transformed():
+    if transformed() or not is_concrete(inputs, weights):
         return ExactExpectation.apply(inputs, weights, engine)
     return _Direct.apply(inputs, weights, engine)
-
-
-def _numbers(tensor: Tensor) -> Any:
-    """The contiguous, writable array that kernels take."""
-    array = tensor.contiguous().numpy(force=True)
-    return array if array.flags.writeable else array.copy()
-
-
-def _rows(weights: Tensor) -> Any:
-    """Weights as ``(1, W)``, or ``(B, W)`` if they have rows of their own."""
-    array = _numbers(weights)
-    return array if array.ndim == 2 else array[None]
-
-
-def _gradient(
-    inputs: Tensor,
-    weights: Tensor,
-    cotangent: Tensor,
-    engine: StatevectorEngine,
-    wanted: tuple[bool, bool],
-) -> tuple[Tensor, Tensor]:
-    arrays = _numbers(inputs), _rows(weights), _numbers(cotangent)
-    gx, gw = engine.gradient(*arrays, None, wanted)
-    return torch.from_numpy(gx), torch.from_numpy(gw if weights.dim() == 2 else gw[0])
 
 
 def _backward(ctx: Any, cotangent: Tensor | None) -> Pair:
@@ -81,43 +65,44 @@ def _backward(ctx: Any, cotangent: Tensor | None) -> Pair:
 def _gradient_by_basis(
     inputs: Tensor, weights: Tensor, cotangent: Tensor, engine: StatevectorEngine, wanted: Any
 ) -> tuple[Tensor, Tensor]:
-    rows, count = len(inputs), engine.program.num_observables
+    rows, count = inputs.shape[0], engine.program.num_observables
     units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
     x, w = inputs.repeat(count, 1), weights.expand(rows, -1).repeat(count, 1)
     gx, gw = _Gradient.apply(x, w, units, engine, wanted)
-    gx, gw = _combined((gx, gw), cotangent, rows, weights.dim() == 1)
+    gx, gw = combined((gx, gw), cotangent, rows, weights.dim() == 1)
     return gx, gw
+
+
+def _basis(inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Repeat all rows for each of the ``T = I + W`` unit tangents: ``x, w, dx, dw``."""
+    rows, width = inputs.shape
+    count = width + weights.shape[-1]
+    units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
+    x, w = inputs.repeat(count, 1), weights.expand(rows, -1).repeat(count, 1)
+    return x, w, units[:, :width], units[:, width:]
 
 
 def _gradient_backward_by_basis(
     inputs: Tensor, weights: Tensor, c: Tensor, ux: Tensor, uw: Tensor, engine: StatevectorEngine
 ) -> tuple[Tensor, ...]:
-    rows, width = inputs.shape
+    rows = inputs.shape[0]
     u = torch.cat([ux, uw.expand(rows, -1)], -1)  # (B, T)
-    count = width + weights.shape[-1]
-    units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
-    x, w = inputs.repeat(count, 1), weights.expand(rows, -1).repeat(count, 1)
-    dx, dw = units[:, :width], units[:, width:]
-    c = c.repeat(count, 1)
+    x, w, dx, dw = _basis(inputs, weights)
+    c = c.repeat(u.shape[-1], 1)
     hx, hw = _GradientTangent.apply(x, w, c, dx, dw, torch.zeros_like(c), engine)
-    hx, hw = _combined((hx, hw), u, rows, weights.dim() == 1)
-    (ju,) = _combined((_Tangent.apply(x, w, dx, dw, engine),), u, rows, False)
+    hx, hw = combined((hx, hw), u, rows, weights.dim() == 1)
+    (ju,) = combined((_Tangent.apply(x, w, dx, dw, engine),), u, rows)
     return hx, hw, ju
-
-
-def _combined(parts: tuple[Tensor, ...], u: Tensor, rows: int, shared: bool) -> tuple[Tensor, ...]:
-    """Sum what was had for each basis vector, ``(T * B, N)``, weighted by ``u`` ``(B, T)``."""
-    factors = u.transpose(0, 1).unsqueeze(-1)
-    sums = [(p.reshape(len(p) // rows, rows, p.shape[1]) * factors).sum(0) for p in parts]
-    if shared:
-        sums[-1] = sums[-1].sum(0)
-    return tuple(sums)
 
 
 def _forward_mode(ctx: Any, dx: Tensor | None, dw: Tensor | None) -> Tensor:
     inputs, weights = ctx.saved_tensors
     dx = torch.zeros_like(inputs) if dx is None else dx
     dw = torch.zeros_like(weights) if dw is None else dw
+    if older_vmap(dx) or older_vmap(dw):
+        rows = inputs.shape[0]
+        tangents = _Tangent.apply(*_basis(inputs, weights), ctx.engine)
+        return combined((tangents,), torch.cat([dx, dw.expand(rows, -1)], -1), rows)[0]
     return _Tangent.apply(inputs, weights, dx, dw, ctx.engine)
 
 
@@ -127,7 +112,7 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weights: Tensor, engine: Any) -> Tensor:
         """Evaluate, and keep the final states if a backward pass may follow."""
-        ctx.arrays = _numbers(inputs), _rows(weights)
+        ctx.arrays = numbers(inputs), weight_rows(weights)
         needs = ctx.needs_input_grad
         evs, ctx.kept = engine.values(*ctx.arrays, needs[0] or needs[1])
         ctx.save_for_backward(inputs, weights)
@@ -139,11 +124,17 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> Any:
         """One backward sweep, whatever the number of parameters."""
-        if cotangent is None or torch.is_grad_enabled() or older_vmap(cotangent) or transformed():
+        if (
+            cotangent is None
+            or torch.is_grad_enabled()
+            or older_vmap(cotangent)
+            or transformed()
+            or not is_concrete(cotangent)
+        ):
             return *_backward(ctx, cotangent), None
         _, weights = ctx.saved_tensors  # raises if they have been changed meanwhile
         needs = ctx.needs_input_grad
-        gx, gw = ctx.engine.gradient(*ctx.arrays, _numbers(cotangent), ctx.kept, needs[:2])
+        gx, gw = ctx.engine.gradient(*ctx.arrays, numbers(cotangent), ctx.kept, needs[:2])
         return (
             torch.from_numpy(gx) if needs[0] else None,
             torch.from_numpy(gw if weights.dim() == 2 else gw[0]) if needs[1] else None,
@@ -162,7 +153,7 @@ class ExactExpectation(torch.autograd.Function):
     @staticmethod
     def forward(inputs: Tensor, weights: Tensor, engine: Any) -> Tensor:
         """Evaluate all rows."""
-        return torch.from_numpy(engine.values(_numbers(inputs), _rows(weights))[0])
+        return exact_values(engine, inputs, weights)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -197,7 +188,7 @@ class _Gradient(torch.autograd.Function):
     def forward(
         inputs: Tensor, weights: Tensor, cotangent: Tensor, engine: Any, wanted: Any
     ) -> tuple[Tensor, Tensor]:
-        return _gradient(inputs, weights, cotangent, engine, wanted)
+        return exact_gradient(engine, inputs, weights, cotangent, wanted)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -244,8 +235,7 @@ class _Tangent(torch.autograd.Function):
 
     @staticmethod
     def forward(inputs: Tensor, weights: Tensor, dx: Tensor, dw: Tensor, engine: Any) -> Tensor:
-        arguments = _numbers(inputs), _rows(weights), _numbers(dx), _rows(dw)
-        return torch.from_numpy(engine.tangent(*arguments))
+        return exact_tangent(engine, inputs, weights, dx, dw)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -284,10 +274,7 @@ class _GradientTangent(torch.autograd.Function):
     def forward(
         inputs: Tensor, weights: Tensor, c: Tensor, dx: Tensor, dw: Tensor, dc: Tensor, engine: Any
     ) -> tuple[Tensor, Tensor]:
-        gx, gw = engine.gradient_tangent(
-            _numbers(inputs), _rows(weights), _numbers(c), _numbers(dx), _rows(dw), _numbers(dc)
-        )
-        return torch.from_numpy(gx), torch.from_numpy(gw if weights.dim() == 2 else gw[0])
+        return exact_gradient_tangent(engine, inputs, weights, c, dx, dw, dc)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

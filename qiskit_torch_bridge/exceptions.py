@@ -45,6 +45,10 @@ class HigherOrderError(BridgeError, RuntimeError):
     """A gradient was differentiated more often than its method allows."""
 
 
+class TracingError(BridgeError, RuntimeError):
+    """PyTorch asks for a form of a module, or for a kind of tensor, that it cannot have."""
+
+
 class EstimatorTypeError(BridgeError, TypeError):
     """Something that is not a V2 estimator primitive was given as one."""
 

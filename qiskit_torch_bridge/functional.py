@@ -13,25 +13,69 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor
 
 from .autograd import Expectation, placed
-from .engines import EngineCache, EstimatorEngine, StatevectorEngine
+from .engines import EngineCache, EstimatorEngine, StatevectorEngine, engine_named, portable_name
 from .exact_autograd import exact_expectation
-from .exceptions import InputError, InputTypeError
+from .exceptions import InputError, InputTypeError, TracingError
+from .primitives import Evaluation
 from .program import CircuitProgram
-from .transforms import older_vmap, transformed
+from .transforms import (
+    array_module,
+    is_compiling,
+    is_concrete,
+    is_differentiated_elsewhere,
+    is_exporting,
+    older_vmap,
+    transformed,
+)
 
 _engines = EngineCache()
 
 
-def evaluated(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> Tensor:
+def evaluate(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> Tensor:
     """Check and convert inputs and weights, evaluate, and return values as the caller had them.
 
     Shapes: inputs ``(*batch, I)`` and weights ``(W,)`` to ``(*batch, *output_shape)``. The
     computation is in double precision on the CPU; the result has the dtype and device of the
     inputs (of the weights where inputs have no floating dtype).
     """
-    call = _Call.of(engine.program, inputs, weights)
-    _check_budget(engine, call)
+    if is_compiling():
+        return _record(engine, inputs, weights)
+    return evaluate_eagerly(engine, inputs, weights)
+
+
+def evaluate_eagerly(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> Tensor:
+    """Do what :func:`evaluate` does, now."""
+    call = Call.of(engine.program, inputs, weights)
+    if engine.is_limited and not transformed():
+        check_budget(engine, len(call.inputs), *_wanted(call.inputs, call.weights))
     return call.finished(_evaluate(engine, call.inputs, call.weights))
+
+
+def _record(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> Tensor:
+    """Have a compiler record one operator, which does the same when there are numbers."""
+    if torch.onnx.is_in_onnx_export():
+        raise TracingError(
+            "ONNX has no operator for quantum circuits, so qiskit_torch_bridge has none to export. "
+            "Export the layers before and after the circuit on their own, the circuit with "
+            "qiskit.qasm3.dumps(module.to_circuit()), and the weights with module.state_dict()."
+        )
+    name = _portable(engine) if is_exporting() else engine.name
+    return _recorded(inputs, weights, name, *_wanted(inputs, weights))
+
+
+_portable = torch.compiler.assume_constant_result(portable_name)
+
+
+@torch.compiler.allow_in_graph
+def _recorded(
+    inputs: Tensor | None, weights: Tensor, name: str, for_inputs: bool, for_weights: bool
+) -> Tensor:
+    if is_differentiated_elsewhere():
+        return evaluate_eagerly(engine_named(name), inputs, weights)
+    # Defined above this file, in compiled.py, since it does what is written here.
+    operator = torch.ops.qiskit_torch_bridge.expectation
+    evs: Tensor = operator(inputs, weights, name, for_inputs, for_weights)[0]
+    return evs
 
 
 class PendingOutput:
@@ -51,11 +95,11 @@ class PendingOutput:
 
 def submitted(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> PendingOutput:
     """Submit the job of a forward pass now; the weights are those of this moment."""
-    call = _Call.of(engine.program, inputs, weights)
+    call = Call.of(engine.program, inputs, weights)
     if isinstance(engine, StatevectorEngine) and not engine.samples:
-        output = evaluated(engine, inputs, weights)
+        output = evaluate(engine, inputs, weights)
         return PendingOutput(lambda: output)
-    _check_budget(engine, call)
+    check_budget(engine, len(call.inputs), *_wanted(call.inputs, call.weights))
     # Copies: what is submitted is differentiated, however an optimizer changes weights in place.
     call = call._replace(inputs=call.inputs.clone(), weights=call.weights.clone())
     values = placed(call.inputs, call.weights, engine.program).detach().numpy()
@@ -73,18 +117,18 @@ def submitted(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -
 class Arrived:
     """An engine whose next values are there already; everything else is the engine's."""
 
-    def __init__(self, engine: EstimatorEngine, evs: Any) -> None:
-        self._engine, self._evs = engine, evs
+    def __init__(self, engine: EstimatorEngine, evaluation: Evaluation) -> None:
+        self._engine, self._evaluation = engine, evaluation
 
-    def expval(self, values: Any) -> Any:
+    def evaluate(self, values: Any) -> Evaluation:
         """Return the values that have arrived, at the points they were asked for at."""
-        return self._evs
+        return self._evaluation
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """Checked inputs ``(B, I)`` and weights in double precision, and how outputs must look."""
 
     inputs: Tensor
@@ -93,7 +137,8 @@ class _Call(NamedTuple):
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, program: CircuitProgram, inputs: Tensor | None, weights: Tensor) -> _Call:
+    def of(cls, program: CircuitProgram, inputs: Tensor | None, weights: Tensor) -> Call:
+        """Check and convert what a program is called with."""
         weights = checked_weights(weights, program)
         like = weights
         if inputs is None:
@@ -111,14 +156,25 @@ class _Call(NamedTuple):
             inputs = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
         return cls(_double(inputs), _double(weights), like, shape)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the output."""
+        return self.like.dtype if self.like.is_floating_point() else torch.get_default_dtype()
+
     def finished(self, evs: Tensor) -> Tensor:
         """Return values ``(B, O)`` as the caller had the inputs."""
-        like = self.like
-        if not like.is_floating_point():
-            like = evs.new_zeros(0, dtype=torch.get_default_dtype(), device=like.device)
-        if like.dtype != evs.dtype or like.device != evs.device:
-            evs = evs.to(device=like.device, dtype=like.dtype)
+        device, dtype = self.like.device, self.dtype
+        if dtype != evs.dtype or device != evs.device:
+            evs = evs.to(device=device, dtype=dtype)
         return evs if evs.shape == self.shape else evs.reshape(self.shape)
+
+    def empty(self) -> Tensor:
+        """Return a tensor such as :meth:`finished` does, without values."""
+        return self.like.new_empty(self.shape, dtype=self.dtype)
+
+    def received(self, cotangent: Tensor) -> Tensor:
+        """Return a cotangent of the output as ``(B, O)`` in double precision."""
+        return _double(cotangent).reshape(len(self.inputs), -1)
 
 
 def _evaluate(
@@ -130,11 +186,12 @@ def _evaluate(
         return Expectation.apply(inputs, weights, source)
     if engine.takes_angles:  # torch differentiates the expressions, to any order
         values = placed(inputs, weights, engine.program)
-        if not transformed():
+        if not transformed() and is_concrete(values):
             engine.program.analysed.check(values.detach().numpy())
             if values.requires_grad:
                 values.register_hook(lambda gradient: _checked(gradient, values, engine))
-        evs = exact_expectation(engine.angles(values, torch), weights.new_zeros(0), engine)
+        angles = engine.angles(values, array_module(values))
+        evs = exact_expectation(angles, weights.new_zeros(0), engine)
     else:
         evs = exact_expectation(inputs, weights, engine)
     if engine.samples:  # the estimator's values, the exact derivatives
@@ -143,20 +200,22 @@ def _evaluate(
     return evs
 
 
-def _check_budget(engine: EstimatorEngine, call: _Call) -> None:
+def _wanted(inputs: Tensor | None, weights: Tensor) -> tuple[bool, bool]:
+    """Whether a backward pass may ask for the gradients of inputs and of weights."""
+    graph = torch.is_grad_enabled()
+    return graph and inputs is not None and inputs.requires_grad, graph and weights.requires_grad
+
+
+def check_budget(engine: EstimatorEngine, rows: int, for_inputs: bool, for_weights: bool) -> None:
     """Raise if there is no room for this evaluation and the backward pass that may follow."""
-    if not engine.is_limited or transformed():
-        return
-    columns: tuple[int, ...] = ()
-    if torch.is_grad_enabled():
-        columns += engine.program.input_columns if call.inputs.requires_grad else ()
-        columns += engine.program.weight_columns if call.weights.requires_grad else ()
-    engine.check_budget(len(call.inputs), columns)
+    if engine.is_limited:
+        columns = engine.program.input_columns if for_inputs else ()
+        engine.check_budget(rows, columns + (engine.program.weight_columns if for_weights else ()))
 
 
 def _checked(gradient: Tensor | None, values: Tensor, engine: StatevectorEngine) -> None:
     """Raise where an expression has no finite derivative."""
-    if gradient is None or older_vmap(gradient) or transformed():
+    if gradient is None or older_vmap(gradient) or transformed() or not is_concrete(gradient):
         return  # nothing that could be looked at
     if not torch.isfinite(gradient).all():
         engine.check_derivatives(values.detach().numpy())
@@ -172,7 +231,36 @@ def _listing(parameters: Sequence[Parameter]) -> str:
     return ", ".join(p.name for p in parameters) or "(none)"
 
 
+def _check_readable(tensor: Any, role: str) -> None:
+    """Raise unless there are numbers in a tensor, one after the other."""
+    if type(tensor).__module__.startswith("torch.fx"):
+        raise TracingError(
+            "qiskit_torch_bridge cannot be traced symbolically: torch.fx hands in proxies, and the "
+            "shapes of what a circuit is given must be known. Use torch.compile, torch.export or "
+            "torch.fx.experimental.proxy_tensor.make_fx, or make TorchQuantumModule a leaf of a "
+            "torch.fx.Tracer of your own (is_leaf_module)."
+        )
+    if not isinstance(tensor, Tensor) or (
+        tensor.layout is torch.strided
+        and not (tensor.is_nested or tensor.is_quantized or tensor.is_meta)
+    ):
+        return
+    if tensor.is_nested:
+        kind, remedy = "a nested tensor", "torch.nested.to_padded_tensor(...), or a loop over it"
+    elif tensor.is_quantized:
+        kind, remedy = f"a quantized one ({tensor.dtype})", "tensor.dequantize()"
+    elif tensor.is_meta:
+        kind, remedy = "a meta tensor, which has none", "module.to_empty(device='cpu') and weights"
+    else:
+        kind, remedy = f"one of layout {tensor.layout}", "tensor.to_dense()"
+    raise InputTypeError(
+        f"qiskit_torch_bridge expects {role} to be a dense tensor of numbers; got {kind}. Use "
+        f"{remedy}."
+    )
+
+
 def _checked_inputs(inputs: Any, program: CircuitProgram) -> Tensor:
+    _check_readable(inputs, "inputs")
     if not isinstance(inputs, Tensor):
         raise InputTypeError(
             f"Expected inputs to be a torch.Tensor; got {type(inputs).__name__}. Convert them "
@@ -194,6 +282,7 @@ def _checked_inputs(inputs: Any, program: CircuitProgram) -> Tensor:
 
 def checked_weights(weights: Any, program: CircuitProgram) -> Tensor:
     """Return weights ``(W,)`` as a tensor, or say what is wrong with them."""
+    _check_readable(weights, "weights")
     if not isinstance(weights, Tensor):
         try:
             weights = torch.as_tensor(np.asarray(weights))
@@ -276,31 +365,55 @@ def expectation(
         >>> round(jacobian.item(), 6)  # -sin(0.5)
         -0.479426
     """
+    chosen = (
+        circuit, observables, input_params, weight_params, observables_layout, estimator, gradient,
+        shots, precision, pass_manager, seed, dtype,
+    )  # fmt: skip
+    if weights is None:
+        weights = torch.zeros(0, dtype=torch.get_default_dtype())
+    if is_compiling():
+        return _recorded(inputs, weights, _held_engine(*chosen), *_wanted(inputs, weights))
+    return evaluate_eagerly(_engine_for(*chosen), inputs, weights)
+
+
+def _engine_for(
+    circuit: Any,
+    observables: Any,
+    input_params: Any,
+    weight_params: Any,
+    observables_layout: Any,
+    *choices: Any,
+) -> EstimatorEngine:
+    """Return the engine for the arguments of :func:`expectation`."""
     roles = {
         "observables": observables,
         "input_params": input_params,
         "weight_params": weight_params,
         "observables_layout": observables_layout,
     }
-    if isinstance(circuit, CircuitProgram):
-        program = circuit
-        named = [name for name, value in roles.items() if value is not None]
-        if named:
-            raise InputError(
-                f"A CircuitProgram already has its {named[0]}; give it when making the program."
-            )
-    else:
-        program = CircuitProgram(circuit, **{k: v for k, v in roles.items() if v is not None})
-    if weights is None:
-        weights = torch.zeros(0, dtype=torch.get_default_dtype())
-    engine = _engines(
-        program,
-        estimator=estimator,
-        gradient=gradient,
-        shots=shots,
-        precision=precision,
-        pass_manager=pass_manager,
-        seed=seed,
-        dtype=dtype,
-    )
-    return evaluated(engine, inputs, weights)
+    given = {name: role for name, role in roles.items() if role is not None}
+    if not isinstance(circuit, CircuitProgram):
+        circuit = CircuitProgram(circuit, **given)
+    elif given:
+        raise InputError(
+            f"A CircuitProgram already has its {next(iter(given))}; give it when making the "
+            "program."
+        )
+    names = ("estimator", "gradient", "shots", "precision", "pass_manager", "seed", "dtype")
+    return _engines(circuit, **dict(zip(names, choices, strict=True)))
+
+
+@torch.compiler.assume_constant_result
+def _held_engine(circuit: Any, *rest: Any) -> str:
+    """Return the name of an engine that lives as long as the program."""
+    if not isinstance(circuit, CircuitProgram):
+        raise TracingError(
+            "Expected a CircuitProgram where torch.compile or torch.export records: it holds what "
+            f"the recorded function needs; got {type(circuit).__name__}. Make it once, outside: "
+            "CircuitProgram(circuit, observables, input_params=...)."
+        )
+    engine = _engine_for(circuit, *rest)
+    if is_exporting():
+        return portable_name(engine)
+    circuit.__dict__.setdefault("recorded_engines", {})[engine.name] = engine
+    return engine.name

@@ -14,14 +14,15 @@ import torch
 from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor, nn
 
+from . import compiled  # noqa: F401 - its operators are called by name
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .backends import DispatchingEstimator, kind_of
 from .backends.cost import Cost, cost_of
 from .backends.selection import Transpiled, backend_of, is_same_device
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
-from .exceptions import EstimatorTypeError, InputError, PrecisionError
+from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .extra_state import check_state, state_of
-from .functional import PendingOutput, evaluated, submitted
+from .functional import PendingOutput, evaluate, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
 from .program import CircuitProgram
@@ -31,6 +32,8 @@ PLACE = (
     "seed_transpiler", "pass_manager", "dtype", "journal", "budget",
 )  # fmt: skip
 """The arguments that say where a circuit runs, and how it is watched over there."""
+MEASUREMENT = ("gradient", "shots", "precision", "gradient_shots", "seed")
+"""The arguments that say how it is measured, wherever that is."""
 
 
 class TorchQuantumModule(nn.Module):
@@ -163,18 +166,12 @@ class TorchQuantumModule(nn.Module):
             weight_params=weight_params,
             observables_layout=observables_layout,
         )
-        self.shots = shots
-        #: What :meth:`with_backend` keeps.
-        self._kept = {
-            "gradient": gradient if isinstance(gradient, str) else None,
+        choices = {
+            "gradient": gradient,
             "shots": shots,
             "precision": precision,
             "gradient_shots": gradient_shots,
             "seed": seed,
-        }
-        choices = {
-            **self._kept,
-            "gradient": gradient,
             "estimator": estimator,
             "pass_manager": pass_manager,
             "dtype": dtype,
@@ -199,11 +196,14 @@ class TorchQuantumModule(nn.Module):
             self._evaluation_engine = make_evaluation_engine(
                 self.program, self._training_engine, choices, evaluation
             )
+        #: What :meth:`with_backend` keeps: anywhere, and as long as the numbers are exact.
+        self._kept = {name: choices[name] for name in MEASUREMENT}
+        if not isinstance(self._kept["gradient"], str):
+            self._kept["gradient"] = None
+        self._kept_exact = {"dtype": choices["dtype"]}
         #: What it keeps on the same device.
-        self._kept_there = {
-            "backend_options": choices["backend_options"],
-            "evaluation": evaluation,
-        }
+        self._kept_there = {"backend_options": choices["backend_options"]}
+        self._evaluation = dict(evaluation or {})
 
     @classmethod
     def from_algorithm(
@@ -309,7 +309,7 @@ class TorchQuantumModule(nn.Module):
 
     def forward(self, inputs: Tensor | None = None) -> Tensor:
         """Return expectation values ``(*batch, O)`` for inputs ``(*batch, I)``."""
-        return evaluated(self._engine, inputs, self.weight)
+        return evaluate(self._engine, inputs, self.weight)
 
     def submit(self, inputs: Tensor | None = None) -> PendingOutput:
         """Submit the job of a forward pass, and return at once.
@@ -342,11 +342,24 @@ class TorchQuantumModule(nn.Module):
     def _engine(self) -> EstimatorEngine:
         return self._training_engine if self.training else self._evaluation_engine
 
+    @property
+    def shots(self) -> int | None:
+        """The shots of every evaluation in the present mode; ``None`` if none were asked for.
+
+        Setting them is :meth:`set_shots`, with those of gradients as they are.
+        """
+        return self._engine.shots
+
+    @shots.setter
+    def shots(self, shots: int | None) -> None:
+        self.set_shots(shots, self._kept["gradient_shots"])
+
     def set_shots(self, shots: int | None, gradient_shots: int | None = None) -> None:
         """Measure with other shots from now on.
 
         Args:
-            shots: Shots for every evaluation in training; ``None`` for the estimator's default.
+            shots: Shots for every evaluation, ``None`` for the estimator's default; also in
+                ``eval()`` mode, unless ``evaluation`` names shots or a precision.
             gradient_shots: Shots for those of gradients; default: the same.
 
         Raises:
@@ -361,8 +374,9 @@ class TorchQuantumModule(nn.Module):
                 )
         precision = validated_precision(shots, None)
         for_gradient = validated_precision(gradient_shots, None) or precision
-        self._training_engine.set_precision(precision, for_gradient)
-        self.shots = shots
+        self._training_engine.set_precision(precision, for_gradient, shots)
+        if not {"shots", "precision", "gradient_shots"} & set(self._evaluation):
+            self._evaluation_engine.set_precision(precision, for_gradient, shots)
         self._kept.update(shots=shots, precision=None, gradient_shots=gradient_shots)
 
     @property
@@ -434,11 +448,12 @@ class TorchQuantumModule(nn.Module):
     def with_backend(self, backend: Any = None, **options: Any) -> TorchQuantumModule:
         """Return a module of the same circuit and weights that runs elsewhere.
 
-        Gradient (if it was chosen by name), shots, precision and seed stay unless ``options`` say
-        otherwise; so do journal and budget wherever jobs are run. The weights are copies: training
-        one does not change the other. On the same device, in a session for instance, the circuit
-        stays as it is transpiled, and with the same kind of estimator ``backend_options`` and
-        ``evaluation`` stay as well.
+        What ``options`` do not name stays: gradient (if it was chosen by name), shots, precision,
+        seed and how they differ in ``evaluation``; the dtype, as long as the module computes
+        exactly; journal and budget wherever jobs are run. On the same device, in a session for
+        instance, the circuit stays as it is transpiled, and with the same kind of estimator
+        ``backend_options`` and all of ``evaluation`` stay as well. Weights, buffers and attributes
+        of a subclass are copied: training one module does not change the other. Hooks are not.
 
         Args:
             backend: The backend, as for the module; ``None`` with ``estimator=`` or ``mode=`` in
@@ -459,33 +474,43 @@ class TorchQuantumModule(nn.Module):
             >>> abs(noisy().item() - trained().item()) < 0.2
             True
         """
-        kept = dict(self._kept)
-        if options.get("shots") is not None or options.get("precision") is not None:
-            kept.update(shots=None, precision=None)
-        nothing = dict.fromkeys(PLACE)
-        unknown = sorted(set(options) - {*nothing, *kept, "evaluation"})
+        nothing = dict.fromkeys((*PLACE, *MEASUREMENT))
+        unknown = sorted(set(options) - {*nothing, "evaluation"})
         if unknown:
             raise InputError(
                 f"Expected options of with_backend to be arguments of the module; got {unknown}. "
-                f"It takes {', '.join(sorted({*nothing, *kept, 'evaluation'}))}."
+                f"It takes {', '.join(sorted({*nothing, 'evaluation'}))}."
             )
+        kept = dict(self._kept)
+        if options.get("shots") is not None or options.get("precision") is not None:
+            kept.update(shots=None, precision=None)
         choices = {**nothing, **kept, **self._kept_at(backend, options), **options}
         choices["backend"] = backend
         evaluation = choices.pop("evaluation", None)
+        sampled = ("estimator", "estimators", "mode", "shots", "precision", "gradient_shots")
+        if backend is None and all(choices[name] is None for name in sampled):
+            choices = {**choices, **self._kept_exact, **options}
+            choices["backend"] = None
         if kept["gradient"] == "adjoint" and "gradient" not in options and backend is not None:
             choices["gradient"] = None  # on a backend the gradient is measured unless asked for
-        moved = type(self).__new__(type(self))
-        nn.Module.__init__(moved)
-        moved.program = self.program
-        moved.shots = choices["shots"]
+        moved = self._copied_without_engines()
         moved._set_engines(choices, evaluation)
-        moved._kept = {name: choices[name] for name in self._kept}
-        if not isinstance(choices["gradient"], str):
-            moved._kept["gradient"] = None
-        moved.weight = nn.Parameter(
-            self.weight.detach().clone(), requires_grad=self.weight.requires_grad
-        )
-        return moved.train(self.training)
+        return moved
+
+    def _copied_without_engines(self) -> TorchQuantumModule:
+        """Return a copy with all parameters, buffers and attributes, but no hooks and no engines.
+
+        Hooks belong to what watches this module: an optimizer, a profiler.
+        """
+        copied = type(self).__new__(type(self))
+        nn.Module.__init__(copied)
+        own = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"}
+        left = (set(copied.__dict__) - own) | {"_training_engine", "_evaluation_engine"}
+        memo: dict[int, Any] = {id(self): copied}
+        for key, value in self.__dict__.items():
+            if key not in left:
+                copied.__dict__[key] = copy.deepcopy(value, memo)
+        return copied
 
     def _kept_at(self, backend: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return what stays, at another place, as far as options do not say otherwise.
@@ -494,7 +519,8 @@ class TorchQuantumModule(nn.Module):
         as it is transpiled, and the options of its estimator where that is the same.
         """
         engine, mode = self._training_engine, options.get("mode")
-        result: dict[str, Any] = {}
+        anywhere = {n: v for n, v in self._evaluation.items() if n in MEASUREMENT}
+        result: dict[str, Any] = {"evaluation": anywhere or None}
         somewhere = (backend, mode, options.get("estimator"), options.get("estimators"))
         if isinstance(engine.estimator, DispatchingEstimator) and any(
             place is not None for place in somewhere
@@ -507,7 +533,7 @@ class TorchQuantumModule(nn.Module):
             if not {"pass_manager", "optimization_level", "seed_transpiler"} & set(options):
                 result["pass_manager"] = Transpiled(engine.isa_circuit)
             if kind_of(engine.backend, engine.mode) == kind_of(engine.backend, mode):
-                result.update(self._kept_there)
+                result.update(self._kept_there, evaluation=self._evaluation or None)
         return result
 
     @property
@@ -559,6 +585,13 @@ class TorchQuantumModule(nn.Module):
         if key in state_dict:
             check_state(self.program, state_dict[key])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def __prepare_scriptable__(self) -> Any:
+        raise TracingError(
+            "torch.jit.script cannot compile qiskit_torch_bridge: it reads Python's source, and "
+            "circuits are no part of TorchScript. Use torch.compile or torch.export, or "
+            "torch.jit.trace for programs that run in this process."
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         try:

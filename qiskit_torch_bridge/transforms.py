@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What PyTorch is doing around a function: which transforms are at work on its tensors."""
+"""What PyTorch is doing around a function: which transforms and tracers are at work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,3 +23,78 @@ older_vmap: Callable[[Tensor], bool] = getattr(
 It cannot look into a custom function, but what is linear in such tensors can be had for a basis and
 then combined by operations that it knows.
 """
+
+
+def combined(
+    parts: tuple[Tensor, ...], u: Tensor, rows: int, shared: bool = False
+) -> tuple[Tensor, ...]:
+    """Sum what was had for each of ``T`` basis vectors, ``(T * B, N)``, weighted by ``u``.
+
+    Args:
+        parts: Tensors that are linear in what the basis stands for.
+        u: Shape ``(B, T)``; it may belong to the older vmap.
+        rows: The number ``B``.
+        shared: Whether the last of them is also summed over the rows.
+    """
+    factors = u.transpose(0, 1).unsqueeze(-1)
+    sums = [(p.reshape(len(p) // rows, rows, p.shape[1]) * factors).sum(0) for p in parts]
+    if shared:
+        sums[-1] = sums[-1].sum(0)
+    return tuple(sums)
+
+
+_modes_at_work: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
+
+
+def is_concrete(*tensors: Tensor) -> bool:
+    """Whether tensors hold numbers that can be read without a tracer missing it.
+
+    Tracers such as ``make_fx`` see operators only, and hand in tensors without data: what is read
+    from these is uninitialised memory, and what is computed from others becomes a constant.
+    """
+    if _modes_at_work():
+        return False
+    for tensor in tensors:  # noqa: SIM110 - a generator would take as long as all the rest
+        if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            return False
+    return True
+
+
+def is_compiling() -> bool:
+    """Whether ``torch.compile``, ``torch.export`` or ``torch.jit.trace`` records what is called."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def is_exporting() -> bool:
+    """Whether ``torch.export`` records what is called, for another process perhaps."""
+    return getattr(torch.compiler, "is_exporting", lambda: False)()
+
+
+def is_differentiated_elsewhere() -> bool:
+    """Whether derivatives are taken by ``torch.func`` or in forward mode."""
+    return transformed() or torch.autograd.forward_ad._current_level >= 0
+
+
+class _TracedArrays:
+    """The functions of torch, with constants made in a way that tracers see."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    @staticmethod
+    def asarray(array: Any) -> Tensor:
+        """Return a constant; ``torch.asarray`` goes unseen by tracers."""
+        return torch.tensor(array)
+
+    @staticmethod
+    def isfinite(tensor: Tensor) -> Any:
+        """Return true: there are no numbers to look at yet."""
+        return np.True_
+
+
+_TRACED = _TracedArrays()
+
+
+def array_module(*tensors: Tensor) -> Any:
+    """Return the module whose functions compute with tensors, traced or not."""
+    return torch if is_concrete(*tensors) else _TRACED

@@ -9,9 +9,10 @@ import torch
 from circuits import CONTRACT, A, X, hybrid
 from estimators import CountingEstimator
 from reference import expectations, hessian, jacobian
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
-from qiskit_torch_bridge.exceptions import HigherOrderError
+from qiskit_torch_bridge.exceptions import HigherOrderError, TracingError
 
 OBSERVABLES = ["ZI", {"XX": 0.5, "ZZ": -1.0}, "IY"]
 GRADIENTS = ["adjoint", "parameter-shift", "aqgd", "finite-difference"]
@@ -150,6 +151,113 @@ def test_vmap_over_inputs_and_stacked_weights_is_one_job(setting):
     assert [len(run) for run in estimator.runs] == JOBS.get(gradient, [1, 1])
     for row, v in zip(g, stacked, strict=True):
         torch.testing.assert_close(row, torch.func.grad(lambda w: f(x, w).sum())(v))
+
+
+# PyTorch's own constant folding warns so of any function that has a constant.
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")
+def test_linearize_and_tracing_see_the_circuit(setting):
+    """Tracers hand in tensors without data; a derivative must not be made of those."""
+    program, gradient = setting
+    x, w = points()
+    x, w = x.detach(), w.detach()
+    j = reference_jacobian(program, x, w)
+    order = (*program.input_params, *program.weight_params)
+
+    def f(x, w):
+        return expectation(program, x, w, gradient=gradient)
+
+    def slope(x, w):
+        return torch.func.grad(lambda v: f(x, v).sum())(w)
+
+    one = torch.ones_like(w)
+    y, tangent = torch.func.linearize(lambda v: f(x, v), w)
+    close(tangent(one), j[:, :, 2:].sum(-1), gradient)
+    torch.testing.assert_close(y, f(x, w), rtol=0, atol=0)
+
+    second = torch.stack(
+        [
+            hessian(program.circuit, program.observables, order, torch.cat([row, w])).sum(0)
+            for row in x
+        ]
+    )[:, 2:, 2:].sum(0)
+    close(torch.func.linearize(lambda v: slope(x, v), w)[1](one), second.sum(-1), gradient, 1)
+    elsewhere = 0 * x + 0.1, 0 * w + 0.2  # traced at one point, called at another
+    for mode in ("real", "fake", "symbolic"):
+        close(make_fx(f, tracing_mode=mode)(*elsewhere)(x, w), f(x, w), gradient)
+        slopes = make_fx(slope, tracing_mode=mode)(*elsewhere)(x, w)
+        close(slopes, j[:, :, 2:].sum((0, 1)), gradient)
+    curvature = make_fx(lambda x, w: torch.func.hessian(lambda v: f(x, v).sum())(w))(*elsewhere)
+    close(curvature(x, w), second, gradient, 1)
+
+
+def test_jacobians_by_batches_in_both_modes(setting):
+    program, gradient = setting
+    x, w = points()
+    j = reference_jacobian(program, x, w)
+
+    def f(w):
+        return expectation(program, x.detach(), w, gradient=gradient)
+
+    for strategy in ("reverse-mode", "forward-mode"):
+        found = torch.autograd.functional.jacobian(f, w.detach(), vectorize=True, strategy=strategy)
+        close(found, j[:, :, 2:], gradient)
+
+
+def test_a_compiled_step_is_an_eager_one(setting):
+    """With one graph, the same numbers and the same jobs; transforms to second order inside."""
+    program, gradient = setting
+    estimator = CountingEstimator()
+    x, w = points(2)
+
+    def f(x, w):
+        return expectation(program, x, w, gradient=gradient, estimator=estimator)
+
+    def gradients(f):
+        estimator.clear()
+        y = f(x, w)
+        return y.detach(), *torch.autograd.grad(y, (x, w), torch.ones_like(y))
+
+    torch.compiler.reset()
+    expected, runs = gradients(f), list(estimator.runs)
+    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+    for found, right in zip(gradients(compiled), expected, strict=True):
+        torch.testing.assert_close(found, right, rtol=0, atol=1e-14)
+    assert estimator.runs == runs
+
+    def curvature(w):
+        return torch.func.hessian(lambda v: f(x.detach(), v).sum())(w)
+
+    found = torch.compile(curvature, fullgraph=True, backend="aot_eager")(w.detach())
+    torch.testing.assert_close(found, curvature(w.detach()), rtol=0, atol=1e-12)
+
+
+def test_exported_programs_stand_alone_or_are_refused(setting, tmp_path):
+    """A program of the exact engine holds its circuit; an estimator does not fit into a file."""
+    program, gradient = setting
+    x, w = points(2)
+    node = TorchQuantumModule(
+        program.circuit,
+        list(program.observables),
+        input_params=X,
+        weight_params=A,
+        initial_weights=w.detach(),
+        gradient=gradient,
+    )
+    if gradient != "adjoint":
+        with pytest.raises(TracingError, match="gradient='adjoint'"):
+            torch.export.export(node, (x.detach(),))
+        node = node.with_backend(gradient="adjoint", shots=None)
+    rows = torch.export.Dim("rows", min=2, max=64)
+    exported = torch.export.export(node, (x.detach(),), dynamic_shapes=({0: rows},))
+    torch.export.save(exported, tmp_path / "node.pt2")
+    expected = reference_jacobian(program, x, w)
+    weights = node.weight.detach().clone()
+    del node, exported
+    loaded = torch.export.load(tmp_path / "node.pt2").module()
+    y = loaded(x.repeat(3, 1))
+    (gx,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gx, 3 * expected[:, :, :2].sum(1), rtol=0, atol=1e-10)
+    torch.testing.assert_close(loaded.state_dict()["weight"], weights)
 
 
 def test_counts_of_forward_and_backward(setting):

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +17,20 @@ from qiskit.providers import BackendV2
 from ..arrays import FloatArray
 from ..backends.cost import Planned, usage_of_requests
 from ..exceptions import GradientError
-from ..primitives.submission import points_pub, submitted
+from ..primitives.submission import Evaluation, points_pub, submitted
 from ..program import CircuitProgram
 from ..rules import Differentiation, Rule
+
+_names = map("#{}".format, itertools.count())
+living: weakref.WeakValueDictionary[str, EstimatorEngine] = weakref.WeakValueDictionary()
+"""The engines of this process by name, as long as something else holds them."""
+
+
+class StandardErrors(threading.local):
+    """The standard errors of the last passes of a thread; each thread sees its own."""
+
+    values: FloatArray | None = None
+    gradient: FloatArray | None = None
 
 
 class EstimatorEngine:
@@ -44,6 +58,8 @@ class EstimatorEngine:
         self.program = program
         self.estimator = estimator
         self.precision = precision
+        #: The shots that ``precision`` stands for, if it was given as such.
+        self.shots: int | None = None
         self.rule = rule
         self.gradient_estimator = estimator if gradient_estimator is None else gradient_estimator
         self.gradient_precision = precision if gradient_precision is None else gradient_precision
@@ -52,46 +68,120 @@ class EstimatorEngine:
         #: The backend, if one was named, and the session or batch on it.
         self.backend: BackendV2 | None = None
         self.mode: Any = None
-        #: Standard errors ``(B, O)`` of the last evaluation, where the primitive gave some.
-        self.last_stds: FloatArray | None = None
-        #: Standard errors ``(W,)`` of the last gradient by the weights, propagated.
-        self.last_gradient_stds: FloatArray | None = None
         self._plans: dict[tuple[int, ...], tuple[Differentiation, EstimatorEngine]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Take a name, for what can refer to an engine by text only, and forget all passes."""
+        self.name = next(_names)
+        living[self.name] = self
+        self._stds = StandardErrors()
+
+    @property
+    def last_stds(self) -> FloatArray | None:
+        """Standard errors ``(B, O)`` of this thread's last evaluation, where there are any."""
+        return self._stds.values
+
+    @property
+    def last_gradient_stds(self) -> FloatArray | None:
+        """Standard errors ``(W,)`` of this thread's last gradient by the weights, propagated."""
+        return self._stds.gradient
 
     @property
     def gradient_name(self) -> str:
         """The name of the gradient in use, with its settings."""
         return repr(self.rule)
 
-    def expval(self, values: FloatArray) -> FloatArray:
-        """Return expectation values ``(B, O)`` at ``values`` ``(B, P)``; no job for no rows."""
+    def evaluate(self, values: FloatArray) -> Evaluation:
+        """Evaluate ``values`` ``(B, P)``: expectation values and standard errors ``(B, O)``."""
         return self.submit(values)()
 
-    def submit(self, values: FloatArray) -> Callable[[], FloatArray]:
-        """Submit the job for :meth:`expval`, and return what waits for its values."""
+    def submit(self, values: FloatArray) -> Callable[[], Evaluation]:
+        """Submit the job for :meth:`evaluate`, and return what waits for it; none for no rows."""
         count, rows = self.program.num_observables, len(values)
         if not rows:
-            return lambda: np.zeros((0, count))
+            nothing = Evaluation(np.zeros((0, count)), np.zeros((0, count)))
+            return lambda: self._noted(nothing)
         self.program.analysed.check(values)
         pub = points_pub(self.program.analysed, self.program.observables_array, values)
         # Without parameters to bind there is one point, which stands for every row.
         shape = (count, rows if self.program.circuit.parameters else 1)
         wait = submitted(self.estimator, [pub], [shape], self.precision)
 
-        def evs() -> FloatArray:
-            (evaluation,) = wait()
-            found = np.broadcast_to(evaluation.evs.T, (rows, count))
-            stds = evaluation.stds
-            self.last_stds = (
-                None if stds is None else np.array(np.broadcast_to(stds.T, (rows, count)))
-            )
-            return np.array(found, order="C")  # a writable copy: torch takes it over
+        def by_row(found: FloatArray) -> FloatArray:
+            # A writable copy: torch takes it over.
+            return np.array(np.broadcast_to(found.T, (rows, count)), order="C")
 
-        return evs
+        def evaluation() -> Evaluation:
+            ((evs, stds),) = wait()
+            return self._noted(Evaluation(by_row(evs), None if stds is None else by_row(stds)))
 
-    def set_precision(self, precision: float | None, gradient_precision: float | None) -> None:
-        """Ask for other precisions from now on."""
+        return evaluation
+
+    def _noted(self, evaluation: Evaluation) -> Evaluation:
+        self._stds.values = evaluation.stds
+        return evaluation
+
+    def values_at(self, x: FloatArray, w: FloatArray, keep: bool = False) -> tuple[FloatArray, Any]:
+        """Evaluate inputs ``(B, I)`` and weights ``(1, W)`` or ``(B, W)``.
+
+        Returns:
+            Expectation values ``(B, O)``, and what :meth:`gradient_at` can use, if it is to be
+            kept and there is anything.
+        """
+        return self.evaluate(self.program.placed(x, w)).evs, None
+
+    def gradient_at(
+        self,
+        x: FloatArray,
+        w: FloatArray,
+        cotangent: FloatArray,
+        kept: Any = None,
+        wanted: tuple[bool, bool] = (True, True),
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the vector-Jacobian products with respect to ``x`` and ``w``, in their shapes.
+
+        Only what is ``wanted`` is evaluated; the other is empty.
+        """
+        program = self.program
+        columns = program.input_columns if wanted[0] else ()
+        split = len(columns)
+        columns += program.weight_columns if wanted[1] else ()
+        both = self.vjp(program.placed(x, w), cotangent, columns, kept)
+        gx, gw = both[:, :split], both[:, split:]
+        return gx, gw.sum(0, keepdims=True) if len(w) == 1 else gw
+
+    def drawn(self, columns: tuple[int, ...]) -> tuple[Differentiation, EstimatorEngine] | None:
+        """Return :meth:`evaluations_for` some columns, for one gradient."""
+        return self.evaluations_for(columns)
+
+    def vjp(
+        self,
+        values: FloatArray,
+        cotangent: FloatArray,
+        columns: tuple[int, ...],
+        kept: Any = None,
+    ) -> FloatArray:
+        """Return the vector-Jacobian product ``(B, C)`` for a cotangent ``(B, O)``."""
+        found = self.drawn(columns)
+        if found is None:
+            raise GradientError("Expected an engine with a rule; this one has none.")
+        d, engine = found
+        points = d.points(values)  # (S, B, K)
+        evs, stds = engine.evaluate(points.reshape(-1, points.shape[-1]))
+        evs = evs.reshape(*points.shape[:2], self.program.num_observables)
+        self.note_gradient_errors(d, stds, values, cotangent, columns)
+        return d.combine(values, (evs * cotangent).sum(-1))
+
+    def set_precision(
+        self,
+        precision: float | None,
+        gradient_precision: float | None,
+        shots: int | None = None,
+    ) -> None:
+        """Ask for other precisions from now on, one of which may stand for a number of shots."""
         self.precision, self.gradient_precision = precision, gradient_precision
+        self.shots = shots
         self._plans.clear()
 
     def differentiation(
@@ -119,26 +209,26 @@ class EstimatorEngine:
 
     def note_gradient_errors(
         self,
-        found: tuple[Differentiation, EstimatorEngine],
+        d: Differentiation,
+        stds: FloatArray | None,
         values: FloatArray,
         cotangent: FloatArray,
         columns: tuple[int, ...],
     ) -> None:
-        """Propagate the standard errors of the last shift points to the weights' gradient.
+        """Propagate standard errors ``(S * B, O)`` of shift points to the weights' gradient.
 
         Observables of a point are taken as independent, though they may share its shots.
         """
-        d, engine = found
-        self.last_gradient_stds = None
-        if engine.last_stds is None:
+        self._stds.gradient = None
+        if stds is None:
             return
-        stds = engine.last_stds.reshape(-1, len(values), self.program.num_observables)
+        stds = stds.reshape(d.plan.num_points, len(values), self.program.num_observables)
         variances = np.zeros((len(values), len(columns)))
         for o in range(stds.shape[-1]):
             errors = d.standard_errors(values, stds[..., o])
             variances += (cotangent[:, [o]] * errors) ** 2
         of_weights = [columns.index(c) for c in self.program.weight_columns if c in columns]
-        self.last_gradient_stds = np.sqrt(variances[:, of_weights].sum(0))
+        self._stds.gradient = np.sqrt(variances[:, of_weights].sum(0))
 
     def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
         """Return the requests of a forward pass and, by some columns, of a backward pass."""
@@ -176,11 +266,15 @@ class EstimatorEngine:
         budget.check(usage_of_requests(shared))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("name", "_stds")}
+        return {**kept, "_plans": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EstimatorEngine:
         # An estimator may stand for a device or a session, of which there is one: it is shared.
-        twin = copy.copy(self)
-        twin._plans = {}
+        twin = copy.copy(self)  # by way of the state, so with a name of its own
         memo[id(self)] = twin
         return twin

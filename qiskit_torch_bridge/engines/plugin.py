@@ -41,7 +41,11 @@ class PluginEngine(EstimatorEngine):
         return self._name
 
     def vjp(
-        self, values: FloatArray, cotangent: FloatArray, columns: tuple[int, ...]
+        self,
+        values: FloatArray,
+        cotangent: FloatArray,
+        columns: tuple[int, ...],
+        kept: object = None,
     ) -> FloatArray:
         """Return the vector-Jacobian product ``(B, C)`` for a cotangent ``(B, O)``."""
         analysed = self.program.analysed

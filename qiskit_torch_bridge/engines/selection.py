@@ -111,7 +111,7 @@ def make_engine(
     program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
     engine = _engine(program, estimator, given, requested, for_gradient, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
-    engine.backend, engine.mode = found.backend, place.get("mode")
+    engine.backend, engine.mode, engine.shots = found.backend, place.get("mode"), shots
     return engine
 
 

@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..arrays import FloatArray
-from ..exceptions import GradientError
 from ..rules import Differentiation
 from .estimator import EstimatorEngine
 
@@ -24,20 +20,9 @@ class SPSAEngine(EstimatorEngine):
         """Return nothing: torch is not to differentiate this gradient."""
         return None
 
-    def vjp(
-        self, values: FloatArray, cotangent: FloatArray, columns: tuple[int, ...]
-    ) -> FloatArray:
-        """Return an estimate ``(B, C)`` of the vector-Jacobian product, from one job."""
+    def drawn(self, columns: tuple[int, ...]) -> tuple[Differentiation, EstimatorEngine] | None:
+        """Return the plan with directions of its own."""
         found = self.evaluations_for(columns)
         if self.rule is None or found is None:
-            raise GradientError("Expected a rule; got none.")
-        engine = found[1]
-        d = self.rule.differentiation(self.program.analysed, columns)
-        if not d.plan.num_points:  # no wanted parameter acts on any gate
-            return np.zeros((len(values), len(columns)))
-        points = d.points(values)  # (S, B, P)
-        evs = engine.expval(points.reshape(-1, points.shape[-1]))
-        evs = evs.reshape(*points.shape[:2], self.program.num_observables)
-        weighted = (evs * cotangent).sum(-1)
-        self.note_gradient_errors((d, engine), values, cotangent, columns)
-        return d.combine(values, weighted)
+            return None
+        return self.rule.differentiation(self.program.analysed, columns), found[1]

@@ -100,6 +100,42 @@ class StatevectorEngine(EstimatorEngine):
             return np.zeros_like(x), np.zeros_like(w)
         return self.simulator.vjp(x, w, cotangent, kept, wanted)
 
+    def values_at(self, x: FloatArray, w: FloatArray, keep: bool = False) -> tuple[FloatArray, Any]:
+        """Evaluate inputs and weights; sampled values leave nothing to keep."""
+        if self.samples:
+            return super().values_at(x, w)
+        if not self.takes_angles:
+            return self.values(x, w, keep)
+        values = self.program.placed(x, w)
+        self.program.analysed.check(values)
+        return self.values(self.angles(values, np), NO_WEIGHTS, keep)
+
+    def gradient_at(
+        self,
+        x: FloatArray,
+        w: FloatArray,
+        cotangent: FloatArray,
+        kept: Any = None,
+        wanted: tuple[bool, bool] = (True, True),
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the exact vector-Jacobian products with respect to ``x`` and ``w``."""
+        if not self.takes_angles:
+            return self.gradient(x, w, cotangent, kept, wanted)
+        return super().gradient_at(x, w, cotangent, kept, wanted)
+
+    def vjp(
+        self,
+        values: FloatArray,
+        cotangent: FloatArray,
+        columns: tuple[int, ...],
+        kept: Any = None,
+    ) -> FloatArray:
+        """Return the exact vector-Jacobian product ``(B, C)``, with the chain rule."""
+        angle_map = self.simulator.tape.angle_map
+        by_angles, _ = self.gradient(self.angles(values, np), NO_WEIGHTS, cotangent, kept)
+        pullback = angle_map.pullback(range(angle_map.num_angles), columns)
+        return pullback(values, by_angles)
+
     def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
         """Return the derivatives ``(B, O)`` of expectation values along tangents."""
         if not len(x):
@@ -123,17 +159,6 @@ class StatevectorEngine(EstimatorEngine):
     def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
         """Return the requests of a pass: of a sampled forward pass one, and none else."""
         return super().planned(rows, None) if self.samples else []
-
-    def expval(self, values: FloatArray) -> FloatArray:
-        """Return expectation values ``(B, O)`` at ``values`` ``(B, P)``."""
-        if self.samples:
-            return super().expval(values)
-        if self.takes_angles:
-            self.program.analysed.check(values)
-            return self.values(self.angles(values, np), NO_WEIGHTS)[0]
-        p = self.program
-        x, w = (np.ascontiguousarray(values[:, c]) for c in (p.input_columns, p.weight_columns))
-        return self.values(x, w)[0]
 
     def _not_finite(self, x: FloatArray, w: FloatArray) -> Exception:
         p = self.program

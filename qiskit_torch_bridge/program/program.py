@@ -14,6 +14,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 
+from ..arrays import FloatArray
 from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
 from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
@@ -141,6 +142,11 @@ class CircuitProgram:
         order = np.empty(len(self.parameters), dtype=np.int64)
         order[list(self.input_columns + self.weight_columns)] = np.arange(len(order))
         return order
+
+    def placed(self, x: FloatArray, w: FloatArray) -> FloatArray:
+        """Put inputs ``(B, I)`` and weights ``(1, W)`` or ``(B, W)`` in order: ``(B, P)``."""
+        rows = np.broadcast_to(w, (len(x), w.shape[1]))
+        return np.concatenate([x, rows], axis=-1)[:, self.placement]
 
     @functools.cached_property
     def observables_array(self) -> ObservablesArray:

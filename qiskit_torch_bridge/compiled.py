@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pass of a module as one operator, for ``torch.compile``, ``torch.export`` and ``torch.jit``.
+
+A compiler records the operator and calls it when there are numbers. What the forward pass keeps for
+the backward pass of a module that is called as usual is kept here, too: a compiled step costs what
+any other does, in jobs and in sweeps. It is differentiated once; under transforms of ``torch.func``
+the operators of :mod:`.operators` are recorded instead, with derivatives to second order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .engines import engine_named
+from .exceptions import HigherOrderError
+from .functional import Call, check_budget
+from .operators import define, numbers, weight_rows
+
+_NO_TOKEN = 0
+
+_kept: dict[int, Any] = {}
+_tokens = itertools.count(_NO_TOKEN + 1)
+
+
+def _keep(what: Any) -> Tensor:
+    """Keep something for the backward pass, and return the token that it lives as long as."""
+    token = np.array([next(_tokens)])
+    _kept[int(token[0])] = what
+    weakref.finalize(token, _kept.pop, int(token[0]), None)
+    return torch.from_numpy(token)  # its memory is the array's: both go together
+
+
+def _compute(
+    inputs: Tensor | None, weights: Tensor, name: str, for_inputs: bool, for_weights: bool
+) -> tuple[Tensor, Tensor]:
+    """Return expectation values, and the token of what is kept for the backward pass."""
+    engine = engine_named(name)
+    call = Call.of(engine.program, inputs, weights)
+    check_budget(engine, len(call.inputs), for_inputs, for_weights)
+    arrays = numbers(call.inputs), weight_rows(call.weights)
+    evs, kept = engine.values_at(*arrays, for_inputs or for_weights)
+    token = torch.tensor([_NO_TOKEN]) if kept is None else _keep(kept)
+    return call.finished(torch.from_numpy(evs)), token
+
+
+def _like(inputs: Tensor | None, weights: Tensor, name: str, *_: bool) -> tuple[Tensor, Tensor]:
+    call = Call.of(engine_named(name).program, inputs, weights)
+    return call.empty(), torch.empty(1, dtype=torch.int64, device="cpu")
+
+
+def _compute_gradients(
+    cotangent: Tensor,
+    token: Tensor,
+    inputs: Tensor | None,
+    weights: Tensor,
+    name: str,
+    for_inputs: bool,
+    for_weights: bool,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of inputs and weights; empty ones where they are not wanted."""
+    engine = engine_named(name)
+    call = Call.of(engine.program, inputs, weights)
+    arrays = numbers(call.inputs), weight_rows(call.weights), numbers(call.received(cotangent))
+    # Nothing is kept where a saved tensor was moved or copied meanwhile.
+    kept = _kept.get(int(token.item()))
+    gradients = engine.gradient_at(*arrays, kept, (for_inputs, for_weights))
+    like = _gradients_like(cotangent, token, inputs, weights, name, for_inputs, for_weights)
+    return tuple(
+        torch.from_numpy(g).reshape(t.shape).to(t) if t.numel() else t
+        for g, t in zip(gradients, like, strict=True)
+    )
+
+
+def _gradients_like(
+    cotangent: Tensor,
+    token: Tensor,
+    inputs: Tensor | None,
+    weights: Tensor,
+    name: str,
+    *wanted: bool,
+) -> tuple[Tensor, ...]:
+    return tuple(
+        torch.empty_like(t) if t is not None and on else cotangent.new_empty(0)
+        for t, on in zip((inputs, weights), wanted, strict=True)
+    )
+
+
+_FLAGS = "Tensor? inputs, Tensor weights, str name, bool for_inputs, bool for_weights"
+_PASS = (torch.Tag.nondeterministic_seeded,)  # two passes with shots are two passes
+evaluate = define("expectation", f"({_FLAGS}) -> (Tensor, Tensor)", _compute, _like, tags=_PASS)
+differentiate = define(
+    "expectation_backward",
+    f"(Tensor cotangent, Tensor token, {_FLAGS}) -> (Tensor, Tensor)",
+    _compute_gradients,
+    _gradients_like,
+    tags=_PASS,
+)
+
+
+def _set_up(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, w, ctx.name = inputs[:3]
+    ctx.save_for_backward(x, w, output[1])
+
+
+def _backward(ctx: Any, cotangent: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    x, w, token = ctx.saved_tensors
+    needs = ctx.needs_input_grad[:2]
+    gx, gw = differentiate(cotangent, token, x, w, ctx.name, *needs)
+    return gx if needs[0] else None, gw if needs[1] else None, None, None, None
+
+
+def _refuse(ctx: Any, *_: Any) -> Any:
+    raise HigherOrderError(
+        "What torch.compile and torch.export record is differentiated once. For second "
+        "derivatives compile a function that takes them with torch.func, or use create_graph=True "
+        "on the module itself."
+    )
+
+
+torch.library.register_autograd(evaluate, _backward, setup_context=_set_up)
+torch.library.register_autograd(differentiate, _refuse)
