@@ -202,8 +202,10 @@ class TorchQuantumModule(nn.Module):
             self._kept["gradient"] = None
         self._kept_exact = {"dtype": choices["dtype"]}
         #: What it keeps on the same device.
-        self._kept_there = {"backend_options": choices["backend_options"]}
-        self._evaluation = dict(evaluation or {})
+        self._kept_there = {
+            "backend_options": choices["backend_options"],
+            "evaluation": evaluation,
+        }
 
     @classmethod
     def from_algorithm(
@@ -375,7 +377,8 @@ class TorchQuantumModule(nn.Module):
         precision = validated_precision(shots, None)
         for_gradient = validated_precision(gradient_shots, None) or precision
         self._training_engine.set_precision(precision, for_gradient, shots)
-        if not {"shots", "precision", "gradient_shots"} & set(self._evaluation):
+        evaluation = self._kept_there["evaluation"] or {}
+        if not {"shots", "precision", "gradient_shots"} & set(evaluation):
             self._evaluation_engine.set_precision(precision, for_gradient, shots)
         self._kept.update(shots=shots, precision=None, gradient_shots=gradient_shots)
 
@@ -448,11 +451,11 @@ class TorchQuantumModule(nn.Module):
     def with_backend(self, backend: Any = None, **options: Any) -> TorchQuantumModule:
         """Return a module of the same circuit and weights that runs elsewhere.
 
-        What ``options`` do not name stays: gradient (if it was chosen by name), shots, precision,
-        seed and how they differ in ``evaluation``; the dtype, as long as the module computes
-        exactly; journal and budget wherever jobs are run. On the same device, in a session for
-        instance, the circuit stays as it is transpiled, and with the same kind of estimator
-        ``backend_options`` and all of ``evaluation`` stay as well. Weights, buffers and attributes
+        What ``options`` do not name stays: gradient (if it was chosen by name), shots, precision
+        and seed; the dtype, as long as the module computes exactly; journal and budget wherever
+        jobs are run. On the same device, in a session for instance, the circuit stays as it is
+        transpiled, and with the same kind of estimator ``backend_options`` and ``evaluation`` stay
+        as well. Weights, buffers and attributes
         of a subclass are copied: training one module does not change the other. Hooks are not.
 
         Args:
@@ -519,8 +522,7 @@ class TorchQuantumModule(nn.Module):
         as it is transpiled, and the options of its estimator where that is the same.
         """
         engine, mode = self._training_engine, options.get("mode")
-        anywhere = {n: v for n, v in self._evaluation.items() if n in MEASUREMENT}
-        result: dict[str, Any] = {"evaluation": anywhere or None}
+        result: dict[str, Any] = {}
         somewhere = (backend, mode, options.get("estimator"), options.get("estimators"))
         if isinstance(engine.estimator, DispatchingEstimator) and any(
             place is not None for place in somewhere
@@ -533,7 +535,7 @@ class TorchQuantumModule(nn.Module):
             if not {"pass_manager", "optimization_level", "seed_transpiler"} & set(options):
                 result["pass_manager"] = Transpiled(engine.isa_circuit)
             if kind_of(engine.backend, engine.mode) == kind_of(engine.backend, mode):
-                result.update(self._kept_there, evaluation=self._evaluation or None)
+                result.update(self._kept_there)
         return result
 
     @property

@@ -19,7 +19,12 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from torch.utils.data import DataLoader, Dataset
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
-from qiskit_torch_bridge.exceptions import EstimatorTypeError, HigherOrderError, StateDictError
+from qiskit_torch_bridge.exceptions import (
+    EstimatorTypeError,
+    HigherOrderError,
+    PrecisionError,
+    StateDictError,
+)
 from qiskit_torch_bridge.gradients import AQGDEstimatorGradient
 
 
@@ -485,3 +490,82 @@ def test_observables_in_every_form_agree():
     results = [TorchQuantumModule(circuit, o, initial_weights=weights)() for o in forms]
     for y in results:
         assert y.item() == pytest.approx(results[0].item(), abs=1e-7)
+
+
+def turned(**options):
+    circuit = QuantumCircuit(1)
+    circuit.ry(Parameter("t"), 0)
+    return TorchQuantumModule(circuit, "Z", initial_weights=[0.5], **options)
+
+
+def measured(node):
+    """The shots of an evaluation: a mean of n outcomes has variance (1 - mean**2) / (n - 1)."""
+    mean = node().item()
+    return round((1 - mean**2) / node.last_stds.item() ** 2) + 1
+
+
+def test_the_shots_that_are_shown_are_measured():
+    node = turned(shots=100, seed=1, evaluation={"shots": 4000})
+    for mode, shots in ((node.train, 100), (node.eval, 4000), (node.train, 100)):
+        assert f"({shots} shots)" in repr(mode()) and node.shots == measured(node) == shots
+    node.shots = 50
+    assert "(50 shots)" in repr(node) and node.shots == measured(node) == 50
+    assert node.eval().shots == measured(node) == 4000
+    with pytest.raises(PrecisionError):
+        node.shots = -1
+    assert measured(node.train()) == 50
+    with pytest.raises(PrecisionError, match="exact engine measures nothing"):
+        turned().shots = 5
+
+
+def test_shots_that_are_set_hold_in_evaluation_unless_it_names_its_own():
+    follows = turned(shots=100, seed=1, evaluation={"seed": 3})
+    named = turned(shots=100, seed=1, evaluation={"shots": 25})
+    alone = turned(shots=100, seed=1)
+    for node, expected in ((follows, 400), (named, 25), (alone, 400)):
+        node.set_shots(400)
+        assert node.shots == measured(node) == 400
+        assert node.eval().shots == measured(node) == expected
+
+
+class Scaled(TorchQuantumModule):
+    """A module with a parameter, a buffer, a submodule and an attribute of its own."""
+
+    def __init__(self, **options):
+        circuit = QuantumCircuit(1)
+        circuit.ry(Parameter("t"), 0)
+        super().__init__(circuit, "Z", initial_weights=[0.5], **options)
+        self.scale = torch.nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("offset", torch.tensor(1.0))
+        self.register_buffer("calls", torch.tensor(0), persistent=False)
+        self.head = torch.nn.Linear(1, 1)
+        self.note = ["kept"]
+
+    def forward(self, inputs=None):
+        self.calls += 1
+        return self.head(self.scale * super().forward(inputs) + self.offset)
+
+
+def test_moving_keeps_what_a_subclass_has():
+    node = Scaled()
+    seen = []
+    node.register_forward_hook(lambda *_: seen.append(1))
+    moved = node.with_backend(shots=10**6, seed=1)
+    assert type(moved) is Scaled and moved.note == ["kept"] and moved.note is not node.note
+    assert dict(moved.state_dict()).keys() == dict(node.state_dict()).keys()
+    # Six standard errors of 1e-3, scaled by two and by a weight of the head of at most one.
+    torch.testing.assert_close(moved(), node(), rtol=0, atol=6 * 2e-3)
+    assert seen == [1]  # hooks watch the module that they were put on
+    with torch.no_grad():
+        moved.scale.fill_(5.0)
+        moved.weight.fill_(0.1)
+    assert node.scale == 2.0 and node.weight == 0.5 and moved.calls == node.calls == 1
+
+
+def test_moving_keeps_the_dtype_of_what_stays_exact():
+    node = turned(dtype="complex64")
+    assert node.with_backend()._engine.dtype == "complex64"
+    assert node.with_backend(dtype="complex128")._engine.dtype == "complex128"
+    sampled = node.with_backend(shots=10)  # where there is nothing of single precision
+    assert sampled.shots == 10
+    assert sampled.with_backend(shots=None, gradient="adjoint")._engine.dtype == "complex128"
