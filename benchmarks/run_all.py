@@ -19,7 +19,8 @@ from pathlib import Path
 import environments
 
 HERE = Path(__file__).parent
-ALONE = ("primitive", "shift_step", "second_order", "optimizers")  # need no environment but main
+# These need no environment but main.
+ALONE = ("primitive", "shift_step", "second_order", "call", "optimizers")
 COMPARING = ("exact_step", "energy_gradient", "sweeps", "first_gradient")
 QUICK = {
     **dict.fromkeys(COMPARING, ("--quick", "--repeats", "3", "--turn", "0.05")),
@@ -27,6 +28,7 @@ QUICK = {
         ALONE[:2], ("--qubits", "2", "--layers", "1", "--batch", "2", "--repeats", "3")
     ),
     "second_order": ("--repeats", "3"),
+    "call": ("--repeats", "3", "--calls", "10", "--backend", "aot_eager"),
     "optimizers": ("--quick",),
 }
 

@@ -233,17 +233,18 @@ def _listing(parameters: Sequence[Parameter]) -> str:
 
 def _check_readable(tensor: Any, role: str) -> None:
     """Raise unless there are numbers in a tensor, one after the other."""
-    if type(tensor).__module__.startswith("torch.fx"):
+    if isinstance(tensor, Tensor):
+        dense = tensor.layout is torch.strided
+        if dense and not (tensor.is_nested or tensor.is_quantized or tensor.is_meta):
+            return
+    elif type(tensor).__module__.startswith("torch.fx"):
         raise TracingError(
             "qiskit_torch_bridge cannot be traced symbolically: torch.fx hands in proxies, and the "
             "shapes of what a circuit is given must be known. Use torch.compile, torch.export or "
             "torch.fx.experimental.proxy_tensor.make_fx, or make TorchQuantumModule a leaf of a "
             "torch.fx.Tracer of your own (is_leaf_module)."
         )
-    if not isinstance(tensor, Tensor) or (
-        tensor.layout is torch.strided
-        and not (tensor.is_nested or tensor.is_quantized or tensor.is_meta)
-    ):
+    else:
         return
     if tensor.is_nested:
         kind, remedy = "a nested tensor", "torch.nested.to_padded_tensor(...), or a loop over it"

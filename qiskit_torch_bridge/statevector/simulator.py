@@ -357,7 +357,10 @@ class StatevectorSimulator:
             )  # fmt: skip
             return alone(chunks) if finite is None else finite  # others have the threads
 
-        finite = interruptible(compute, signals) if long else compute()
+        if long:
+            finite = interruptible(compute, signals)
+        else:
+            finite = alone(chunks) if parts == 1 else compute()
         self._spare_buffers(buffers)
         if not finite:
             raise FloatingPointError("an angle is not finite")
