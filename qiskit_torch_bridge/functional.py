@@ -53,17 +53,24 @@ def evaluate_eagerly(engine: EstimatorEngine, inputs: Tensor | None, weights: Te
 
 def _record(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> Tensor:
     """Have a compiler record one operator, which does the same when there are numbers."""
+    name = _portable(engine) if is_exporting() else engine.name
+    return _recorded(inputs, weights, name, *_wanted(inputs, weights))
+
+
+@torch.compiler.assume_constant_result
+def _portable(engine: EstimatorEngine) -> str:
+    refuse_onnx()
+    return portable_name(engine)
+
+
+def refuse_onnx() -> None:
+    """Raise if it is for ONNX that PyTorch looks at a module."""
     if torch.onnx.is_in_onnx_export():
         raise TracingError(
             "ONNX has no operator for quantum circuits, so qiskit_torch_bridge has none to export. "
             "Export the layers before and after the circuit on their own, the circuit with "
             "qiskit.qasm3.dumps(module.to_circuit()), and the weights with module.state_dict()."
         )
-    name = _portable(engine) if is_exporting() else engine.name
-    return _recorded(inputs, weights, name, *_wanted(inputs, weights))
-
-
-_portable = torch.compiler.assume_constant_result(portable_name)
 
 
 @torch.compiler.allow_in_graph

@@ -22,7 +22,7 @@ from .backends.selection import Transpiled, backend_of, is_same_device
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .extra_state import check_state, state_of
-from .functional import PendingOutput, evaluate, submitted
+from .functional import PendingOutput, evaluate, refuse_onnx, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
 from .program import CircuitProgram
@@ -573,6 +573,7 @@ class TorchQuantumModule(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return circuit (QPY), observables and roles, as tensors and text."""
+        refuse_onnx()  # what exports by tracing begins with the state, and takes it for tensors
         return state_of(self.program)
 
     def set_extra_state(self, state: Any) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import gc
 import math
+import re
 import subprocess
 import sys
 import threading
@@ -257,10 +258,14 @@ def test_scripting_and_symbolic_tracing_say_what_to_use():
         torch.fx.symbolic_trace(rotation())
 
 
-def test_onnx_is_refused_with_the_remedy():
-    pytest.importorskip("onnx", reason="torch.onnx needs onnx and onnxscript")
-    with pytest.raises(Exception, match=r"qiskit_torch_bridge.*qasm3"):
-        torch.onnx.export(layer(), (torch.rand(1, 2),), "never-written.onnx")
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the exporter by tracing is one
+def test_onnx_is_refused_with_the_remedy(dynamo):
+    if dynamo:
+        pytest.importorskip("onnxscript", reason="PyTorch's ONNX exporter needs onnxscript")
+    with pytest.raises(Exception) as raised:
+        torch.onnx.export(layer(), (torch.rand(1, 2),), "never-written.onnx", dynamo=dynamo)
+    assert re.search("qiskit_torch_bridge.*qasm3", str(raised.value), re.DOTALL)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
