@@ -11,7 +11,11 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, ExecutionError, ResultError
 from ..program import CircuitProgram
+from ..program.observables import combined
 from .estimator import EstimatorEngine
+
+DROPPED = 1e-8
+"""Coefficients up to this are dropped where Qiskit converts observables for a PUB."""
 
 
 class PluginEngine(EstimatorEngine):
@@ -20,7 +24,9 @@ class PluginEngine(EstimatorEngine):
     Expectation values are linear in the observable, so the cotangent :math:`c` of a row makes
     one effective observable :math:`\sum_o c_o O_o / \lVert c\rVert`, and the gradient object is
     asked for one gradient per row, whatever the number of observables. The norm is put back
-    afterwards, so that a requested precision means the same as for a single observable.
+    afterwards, so that a requested precision means the same as for a single observable. Gradient
+    objects of other packages hand operators to Qiskit, which drops coefficients up to 1e-8: an
+    operator with such is multiplied by a number, and its gradient divided.
     """
 
     def __init__(
@@ -48,10 +54,14 @@ class PluginEngine(EstimatorEngine):
         result = np.zeros((len(values), len(columns)))
         wanted = [c for c in columns if analysed.is_used(c)]
         norms = np.linalg.norm(cotangent, axis=-1)
-        effective = {
-            int(b): self._effective(cotangent[b] / norms[b]) for b in np.flatnonzero(norms)
-        }
-        rows = [b for b, operator in effective.items() if operator.coeffs.any()]
+        effective = {}
+        for b in np.flatnonzero(norms).tolist():
+            operator = self._effective(cotangent[b] / norms[b])
+            if operator.coeffs.any():
+                scale = _scale(operator)
+                effective[b] = scale * operator
+                norms[b] /= scale
+        rows = list(effective)
         if not wanted or not len(rows):
             return result
         analysed.check(values)
@@ -91,4 +101,10 @@ class PluginEngine(EstimatorEngine):
 
     def _effective(self, weights: FloatArray) -> SparsePauliOp:
         terms = zip(weights, self.program.observables, strict=True)
-        return SparsePauliOp.sum([w * o for w, o in terms]).simplify()
+        return combined(SparsePauliOp.sum([w * o for w, o in terms]))
+
+
+def _scale(operator: SparsePauliOp) -> float:
+    """Return a number above one if some coefficient is so small that Qiskit would drop it."""
+    smallest = float(np.abs(operator.coeffs).min())
+    return 1.0 if smallest > DROPPED else 10 * DROPPED / smallest

@@ -20,6 +20,7 @@ from ..exceptions import (
     ResultError,
 )
 from ..program import AnalysedCircuit
+from ..program.observables import observables_array
 from .memory import calls_of
 from .parts import Part, joined
 from .tracking import Usage, record, usage_of
@@ -44,14 +45,16 @@ def points_pub(
 
     Args:
         analysed: The circuit.
-        observables: Of a shape that broadcasts against ``(N,)``; ``(O, 1)`` gives ``(O, N)``.
+        observables: Operators of a shape that broadcasts against ``(N,)``; ``(O, 1)`` gives
+            ``(O, N)``.
         points: Values in the order of the circuit's parameters.
         circuit: A transpiled form to submit instead.
     """
     submitted = analysed.circuit if circuit is None else circuit
+    operators = observables_array(observables)
     if not submitted.parameters:
-        return submitted, observables
-    return submitted, observables, analysed.bindings(points, submitted)
+        return submitted, operators
+    return submitted, operators, analysed.bindings(points, submitted)
 
 
 def evaluate(
