@@ -10,6 +10,8 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, ExecutionError, ResultError
+from ..primitives.real_numbers import real_numbers
+from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
 from ..program.observables import combined
 from .estimator import EstimatorEngine
@@ -90,11 +92,16 @@ class PluginEngine(EstimatorEngine):
             )
         positions = [columns.index(c) for c in wanted]
         for b, gradient in zip(rows, gradients, strict=True):
-            block = np.real(np.asarray(gradient)).astype(float)
+            try:
+                block = real_numbers(gradient)
+            except ValueError as error:
+                raise ResultError(
+                    f"{self._name} returned no real numbers for row {b}: {error}. {UNUSED}"
+                ) from error
             if block.shape != (len(wanted),) or not np.isfinite(block).all():
                 raise ResultError(
                     f"{self._name} returned {block!r} for row {b}; expected {len(wanted)} finite "
-                    "numbers. Nothing was used; weights are unchanged."
+                    f"numbers. {UNUSED}"
                 )
             result[b, positions] = norms[b] * block
         return result

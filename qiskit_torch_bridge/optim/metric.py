@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..arrays import FloatArray
 from ..exceptions import ExecutionError, InputError, OptimizerError, OptimizerTypeError, ResultError
+from ..primitives.real_numbers import real_numbers
 from ..program import CircuitProgram
 from ..statevector import StateGeometry
 
@@ -122,15 +123,11 @@ class FubiniStudyMetric:
             raise ExecutionError(
                 f"{type(self._qgt).__name__} failed on this circuit: {error}"
             ) from error
+        what, shape = "a finite metric", (len(block), len(block))
         if isinstance(self._qgt, QFI):
-            found = np.real(result.qfis[0]) / 4
+            found = _measured_numbers(np.real(result.qfis[0]), what, shape, self._qgt) / 4
         else:
-            found = np.real(result.qgts[0])
-        if found.shape != (len(block), len(block)) or not np.isfinite(found).all():
-            raise ResultError(
-                f"Expected a finite metric of shape {(len(block), len(block))} from "
-                f"{type(self._qgt).__name__}; got shape {found.shape}."
-            )
+            found = _measured_numbers(np.real(result.qgts[0]), what, shape, self._qgt)
         order = np.argsort([block.index(asked[p]) for p in wanted])
         return np.asarray((found + found.T)[np.ix_(order, order)] / 2, dtype=float)
 
@@ -196,14 +193,24 @@ class StateFidelity:
             job = self._fidelity.run(  # type: ignore[union-attr]
                 circuits, circuits, first, others[:, columns].tolist()
             )
-            found = np.array(job.result().fidelities, dtype=float)
+            found = job.result().fidelities
         except Exception as error:
             raise ExecutionError(
                 f"{type(self._fidelity).__name__} failed on this circuit: {error}"
             ) from error
-        if found.shape != (count,) or not np.isfinite(found).all():
-            raise ResultError(f"Expected {count} finite fidelities; got {found}.")
-        return found
+        return _measured_numbers(found, "finite fidelities", (count,), self._fidelity)
+
+
+def _measured_numbers(found: Any, what: str, shape: tuple[int, ...], source: Any) -> FloatArray:
+    """Return what an object of qiskit-algorithms has measured, or refuse it."""
+    expected = f"Expected {what} of shape {shape} from {type(source).__name__}"
+    try:
+        numbers = real_numbers(found)
+    except ValueError as error:
+        raise ResultError(f"{expected}; got {error}.") from error
+    if numbers.shape != shape or not np.isfinite(numbers).all():
+        raise ResultError(f"{expected}; got {numbers!r}.")
+    return numbers
 
 
 def layers(program: CircuitProgram) -> list[int]:

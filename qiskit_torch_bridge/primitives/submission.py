@@ -23,6 +23,7 @@ from ..program import AnalysedCircuit
 from ..program.observables import observables_array
 from .memory import calls_of
 from .parts import Part, joined
+from .real_numbers import real_numbers
 from .tracking import Usage, record, usage_of
 
 UNUSED = "Nothing was used; weights are unchanged."
@@ -171,38 +172,39 @@ def _all_checked(
 
 def checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
     """Return the values of a PUB's result, or raise :class:`ResultError` if they cannot be used."""
+    evs = _numbers(result, "evs", "expectation values", shape, position, who)
+    if getattr(result.data, "stds", None) is None:
+        return Evaluation(evs, None)
+    stds = _numbers(result, "stds", "standard errors", shape, position, who)
+    if (stds < 0).any():
+        raise ResultError(
+            f"{who} returned a negative standard error, {stds.min()}, for PUB {position}. {UNUSED}"
+        )
+    return Evaluation(evs, stds)
+
+
+def _numbers(
+    result: PubResult, name: str, what: str, shape: tuple[int, ...], position: int, who: str
+) -> FloatArray:
     try:
-        complex_evs = np.asarray(result.data.evs, dtype=complex)
-    except (AttributeError, TypeError, ValueError) as error:
+        numbers = real_numbers(getattr(result.data, name))
+    except (AttributeError, ValueError) as error:
         raise ResultError(
-            f"{who} returned no real expectation values (data.evs) for PUB {position}: {error}. "
-            f"{UNUSED}"
+            f"{who} returned {what} (data.{name}) that are no real numbers for PUB {position}: "
+            f"{error}. {UNUSED}"
         ) from error
-    evs = complex_evs.real.copy()
-    if evs.shape != shape:
+    if numbers.shape != shape:
         raise ResultError(
-            f"{who} returned expectation values of shape {evs.shape} for PUB {position}; expected "
+            f"{who} returned {what} of shape {numbers.shape} for PUB {position}; expected "
             f"{shape}. {UNUSED}"
         )
-    if np.abs(complex_evs.imag).max(initial=0) > 1e-9:
+    if not np.isfinite(numbers).all():
+        where = np.argwhere(~np.isfinite(numbers))[0].tolist()
         raise ResultError(
-            f"{who} returned complex expectation values for PUB {position}; those of Hermitian "
-            f"observables are real. {UNUSED}"
+            f"{who} returned {numbers[tuple(where)]} for PUB {position} at index {where} of its "
+            f"{what}. {UNUSED}"
         )
-    if not np.isfinite(evs).all():
-        where = np.argwhere(~np.isfinite(evs))[0].tolist()
-        raise ResultError(
-            f"{who} returned {evs[tuple(where)]} for PUB {position} at index {where}. {UNUSED}"
-        )
-    stds = getattr(result.data, "stds", None)
-    if stds is not None:
-        stds = np.asarray(stds, dtype=float)
-        if stds.shape != shape:
-            raise ResultError(
-                f"{who} returned standard errors of shape {stds.shape} for PUB {position}; "
-                f"expected {shape}. {UNUSED}"
-            )
-    return Evaluation(evs, stds)
+    return numbers
 
 
 def validated_estimator(estimator: Any) -> BaseEstimatorV2:

@@ -131,9 +131,7 @@ def from_terms(terms: Mapping[Any, Any]) -> SparsePauliOp:
     labels: list[tuple[str, complex]] = []
     for key, coefficient in terms.items():
         if isinstance(coefficient, numbers.Complex) and not cmath.isfinite(coefficient):
-            raise ObservableError(
-                f"Expected an observable with coefficients that are finite; got {terms!r}."
-            )
+            raise ObservableError(f"An observable has coefficients that are not finite: {terms!r}.")
         if isinstance(key, Pauli):
             sign = SparsePauliOp(key)
             expanded = [(sign.paulis.to_labels()[0], complex(sign.coeffs[0]))]
@@ -241,9 +239,7 @@ def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
         raise ObservableError("Expected an observable with at least one term; got an empty one.")
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     if not np.isfinite(coefficients).all():
-        raise ObservableError(
-            f"Expected an observable with coefficients that are finite; got {given!r}."
-        )
+        raise ObservableError(f"An observable has coefficients that are not finite: {given!r}.")
     merged = combined(SparsePauliOp(operator.paulis, coefficients))
     size = np.abs(merged.coeffs).max()
     if not size:
