@@ -20,7 +20,7 @@ from .backends.cost import Cost, cost_of
 from .backends.selection import Transpiled, backend_of, is_same_device
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError
-from .extra_state import check_state, state_of
+from .extra_state import check_state, check_weights, state_of
 from .functional import PendingOutput, evaluated, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
@@ -558,6 +558,7 @@ class TorchQuantumModule(nn.Module):
         key = f"{prefix}_extra_state"
         if key in state_dict:
             check_state(self.program, state_dict[key])
+        check_weights(state_dict.get(f"{prefix}weight"))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
