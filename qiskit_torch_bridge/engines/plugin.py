@@ -10,6 +10,7 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, ExecutionError, ResultError
+from ..gradients.derivative_type import REAL_IN_TORCH, require_real
 from ..primitives.real_numbers import real_numbers
 from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
@@ -52,6 +53,7 @@ class PluginEngine(EstimatorEngine):
         self, values: FloatArray, cotangent: FloatArray, columns: tuple[int, ...]
     ) -> FloatArray:
         """Return the vector-Jacobian product ``(B, C)`` for a cotangent ``(B, O)``."""
+        require_real(self.gradient, REAL_IN_TORCH)  # it may have been set meanwhile
         analysed = self.program.analysed
         result = np.zeros((len(values), len(columns)))
         wanted = [c for c in columns if analysed.is_used(c)]

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import numbers
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +31,11 @@ UNUSED = "Nothing was used; weights are unchanged."
 
 
 class Evaluation(NamedTuple):
-    """Expectation values and, where the primitive gives them, their standard errors."""
+    """Expectation values and, where the primitive tells, standard errors and precision aimed at."""
 
     evs: FloatArray
     stds: FloatArray | None
+    precision: float | None = None
 
 
 def points_pub(
@@ -173,38 +175,41 @@ def _all_checked(
 def checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
     """Return the values of a PUB's result, or raise :class:`ResultError` if they cannot be used."""
     evs = _numbers(result, "evs", "expectation values", shape, position, who)
+    metadata = getattr(result, "metadata", None)
+    aimed = metadata.get("target_precision") if isinstance(metadata, Mapping) else None
+    precision = float(aimed) if isinstance(aimed, numbers.Real) else None
     if getattr(result.data, "stds", None) is None:
-        return Evaluation(evs, None)
+        return Evaluation(evs, None, precision)
     stds = _numbers(result, "stds", "standard errors", shape, position, who)
     if (stds < 0).any():
         raise ResultError(
             f"{who} returned a negative standard error, {stds.min()}, for PUB {position}. {UNUSED}"
         )
-    return Evaluation(evs, stds)
+    return Evaluation(evs, stds, precision)
 
 
 def _numbers(
     result: PubResult, name: str, what: str, shape: tuple[int, ...], position: int, who: str
 ) -> FloatArray:
     try:
-        numbers = real_numbers(getattr(result.data, name))
+        found = real_numbers(getattr(result.data, name))
     except (AttributeError, ValueError) as error:
         raise ResultError(
             f"{who} returned {what} (data.{name}) that are no real numbers for PUB {position}: "
             f"{error}. {UNUSED}"
         ) from error
-    if numbers.shape != shape:
+    if found.shape != shape:
         raise ResultError(
-            f"{who} returned {what} of shape {numbers.shape} for PUB {position}; expected "
+            f"{who} returned {what} of shape {found.shape} for PUB {position}; expected "
             f"{shape}. {UNUSED}"
         )
-    if not np.isfinite(numbers).all():
-        where = np.argwhere(~np.isfinite(numbers))[0].tolist()
+    if not np.isfinite(found).all():
+        where = np.argwhere(~np.isfinite(found))[0].tolist()
         raise ResultError(
-            f"{who} returned {numbers[tuple(where)]} for PUB {position} at index {where} of its "
+            f"{who} returned {found[tuple(where)]} for PUB {position} at index {where} of its "
             f"{what}. {UNUSED}"
         )
-    return numbers
+    return found
 
 
 def validated_estimator(estimator: Any) -> BaseEstimatorV2:
