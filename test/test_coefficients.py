@@ -8,6 +8,7 @@ Pauli times the coefficient, to the last digits.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
+from qiskit_torch_bridge.backends import DispatchingEstimator, ExecutorEstimator
+from qiskit_torch_bridge.backends.seeds import FreshSeeds
 from qiskit_torch_bridge.exceptions import ObservableError, StateDictError
 from qiskit_torch_bridge.gradients import (
     AdjointEstimatorGradient,
@@ -93,6 +96,22 @@ def test_every_form_of_an_observable_keeps_its_size(form, size):
     assert value.item() == pytest.approx(size * math.cos(ANGLE), rel=1e-14, abs=0)
     (result,) = BatchedStatevectorEstimator().run([(one_rotation(), observable, [ANGLE])]).result()
     assert np.ravel(result.data.evs) == pytest.approx([size * math.cos(ANGLE)], rel=1e-14, abs=0)
+
+
+DISPATCHING = {
+    "dispatching": lambda: DispatchingEstimator([StatevectorEstimator()]),
+    "executor": lambda: ExecutorEstimator(ThreadPoolExecutor(1), StatevectorEstimator()),
+    "reseeded": lambda: FreshSeeds(StatevectorEstimator(), 1),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", DISPATCHING)
+def test_estimators_over_estimators_keep_it_too(name, form, size):
+    pub = (one_rotation(), FORMS[form](size), [ANGLE])
+    (result,) = DISPATCHING[name]().run([pub]).result()
+    assert np.ravel(result.data.evs) == pytest.approx([size * math.cos(ANGLE)], rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
-from qiskit_algorithms.gradients import QFI, BaseQGT
+from qiskit_algorithms.gradients import QFI, BaseQGT, DerivativeType
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
@@ -117,6 +117,11 @@ class FubiniStudyMetric:
         asked = {self.program.weight_params[i]: i for i in block}
         wanted = [p for p in circuit.parameters if p in asked]  # the order in which it answers
         row = [float(values[place[p]]) for p in circuit.parameters]
+        if getattr(self._qgt, "derivative_type", None) == DerivativeType.IMAG:
+            raise OptimizerError(
+                f"The derivative_type of {type(self._qgt).__name__} is IMAG, the Berry curvature; "
+                "the metric is the real part. Set it to DerivativeType.REAL."
+            )
         try:
             result = self._qgt.run([circuit], [row], [wanted]).result()  # type: ignore[union-attr]
         except Exception as error:

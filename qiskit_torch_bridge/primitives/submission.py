@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers import PubResult
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arrays import FloatArray
@@ -58,6 +59,13 @@ def points_pub(
     if not submitted.parameters:
         return submitted, operators
     return submitted, operators, analysed.bindings(points, submitted)
+
+
+def coerced_pub(pub: Any, precision: float | None = None) -> EstimatorPub:
+    """Return a PUB in any form as Qiskit's, with every coefficient of its observables."""
+    if isinstance(pub, (tuple, list)) and len(pub) > 1:
+        pub = (pub[0], observables_array(pub[1]), *pub[2:])
+    return EstimatorPub.coerce(pub, precision)
 
 
 def evaluate(

@@ -192,18 +192,21 @@ def same_operator(a: SparsePauliOp, b: SparsePauliOp) -> bool:
 
 
 def observables_array(observables: Any) -> ObservablesArray:
-    """Return operators, or nested lists of them, as Qiskit's container, every coefficient kept.
+    """Return observables in any form, or nested lists of them, as Qiskit's container.
 
-    Where it holds sparse observables (Qiskit from 2.1 on), its own conversion drops coefficients
-    up to 1e-8.
+    Where that holds sparse observables (Qiskit from 2.1 on), Qiskit's own conversion drops
+    coefficients up to 1e-8; here all are kept.
     """
     if isinstance(observables, ObservablesArray):
         return observables
     if not hasattr(ObservablesArray, "sparse_observables_array"):
         return ObservablesArray.coerce(observables)
     flat, shape = nested(observables)
+    if not flat:
+        return ObservablesArray.coerce(observables)
     converted = np.empty(len(flat), dtype=object)
-    for i, operator in enumerate(flat):
+    for i, observable in enumerate(flat):
+        operator = hermitian(observable)
         sparse = qiskit.quantum_info.SparseObservable.from_sparse_pauli_op(operator)
         converted[i] = sparse.simplify(0.0)  # sorts the terms
     return ObservablesArray(converted.reshape(shape), validate=False)
