@@ -34,7 +34,7 @@ from qiskit_torch_bridge.gradients import (
     SPSAEstimatorGradient,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program.observables import same_operator
+from qiskit_torch_bridge.program.observables import hermitian, same_operator
 
 SIZES = (1e-12, 1e-9, 1e-7, 1.0, 1e6)
 ANGLE = 0.5
@@ -205,6 +205,17 @@ def test_what_cancels_is_gone_and_what_is_small_stays():
     assert found.to_list() == [("XX", 1e-17)]
     with pytest.raises(ObservableError, match="which is zero"):
         CircuitProgram(QuantumCircuit(2), observable[:3])
+
+
+@pytest.mark.skipif(not hasattr(SparsePauliOp, "from_sparse_observable"), reason="from Qiskit 2.0")
+def test_sparse_observables_are_read_as_qiskit_reads_them():
+    from qiskit.quantum_info import SparseObservable
+
+    terms = [("XYZI", 0.5), ("01+-", 1e-9), ("rlIY", -2.0), ("IIII", 3.0), ("YYYY", 0.1)]
+    observable = SparseObservable.from_list(terms)
+    expected = SparsePauliOp.from_sparse_observable(observable)
+    assert same_operator(hermitian(observable), expected)
+    assert same_operator(hermitian(SparseObservable.identity(2)), SparsePauliOp("II"))
 
 
 @pytest.mark.parametrize("size", SIZES)

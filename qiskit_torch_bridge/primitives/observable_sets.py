@@ -67,7 +67,7 @@ def _read(observables: Any) -> ObservableSet:
     of_objects: dict[int, int] = {}
     if isinstance(observables, ObservablesArray):
         shape = observables.shape
-        flat = [observables[at] for at in np.ndindex(*shape)]
+        flat = _elements(observables)
     else:
         flat, shape = nested(observables)
     for observable in flat:
@@ -81,6 +81,12 @@ def _read(observables: Any) -> ObservableSet:
         raise ObservableError(f"Expected Hermitian observables of one width; got {sorted(widths)}.")
     index = np.array([of_objects[id(o)] for o in flat], dtype=np.int64).reshape(shape)
     return ObservableSet(tuple(operators.values()), index, widths.pop() if widths else None)
+
+
+def _elements(array: ObservablesArray) -> list[Any]:
+    if hasattr(array, "sparse_observables_array"):
+        return list(array.sparse_observables_array().ravel())
+    return [array[at] for at in np.ndindex(*array.shape)]  # Qiskit before 2.1 keeps mappings
 
 
 def _operator(observable: Any) -> SparsePauliOp:
@@ -119,8 +125,8 @@ def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
 
 
 def _key_of_array(array: ObservablesArray) -> Hashable:
-    if not hasattr(array, "sparse_observables_array"):  # Qiskit before 2.1 keeps mappings
-        return array.shape, *(frozenset(array[at].items()) for at in np.ndindex(*array.shape))
+    if not hasattr(array, "sparse_observables_array"):
+        return array.shape, *(frozenset(terms.items()) for terms in _elements(array))
     parts = (
         (o.num_qubits, *(np.asarray(part).tobytes() for part in _raw_parts(o)))
         for o in array.sparse_observables_array().ravel()

@@ -108,8 +108,8 @@ def hermitian(observable: Any) -> SparsePauliOp:
             operator = from_terms({observable: 1.0})
         elif isinstance(observable, Mapping):
             operator = from_terms(observable)
-        elif hasattr(SparsePauliOp, "from_sparse_observable") and hasattr(observable, "as_paulis"):
-            operator = SparsePauliOp.from_sparse_observable(observable)
+        elif hasattr(observable, "as_paulis") and hasattr(observable, "bit_terms"):
+            operator = _from_sparse_observable(observable)
         elif isinstance(observable, Operator):
             operator = _from_matrix(observable)
         else:
@@ -122,6 +122,17 @@ def hermitian(observable: Any) -> SparsePauliOp:
     except Exception as error:
         raise ObservableError(f"Cannot read {observable!r} as an observable: {error}") from error
     return _hermitian(operator, observable)
+
+
+def _from_sparse_observable(observable: Any) -> SparsePauliOp:
+    """Do what ``SparsePauliOp.from_sparse_observable`` does, without a label for each term."""
+    observable = observable.as_paulis()
+    count = len(observable)
+    x, z = np.zeros((2, count, observable.num_qubits), dtype=bool)
+    terms = np.repeat(np.arange(count), np.diff(np.asarray(observable.boundaries, dtype=int)))
+    places, bits = np.asarray(observable.indices), np.asarray(observable.bit_terms)
+    x[terms, places], z[terms, places] = bits & 2, bits & 1  # Z is 1, X is 2, Y is 3
+    return SparsePauliOp(PauliList.from_symplectic(z, x), np.asarray(observable.coeffs))
 
 
 def from_terms(terms: Mapping[Any, Any]) -> SparsePauliOp:
