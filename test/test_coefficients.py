@@ -154,6 +154,37 @@ def test_shots_of_a_small_observable_are_those_of_a_large_one(shots):
     assert small.data.stds == pytest.approx(1e-9 * large.data.stds, rel=1e-14, abs=0)
 
 
+@pytest.mark.parametrize("small", [0.5, 1e-9])
+def test_noise_of_a_gradient_object_is_as_requested_whatever_small_terms(small):
+    """Normal noise of 0.1 in both shifts makes 0.1 / sqrt(2) in the gradient."""
+    estimator = StatevectorEstimator(default_precision=0.1, seed=np.random.default_rng(1))
+    module = TorchQuantumModule(
+        one_rotation(),
+        SparsePauliOp(["Z", "X"], [1.0, small]),
+        initial_weights=torch.tensor([ANGLE], dtype=torch.float64),
+        estimator=estimator,
+        gradient=ParamShiftEstimatorGradient(estimator),
+    )
+    found = [torch.autograd.grad(module(), module.weight)[0].item() for _ in range(100)]
+    # The relative error of a standard deviation from N samples is 1 / sqrt(2 N).
+    assert np.std(found) == pytest.approx(0.1 / 2**0.5, rel=5 / 200**0.5)
+
+
+@pytest.mark.parametrize("precision", [None, 0.1])
+def test_a_gradient_object_of_another_package_sees_a_tiny_observable(precision):
+    gradient = ParamShiftEstimatorGradient(StatevectorEstimator(), precision=precision)
+    module = TorchQuantumModule(
+        one_rotation(),
+        SparsePauliOp("Z", 1e-10),
+        initial_weights=torch.tensor([ANGLE], dtype=torch.float64),
+        estimator=StatevectorEstimator(),
+        gradient=gradient,
+    )
+    module().backward()
+    error = 0 if precision is None else 5 * precision
+    assert abs(module.weight.grad.item() / 1e-10 + math.sin(ANGLE)) <= error + 1e-13
+
+
 def test_a_device_measures_a_small_observable():
     backend = AerSimulator(seed_simulator=5)
     module = TorchQuantumModule(

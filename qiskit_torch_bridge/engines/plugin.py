@@ -11,6 +11,7 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, ExecutionError, ResultError
 from ..gradients.derivative_type import REAL_IN_TORCH, require_real
+from ..primitives.precision import default_precision
 from ..primitives.real_numbers import real_numbers
 from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
@@ -28,8 +29,8 @@ class PluginEngine(EstimatorEngine):
     one effective observable :math:`\sum_o c_o O_o / \lVert c\rVert`, and the gradient object is
     asked for one gradient per row, whatever the number of observables. The norm is put back
     afterwards, so that a requested precision means the same as for a single observable. Gradient
-    objects of other packages hand operators to Qiskit, which drops coefficients up to 1e-8: an
-    operator with such is multiplied by a number, and its gradient divided.
+    objects of other packages hand operators to Qiskit, which drops coefficients up to 1e-8: where
+    that would be seen, the operator is multiplied by a number, and its gradient divided.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class PluginEngine(EstimatorEngine):
         for b in np.flatnonzero(norms).tolist():
             operator = self._effective(cotangent[b] / norms[b])
             if operator.coeffs.any():
-                scale = _scale(operator)
+                scale = self._scale(operator)
                 effective[b] = scale * operator
                 norms[b] /= scale
         rows = list(effective)
@@ -112,8 +113,17 @@ class PluginEngine(EstimatorEngine):
         terms = zip(weights, self.program.observables, strict=True)
         return combined(SparsePauliOp.sum([w * o for w, o in terms]))
 
+    def _scale(self, operator: SparsePauliOp) -> float:
+        """Return by what to multiply an operator of which Qiskit would drop some terms, or all.
 
-def _scale(operator: SparsePauliOp) -> float:
-    """Return a number above one if some coefficient is so small that Qiskit would drop it."""
-    smallest = float(np.abs(operator.coeffs).min())
-    return 1.0 if smallest > DROPPED else 10 * DROPPED / smallest
+        Where values are noisy, single terms of that size are far below the noise.
+        """
+        sizes = np.abs(operator.coeffs)
+        precision = self.gradient_precision
+        if precision is None:
+            precision = self.gradient.precision
+        if precision is None:
+            precision = default_precision(getattr(self.gradient, "_estimator", None))
+        if precision == 0:
+            return 1.0 if sizes.min() > DROPPED else float(10 * DROPPED / sizes.min())
+        return 1.0 if sizes.max() > DROPPED else float(1 / sizes.max())

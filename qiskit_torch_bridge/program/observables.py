@@ -266,7 +266,9 @@ def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
             f"Expected a Hermitian observable (real coefficients); got {given!r}. Measure its "
             "Hermitian and anti-Hermitian parts as two observables."
         )
-    return combined(SparsePauliOp(merged.paulis, merged.coeffs.real))
+    real = merged.coeffs.real
+    kept = np.flatnonzero(real)
+    return SparsePauliOp(merged.paulis[kept], real[kept])
 
 
 def _placed(operator: SparsePauliOp, circuit: QuantumCircuit, layout: Layout) -> SparsePauliOp:
