@@ -8,11 +8,10 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, ResultError
 from ..gradients.derivative_type import REAL_IN_TORCH, require_real
 from ..primitives.precision import default_precision
-from ..primitives.real_numbers import real_numbers
 from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
 from ..program.observables import combined

@@ -12,9 +12,8 @@ from qiskit_algorithms.gradients import QFI, BaseQGT, DerivativeType
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, real_numbers
 from ..exceptions import ExecutionError, InputError, OptimizerError, OptimizerTypeError, ResultError
-from ..primitives.real_numbers import real_numbers
 from ..program import CircuitProgram
 from ..statevector import StateGeometry
 

@@ -13,9 +13,8 @@ from qiskit.primitives import PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, real_numbers
 from ..exceptions import ResultError
-from .real_numbers import real_numbers
 
 
 @dataclass(frozen=True)

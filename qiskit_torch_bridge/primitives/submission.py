@@ -14,7 +14,7 @@ from qiskit.primitives.containers import PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, real_numbers
 from ..exceptions import (
     BridgeError,
     EstimatorTypeError,
@@ -25,7 +25,6 @@ from ..program import AnalysedCircuit
 from ..program.observables import observables_array
 from .memory import calls_of
 from .parts import Part, joined
-from .real_numbers import real_numbers
 from .tracking import Usage, record, usage_of
 
 UNUSED = "Nothing was used; weights are unchanged."
