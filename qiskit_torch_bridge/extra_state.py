@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .exceptions import StateDictError
+from .exceptions import InputError, StateDictError
 from .program import CircuitProgram
 
 VERSION = 1
@@ -20,6 +20,18 @@ def state_of(program: CircuitProgram) -> dict[str, Any]:
     state = program.to_state()
     circuit = torch.frombuffer(bytearray(state["circuit"]), dtype=torch.uint8)
     return {"version": VERSION, "circuit": circuit, "program": state["program"]}
+
+
+def check_weights(weights: Any) -> None:
+    """Raise :class:`.InputError` if saved weights ``(W,)`` are not finite numbers."""
+    # Of other kinds, such as a part of weights that are spread over processes, nothing is known.
+    if type(weights) not in (Tensor, torch.nn.Parameter) or weights.is_meta:
+        return
+    if not torch.isfinite(weights).all():
+        raise InputError(
+            f"Expected a state dict with finite weights; got {weights.tolist()}. No weight of this "
+            "module was changed. The training it was saved from diverged: load an earlier one."
+        )
 
 
 def check_state(program: CircuitProgram, state: Any) -> None:

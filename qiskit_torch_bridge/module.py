@@ -21,7 +21,7 @@ from .backends.cost import Cost, cost_of
 from .backends.selection import Transpiled, backend_of, is_same_device
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
-from .extra_state import check_state, state_of
+from .extra_state import check_state, check_weights, state_of
 from .functional import PendingOutput, evaluate, refuse_onnx, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
@@ -587,6 +587,7 @@ class TorchQuantumModule(nn.Module):
         key = f"{prefix}_extra_state"
         if key in state_dict:
             check_state(self.program, state_dict[key])
+        check_weights(state_dict.get(f"{prefix}weight"))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def __prepare_scriptable__(self) -> Any:

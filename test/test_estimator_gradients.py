@@ -12,15 +12,25 @@ from circuits import NEEDS_NON_LINEAR, hybrid, nonlinear, rotation
 from estimators import CountingEstimator
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import efficient_su2
-from qiskit.primitives import StatevectorEstimator, StatevectorSampler
+from qiskit.primitives import (
+    BackendEstimatorV2,
+    BaseEstimatorV2,
+    PrimitiveJob,
+    PrimitiveResult,
+    PubResult,
+    StatevectorEstimator,
+    StatevectorSampler,
+)
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
+from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms import QAOA, VQE
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 from qiskit_algorithms.optimizers import SLSQP
 from reference import jacobian
 
+from qiskit_torch_bridge.backends import DispatchingEstimator
 from qiskit_torch_bridge.exceptions import (
     CircuitError,
     EstimatorTypeError,
@@ -28,9 +38,11 @@ from qiskit_torch_bridge.exceptions import (
     PrecisionError,
 )
 from qiskit_torch_bridge.gradients import (
+    AdjointEstimatorGradient,
     AQGDEstimatorGradient,
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
+    SPSAEstimatorGradient,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import cache
@@ -190,6 +202,51 @@ def test_precision_passes_through_unchanged(kind):
     assert estimator.precisions == [0.05, 0.2, 0.1, 0.3]
     kind(estimator).run([circuit], [ZI], [values]).result()
     assert estimator.precisions[-1] is None
+
+
+DEFAULTS = {
+    "StatevectorEstimator": lambda: StatevectorEstimator(default_precision=0.2),
+    "BatchedStatevectorEstimator": lambda: BatchedStatevectorEstimator(default_precision=0.2),
+    "Aer": lambda: AerEstimator(options={"default_precision": 0.2}),
+    "BackendEstimatorV2": lambda: BackendEstimatorV2(
+        backend=AerSimulator(), options={"default_precision": 0.2}
+    ),
+    "dispatching": lambda: DispatchingEstimator([StatevectorEstimator(default_precision=0.2)]),
+}
+
+
+@pytest.mark.parametrize("kind", [*CLASSES, SPSAEstimatorGradient])
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_precision_reported_is_the_one_in_use(kind, name):
+    gradient, (circuit, _) = kind(DEFAULTS[name]()), rotation()
+    entry = ([circuit], [SparsePauliOp("Z")], [[0.3]])
+    assert gradient.run(*entry).result().precision == 0.2
+    assert gradient.run(*entry, precision=0.5).result().precision == 0.5
+    twice = [2 * list(part) for part in entry]
+    assert gradient.run(*twice, precision=[None, 0.5]).result().precision == [0.2, 0.5]
+    given = kind(DEFAULTS[name](), precision=0.4)
+    assert given.run(*entry).result().precision == 0.4
+
+
+def test_the_precision_of_exact_values_is_zero(kind):
+    circuit, _ = rotation()
+    for gradient in (kind(StatevectorEstimator()), AdjointEstimatorGradient()):
+        result = gradient.run([circuit], [SparsePauliOp("Z")], [[0.3]]).result()
+        assert result.precision == 0
+
+
+def test_a_precision_that_the_estimator_hides_is_none(kind):
+    class Hidden(BaseEstimatorV2):
+        def run(self, pubs, *, precision=None):
+            results = StatevectorEstimator().run(pubs, precision=precision).result()
+            bare = [PubResult(result.data) for result in results]
+            job = PrimitiveJob(PrimitiveResult, bare)
+            job._submit()
+            return job
+
+    circuit, _ = rotation()
+    gradient = kind(Hidden())
+    assert gradient.run([circuit], [SparsePauliOp("Z")], [[0.3]]).result().precision is None
 
 
 def test_standard_errors_are_propagated(kind):

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from circuits import X, hybrid, layered
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit.library import efficient_su2
 from qiskit.primitives import StatevectorEstimator, StatevectorSampler
-from qiskit_algorithms.gradients import QFI, BaseQGT, LinCombQGT, QGTResult, ReverseQGT
+from qiskit_algorithms.gradients import (
+    QFI,
+    BaseQGT,
+    DerivativeType,
+    LinCombQGT,
+    QGTResult,
+    ReverseQGT,
+)
 from qiskit_algorithms.state_fidelities import ComputeUncompute
 
 from qiskit_torch_bridge import CircuitProgram
@@ -133,6 +141,19 @@ def test_a_measured_metric_is_symmetrised_and_checked():
     with pytest.raises(e.ExecutionError, match="Constant failed on this circuit") as caught:
         FubiniStudyMetric(circuit, qgt=Constant(ValueError("no")))([0.1, 0.2, 0.3])
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("kind", [DerivativeType.REAL, DerivativeType.COMPLEX])
+def test_a_metric_is_the_real_part_of_the_tensor(kind):
+    circuit = efficient_su2(2, reps=1)
+    values = np.linspace(-1, 1, circuit.num_parameters)
+    qgt = LinCombQGT(StatevectorEstimator(), derivative_type=kind)
+    np.testing.assert_allclose(
+        FubiniStudyMetric(circuit, qgt=qgt)(values), FubiniStudyMetric(circuit)(values), atol=1e-12
+    )
+    qgt.derivative_type = DerivativeType.IMAG
+    with pytest.raises(e.OptimizerError, match=r"Set it to DerivativeType.REAL"):
+        FubiniStudyMetric(circuit, qgt=qgt)(values)
 
 
 def test_what_is_refused_and_how():

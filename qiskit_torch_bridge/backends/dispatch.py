@@ -16,7 +16,7 @@ from ..primitives import memory
 from ..primitives.kinds import repeats_noise
 from ..primitives.parts import Part, cut, rows_of
 from ..primitives.precision import default_precision
-from ..primitives.submission import validated_estimator
+from ..primitives.submission import coerced_pub, validated_estimator
 from ..primitives.tracking import Usage, record_usage, usage_of
 from .budget import Budget
 from .entries import Entries
@@ -123,7 +123,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Request:
         """Submit ``pubs``, and return a job over all their parts."""
-        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        coerced = [coerced_pub(pub, precision) for pub in pubs]
         for check, pub in itertools.product(self.checks, coerced):
             check(pub)
         parts = self._parts(coerced)
@@ -136,7 +136,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def usage(self, pubs: Iterable[Any], precision: float | None = None) -> Usage:
         """Return what running ``pubs`` would amount to, if nothing fails."""
-        return self._usage(self._parts([EstimatorPub.coerce(p, precision) for p in pubs]))
+        return self._usage(self._parts([coerced_pub(p, precision) for p in pubs]))
 
     def _submitted(self, estimator: BaseEstimatorV2, part: Part) -> Usage:
         """Count a job."""

@@ -12,7 +12,7 @@ from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import EstimatorTypeError
-from ..primitives.submission import validated_estimator
+from ..primitives.submission import coerced_pub, validated_estimator
 from .seeds import FreshSeeds, reseeded
 
 
@@ -62,7 +62,7 @@ class ExecutorEstimator(FreshSeeds):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Submit ``pubs`` to the executor."""
-        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        coerced = [coerced_pub(pub, precision) for pub in pubs]
         with self._lock:
             future = self._submit(_run_there, self.inner, coerced, self._next())
         job = PrimitiveJob(_received, future)

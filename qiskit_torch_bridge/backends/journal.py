@@ -118,9 +118,9 @@ class Journal(Entries):
     def finished(self, entry: Entry, result: PubResult) -> None:
         """Write down a result, with its hash."""
         arrays = {
-            name: _encoded(np.real(result.data[name]))
+            name: _encoded(np.real(getattr(result.data, name)))
             for name in ("evs", "stds")
-            if name in result.data
+            if getattr(result.data, name, None) is not None
         }
         with self._lock:
             self._file.seek(0, os.SEEK_END)

@@ -20,6 +20,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.parts import cut, joined
 from ..primitives.precision import default_precision
+from ..primitives.submission import coerced_pub
 from .pauses import calls_for
 
 
@@ -52,7 +53,7 @@ class FreshSeeds(BaseEstimatorV2):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Run ``pubs`` with a seed of their own."""
-        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        coerced = [coerced_pub(pub, precision) for pub in pubs]
         counts = [calls_for(self.inner, pub) for pub in coerced]
         with self._lock:
             seed = self._next()

@@ -113,8 +113,9 @@ class EstimatorEngine:
             return np.array(np.broadcast_to(found.T, (rows, count)), order="C")
 
         def evaluation() -> Evaluation:
-            ((evs, stds),) = wait()
-            return self._noted(Evaluation(by_row(evs), None if stds is None else by_row(stds)))
+            (found,) = wait()
+            stds = None if found.stds is None else by_row(found.stds)
+            return self._noted(Evaluation(by_row(found.evs), stds, found.precision))
 
         return evaluation
 
@@ -168,9 +169,9 @@ class EstimatorEngine:
             raise GradientError("Expected an engine with a rule; this one has none.")
         d, engine = found
         points = d.points(values)  # (S, B, K)
-        evs, stds = engine.evaluate(points.reshape(-1, points.shape[-1]))
-        evs = evs.reshape(*points.shape[:2], self.program.num_observables)
-        self.note_gradient_errors(d, stds, values, cotangent, columns)
+        evaluation = engine.evaluate(points.reshape(-1, points.shape[-1]))
+        evs = evaluation.evs.reshape(*points.shape[:2], self.program.num_observables)
+        self.note_gradient_errors(d, evaluation.stds, values, cotangent, columns)
         return d.combine(values, (evs * cotangent).sum(-1))
 
     def set_precision(

@@ -8,10 +8,17 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, ResultError
+from ..gradients.derivative_type import REAL_IN_TORCH, require_real
+from ..primitives.precision import default_precision
+from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
+from ..program.observables import combined
 from .estimator import EstimatorEngine
+
+DROPPED = 1e-8
+"""Coefficients up to this are dropped where Qiskit converts observables for a PUB."""
 
 
 class PluginEngine(EstimatorEngine):
@@ -20,7 +27,9 @@ class PluginEngine(EstimatorEngine):
     Expectation values are linear in the observable, so the cotangent :math:`c` of a row makes
     one effective observable :math:`\sum_o c_o O_o / \lVert c\rVert`, and the gradient object is
     asked for one gradient per row, whatever the number of observables. The norm is put back
-    afterwards, so that a requested precision means the same as for a single observable.
+    afterwards, so that a requested precision means the same as for a single observable. Gradient
+    objects of other packages hand operators to Qiskit, which drops coefficients up to 1e-8: where
+    that would be seen, the operator is multiplied by a number, and its gradient divided.
     """
 
     def __init__(
@@ -48,14 +57,19 @@ class PluginEngine(EstimatorEngine):
         kept: object = None,
     ) -> FloatArray:
         """Return the vector-Jacobian product ``(B, C)`` for a cotangent ``(B, O)``."""
+        require_real(self.gradient, REAL_IN_TORCH)  # it may have been set meanwhile
         analysed = self.program.analysed
         result = np.zeros((len(values), len(columns)))
         wanted = [c for c in columns if analysed.is_used(c)]
         norms = np.linalg.norm(cotangent, axis=-1)
-        effective = {
-            int(b): self._effective(cotangent[b] / norms[b]) for b in np.flatnonzero(norms)
-        }
-        rows = [b for b, operator in effective.items() if operator.coeffs.any()]
+        effective = {}
+        for b in np.flatnonzero(norms).tolist():
+            operator = self._effective(cotangent[b] / norms[b])
+            if operator.coeffs.any():
+                scale = self._scale(operator)
+                effective[b] = scale * operator
+                norms[b] /= scale
+        rows = list(effective)
         if not wanted or not len(rows):
             return result
         analysed.check(values)
@@ -84,15 +98,35 @@ class PluginEngine(EstimatorEngine):
             )
         positions = [columns.index(c) for c in wanted]
         for b, gradient in zip(rows, gradients, strict=True):
-            block = np.real(np.asarray(gradient)).astype(float)
+            try:
+                block = real_numbers(gradient)
+            except ValueError as error:
+                raise ResultError(
+                    f"{self._name} returned no real numbers for row {b}: {error}. {UNUSED}"
+                ) from error
             if block.shape != (len(wanted),) or not np.isfinite(block).all():
                 raise ResultError(
                     f"{self._name} returned {block!r} for row {b}; expected {len(wanted)} finite "
-                    "numbers. Nothing was used; weights are unchanged."
+                    f"numbers. {UNUSED}"
                 )
             result[b, positions] = norms[b] * block
         return result
 
     def _effective(self, weights: FloatArray) -> SparsePauliOp:
         terms = zip(weights, self.program.observables, strict=True)
-        return SparsePauliOp.sum([w * o for w, o in terms]).simplify()
+        return combined(SparsePauliOp.sum([w * o for w, o in terms]))
+
+    def _scale(self, operator: SparsePauliOp) -> float:
+        """Return by what to multiply an operator of which Qiskit would drop some terms, or all.
+
+        Where values are noisy, single terms of that size are far below the noise.
+        """
+        sizes = np.abs(operator.coeffs)
+        precision = self.gradient_precision
+        if precision is None:
+            precision = self.gradient.precision
+        if precision is None:
+            precision = default_precision(getattr(self.gradient, "_estimator", None))
+        if precision == 0:
+            return 1.0 if sizes.min() > DROPPED else float(10 * DROPPED / sizes.min())
+        return 1.0 if sizes.max() > DROPPED else float(1 / sizes.max())

@@ -21,6 +21,7 @@ from ..gradients import (
     ParameterShiftEstimatorGradient,
     SPSAEstimatorGradient,
 )
+from ..gradients.derivative_type import REAL_IN_TORCH, require_real
 from ..primitives import BatchedStatevectorEstimator, is_aer
 from ..primitives.kinds import innermost
 from ..primitives.precision import assumed_precision, validated_precision
@@ -213,6 +214,7 @@ def _instance(gradient: Any) -> BaseEstimatorGradient | None:
     if gradient is None or (isinstance(gradient, str) and gradient in GRADIENTS):
         return None
     if isinstance(gradient, BaseEstimatorGradient):
+        require_real(gradient, REAL_IN_TORCH)
         return gradient
     known = ", ".join(repr(name) for name in GRADIENTS)
     if isinstance(gradient, type) and issubclass(gradient, BaseEstimatorGradient):

@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.quantum_info.operators.base_operator import BaseOperator
-from qiskit_algorithms.gradients import BaseEstimatorGradient
+from qiskit_algorithms.gradients import DerivativeType
 
+from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..statevector import SimulatorCache
 from .base import BridgeGradientResult
+from .derivative_type import WithDerivativeType, checked_type
 
 
-class AdjointEstimatorGradient(BaseEstimatorGradient):
+class AdjointEstimatorGradient(WithDerivativeType):
     r"""Exact gradients by two sweeps over the state, whatever the number of parameters.
 
     .. math:: \frac{\partial f}{\partial \alpha_a} = \operatorname{Im}\langle\lambda_a| P_a
@@ -32,9 +35,17 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
     is simulated exactly anyway, or where an exact gradient of the noiseless circuit is what you
     want although values are noisy.
 
+    The imaginary part of :math:`2\langle\psi|O|\partial\psi\rangle`, which real time evolution
+    needs, comes from the same two sweeps with :math:`iO` in the place of :math:`O`. It depends on
+    the phase of the state. As in qiskit-algorithms' ``LinCombEstimatorGradient``, a gate counts
+    with the traceless part of its generator: ``p`` is ``rz``, ``cp`` has no phase of its own, and
+    a global phase that is a parameter has no derivative.
+
     Args:
         estimator: Not used for the gradient. :class:`.TorchQuantumModule` takes values from it if
             it is given no other.
+        derivative_type: ``DerivativeType.REAL`` for gradients of expectation values, ``IMAG`` for
+            the imaginary part, ``COMPLEX`` for both as one complex number. It can be set later.
         dtype: ``"complex128"``, or ``"complex64"`` for half of the memory and time.
 
     Attributes:
@@ -42,9 +53,11 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
 
     Raises:
         CircuitError: If a circuit cannot be simulated exactly.
+        GradientError: If ``derivative_type`` is none.
 
     Cost:
-        Three simulations of the circuit for each row of values; memory for two states.
+        Three simulations of the circuit for each row of values; memory for two states. A complex
+        derivative counts as two rows.
 
     References:
         T. Jones & J. Gacon, arXiv:2009.02823.
@@ -62,11 +75,15 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
     """
 
     def __init__(
-        self, estimator: BaseEstimatorV2 | None = None, *, dtype: Any = "complex128"
+        self,
+        estimator: BaseEstimatorV2 | None = None,
+        *,
+        derivative_type: DerivativeType = DerivativeType.REAL,
+        dtype: Any = "complex128",
     ) -> None:
         self.has_estimator = estimator is not None
         given = BatchedStatevectorEstimator() if estimator is None else estimator
-        super().__init__(validated_estimator(given), None)
+        super().__init__(validated_estimator(given), None, checked_type(derivative_type))
         self.dtype = np.dtype(dtype)
         self._analysed = AnalysisCache()
         self._simulators = SimulatorCache(self.dtype)
@@ -91,12 +108,17 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
             analysed = self._analysed(circuit)
             groups.setdefault(id(analysed), (analysed, []))[1].append(i)
             operators += normalise_observables([observables[i]], circuit, "physical")[0]
+        part = checked_type(self.derivative_type)
         gradients: dict[int, Any] = {}
         for analysed, entries in groups.values():
             values = np.array([parameter_values[i] for i in entries], dtype=float)
             analysed.check(values.reshape(len(entries), -1))
             gradients.update(
-                zip(entries, self._gradients(analysed, entries, operators, values), strict=True)
+                zip(
+                    entries,
+                    self._gradients(analysed, entries, operators, values, part),
+                    strict=True,
+                )
             )
         chosen = []
         for i, circuit in enumerate(circuits):
@@ -105,7 +127,7 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
         return BridgeGradientResult(
             gradients=chosen,
             metadata=[{"parameters": list(p)} for p in parameters],
-            precision=precision,
+            precision=0.0 if precision is None else precision,
             stds=[np.zeros(len(p)) for p in parameters],
         )
 
@@ -114,7 +136,8 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
         analysed: AnalysedCircuit,
         entries: Sequence[int],
         operators: Sequence[SparsePauliOp],
-        values: Any,
+        values: FloatArray,
+        part: DerivativeType,
     ) -> Any:
         """Return the gradients ``(entries, P)`` by all parameters of one circuit."""
         distinct: list[SparsePauliOp] = []
@@ -124,9 +147,29 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
             if found == len(distinct):
                 distinct.append(operators[i])
             which.append(found)
-        simulator = self._simulators(analysed, distinct)
         cotangent = np.zeros((len(entries), len(distinct)))
         cotangent[np.arange(len(entries)), which] = 1
+        if part == DerivativeType.REAL:
+            return self._vjp(analysed, distinct, values, cotangent)
+        turned = [1j * operator for operator in distinct]
+        if part == DerivativeType.IMAG:
+            return self._vjp(analysed, turned, values, cotangent)
+        both = scipy.linalg.block_diag(
+            cotangent, cotangent
+        )  # rows of real parts, then those of imaginary ones
+        real, imaginary = np.split(
+            self._vjp(analysed, [*distinct, *turned], np.tile(values, (2, 1)), both), 2
+        )
+        return real + 1j * imaginary
+
+    def _vjp(
+        self,
+        analysed: AnalysedCircuit,
+        operators: Sequence[SparsePauliOp],
+        values: FloatArray,
+        cotangent: FloatArray,
+    ) -> FloatArray:
+        simulator = self._simulators(analysed, operators)
         w = np.zeros((1, 0))
         if not simulator.takes_angles:
             return simulator.vjp(np.ascontiguousarray(values), w, cotangent)[0]

@@ -13,17 +13,19 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.quantum_info.operators.base_operator import BaseOperator
-from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradientResult
+from qiskit_algorithms import AlgorithmJob
+from qiskit_algorithms.gradients import EstimatorGradientResult
 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
-from ..primitives.precision import assumed_precision
+from ..primitives.precision import assumed_precision, default_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.expressions import expressions_of
 from ..program.lowering import accepts_aer
 from ..rules import Differentiation, ParameterShiftRule, Rule, SPSARule
+from .derivative_type import WithDerivativeType, require_real
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class BridgeGradientResult(EstimatorGradientResult):
     stds: list[FloatArray | None] = field(default_factory=list)
 
 
-class EstimatorGradient(BaseEstimatorGradient):
+class EstimatorGradient(WithDerivativeType):
     """A gradient made of evaluations, by one of the package's rules, on any V2 estimator.
 
     Args:
@@ -81,6 +83,28 @@ class EstimatorGradient(BaseEstimatorGradient):
     def rule(self, precision: float | None) -> Rule:
         """Return the gradient rule to use at a given precision (``None`` or zero: exact)."""
 
+    def run(
+        self,
+        circuits: Sequence[QuantumCircuit],
+        observables: Sequence[BaseOperator],
+        parameter_values: Sequence[Sequence[float]],
+        parameters: Sequence[Sequence[Parameter] | None] | None = None,
+        *,
+        precision: float | Sequence[float] | None = None,
+    ) -> AlgorithmJob:
+        """Submit gradients; see :meth:`qiskit_algorithms.gradients.BaseEstimatorGradient.run`.
+
+        Raises:
+            GradientError: If the derivative type has been set to another than the real part,
+                which is all that expectation values give.
+        """
+        require_real(
+            self,
+            "Use AdjointEstimatorGradient, or on a device qiskit-algorithms' "
+            "LinCombEstimatorGradient, for imaginary parts.",
+        )
+        return super().run(circuits, observables, parameter_values, parameters, precision=precision)
+
     @property
     def pass_manager(self) -> Any:
         """What transpiles, with its options bound; ``None`` if nothing does."""
@@ -97,11 +121,8 @@ class EstimatorGradient(BaseEstimatorGradient):
         *,
         precision: float | Sequence[float] | None,
     ) -> BridgeGradientResult:
-        per_entry = (
-            list(precision)
-            if isinstance(precision, (list, tuple, np.ndarray))
-            else [precision] * len(circuits)
-        )
+        listed = isinstance(precision, (list, tuple, np.ndarray))
+        per_entry = list(precision) if listed else [precision] * len(circuits)  # type: ignore[arg-type]
         if len(per_entry) != len(circuits):
             raise GradientError(
                 f"Expected one precision or one for each of the {len(circuits)} circuits; got "
@@ -124,15 +145,19 @@ class EstimatorGradient(BaseEstimatorGradient):
         evaluations = evaluate(self._estimator, pubs, [g.shape for g in active])
         gradients: dict[int, FloatArray] = {}
         errors: dict[int, FloatArray | None] = {}
+        by_default = default_precision(self._estimator)
         for group, evaluation in zip(active, evaluations, strict=True):
             group.collect(evaluation, gradients, errors)
+            if group.precision is None and evaluation.precision is not None:
+                by_default = evaluation.precision
         for i, columns_ in enumerate(parameters):  # no wanted parameter acts on any gate
             gradients.setdefault(i, np.zeros(len(columns_)))
             errors.setdefault(i, np.zeros(len(columns_)))
+        used = [by_default if requested is None else requested for requested in per_entry]
         return BridgeGradientResult(
             gradients=[gradients[i] for i in range(len(circuits))],
             metadata=[{"parameters": list(p)} for p in parameters],
-            precision=precision,
+            precision=precision if not used else used if listed else used[0],
             stds=[errors[i] for i in range(len(circuits))],
         )
 

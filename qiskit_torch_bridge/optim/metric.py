@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
-from qiskit_algorithms.gradients import QFI, BaseQGT
+from qiskit_algorithms.gradients import QFI, BaseQGT, DerivativeType
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, real_numbers
 from ..exceptions import ExecutionError, InputError, OptimizerError, OptimizerTypeError, ResultError
 from ..program import CircuitProgram
 from ..statevector import StateGeometry
@@ -116,21 +116,22 @@ class FubiniStudyMetric:
         asked = {self.program.weight_params[i]: i for i in block}
         wanted = [p for p in circuit.parameters if p in asked]  # the order in which it answers
         row = [float(values[place[p]]) for p in circuit.parameters]
+        if getattr(self._qgt, "derivative_type", None) == DerivativeType.IMAG:
+            raise OptimizerError(
+                f"The derivative_type of {type(self._qgt).__name__} is IMAG, the Berry curvature; "
+                "the metric is the real part. Set it to DerivativeType.REAL."
+            )
         try:
             result = self._qgt.run([circuit], [row], [wanted]).result()  # type: ignore[union-attr]
         except Exception as error:
             raise ExecutionError(
                 f"{type(self._qgt).__name__} failed on this circuit: {error}"
             ) from error
+        what, shape = "a finite metric", (len(block), len(block))
         if isinstance(self._qgt, QFI):
-            found = np.real(result.qfis[0]) / 4
+            found = _measured_numbers(np.real(result.qfis[0]), what, shape, self._qgt) / 4
         else:
-            found = np.real(result.qgts[0])
-        if found.shape != (len(block), len(block)) or not np.isfinite(found).all():
-            raise ResultError(
-                f"Expected a finite metric of shape {(len(block), len(block))} from "
-                f"{type(self._qgt).__name__}; got shape {found.shape}."
-            )
+            found = _measured_numbers(np.real(result.qgts[0]), what, shape, self._qgt)
         order = np.argsort([block.index(asked[p]) for p in wanted])
         return np.asarray((found + found.T)[np.ix_(order, order)] / 2, dtype=float)
 
@@ -196,14 +197,24 @@ class StateFidelity:
             job = self._fidelity.run(  # type: ignore[union-attr]
                 circuits, circuits, first, others[:, columns].tolist()
             )
-            found = np.array(job.result().fidelities, dtype=float)
+            found = job.result().fidelities
         except Exception as error:
             raise ExecutionError(
                 f"{type(self._fidelity).__name__} failed on this circuit: {error}"
             ) from error
-        if found.shape != (count,) or not np.isfinite(found).all():
-            raise ResultError(f"Expected {count} finite fidelities; got {found}.")
-        return found
+        return _measured_numbers(found, "finite fidelities", (count,), self._fidelity)
+
+
+def _measured_numbers(found: Any, what: str, shape: tuple[int, ...], source: Any) -> FloatArray:
+    """Return what an object of qiskit-algorithms has measured, or refuse it."""
+    expected = f"Expected {what} of shape {shape} from {type(source).__name__}"
+    try:
+        numbers = real_numbers(found)
+    except ValueError as error:
+        raise ResultError(f"{expected}; got {error}.") from error
+    if numbers.shape != shape or not np.isfinite(numbers).all():
+        raise ResultError(f"{expected}; got {numbers!r}.")
+    return numbers
 
 
 def layers(program: CircuitProgram) -> list[int]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from ..arrays import IntArray
 from ..exceptions import ObservableError
-from ..program.observables import from_terms
+from ..program.observables import hermitian, nested
 from ..recent import Recent
 
 KEPT_TERMS = 1 << 20
@@ -49,55 +49,55 @@ class ObservableSets:
     def __call__(self, observables: Any) -> ObservableSet:
         """Return the set, or raise :class:`ObservableError`."""
         key = _key(observables)
-        if key is None:
-            observables = _coerced(observables)
-            key = _key(observables)
-        return self._recent(
-            key, lambda: _read(_coerced(observables)), lambda found: found.num_terms + 1
-        )
+        if key is not None:
+            return self._recent(key, lambda: _read(observables), _weight)
+        found = _read(observables)
+        key = (found.index.shape, found.index.tobytes(), *map(_key, found.operators))
+        return self._recent(key, lambda: found, _weight)
 
 
-def _coerced(observables: Any) -> ObservablesArray:
+def _weight(found: ObservableSet) -> int:
+    return found.num_terms + 1
+
+
+def _read(observables: Any) -> ObservableSet:
+    """Read observables without Qiskit's conversion, which drops coefficients up to 1e-8."""
+    operators: dict[Hashable, SparsePauliOp] = {}
+    places: dict[Hashable, int] = {}
+    of_objects: dict[int, int] = {}
+    if isinstance(observables, ObservablesArray):
+        shape = observables.shape
+        flat = _elements(observables)
+    else:
+        flat, shape = nested(observables)
+    for observable in flat:
+        if id(observable) not in of_objects:
+            operator = _operator(observable)
+            key = _key(operator)
+            operators.setdefault(key, operator)
+            of_objects[id(observable)] = places.setdefault(key, len(places))
+    widths = {operator.num_qubits for operator in operators.values()}
+    if len(widths) > 1:
+        raise ObservableError(f"Expected Hermitian observables of one width; got {sorted(widths)}.")
+    index = np.array([of_objects[id(o)] for o in flat], dtype=np.int64).reshape(shape)
+    return ObservableSet(tuple(operators.values()), index, widths.pop() if widths else None)
+
+
+def _elements(array: ObservablesArray) -> list[Any]:
+    if hasattr(array, "sparse_observables_array"):
+        return list(array.sparse_observables_array().ravel())
+    return [array[at] for at in np.ndindex(*array.shape)]  # Qiskit before 2.1 keeps mappings
+
+
+def _operator(observable: Any) -> SparsePauliOp:
     try:
-        return ObservablesArray.coerce(observables)
-    except Exception as error:
+        return hermitian(observable)
+    except ObservableError as error:
         raise ObservableError(
             "Expected Hermitian observables of one width, as SparsePauliOp, Pauli, label, mapping "
-            f"of labels to real coefficients, or nested lists of these; got {observables!r}: "
+            f"of labels to real coefficients, or nested lists of these; got {observable!r}: "
             f"{error}"
         ) from error
-
-
-def _read(array: ObservablesArray) -> ObservableSet:
-    index = np.empty(array.shape, dtype=np.int64)
-    places: dict[Hashable, int] = {}
-    operators: list[SparsePauliOp] = []
-    for at in np.ndindex(*array.shape):
-        terms = array[at]
-        key = frozenset(terms.items())
-        if key not in places:
-            places[key] = len(operators)
-            operators.append(_operator(terms))
-        index[at] = places[key]
-    return ObservableSet(tuple(operators), index, operators[0].num_qubits if operators else None)
-
-
-def _operator(terms: Mapping[str, Any]) -> SparsePauliOp:
-    """Return the sum of terms, projectors such as ``"0"`` and ``"+"`` written as Paulis."""
-    try:
-        coefficients = np.array([complex(c).real for c in terms.values()])
-    except TypeError as error:  # Qiskit 1.4 lets parameters pass
-        raise ObservableError(
-            f"Expected Hermitian observables with numbers as coefficients; got {dict(terms)!r}. "
-            "Give terms with a parameter as observables of their own and weigh their values."
-        ) from error
-    if not np.isfinite(coefficients).all():
-        raise ObservableError(
-            f"Expected observables with finite coefficients; got {dict(terms)!r}."
-        )
-    if all(set(label) <= set("IXYZ") for label in terms):
-        return SparsePauliOp(list(terms), coefficients)
-    return from_terms(terms).simplify()
 
 
 def _key(observables: Any) -> Hashable:
@@ -125,8 +125,8 @@ def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
 
 
 def _key_of_array(array: ObservablesArray) -> Hashable:
-    if not hasattr(array, "sparse_observables_array"):  # Qiskit before 2.1 keeps mappings
-        return array.shape, *(frozenset(array[at].items()) for at in np.ndindex(*array.shape))
+    if not hasattr(array, "sparse_observables_array"):
+        return array.shape, *(frozenset(terms.items()) for terms in _elements(array))
     parts = (
         (o.num_qubits, *(np.asarray(part).tobytes() for part in _raw_parts(o)))
         for o in array.sparse_observables_array().ravel()

@@ -13,6 +13,7 @@ from qiskit.primitives import PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..arrays import FloatArray, real_numbers
 from ..exceptions import ResultError
 
 
@@ -82,17 +83,24 @@ def joined(results: Sequence[tuple[Part, PubResult]]) -> PubResult:
     """Put the results of a PUB's parts, in order, together."""
     if len(results) == 1:
         return results[0][1]
+    with_stds = all(getattr(r.data, "stds", None) is not None for _, r in results)
+    names = ("evs", "stds") if with_stds else ("evs",)
+    found: dict[str, list[FloatArray]] = {name: [] for name in names}
     for part, result in results:
-        found = np.asarray(result.data.evs).shape
-        if found != part.pub.shape:
-            raise ResultError(
-                f"Rows {part.start} to {part.stop} of a PUB came back in shape {found}; expected "
-                f"{part.pub.shape}. Nothing was used."
-            )
-    fields: dict[str, Any] = {
-        name: np.concatenate([np.asarray(r.data[name]) for _, r in results], axis=-1)
-        for name in ("evs", "stds")
-        if all(name in r.data for _, r in results)
-    }
+        for name in names:
+            try:
+                numbers = real_numbers(getattr(result.data, name))
+            except (AttributeError, ValueError) as error:
+                raise ResultError(
+                    f"Rows {part.start} to {part.stop} of a PUB came back without real numbers "
+                    f"as data.{name}: {error}. Nothing was used."
+                ) from error
+            if numbers.shape != part.pub.shape:
+                raise ResultError(
+                    f"Rows {part.start} to {part.stop} of a PUB came back in shape "
+                    f"{numbers.shape}; expected {part.pub.shape}. Nothing was used."
+                )
+            found[name].append(numbers)
+    fields: dict[str, Any] = {n: np.concatenate(found[n], axis=-1) for n in names}
     data = DataBin(**fields, shape=fields["evs"].shape)
     return PubResult(data, metadata=dict(results[0][1].metadata))

@@ -73,7 +73,7 @@ def assumed_precision(estimator: BaseEstimatorV2, requested: float | None) -> fl
     return UNKNOWN_PRECISION if found is None else found
 
 
-def default_precision(estimator: BaseEstimatorV2) -> float | None:
+def default_precision(estimator: BaseEstimatorV2 | None) -> float | None:
     """Return the precision an estimator uses when none is requested; ``None`` if it hides it."""
     for holder in (estimator, getattr(estimator, "options", None)):
         found = getattr(holder, "default_precision", None)

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import numbers
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers import PubResult
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, real_numbers
 from ..exceptions import (
     BridgeError,
     EstimatorTypeError,
@@ -20,6 +22,7 @@ from ..exceptions import (
     ResultError,
 )
 from ..program import AnalysedCircuit
+from ..program.observables import observables_array
 from .memory import calls_of
 from .parts import Part, joined
 from .tracking import Usage, record, usage_of
@@ -28,10 +31,11 @@ UNUSED = "Nothing was used; weights are unchanged."
 
 
 class Evaluation(NamedTuple):
-    """Expectation values and, where the primitive gives them, their standard errors."""
+    """Expectation values and, where the primitive tells, standard errors and precision aimed at."""
 
     evs: FloatArray
     stds: FloatArray | None
+    precision: float | None = None
 
 
 def points_pub(
@@ -44,14 +48,23 @@ def points_pub(
 
     Args:
         analysed: The circuit.
-        observables: Of a shape that broadcasts against ``(N,)``; ``(O, 1)`` gives ``(O, N)``.
+        observables: Operators of a shape that broadcasts against ``(N,)``; ``(O, 1)`` gives
+            ``(O, N)``.
         points: Values in the order of the circuit's parameters.
         circuit: A transpiled form to submit instead.
     """
     submitted = analysed.circuit if circuit is None else circuit
+    operators = observables_array(observables)
     if not submitted.parameters:
-        return submitted, observables
-    return submitted, observables, analysed.bindings(points, submitted)
+        return submitted, operators
+    return submitted, operators, analysed.bindings(points, submitted)
+
+
+def coerced_pub(pub: Any, precision: float | None = None) -> EstimatorPub:
+    """Return a PUB in any form as Qiskit's, with every coefficient of its observables."""
+    if isinstance(pub, (tuple, list)) and len(pub) > 1:
+        pub = (pub[0], observables_array(pub[1]), *pub[2:])
+    return EstimatorPub.coerce(pub, precision)
 
 
 def evaluate(
@@ -168,38 +181,42 @@ def _all_checked(
 
 def checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
     """Return the values of a PUB's result, or raise :class:`ResultError` if they cannot be used."""
+    evs = _numbers(result, "evs", "expectation values", shape, position, who)
+    metadata = getattr(result, "metadata", None)
+    aimed = metadata.get("target_precision") if isinstance(metadata, Mapping) else None
+    precision = float(aimed) if isinstance(aimed, numbers.Real) else None
+    if getattr(result.data, "stds", None) is None:
+        return Evaluation(evs, None, precision)
+    stds = _numbers(result, "stds", "standard errors", shape, position, who)
+    if (stds < 0).any():
+        raise ResultError(
+            f"{who} returned a negative standard error, {stds.min()}, for PUB {position}. {UNUSED}"
+        )
+    return Evaluation(evs, stds, precision)
+
+
+def _numbers(
+    result: PubResult, name: str, what: str, shape: tuple[int, ...], position: int, who: str
+) -> FloatArray:
     try:
-        complex_evs = np.asarray(result.data.evs, dtype=complex)
-    except (AttributeError, TypeError, ValueError) as error:
+        found = real_numbers(getattr(result.data, name))
+    except (AttributeError, ValueError) as error:
         raise ResultError(
-            f"{who} returned no real expectation values (data.evs) for PUB {position}: {error}. "
-            f"{UNUSED}"
+            f"{who} returned {what} (data.{name}) that are no real numbers for PUB {position}: "
+            f"{error}. {UNUSED}"
         ) from error
-    evs = complex_evs.real.copy()
-    if evs.shape != shape:
+    if found.shape != shape:
         raise ResultError(
-            f"{who} returned expectation values of shape {evs.shape} for PUB {position}; expected "
+            f"{who} returned {what} of shape {found.shape} for PUB {position}; expected "
             f"{shape}. {UNUSED}"
         )
-    if np.abs(complex_evs.imag).max(initial=0) > 1e-9:
+    if not np.isfinite(found).all():
+        where = np.argwhere(~np.isfinite(found))[0].tolist()
         raise ResultError(
-            f"{who} returned complex expectation values for PUB {position}; those of Hermitian "
-            f"observables are real. {UNUSED}"
+            f"{who} returned {found[tuple(where)]} for PUB {position} at index {where} of its "
+            f"{what}. {UNUSED}"
         )
-    if not np.isfinite(evs).all():
-        where = np.argwhere(~np.isfinite(evs))[0].tolist()
-        raise ResultError(
-            f"{who} returned {evs[tuple(where)]} for PUB {position} at index {where}. {UNUSED}"
-        )
-    stds = getattr(result.data, "stds", None)
-    if stds is not None:
-        stds = np.asarray(stds, dtype=float)
-        if stds.shape != shape:
-            raise ResultError(
-                f"{who} returned standard errors of shape {stds.shape} for PUB {position}; "
-                f"expected {shape}. {UNUSED}"
-            )
-    return Evaluation(evs, stds)
+    return found
 
 
 def validated_estimator(estimator: Any) -> BaseEstimatorV2:

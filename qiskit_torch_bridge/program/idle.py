@@ -9,6 +9,8 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
+from .observables import combined
+
 
 def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
     """Return the indices of the qubits that some gate acts on, at least one, ascending."""
@@ -50,4 +52,4 @@ def restricted_operator(operator: SparsePauliOp, kept: Sequence[int]) -> SparseP
         for xs, zs in zip(x, z, strict=True)
     ]
     coefficients = np.where(vanishing, 0.0, np.asarray(operator.coeffs))
-    return SparsePauliOp(labels, coefficients).simplify()
+    return combined(SparsePauliOp(labels, coefficients))

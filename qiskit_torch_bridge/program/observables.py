@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import cmath
+import numbers
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import qiskit.quantum_info
+from numpy.typing import NDArray
 from qiskit.circuit import ParameterExpression, QuantumCircuit
+from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Operator, Pauli, PauliList, SparsePauliOp
 
 from ..exceptions import ObservableError
@@ -22,6 +27,12 @@ _PROJECTORS = {  # Qiskit's extended alphabet of single-qubit observables
     "r": (("I", 0.5), ("Y", 0.5)),
     "l": (("I", 0.5), ("Y", -0.5)),
 }
+
+ROUNDING = 2.0**-53
+"""The relative error of a number in double precision."""
+
+NEGLIGIBLE = 1e-10
+"""Imaginary parts up to this, relative to the largest coefficient, are taken for rounding."""
 
 _FORMS = "a SparsePauliOp, a Pauli, a label such as 'ZI', a mapping of labels to coefficients"
 
@@ -56,40 +67,38 @@ def normalise_observables(
     if observables is None:
         observables = default_observables(circuit)
         layout = "auto" if circuit.layout is None else "virtual"
-    flat, shape = _flatten(observables)
-    return tuple(_placed(_operator(o), circuit, layout) for o in flat), shape
+    flat, shape = nested(observables)
+    if not flat:
+        raise ObservableError(f"Expected at least one observable ({_FORMS}); got an empty list.")
+    return tuple(_placed(hermitian(o), circuit, layout) for o in flat), shape or (1,)
 
 
-def _flatten(observables: Any) -> tuple[list[Any], tuple[int, ...]]:
-    if isinstance(observables, np.ndarray) and observables.dtype == object:
+def nested(observables: Any) -> tuple[list[Any], tuple[int, ...]]:
+    """Return the observables of nested lists one after the other, and the shape that they form.
+
+    The shape of an observable that is in no list is ``()``.
+    """
+    if isinstance(observables, np.ndarray) and observables.dtype.kind in "OU":
         observables = observables.tolist()
     if isinstance(observables, PauliList):
         observables = list(observables)
     if not isinstance(observables, (list, tuple)):
-        return [observables], (1,)
-    flat, shape = _nested(observables)
-    if not flat:
-        raise ObservableError(f"Expected at least one observable ({_FORMS}); got an empty list.")
-    return flat, shape
-
-
-def _nested(observables: Sequence[Any]) -> tuple[list[Any], tuple[int, ...]]:
-    if not any(isinstance(o, (list, tuple)) for o in observables):
-        return list(observables), (len(observables),)
-    if not all(isinstance(o, (list, tuple)) for o in observables):
-        raise ObservableError("Expected observables nested to one depth; got a mixture of depths.")
-    parts = [_nested(o) for o in observables]
+        return [observables], ()
+    parts = [nested(o) for o in observables]
     shapes = {shape for _, shape in parts}
+    if len({len(shape) for shape in shapes}) > 1:
+        raise ObservableError("Expected observables nested to one depth; got a mixture of depths.")
     if len(shapes) > 1:
         raise ObservableError(
             f"Expected nested observables to form a rectangular array; got lists of shapes "
             f"{sorted(shapes)}."
         )
-    return [o for flat, _ in parts for o in flat], (len(parts), *shapes.pop())
+    inner = shapes.pop() if shapes else ()
+    return [o for flat, _ in parts for o in flat], (len(parts), *inner)
 
 
-def _operator(observable: Any) -> SparsePauliOp:
-    """Convert one observable to a Hermitian SparsePauliOp."""
+def hermitian(observable: Any) -> SparsePauliOp:
+    """Convert one observable to a Hermitian SparsePauliOp, each Pauli in it once."""
     try:
         if isinstance(observable, SparsePauliOp):
             operator = observable
@@ -99,10 +108,10 @@ def _operator(observable: Any) -> SparsePauliOp:
             operator = from_terms({observable: 1.0})
         elif isinstance(observable, Mapping):
             operator = from_terms(observable)
-        elif hasattr(SparsePauliOp, "from_sparse_observable") and hasattr(observable, "as_paulis"):
-            operator = SparsePauliOp.from_sparse_observable(observable)
+        elif hasattr(observable, "as_paulis") and hasattr(observable, "bit_terms"):
+            operator = _from_sparse_observable(observable)
         elif isinstance(observable, Operator):
-            operator = SparsePauliOp.from_operator(observable)
+            operator = _from_matrix(observable)
         else:
             raise ObservableError(
                 f"Expected an observable as {_FORMS}, or nested lists of these; got "
@@ -115,12 +124,25 @@ def _operator(observable: Any) -> SparsePauliOp:
     return _hermitian(operator, observable)
 
 
+def _from_sparse_observable(observable: Any) -> SparsePauliOp:
+    """Do what ``SparsePauliOp.from_sparse_observable`` does, without a label for each term."""
+    observable = observable.as_paulis()
+    count = len(observable)
+    x, z = np.zeros((2, count, observable.num_qubits), dtype=bool)
+    terms = np.repeat(np.arange(count), np.diff(np.asarray(observable.boundaries, dtype=int)))
+    places, bits = np.asarray(observable.indices), np.asarray(observable.bit_terms)
+    x[terms, places], z[terms, places] = bits & 2, bits & 1  # Z is 1, X is 2, Y is 3
+    return SparsePauliOp(PauliList.from_symplectic(z, x), np.asarray(observable.coeffs))
+
+
 def from_terms(terms: Mapping[Any, Any]) -> SparsePauliOp:
     """Sum labelled terms, single-qubit projectors among the letters expanded to Paulis."""
     if not terms:
         raise ObservableError("Expected an observable with at least one term; got an empty one.")
     labels: list[tuple[str, complex]] = []
     for key, coefficient in terms.items():
+        if isinstance(coefficient, numbers.Complex) and not cmath.isfinite(coefficient):
+            raise ObservableError(f"An observable has coefficients that are not finite: {terms!r}.")
         if isinstance(key, Pauli):
             sign = SparsePauliOp(key)
             expanded = [(sign.paulis.to_labels()[0], complex(sign.coeffs[0]))]
@@ -138,6 +160,87 @@ def from_terms(terms: Mapping[Any, Any]) -> SparsePauliOp:
     return SparsePauliOp.from_list(labels)
 
 
+def pauli_keys(operator: SparsePauliOp) -> NDArray[np.void]:
+    """Return a number for each term that tells its Pauli from others: ``(K,)``."""
+    keys = np.packbits(np.hstack([operator.paulis.x, operator.paulis.z]), axis=1)
+    return np.ascontiguousarray(keys).view(f"V{keys.shape[1]}").ravel()
+
+
+def combined(operator: SparsePauliOp) -> SparsePauliOp:
+    """Return the operator with each Pauli once, whatever the size of its coefficients.
+
+    Left out are terms that are exactly zero, and those that have cancelled: what is left of
+    :math:`K` coefficients is rounding if it is below :math:`K u` times the sum of their sizes.
+    """
+    _, first, group_of = np.unique(pauli_keys(operator), return_index=True, return_inverse=True)
+    coefficients = np.asarray(operator.coeffs, dtype=complex)
+    sums, sizes = np.zeros(len(first), dtype=complex), np.zeros(len(first))
+    np.add.at(sums, group_of, coefficients)
+    np.add.at(sizes, group_of, np.abs(coefficients))
+    counts = np.bincount(group_of)
+    sums[(counts > 1) & (np.abs(sums) <= counts * ROUNDING * sizes)] = 0
+    kept = np.flatnonzero(sums)
+    kept = kept[np.argsort(first[kept])]
+    if not len(kept):
+        return SparsePauliOp("I" * operator.num_qubits, 0.0)
+    return SparsePauliOp(operator.paulis[first[kept]], sums[kept])
+
+
+def same_operator(a: SparsePauliOp, b: SparsePauliOp) -> bool:
+    """Whether two operators agree in each coefficient, to nine digits or rounding of the largest.
+
+    Qiskit's ``equiv`` takes operators for equal if they are both small.
+    """
+    if a.num_qubits != b.num_qubits:
+        return False
+    keys = np.concatenate([pauli_keys(a), pauli_keys(b)])
+    paulis, place = np.unique(keys, return_inverse=True)
+    mine, theirs = np.zeros((2, len(paulis)), dtype=complex)
+    np.add.at(mine, place[: len(a)], a.coeffs)
+    np.add.at(theirs, place[len(a) :], b.coeffs)
+    rounding = 2 * ROUNDING * max(np.abs(mine).max(), np.abs(theirs).max())
+    return bool((np.abs(mine - theirs) <= 1e-9 * np.abs(mine) + rounding).all())
+
+
+def observables_array(observables: Any) -> ObservablesArray:
+    """Return observables in any form, or nested lists of them, as Qiskit's container.
+
+    Where that holds sparse observables (Qiskit from 2.1 on), Qiskit's own conversion drops
+    coefficients up to 1e-8; here all are kept.
+    """
+    if isinstance(observables, ObservablesArray):
+        return observables
+    if not hasattr(ObservablesArray, "sparse_observables_array"):
+        return ObservablesArray.coerce(observables)
+    flat, shape = nested(observables)
+    if not flat:
+        return ObservablesArray.coerce(observables)
+    converted = np.empty(len(flat), dtype=object)
+    for i, observable in enumerate(flat):
+        operator = hermitian(observable)
+        sparse = qiskit.quantum_info.SparseObservable.from_sparse_pauli_op(operator)
+        converted[i] = sparse.simplify(0.0)  # sorts the terms
+    return ObservablesArray(converted.reshape(shape), validate=False)
+
+
+def _from_matrix(matrix: Operator) -> SparsePauliOp:
+    r"""Decompose a matrix to Paulis, leaving out what is rounding.
+
+    Entries of a matrix that comes from a product of matrices :math:`2^n` wide have errors of
+    :math:`2^n u` relative to the Frobenius norm. The smallest terms are left out as long as their
+    joint Frobenius norm is within that: no expectation value changes by more.
+    """
+    operator = SparsePauliOp.from_operator(matrix, atol=0, rtol=0)
+    sizes = np.abs(operator.coeffs)
+    if not np.isfinite(sizes).all() or not sizes.any():
+        return operator
+    order = np.argsort(sizes)
+    squares = np.cumsum((sizes[order] / sizes.max()) ** 2)
+    bound = (2.0**operator.num_qubits * ROUNDING) ** 2 * squares[-1]
+    kept = np.sort(order[squares > bound])
+    return SparsePauliOp(operator.paulis[kept], operator.coeffs[kept])
+
+
 def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
     if operator.coeffs.dtype == object and any(
         isinstance(c, ParameterExpression) and c.parameters for c in operator.coeffs
@@ -151,19 +254,21 @@ def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     if not np.isfinite(coefficients).all():
         raise ObservableError(f"An observable has coefficients that are not finite: {given!r}.")
-    combined = SparsePauliOp(operator.paulis, coefficients).simplify()
-    size = np.abs(combined.coeffs).max()
+    merged = combined(SparsePauliOp(operator.paulis, coefficients))
+    size = np.abs(merged.coeffs).max()
     if not size:
         raise ObservableError(
             f"Expected an observable with at least one term; got {given!r}, which is zero. Leave "
             "it out: its expectation value is zero whatever the circuit."
         )
-    if np.abs(combined.coeffs.imag).max() > 1e-10 * max(1.0, size):
+    if np.abs(merged.coeffs.imag).max() > NEGLIGIBLE * size:
         raise ObservableError(
             f"Expected a Hermitian observable (real coefficients); got {given!r}. Measure its "
             "Hermitian and anti-Hermitian parts as two observables."
         )
-    return SparsePauliOp(combined.paulis, combined.coeffs.real)
+    real = merged.coeffs.real
+    kept = np.flatnonzero(real)
+    return SparsePauliOp(merged.paulis[kept], real[kept])
 
 
 def _placed(operator: SparsePauliOp, circuit: QuantumCircuit, layout: Layout) -> SparsePauliOp:
@@ -177,7 +282,7 @@ def _placed(operator: SparsePauliOp, circuit: QuantumCircuit, layout: Layout) ->
     virtual = len(placement)
     if layout == "auto" and virtual == physical == width:
         moved = operator.apply_layout(circuit.layout, physical)
-        if placement != list(range(physical)) and not moved.equiv(operator):
+        if placement != list(range(physical)) and not same_operator(moved, operator):
             raise ObservableError(
                 "The circuit has a layout that permutes its qubits, and the observables have the "
                 "width of both the virtual and the physical circuit. Say which is meant with "

@@ -19,7 +19,7 @@ from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
 from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
-from .observables import Layout, normalise_observables
+from .observables import Layout, normalise_observables, observables_array, same_operator
 from .roles import Parameters, check_roles, listed, names_of
 
 
@@ -151,7 +151,7 @@ class CircuitProgram:
     @functools.cached_property
     def observables_array(self) -> ObservablesArray:
         """The observables as the column ``(O, 1)`` that broadcasts against a PUB's points."""
-        return ObservablesArray.coerce([[operator] for operator in self.observables])
+        return observables_array([[operator] for operator in self.observables])
 
     def rewritten(self, rewrite: Callable[[QuantumCircuit], QuantumCircuit]) -> CircuitProgram:
         """Return the program with its circuit transformed and the observables moved along.
@@ -264,7 +264,7 @@ class CircuitProgram:
             if mine != theirs:
                 return f"{what}: {mine} against {theirs}"
         for mine, theirs in zip(self.observables, other.observables, strict=True):
-            if not mine.equiv(theirs):
+            if not same_operator(mine, theirs):
                 return f"observables: {_brief(mine)} against {_brief(theirs)}"
         if not same_circuit(
             self.circuit,
@@ -334,8 +334,7 @@ def _rebuilt(
 
 def _brief(operator: SparsePauliOp) -> str:
     """A short text for an operator: all of a few terms, the number of many."""
-    terms = operator.to_list()
-    if len(terms) > 3:
-        return f"<{len(terms)} terms>"
-    parts = [label if c == 1 else f"{c.real:g}*{label}" for label, c in terms]
+    if len(operator) > 3:
+        return f"<{len(operator)} terms>"
+    parts = [label if c == 1 else f"{c.real:g}*{label}" for label, c in operator.to_list()]
     return " + ".join(parts)

@@ -30,7 +30,7 @@ class PauliSums:
 
     Attributes:
         num_observables: Their number ``O``.
-        constants: What terms without any Pauli contribute, shape ``(O,)``.
+        constants: What terms without any Pauli contribute to values, shape ``(O,)``.
         groups: For each mask: the mask, where its entries start, where those with an odd number
             of Y start, and where they end.
         entries: For each entry the mask ``z`` of its signs, or where its table starts (else -1).
@@ -60,21 +60,29 @@ class PauliSums:
 
 
 def compile_sums(observables: Sequence[SparsePauliOp], tape: Tape) -> PauliSums:
-    """Conjugate observables by the tape's frame and group their terms."""
+    """Conjugate observables by the tape's frame and group their terms.
+
+    Imaginary parts of coefficients count only where the operator is applied to a state: with
+    :math:`i`, an even number of Y takes the place of an odd one.
+    """
     parts: list[IntArray] = [np.zeros((0, 4), dtype=np.int64)]
     coefficients: list[FloatArray] = [np.zeros(0)]
     for o, operator in enumerate(observables):
         x, z, kept = masks_of(operator, tape.position)
         x, z, k = tape.frame.conjugated_terms(x, z)
-        c = np.real(np.asarray(operator.coeffs, dtype=complex))[kept]
+        c = np.asarray(operator.coeffs, dtype=complex)[kept]
         uneven = np.bitwise_count(x & z).astype(np.int64) & 1
         # i**k with k = 0, 2: a real part with its sign; k = 1, 3: minus and plus an imaginary part
         c = np.where(np.isin(k, (1, 2)), -c, c)
         parts.append(np.stack([x, uneven, z, np.full_like(x, o)], axis=1))
-        coefficients.append(c)
+        coefficients.append(c.real)
+        if c.imag.any():
+            parts.append(np.stack([x, 1 - uneven, z, np.full_like(x, o)], axis=1))
+            coefficients.append(np.where(uneven, -c.imag, c.imag))
     terms, c = np.concatenate(parts), np.concatenate(coefficients)
+    terms, c = terms[c != 0], c[c != 0]
     constants = np.zeros(len(observables))
-    trivial = (terms[:, 0] == 0) & (terms[:, 2] == 0)
+    trivial = (terms[:, :3] == 0).all(axis=1)
     np.add.at(constants, terms[trivial, 3], c[trivial])
     terms, c = terms[~trivial], c[~trivial]
     order = np.lexsort(terms.T[::-1])

@@ -82,7 +82,8 @@ class StatevectorSimulator:
 
     Args:
         analysed: The circuit.
-        observables: Hermitian operators on its qubits; ``None`` to prepare states only.
+        observables: Hermitian operators on its qubits; ``None`` to prepare states only. For
+            :meth:`vjp` alone their coefficients may be complex.
         inputs: The columns of the circuit's parameters that ``x`` holds.
         weights: The columns that ``w`` holds.
         dtype: ``complex128``, or ``complex64`` for half of the memory and time.
@@ -112,7 +113,8 @@ class StatevectorSimulator:
         self.tape = tape
         self.sums = compile_sums(observables or (), tape)
         self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
-        if observables is not None:
+        # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
+        if observables is not None and not any(np.imag(o.coeffs).any() for o in observables):
             self.operations = effective(tape.operations, tape.preparations, self.sums.masks)
         #: Whether ``x`` must hold the tape's angles instead of inputs: some are not affine.
         self.takes_angles = not tape.angle_map.is_affine
@@ -148,7 +150,10 @@ class StatevectorSimulator:
         kept: Kept | None = None,
         wanted: tuple[bool, bool] = (True, True),
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the gradients by ``x`` and by ``w`` for a cotangent ``(B, O)``.
+        r"""Return the gradients by ``x`` and by ``w`` for a cotangent ``(B, O)``.
+
+        They are :math:`2\,\mathrm{Re}\langle O\psi|\partial\psi\rangle`; with :math:`i` times a
+        Hermitian operator, :math:`2\,\mathrm{Im}\langle\psi|O|\partial\psi\rangle`.
 
         Args:
             x: Shape ``(B, I)``.
