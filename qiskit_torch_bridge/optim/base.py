@@ -44,15 +44,12 @@ class QuantumOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, which must be real."""
         super().add_param_group(param_group)
-        for parameter in self.param_groups[-1]["params"]:
-            if parameter.is_complex():
-                self.param_groups.pop()
-                raise OptimizerTypeError(
-                    f"Expected real parameters; got one of {parameter.dtype} and shape "
-                    f"{tuple(parameter.shape)}. Keep its real and imaginary parts as a real "
-                    "parameter, nn.Parameter(torch.view_as_real(values)), and make the complex "
-                    "tensor of it in forward by torch.view_as_complex."
-                )
+        try:
+            for parameter in self.param_groups[-1]["params"]:
+                _check_real(parameter)
+        except OptimizerTypeError:
+            self.param_groups.pop()
+            raise
 
     def _groups(self, params: Any) -> Any:
         if isinstance(params, nn.Module):
@@ -76,6 +73,7 @@ class QuantumOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.requires_grad:
+                    _check_real(parameter)  # a module can be made complex at any time
                     yield parameter, group
 
     def _own_state(self) -> dict[str, Any]:
@@ -110,6 +108,16 @@ class QuantumOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._replicas = Replicas(self)  # random states may differ between processes again
+
+
+def _check_real(parameter: Tensor) -> None:
+    if parameter.is_complex():
+        raise OptimizerTypeError(
+            f"Expected real parameters; got one of {parameter.dtype} and shape "
+            f"{tuple(parameter.shape)}. Keep its real and imaginary parts as a real parameter, "
+            "nn.Parameter(torch.view_as_real(values)), and make the complex tensor of it in "
+            "forward by torch.view_as_complex."
+        )
 
 
 class Generator:
