@@ -149,25 +149,27 @@ GATES: dict[str, tuple[Gate, ...]] = {
 }
 
 
-@pytest.fixture(params=GATES)
-def circuit(request: pytest.FixtureRequest) -> QuantumCircuit:
-    return around(*GATES[request.param])
-
-
 def module_of(circuit: QuantumCircuit, **where: Any) -> TorchQuantumModule:
     start = torch.tensor([AT], dtype=torch.float64)
     return TorchQuantumModule(circuit, OBSERVABLES, initial_weights=start, **where)
 
 
 def slopes_of(module: TorchQuantumModule) -> np.ndarray:
-    found = [
-        torch.autograd.grad(y, module.weight)[0].item() for y in (module()[k] for k in range(4))
-    ]
-    return np.array(found)
+    one_hot = torch.eye(len(OBSERVABLES), dtype=torch.float64)
+    (rows,) = torch.autograd.grad(module(), module.weight, one_hot, is_grads_batched=True)
+    return rows[:, 0].numpy()
 
 
-@pytest.mark.parametrize("gradient", ["parameter-shift", "aqgd", "finite-difference"])
-def test_values_and_gradients_on_aer(circuit, gradient):
+@pytest.mark.parametrize(
+    ("name", "gradient"),
+    [
+        *((name, "parameter-shift") for name in GATES),
+        *((name, "aqgd") for name in ("cp", "cry", "open crx", "labelled cry", "block")),
+        *((name, "finite-difference") for name in ("cu1", "crz", "cu", "mcphase", "block")),
+    ],
+)
+def test_values_and_gradients_on_aer(name, gradient):
+    circuit = around(*GATES[name])
     module = module_of(circuit, estimator=aer(), gradient=gradient)
     np.testing.assert_allclose(module().detach(), reference(circuit), rtol=0, atol=ROUNDING)
     # Differences of the reference err by 4**5 / 30 * 1e-12 and by rounding over their step; central
@@ -192,7 +194,9 @@ def test_gradient_objects_on_aer(name, kind):
     np.testing.assert_allclose(slopes_of(module), slopes(circuit), rtol=0, atol=2e-7)
 
 
-def test_a_simulator_as_backend_has_the_noise_of_the_transpiled_circuit(circuit):
+@pytest.mark.parametrize("name", ["cp", "open cry", "labelled cry", "cu3", "block"])
+def test_a_simulator_as_backend_has_the_noise_of_the_transpiled_circuit(name):
+    circuit = around(*GATES[name])
     module = module_of(circuit, backend=simulator())
     isa = module.isa_circuit
     np.testing.assert_allclose(module().detach(), reference(isa), rtol=0, atol=ROUNDING)
@@ -224,8 +228,10 @@ def test_the_issue_in_closed_form():
             assert slope.item() == pytest.approx(factor * np.sin(0.25) ** 2 * np.sin(AT), abs=1e-10)
 
 
-def test_the_shift_form_keeps_noise_on_every_simulator(circuit):
+@pytest.mark.parametrize("name", GATES)
+def test_the_shift_form_keeps_noise_on_every_simulator(name):
     """Gates that are shifted are rewritten for estimators of any kind; the noise stays."""
+    circuit = around(*GATES[name])
     analysed = AnalysedCircuit(circuit)
     form, angles = analysed.shift_form
     values = angles.angles(np.array([[AT]]))[0]
