@@ -24,6 +24,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error, pauli_error
 from qiskit_aer.primitives import EstimatorV2
 
 from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge.exceptions import CircuitError
 from qiskit_torch_bridge.gradients import (
     AQGDEstimatorGradient,
     FiniteDifferenceEstimatorGradient,
@@ -262,6 +263,23 @@ def test_sampled_shift_points_have_the_noise():
     ideal = -(np.sin(AT) * np.cos(AT / 2) + np.cos(AT) * np.sin(AT / 2) / 2) / 2
     z = (module.weight.grad.item() - 0.6**2 * ideal) / module.last_gradient_stds.item()
     assert abs(z) < 6 and module.last_gradient_stds.item() < 0.01 < 0.1 * abs(ideal)
+
+
+@pytest.mark.parametrize("named", ["xx_plus_yy", "own", "block", "cp_o0"])
+def test_noise_of_a_gate_that_aer_does_not_run_is_refused(named):
+    """Aer itself knows no such gate, and would run its parts without the noise."""
+    model = NoiseModel(basis_gates=["h", "rx", "ry"])
+    model.add_all_qubit_quantum_error(depolarizing_error(0.3, 2), [named])
+    estimator = EstimatorV2(options={"backend_options": {"noise_model": model}})
+    inner = QuantumCircuit(2)
+    for gate in (lib.XXPlusYYGate(T, label="own"), block(), lib.CPhaseGate(T, ctrl_state=0)):
+        inner.append(gate, [0, 1])
+    circuit = around(inner.to_gate())
+    with pytest.raises(CircuitError, match=f"noise named '{named}'.*which Aer does not run"):
+        module_of(circuit, estimator=estimator)
+    gradient = ParameterShiftEstimatorGradient(estimator)
+    with pytest.raises(CircuitError, match=f"noise named '{named}'"):
+        gradient.run([circuit], OBSERVABLES[:1], [[AT]]).result()
 
 
 def test_what_carries_noise_costs_the_exact_engine_nothing():

@@ -16,7 +16,7 @@ and the other steps have labels that no noise is tied to.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from qiskit.circuit import (
@@ -140,6 +140,24 @@ def expand(
         for operation, qubits in _flatten(step, accept, for_noise):
             result.append(operation, qubits, copy=False)
     return result
+
+
+def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
+    """Raise if noise is tied to a gate that Aer does not run but what it is made of."""
+    for operation in (i.operation for i in circuit.data if names and not i.clbits):
+        native = is_standard(operation) and operation.name in _AER_NAMES
+        if native or accepts_aer(operation):
+            continue
+        lost = {operation.name, getattr(operation, "label", None)} & set(names)
+        if lost:
+            raise CircuitError(
+                f"The simulator's noise model has noise named {lost.pop()!r}, of the gate "
+                f"{operation.name!r}, which Aer does not run: it runs what the gate is made of, "
+                "with the noise of that. Tie noise to gates that Aer runs, or transpile the "
+                "circuit to these first."
+            )
+        if isinstance(operation, AnnotatedOperation) or operation.definition is not None:
+            refuse_lost_noise(definition_of(operation), names)
 
 
 def _flatten(step: Step, accept: Callable[[Operation], bool], for_noise: bool) -> Iterator[Step]:
