@@ -15,9 +15,10 @@ import qiskit
 import torch
 from qiskit import qpy
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
-from qiskit.circuit.library import PauliEvolutionGate
+from qiskit.circuit.library import PauliEvolutionGate, RXXGate
 from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import Operator, SparsePauliOp
+from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ReverseEstimatorGradient
 
@@ -37,6 +38,19 @@ def test_aer_ignores_parameters_of_controlled_gates():
     wrong = AerEstimator().run([pub]).result()[0].data.evs
     right = StatevectorEstimator().run([pub]).result()[0].data.evs
     assert wrong[0] == pytest.approx(wrong[1]) and abs(right[0] - right[1]) > 0.1
+
+
+def test_aer_looks_noise_up_by_the_label_where_there_is_one():
+    """Relied on by ``program.lowering``, which rewrites gates: 0.7 of cos 0.9, and all of it."""
+    model = NoiseModel(basis_gates=["rx", "rxx", "own"])
+    model.add_all_qubit_quantum_error(depolarizing_error(0.3, 2), ["own"])
+    values = []
+    for label in ("own", "another", None):
+        circuit = QuantumCircuit(2)
+        circuit.append(RXXGate(0.9, label=label), [0, 1])
+        estimator = AerEstimator(options={"backend_options": {"noise_model": model}})
+        values.append(float(estimator.run([(circuit, "IZ")]).result()[0].data.evs))
+    np.testing.assert_allclose(values, np.cos(0.9) * np.array([0.7, 1, 1]), rtol=0, atol=1e-12)
 
 
 def test_aer_knows_no_library_blocks():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from circuits import X, hybrid, layered
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.circuit.library import efficient_su2
@@ -167,6 +168,9 @@ def test_what_is_refused_and_how():
     metric = FubiniStudyMetric(p)
     with pytest.raises(e.InputError, match=r"weights of shape \(3,\); got \(2,\)"):
         metric([1.0, 2.0])
+    for wrong in ([1.0, 2.0, 3j], torch.tensor([1.0, 2.0, 3j])):
+        with pytest.raises(e.InputTypeError, match="Expected real weights and inputs"):
+            metric(wrong, [[0.1, 0.2]])
     with pytest.raises(e.InputError, match=r"inputs of shape \(B, 2\); got none"):
         metric([1.0, 2.0, 3.0])
     for wrong in ([1.0, 2.0], [[1.0]], np.zeros((0, 2))):

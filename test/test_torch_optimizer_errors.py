@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from objectives import Counting, Scripted
 from scipy.optimize import Bounds
@@ -190,7 +191,7 @@ def test_a_missing_tqdm_is_named(monkeypatch):
         TorchOptimizer(progress=True)
 
 
-BAD_POINTS = [0.5, [[0.1]], ["a"], [1j], np.array([1j]), torch.tensor([1j]), [math.nan], None]
+BAD_POINTS = [[[0.1]], ["a"], [1j], np.array([1j]), torch.tensor(1j), [math.nan], None]
 
 
 @pytest.mark.parametrize("x0", BAD_POINTS, ids=str)
@@ -206,6 +207,32 @@ def test_tensors_and_lists_are_initial_points_and_stay_as_they_are():
         TorchOptimizer(maxiter=1, lr=0.1).minimize(counting.fun, x0, counting.jac)
         assert np.allclose(counting.points[0], X0, rtol=1e-6)  # single precision among them
         assert all(a == b for a, b in zip(x0, before, strict=True))
+
+
+@pytest.mark.parametrize("kind", [float, np.array, torch.tensor, np.float32, torch.nn.Parameter])
+@pytest.mark.parametrize("bounds", [None, [(-1.0, 0.6)]])
+def test_a_number_is_an_initial_point_of_one_parameter(kind, bounds):
+    """As in SciPy: the objective gets, and the result is, an array of one number."""
+    start = kind(torch.tensor(0.5)) if kind is torch.nn.Parameter else kind(0.5)
+    shapes = set()
+
+    def fun(x):
+        shapes.add(x.shape)
+        return x.item() ** 2
+
+    for jac in (None, lambda x: 2 * x, lambda x: 2 * x.item()):
+        result = TorchOptimizer(torch.optim.SGD, 1, lr=0.25).minimize(fun, start, jac, bounds)
+        reference = scipy.optimize.minimize(fun, 0.5, bounds=bounds)
+        assert result.x.shape == reference.x.shape == (1,)
+        # Half of the start is left; central differences of a square are exact but for rounding
+        # of values of order 1 over steps of 1e-4.
+        np.testing.assert_allclose(result.x, 0.25, rtol=0, atol=1e-11)
+    assert shapes == {(1,)}
+
+
+def test_tensors_of_less_precision_are_initial_points():
+    start = torch.tensor([0.5], dtype=torch.bfloat16)
+    assert TorchOptimizer(maxiter=0).minimize(lambda x: x.item(), start).x == [0.5]
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,18 @@
 * :class:`TorchOptimizer` goes into VQE, QAOA and others as their optimizer.
 * :func:`arguments_of_algorithm` and :func:`arguments_of_qnn` read what
   ``TorchQuantumModule.from_algorithm`` and ``from_qnn`` need.
+* :func:`bits_by_qubit` reads what algorithms and samplers measure.
 """
 
 from .history import History
+from .outcomes import bits_by_qubit
 from .reading import arguments_of_algorithm, arguments_of_qnn
 from .torch_optimizer import TorchOptimizer
 
-__all__ = ["History", "TorchOptimizer", "arguments_of_algorithm", "arguments_of_qnn"]
+__all__ = [
+    "History",
+    "TorchOptimizer",
+    "arguments_of_algorithm",
+    "arguments_of_qnn",
+    "bits_by_qubit",
+]

@@ -56,13 +56,14 @@ def check_numbers(*, zero: bool = True, optional: bool = True, **values: Any) ->
 
 
 def validated_point(x0: Any) -> FloatArray:
-    """Return the initial point as an array of its own, of shape ``(P,)``."""
+    """Return the initial point as an array of its own, of shape ``(P,)``; a number is ``(1,)``."""
     if isinstance(x0, torch.Tensor):
-        x0 = x0.detach().cpu().numpy()
+        x0 = x0.detach().cpu().resolve_conj().resolve_neg()
+        x0 = (x0 if x0.is_complex() else x0.double()).numpy()
     try:
         if np.iscomplexobj(x0):
             raise TypeError("complex numbers")
-        point = np.array(x0, dtype=float)
+        point = np.array(x0, dtype=float, ndmin=1)
     except (TypeError, ValueError) as error:
         raise InputError(f"Expected the initial point to be real numbers; got {x0!r}.") from error
     if point.ndim != 1 or not np.isfinite(point).all():

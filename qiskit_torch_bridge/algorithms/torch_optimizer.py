@@ -221,7 +221,8 @@ class TorchOptimizer(Optimizer):
         Args:
             fun: Takes ``(P,)`` and returns a number; ``(K, P)`` and ``K`` numbers if
                 ``max_evals_grouped`` is set.
-            x0: The initial point ``(P,)``.
+            x0: The initial point ``(P,)``; a number for one parameter, which ``fun`` takes as
+                ``(1,)``, as SciPy has it.
             jac: The gradient ``(P,)``; made from values if it is ``None``.
             bounds: A pair for each parameter; ``None`` in it for no limit.
 

@@ -13,6 +13,7 @@ import torch
 from qiskit.primitives import StatevectorSampler
 
 from .. import TorchQuantumModule
+from ..algorithms import bits_by_qubit
 from ..primitives import BatchedStatevectorEstimator
 from .common import (
     GRADIENTS,
@@ -144,8 +145,7 @@ def _sample(result: QaoaResult, module: TorchQuantumModule, seed: int) -> None:
         result.cuts.append(cuts)
         if cuts.max() > best:
             best = cuts.max()
-            chosen = int(index[cuts.argmax()])
-            result.sides[:] = [chosen >> node & 1 for node in range(graph.num_nodes)]
+            result.sides[:] = bits_by_qubit(index[cuts.argmax()], graph.num_nodes)
 
 
 def run(options: argparse.Namespace) -> list[QaoaResult]:

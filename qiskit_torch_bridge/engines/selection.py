@@ -23,9 +23,10 @@ from ..gradients import (
 )
 from ..gradients.derivative_type import REAL_IN_TORCH, require_real
 from ..primitives import BatchedStatevectorEstimator, is_aer
-from ..primitives.kinds import innermost
+from ..primitives.kinds import innermost, names_with_noise
 from ..primitives.precision import assumed_precision, validated_precision
 from ..program import CircuitProgram
+from ..program.lowering import refuse_lost_noise
 from ..rules import SPSARule
 from .estimator import EstimatorEngine
 from .placement import placed_on
@@ -109,7 +110,8 @@ def make_engine(
     of_gradient = getattr(given, "_estimator", None)  # also where it is another package's
     if found.isa_circuit is not None and not isinstance(given, AdjointEstimatorGradient):
         _check_numbering(of_gradient, program.circuit, found.isa_circuit)
-    program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
+    on_aer = [e for e in (estimator, of_gradient) if is_aer(e)]
+    program = _prepared(program, on_aer, pass_manager)
     engine = _engine(program, estimator, given, requested, for_gradient, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
     engine.backend, engine.mode, engine.shots = found.backend, place.get("mode"), shots
@@ -228,8 +230,8 @@ def _instance(gradient: Any) -> BaseEstimatorGradient | None:
     )
 
 
-def _prepared(program: CircuitProgram, on_aer: bool, pass_manager: Any) -> CircuitProgram:
-    """Transpile once, and decompose for Aer what it would bind wrongly."""
+def _prepared(program: CircuitProgram, on_aer: list[Any], pass_manager: Any) -> CircuitProgram:
+    """Transpile once, and decompose for estimators of Aer what they would bind wrongly."""
     if pass_manager is not None:
         run = getattr(pass_manager, "run", None)
         if not callable(run):
@@ -239,4 +241,6 @@ def _prepared(program: CircuitProgram, on_aer: bool, pass_manager: Any) -> Circu
                 "qiskit.transpiler.generate_preset_pass_manager(1, backend)."
             )
         program = program.rewritten(run)
+    for estimator in on_aer:
+        refuse_lost_noise(program.circuit, names_with_noise(estimator))
     return program.on_aer if on_aer else program

@@ -19,11 +19,12 @@ from qiskit_algorithms.gradients import EstimatorGradientResult
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
+from ..primitives.kinds import names_with_noise
 from ..primitives.precision import assumed_precision, default_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.expressions import expressions_of
-from ..program.lowering import accepts_aer
+from ..program.lowering import accepts_aer, refuse_lost_noise
 from ..rules import Differentiation, ParameterShiftRule, Rule, SPSARule
 from .derivative_type import WithDerivativeType, require_real
 
@@ -168,6 +169,8 @@ class EstimatorGradient(WithDerivativeType):
         rule = self.rule(assumed_precision(self._estimator, requested))
         if key not in self._differentiations or isinstance(rule, SPSARule):
             on_aer = self._transpiler is None and is_aer(self._estimator)
+            if on_aer:
+                refuse_lost_noise(analysed.circuit, names_with_noise(self._estimator))
             # A rule that rewrites the circuit anyway may as well rewrite it for Aer.
             rewrites = on_aer and isinstance(rule, ParameterShiftRule)
             d = rule.differentiation(analysed.on_aer if rewrites else analysed, columns)

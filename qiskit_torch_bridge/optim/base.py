@@ -17,6 +17,7 @@ from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
 from ..transforms import transformed
+from .replicas import Replicas
 
 Closure = Callable[[], Any]
 OWN_STATE = "bridge_state"
@@ -37,7 +38,18 @@ class QuantumOptimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._module_of: dict[Tensor, TorchQuantumModule] = {}
+        self._replicas = Replicas(self)
         super().__init__(self._groups(params), defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, which must be real."""
+        super().add_param_group(param_group)
+        try:
+            for parameter in self.param_groups[-1]["params"]:
+                _check_real(parameter)
+        except OptimizerTypeError:
+            self.param_groups.pop()
+            raise
 
     def _groups(self, params: Any) -> Any:
         if isinstance(params, nn.Module):
@@ -61,6 +73,7 @@ class QuantumOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.requires_grad:
+                    _check_real(parameter)  # a module can be made complex at any time
                     yield parameter, group
 
     def _own_state(self) -> dict[str, Any]:
@@ -88,8 +101,23 @@ class QuantumOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         # PyTorch copies groups and state only, and a scheduler replaces step().
-        own = {k: v for k, v in vars(self).items() if k != "step" and "_hooks" not in k}
+        left_out = ("step", "_replicas")
+        own = {k: v for k, v in vars(self).items() if k not in left_out and "_hooks" not in k}
         return {**own, **super().__getstate__()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._replicas = Replicas(self)  # random states may differ between processes again
+
+
+def _check_real(parameter: Tensor) -> None:
+    if parameter.is_complex():
+        raise OptimizerTypeError(
+            f"Expected real parameters; got one of {parameter.dtype} and shape "
+            f"{tuple(parameter.shape)}. Keep its real and imaginary parts as a real parameter, "
+            "nn.Parameter(torch.view_as_real(values)), and make the complex tensor of it in "
+            "forward by torch.view_as_complex."
+        )
 
 
 class Generator:
@@ -124,10 +152,10 @@ class Generator:
         self._generator.set_state(state)
 
 
-def value_of(closure: Closure, optimizer: torch.optim.Optimizer) -> float:
+def value_of(closure: Closure, optimizer: QuantumOptimizer) -> float:
     """Return the loss, evaluated without a graph."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), optimizer._replicas.watched():
             return finite(closure(), optimizer)
     except RuntimeError as error:
         if "does not require grad" not in str(error):
@@ -138,8 +166,8 @@ def value_of(closure: Closure, optimizer: torch.optim.Optimizer) -> float:
         ) from error
 
 
-def finite(loss: Any, optimizer: torch.optim.Optimizer) -> float:
-    """Return a loss as a number."""
+def finite(loss: Any, optimizer: QuantumOptimizer) -> float:
+    """Return a loss as a number, averaged over the processes that share a batch."""
     if loss is None:
         raise OptimizerError(
             f"{type(optimizer).__name__} needs the loss: return it from the closure."
@@ -153,6 +181,8 @@ def finite(loss: Any, optimizer: torch.optim.Optimizer) -> float:
             f"Expected the closure to return the loss, one real number; got "
             f"{type(loss).__name__}{shape} ({error}). Reduce it, for example by loss.mean()."
         ) from error
+    # Averaged before it is checked, so that all processes raise where one has no finite loss.
+    value = float(optimizer._replicas.mean(np.array(value)))
     if not math.isfinite(value):
         raise ObjectiveError(
             f"The loss is {value}. The parameters are those at which the step began; lower the "

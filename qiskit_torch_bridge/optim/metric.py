@@ -13,7 +13,14 @@ from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
 from ..arrays import FloatArray, real_numbers
-from ..exceptions import ExecutionError, InputError, OptimizerError, OptimizerTypeError, ResultError
+from ..exceptions import (
+    ExecutionError,
+    InputError,
+    InputTypeError,
+    OptimizerError,
+    OptimizerTypeError,
+    ResultError,
+)
 from ..program import CircuitProgram
 from ..statevector import StateGeometry
 
@@ -254,5 +261,8 @@ def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
 
 
 def _array(numbers: Any) -> FloatArray:
+    complex_ = numbers.is_complex() if isinstance(numbers, Tensor) else np.iscomplexobj(numbers)
+    if complex_:
+        raise InputTypeError(f"Expected real weights and inputs; got {numbers!r}.")
     numbers = numbers.detach().cpu().double() if isinstance(numbers, Tensor) else numbers
     return np.asarray(numbers, dtype=float)

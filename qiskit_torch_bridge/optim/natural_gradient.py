@@ -23,6 +23,7 @@ from .base import (
     numbers_of,
 )
 from .metric import Approximation, FubiniStudyMetric
+from .replicas import several_processes
 
 
 class QuantumNaturalGradient(QuantumOptimizer):
@@ -53,7 +54,7 @@ class QuantumNaturalGradient(QuantumOptimizer):
             the step.
 
     For a module with inputs the metric is the average over the inputs it has received since the
-    last step.
+    last step; under ``DistributedDataParallel`` over those of all processes.
 
     Cost:
         One metric per step: on the exact engine about that of ``W`` expectation values, and
@@ -105,6 +106,11 @@ class QuantumNaturalGradient(QuantumOptimizer):
         for weight, module in self._module_of.items():
             self._metrics[weight] = FubiniStudyMetric(module.program, approximation, qgt)
         self._recorder = Recorder(self._module_of.values())
+        self._replicas.listen()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._replicas.listen()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with a ``metric`` of their own unless all share one."""
@@ -134,30 +140,49 @@ class QuantumNaturalGradient(QuantumOptimizer):
         """
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), self._replicas.watched():
                 loss = closure()
             if loss is not None:
                 finite(loss, self)
+        elif several_processes() and not self._replicas.listening:
+            raise OptimizerError(
+                "torch.distributed was initialised after this optimizer was made, which therefore "
+                "cannot know whether gradients are averaged over processes. Make the optimizer "
+                "after init_process_group(), or give step a closure."
+            )
         wanted = [(p, group) for p, group in self._parameters() if p.grad is not None]
         if not wanted:
             raise OptimizerError(
                 "No parameter has a gradient. Call loss.backward() before step(), or give step a "
                 "closure that does."
             )
-        directions = []
-        for parameter, group in wanted:
-            gradient = numbers_of(parameter.grad)  # type: ignore[arg-type]
+        gradients = [numbers_of(p.grad) for p, _ in wanted]  # type: ignore[arg-type]
+        for gradient in gradients:
             if not np.isfinite(gradient).all():
                 raise ObjectiveError(
                     f"The gradient is not finite: {gradient}. The parameters are those at which "
                     "the step began; lower the learning rate, or look at the loss."
                 )
-            metric = self._metric(parameter)
-            directions.append(solved(metric, gradient, float(group["damping"])))
+        metrics = self._averaged_metrics([p for p, _ in wanted])
+        directions = [
+            solved(metric, gradient, float(group["damping"]))
+            for (_, group), metric, gradient in zip(wanted, metrics, gradients, strict=True)
+        ]
         for (parameter, group), direction in zip(wanted, directions, strict=True):
             parameter.sub_(as_tensor(float(group["lr"]) * direction, parameter))
         self._recorder.forget()
+        self._replicas.forget()
         return loss
+
+    def _averaged_metrics(self, parameters: list[Tensor]) -> list[FloatArray]:
+        """Return the metrics, averaged over the processes that share a batch."""
+        metrics = [self._metric(p) for p in parameters]
+        numbers = self._replicas.mean(np.concatenate([m.reshape(-1) for m in metrics]))
+        if not np.isfinite(numbers).all():
+            raise OptimizerError("Expected a finite metric; got one with infinities or NaN.")
+        places = np.cumsum([m.size for m in metrics])[:-1]
+        parts = np.split(numbers, places)
+        return [part.reshape(m.shape) for part, m in zip(parts, metrics, strict=True)]
 
     def _metric(self, parameter: Tensor) -> FloatArray:
         metric, weights = self._metrics[parameter], numbers_of(parameter)
@@ -165,9 +190,9 @@ class QuantumNaturalGradient(QuantumOptimizer):
         inputs = None if module is None else self._recorder.inputs(module)
         found = metric(weights) if inputs is None else metric(weights, inputs)
         found = np.asarray(found, dtype=float)
-        if found.shape != (len(weights), len(weights)) or not np.isfinite(found).all():
+        if found.shape != (len(weights), len(weights)):
             raise OptimizerError(
-                f"Expected a finite metric of shape ({len(weights)}, {len(weights)}); got shape "
+                f"Expected a metric of shape ({len(weights)}, {len(weights)}); got shape "
                 f"{found.shape}."
             )
         return found

@@ -119,6 +119,7 @@ class QNSPSA(SPSA):
                 [self._sampled(parameter, origin, width) for _ in range(self.metric_resamplings)],
                 axis=0,
             )
+            estimate = self._replicas.mean(estimate)
             # The identity counts as one estimate, so that early metrics are not singular.
             weight = 1 / (self._steps + 1)
             average = (1 - weight) * self._metrics[parameter] + weight * estimate

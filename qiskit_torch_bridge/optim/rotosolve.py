@@ -256,5 +256,11 @@ def lowest(
         scipy.optimize.minimize_scalar(f, bounds=(at - width, at + width), options={"xatol": 1e-12})
         for at in starts
     ]
-    best = min(found, key=lambda result: result.fun)
-    return float(best.x), float(best.fun)
+    x = float(min(found, key=lambda result: result.fun).x)
+    # Values tell where the least one is to the root of their rounding only, slopes to all digits.
+    phases = np.array(spectrum) * x
+    slope = np.array(spectrum) @ (sines * np.cos(phases) - cosines * np.sin(phases))
+    bend = -np.square(spectrum) @ (cosines * np.cos(phases) + sines * np.sin(phases))
+    if bend > 1e-3 * curvature:
+        x -= float(slope / bend)
+    return x, float(f(x))

@@ -176,8 +176,9 @@ class _Calls:
         return value_of(self._closure, self._optimizer)
 
     def value_and_gradient(self, x: FloatArray) -> tuple[float, FloatArray]:
-        loss, gradients = self._evaluated(x, graph=False)
-        return finite(loss, self._optimizer), _flat(gradients, self._tensors)
+        loss, gradients, averaged = self._evaluated(x, graph=False)
+        value, gradient = finite(loss, self._optimizer), _flat(gradients, self._tensors)
+        return value, gradient if averaged else self._optimizer._replicas.mean(gradient)
 
     def product(self, x: FloatArray, vector: FloatArray) -> FloatArray:
         """Return the Hessian at ``x`` times a vector."""
@@ -186,7 +187,7 @@ class _Calls:
         return self._products(self._graph[1], np.asarray(vector, dtype=float)[None])[0]
 
     def hessian(self, x: FloatArray) -> FloatArray:
-        _, gradients = self._evaluated(x, graph=True)
+        _, gradients, _ = self._evaluated(x, graph=True)
         found = self._products(gradients, np.eye(len(x)))
         return (found + found.T) / 2
 
@@ -211,17 +212,18 @@ class _Calls:
                     allow_unused=True,
                 )
             rows.append(_flat(list(found), self._tensors))
-        return np.array(rows)
+        return self._optimizer._replicas.mean(np.array(rows))
 
-    def _evaluated(self, x: FloatArray, graph: bool) -> tuple[Any, list[Tensor | None]]:
+    def _evaluated(self, x: FloatArray, graph: bool) -> tuple[Any, list[Tensor | None], bool]:
+        """Return the loss, its gradients, and whether processes that share a batch average them."""
         self._graph = None
         self._optimizer._place(x)
         for tensor in self._tensors:
             tensor.grad = None
-        with torch.enable_grad():
+        with torch.enable_grad(), self._optimizer._replicas.watched():
             loss = self._closure()
             if any(t.grad is not None for t in self._tensors) and not graph:
-                return loss, [t.grad for t in self._tensors]
+                return loss, [t.grad for t in self._tensors], True
             try:
                 found = torch.autograd.grad(
                     loss, self._tensors, create_graph=graph, allow_unused=True
@@ -238,7 +240,7 @@ class _Calls:
                     f"Method {self._optimizer.method} needs "
                     f"{'second derivatives' if graph else 'a gradient'}: {advice} ({error})."
                 ) from error
-        return loss, list(found)
+        return loss, list(found), False
 
 
 def _flat(tensors: list[Tensor | None], like: list[Tensor]) -> FloatArray:

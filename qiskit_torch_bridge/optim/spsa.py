@@ -129,6 +129,7 @@ class SPSA(QuantumOptimizer):
         try:
             if self.blocking and self._accepted is None:
                 self._accepted = value_of(closure, self)
+                self._replicas.agree(self._generator, self._generator.state)
             loss, gradients = self._estimate(closure, start)
             steps = [
                 gain * d for gain, d in zip(self._gains(), self._direction(gradients), strict=True)
@@ -200,11 +201,14 @@ class SPSA(QuantumOptimizer):
         self, closure: Closure, start: list[Tensor], step: int
     ) -> tuple[tuple[float, float], list[Tensor]]:
         """Return the losses to either side of a random direction, and the direction."""
+        before = self._generator.state
         signs = [self._generator.signs(p) for p in start]
         losses = []
         for side in (1.0, -1.0):
             self._displace(start, signs, self._widths(step), side)
             losses.append(value_of(closure, self))
+            if self._replicas.agree(self._generator, before):
+                return self._pair(closure, start, step)
         return (losses[0], losses[1]), signs
 
     def _displace(

@@ -48,7 +48,7 @@ def repeats_noise(estimator: object) -> bool:
         return False  # it is given a new seed for every job
     options = getattr(estimator, "options", None)
     run_options = getattr(options, "run_options", None)
-    backend = getattr(estimator, "backend", None) or getattr(estimator, "_backend", None)
+    backend = _backend_of(estimator)
     seeds = [
         getattr(estimator, "seed", None),
         getattr(options, "seed_simulator", None),
@@ -57,6 +57,21 @@ def repeats_noise(estimator: object) -> bool:
         getattr(getattr(backend, "options", None), "seed_simulator", None),
     ]
     return any(isinstance(seed, int) for seed in seeds)
+
+
+def names_with_noise(estimator: Any) -> frozenset[str]:
+    """Return the names and labels of gates that a simulator's noise is tied to."""
+    several = getattr(estimator, "estimators", None)
+    if several:
+        return frozenset().union(*map(names_with_noise, several))
+    model = getattr(
+        getattr(_backend_of(innermost(estimator)), "options", None), "noise_model", None
+    )
+    return frozenset(getattr(model, "noise_instructions", None) or ())
+
+
+def _backend_of(estimator: Any) -> Any:
+    return getattr(estimator, "backend", None) or getattr(estimator, "_backend", None)
 
 
 def is_of_aer(thing: object) -> bool:

@@ -86,7 +86,7 @@ class AnalysedCircuit:
         Every parameterized gate of it has angles that a two-term shift differentiates exactly;
         fixed gates stay as they are. A circuit that has this form already is its own.
         """
-        expanded = expand(self.circuit, accepts_shift)
+        expanded = expand(self.circuit, accepts_shift, for_noise=True)
         split, expressions = split_angles(expanded)
         bare = all(isinstance(e, Parameter) for e in expressions)
         single = bare and len(set(expressions)) == len(expressions)
@@ -97,8 +97,11 @@ class AnalysedCircuit:
 
     @functools.cached_property
     def aer_form(self) -> QuantumCircuit:
-        """The same circuit in gates that Aer runs and binds correctly, parameters unchanged."""
-        return expand(self.circuit, accepts_aer)
+        """The same circuit in gates that Aer runs and binds correctly, parameters unchanged.
+
+        Noise that Aer ties to the names of gates finds those that were rewritten.
+        """
+        return expand(self.circuit, accepts_aer, for_noise=True)
 
     @functools.cached_property
     def on_aer(self) -> AnalysedCircuit:

@@ -7,13 +7,18 @@ written as two commuting rotations, so no fixed gates come between:
 .. math:: C\text{-}e^{-i\theta P/2} = e^{-i\theta P/4}\, e^{+i\theta Z_c P/4}.
 
 The global phase is dropped: expectation values do not depend on it.
+
+Aer ties noise to the names of gates, or to their labels where they have some. Where it is to find
+the noise of a gate that is rewritten, the gate's name is the label of the last step in its place,
+and the other steps have labels that no noise is tied to.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
+import numpy as np
 from qiskit.circuit import (
     AnnotatedOperation,
     Barrier,
@@ -110,8 +115,20 @@ _AER_FIXED = frozenset(
 )
 
 
-def expand(circuit: QuantumCircuit, accept: Callable[[Operation], bool]) -> QuantumCircuit:
-    """Return ``circuit`` without global phase, with every refused instruction expanded."""
+_AER_NAMES = _AER_FIXED | {"cu2", "mcphase", "mcu1", "mcx", "mcx_gray"}
+MAX_CARRIED = 5  # qubits; noise on more of them could not be simulated
+
+
+def expand(
+    circuit: QuantumCircuit, accept: Callable[[Operation], bool], *, for_noise: bool = False
+) -> QuantumCircuit:
+    """Return ``circuit`` without global phase, with every refused instruction expanded.
+
+    Args:
+        circuit: The circuit.
+        accept: Whether an operation can stay.
+        for_noise: Whether noise that is tied to the names of gates must find them.
+    """
     result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
     for register in (*circuit.qregs, *circuit.cregs):
         result.add_register(register)
@@ -120,12 +137,30 @@ def expand(circuit: QuantumCircuit, accept: Callable[[Operation], bool]) -> Quan
         if instruction.clbits:
             result.append(step[0], step[1], instruction.clbits, copy=False)
             continue
-        for operation, qubits in _flatten(step, accept):
+        for operation, qubits in _flatten(step, accept, for_noise):
             result.append(operation, qubits, copy=False)
     return result
 
 
-def _flatten(step: Step, accept: Callable[[Operation], bool]) -> Iterator[Step]:
+def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
+    """Raise if noise is tied to a gate that Aer does not run but what it is made of."""
+    for operation in (i.operation for i in circuit.data if names and not i.clbits):
+        native = is_standard(operation) and operation.name in _AER_NAMES
+        if native or accepts_aer(operation):
+            continue
+        lost = {operation.name, getattr(operation, "label", None)} & set(names)
+        if lost:
+            raise CircuitError(
+                f"The simulator's noise model has noise named {lost.pop()!r}, of the gate "
+                f"{operation.name!r}, which Aer does not run: it runs what the gate is made of, "
+                "with the noise of that. Tie noise to gates that Aer runs, or transpile the "
+                "circuit to these first."
+            )
+        if isinstance(operation, AnnotatedOperation) or operation.definition is not None:
+            refuse_lost_noise(definition_of(operation), names)
+
+
+def _flatten(step: Step, accept: Callable[[Operation], bool], for_noise: bool) -> Iterator[Step]:
     operation, qubits = step
     if accept(operation):
         yield step
@@ -134,11 +169,32 @@ def _flatten(step: Step, accept: Callable[[Operation], bool]) -> Iterator[Step]:
     if not annotated and not expressions_of(operation) and operation.definition is None:
         yield UnitaryGate(Operator(operation)), qubits
         return
-    rewritten = _controlled_rotation(operation, qubits)
+    # Aer has no open controls: its noise is that of the gate between two X.
+    opened = for_noise and getattr(operation, "ctrl_state", None) == 0
+    rewritten = None if opened else _controlled_rotation(operation, qubits)
     if rewritten is None:
         rewritten = steps_of_definition(operation, qubits)
-    for inner in rewritten:
-        yield from _flatten(inner, accept)
+    steps = (leaf for inner in rewritten for leaf in _flatten(inner, accept, for_noise))
+    named = for_noise and is_standard(operation) and operation.name in _AER_NAMES
+    yield from _with_noise_of(operation, qubits, list(steps)) if named else steps
+
+
+def _with_noise_of(gate: Operation, qubits: tuple[Qubit, ...], steps: list[Step]) -> list[Step]:
+    """Label the steps of a gate so that Aer finds its noise once, after the last of them."""
+    name = gate.label or gate.name
+    if (not steps or steps[-1][1] != qubits) and len(qubits) <= MAX_CARRIED:
+        steps.append((UnitaryGate(np.eye(1 << len(qubits))), qubits))
+    last = len(steps) - 1
+    return [
+        (_labelled(step, name if k == last and on == qubits else f"part of {name}"), on)
+        for k, (step, on) in enumerate(steps)
+    ]
+
+
+def _labelled(operation: Operation, label: str) -> Operation:
+    copied = operation.to_mutable()
+    copied.label = label
+    return copied
 
 
 def steps_of_definition(operation: Operation, qubits: Sequence[Qubit]) -> list[Step]:

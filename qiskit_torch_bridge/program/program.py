@@ -19,6 +19,7 @@ from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
 from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
+from .lowering import accepts_aer, expand
 from .observables import Layout, normalise_observables, observables_array, same_operator
 from .roles import Parameters, check_roles, listed, names_of
 
@@ -279,7 +280,8 @@ class CircuitProgram:
         """Name the first thing in which a saved program differs from this one."""
         saved = CircuitProgram.from_state(state)
         if json.loads(state["program"]).get("expanded"):
-            return self.on_aer.difference(saved)
+            # What is saved needs no noise, and no step that does nothing but carry it.
+            return self.rewritten(lambda c: expand(c, accepts_aer)).difference(saved)
         return self.difference(saved)
 
     def __eq__(self, other: object) -> bool:

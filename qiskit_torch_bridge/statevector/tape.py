@@ -97,6 +97,14 @@ def _accepts_gates(operation: Operation) -> bool:
     return not isinstance(operation, StatePreparation) and accepts_tape(operation)
 
 
+def _does_nothing(operation: Operation) -> bool:
+    """Whether an operation does not change states, as a carrier of noise does not."""
+    return isinstance(operation, NOTHING) or (
+        isinstance(operation, UnitaryGate)
+        and np.array_equal(operation.params[0], np.eye(1 << operation.num_qubits))
+    )
+
+
 class _Builder:
     """Walks the circuit once and writes the tape."""
 
@@ -113,7 +121,7 @@ class _Builder:
         steps = [
             (i.operation, tuple(index[q] for q in i.qubits))
             for i in expanded.data
-            if i.qubits and not isinstance(i.operation, NOTHING)
+            if i.qubits and not _does_nothing(i.operation)
         ]
         active = sorted({q for _, qubits in steps for q in qubits}) or [0]
         if len(active) > MAX_BITS:

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bit strings are read from the end on: cuts of graphs without symmetry are what theory says."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from documented import code_with
+from qiskit.circuit import ClassicalRegister, QuantumCircuit
+from qiskit.primitives import StatevectorSampler
+from qiskit.quantum_info import Statevector
+
+from qiskit_torch_bridge.algorithms import bits_by_qubit
+from qiskit_torch_bridge.demos.graphs import Graph, cut_operator, cut_values
+from qiskit_torch_bridge.exceptions import InputError
+
+STAR = Graph(4, ((0, 1), (0, 2), (0, 3), (1, 2)), (1.0,) * 4)
+"""Node 0 has three neighbours, node 3 only one."""
+
+
+class Bound:
+    """Something with a trained circuit: one that flips some qubits."""
+
+    def __init__(self, *flipped: int) -> None:
+        self._flipped = flipped
+
+    def bind(self) -> QuantumCircuit:
+        circuit = QuantumCircuit(STAR.num_nodes)
+        circuit.x(list(self._flipped))
+        return circuit
+
+    to_circuit = bind
+
+
+@pytest.mark.parametrize("flipped", list(itertools.combinations(range(4), 2)))
+def test_entry_k_is_qubit_k(flipped):
+    circuit = Bound(*flipped).bind()
+    circuit.measure_all()
+    data = StatevectorSampler().run([circuit], shots=1).result()[0].data.meas
+    expected = tuple(int(k in flipped) for k in range(4))
+    for outcome, count in ((*data.get_counts(), None), (*data.get_int_counts(), 4)):
+        assert bits_by_qubit(outcome, count) == expected
+    assert bits_by_qubit(np.int64(*data.get_int_counts()), 4) == expected
+    assert bits_by_qubit(*Statevector(Bound(*flipped).bind()).to_dict(), num_qubits=4) == expected
+
+
+def test_registers_are_read_on_from_the_last_one():
+    """Qiskit writes the register that was added last first, with a space between."""
+    circuit = QuantumCircuit(3)
+    circuit.add_register(ClassicalRegister(2, "a"), ClassicalRegister(1, "b"))
+    circuit.x(0)
+    circuit.measure(range(3), range(3))
+    joined = StatevectorSampler().run([circuit], shots=1).result()[0].join_data(["a", "b"])
+    assert bits_by_qubit(*joined.get_counts()) == bits_by_qubit("0 01") == (1, 0, 0)
+
+
+@pytest.mark.parametrize("index", range(16))
+def test_a_cut_is_the_operator_s_expectation_value(index):
+    """On a graph without mirror symmetry, where the other end of the string gives other cuts."""
+    outcome = format(index, "04b")
+    side = bits_by_qubit(outcome)
+    cut = sum(side[u] != side[v] for u, v in STAR.edges)
+    expected = Statevector.from_label(outcome).expectation_value(cut_operator(STAR)).real
+    assert cut == round(expected) == cut_values(STAR)[index]
+
+
+@pytest.mark.parametrize(
+    ("words", "page", "name"),
+    [
+        ("def size_of_cut", "tutorials/qaoa.rst", "size_of_cut"),
+        ("def cut(", "how-tos/take-a-trained-module-back-to-qiskit.rst", "cut"),
+    ],
+)
+@pytest.mark.parametrize("node", range(4))
+def test_the_documented_cuts_hold_on_any_graph(words, page, name, node, capsys):
+    """With one node on the other side the cut has as many edges as the node has neighbours."""
+    scope: dict[str, Any] = {
+        "module": Bound(node),
+        "edges": STAR.edges,
+        "StatevectorSampler": StatevectorSampler,
+    }
+    exec(code_with(words, page), scope)
+    neighbours = sum(node in edge for edge in STAR.edges)
+    assert [scope[name](outcome) for outcome in scope["counts"]] == [neighbours]
+    assert str(neighbours) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("outcome", "count"),
+    [("012", None), ("01", 3), ("0x3", None), (3, None), (4, 2), (-1, 2), (True, 1), (1.0, 1)],
+)
+def test_what_is_no_outcome_is_refused(outcome, count):
+    with pytest.raises(InputError, match="a bit string such as '011', or a number"):
+        bits_by_qubit(outcome, count)
