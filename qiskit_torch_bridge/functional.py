@@ -12,6 +12,7 @@ import torch
 from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor
 
+from .arrays import FloatArray
 from .autograd import Expectation, placed
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine
 from .exact_autograd import exact_expectation
@@ -129,12 +130,14 @@ def _evaluate(
     if not isinstance(engine, StatevectorEngine):
         return Expectation.apply(inputs, weights, source)
     if engine.takes_angles:  # torch differentiates the expressions, to any order
-        values = placed(inputs, weights, engine.program)
+        program = engine.program
         if not transformed():
-            engine.program.analysed.check(values.detach().numpy())
-            if values.requires_grad:
-                values.register_hook(lambda gradient: _checked(gradient, values, engine))
-        evs = exact_expectation(engine.angles(values, torch), weights.new_zeros(0), engine)
+            numbers = placed(inputs, weights, program).detach().numpy()
+            program.analysed.check(numbers)
+            inputs = _watched(inputs, program.input_columns, numbers, engine)
+            weights = _watched(weights, program.weight_columns, numbers, engine)
+        values, columns = placed(inputs, weights, program), _Columns(inputs, weights, program)
+        evs = exact_expectation(engine.angles(values, torch, columns), weights.new_zeros(0), engine)
     else:
         evs = exact_expectation(inputs, weights, engine)
     if engine.samples:  # the estimator's values, the exact derivatives
@@ -154,12 +157,39 @@ def _check_budget(engine: EstimatorEngine, call: _Call) -> None:
     engine.check_budget(len(call.inputs), columns)
 
 
-def _checked(gradient: Tensor | None, values: Tensor, engine: StatevectorEngine) -> None:
-    """Raise where an expression has no finite derivative."""
-    if gradient is None or older_vmap(gradient) or transformed():
-        return  # nothing that could be looked at
-    if not torch.isfinite(gradient).all():
-        engine.check_derivatives(values.detach().numpy())
+class _Columns:
+    """The columns of values ``(B, P)``, each from where it comes: inputs or weights.
+
+    So a derivative by one of them does not pass through an expression of the other alone, which
+    may have no derivative there.
+    """
+
+    def __init__(self, inputs: Tensor, weights: Tensor, program: CircuitProgram) -> None:
+        self._parts = inputs, weights.expand(len(inputs), -1)
+        self._placement = program.placement
+
+    def __getitem__(self, index: tuple[Any, int]) -> Tensor:
+        inputs, weights = self._parts
+        place, width = int(self._placement[index[1]]), inputs.shape[-1]
+        return inputs[..., place] if place < width else weights[..., place - width]
+
+
+def _watched(
+    tensor: Tensor, columns: Sequence[int], values: FloatArray, engine: StatevectorEngine
+) -> Tensor:
+    """Return a tensor whose gradient, if it is asked for, raises where there is none."""
+    if not tensor.requires_grad:
+        return tensor
+    alias = tensor.view_as(tensor)  # the user's own tensor must not gather hooks
+
+    def check(gradient: Tensor | None) -> None:
+        if gradient is None or older_vmap(gradient) or transformed():
+            return  # nothing that could be looked at
+        if not torch.isfinite(gradient).all():
+            engine.check_derivatives(values, columns)
+
+    alias.register_hook(check)
+    return alias
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import qiskit
 import torch
-from circuits import NEEDS_NON_LINEAR, A, X, hybrid, nonlinear
+from circuits import A, X, hybrid, nonlinear
 from qiskit import qpy
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
@@ -39,7 +39,7 @@ def assert_same(module, bound, inputs, observables):
     np.testing.assert_allclose(expectation(bound, observables), found, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("make", [hybrid, pytest.param(nonlinear, marks=NEEDS_NON_LINEAR)])
+@pytest.mark.parametrize("make", [hybrid, nonlinear])
 def test_bound_circuits_have_the_modules_expectation_values(make):
     module = module_of(make(), input_params=X)
     circuits = module.bind(ROWS)

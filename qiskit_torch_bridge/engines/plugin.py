@@ -6,11 +6,16 @@ from __future__ import annotations
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
-from qiskit_algorithms.gradients import BaseEstimatorGradient
+from qiskit_algorithms.gradients import (
+    BaseEstimatorGradient,
+    FiniteDiffEstimatorGradient,
+    SPSAEstimatorGradient,
+)
 
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, ExecutionError, ResultError
 from ..program import CircuitProgram
+from ..program.binding import check_differentiation
 from .estimator import EstimatorEngine
 
 
@@ -32,6 +37,9 @@ class PluginEngine(EstimatorEngine):
         gradient_precision: float | None = None,
     ) -> None:
         super().__init__(program, estimator, precision, gradient_precision=gradient_precision)
+        program.analysed.check_binding()
+        if not isinstance(gradient, (FiniteDiffEstimatorGradient, SPSAEstimatorGradient)):
+            check_differentiation(program.circuit)
         self.gradient = gradient
         self._name = type(gradient).__name__
 
