@@ -266,7 +266,7 @@ class TorchQuantumModule(nn.Module):
         """Return the circuit as it was given, with the trained weights bound.
 
         Inputs stay parameters. The circuit is a copy for any other Qiskit tool: samplers,
-        transpilers, drawers, QPY (of Qiskit 2 where a gate's angle mixes weights with inputs).
+        transpilers, drawers, QPY.
 
         Example:
             >>> from qiskit.circuit import Parameter, QuantumCircuit

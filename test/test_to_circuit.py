@@ -7,7 +7,6 @@ import io
 
 import numpy as np
 import pytest
-import qiskit
 import torch
 from circuits import A, X, hybrid, nonlinear
 from qiskit import qpy
@@ -155,10 +154,6 @@ def test_qpy_keeps_bound_circuits():
     assert_same(module, bound, ROWS[0], (ZI, XX))
 
 
-@pytest.mark.skipif(
-    qiskit.__version__.startswith("1."),
-    reason="Qiskit 1 cannot write expressions of which some parameters are bound",
-)
 def test_qpy_keeps_trained_circuits_with_inputs():
     module = module_of(hybrid(), input_params=X)
     trained = through_qpy(module.to_circuit())

@@ -20,7 +20,7 @@ from .angle_map import AngleMap
 from .expressions import compile_expression, is_free
 from .formulas import Call, Formula, Number, Power, Product, Sum, Variable, mapped
 from .lowering import is_standard, steps_of_definition
-from .reading import FAILURES, TOLERANCE, points, read
+from .reading import FAILURES, TOLERANCE, points, read, text_is_exact
 from .validation import leaf_expressions, leaf_expressions_of
 
 
@@ -168,9 +168,14 @@ def _rebuilt(formula: Formula, order: list[Parameter]) -> Any:
 
 
 def _is_kept(expression: Any, numbers: dict[Parameter, float]) -> bool:
-    """Whether Qiskit puts the numbers into an expression without changing what it is."""
+    """Whether Qiskit puts the numbers into an expression without changing what it is.
+
+    QPY cannot write what versions before 2.1 make of an expression of which a part is bound.
+    """
     if isinstance(expression, Parameter) or not expression.parameters & numbers.keys():
         return True
+    if not text_is_exact() and not expression.parameters <= numbers.keys():
+        return False
     try:
         return _agree(expression, _in_steps(expression, numbers), numbers)
     except FAILURES:
