@@ -12,6 +12,7 @@ import torch
 from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor
 
+from .arrays import FloatArray
 from .autograd import Expectation, placed
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine, engine_named, portable_name
 from .exact_autograd import exact_expectation
@@ -192,12 +193,14 @@ def _evaluate(
     if not isinstance(engine, StatevectorEngine):
         return Expectation.apply(inputs, weights, source)
     if engine.takes_angles:  # torch differentiates the expressions, to any order
-        values = placed(inputs, weights, engine.program)
-        if not transformed() and is_concrete(values):
-            engine.program.analysed.check(values.detach().numpy())
-            if values.requires_grad:
-                values.register_hook(lambda gradient: _checked(gradient, values, engine))
-        angles = engine.angles(values, array_module(values))
+        program = engine.program
+        if not transformed() and is_concrete(inputs, weights):
+            numbers = placed(inputs, weights, program).detach().numpy()
+            program.analysed.check(numbers)
+            inputs = _watched(inputs, program.input_columns, numbers, engine)
+            weights = _watched(weights, program.weight_columns, numbers, engine)
+        values, columns = placed(inputs, weights, program), _Columns(inputs, weights, program)
+        angles = engine.angles(values, array_module(values), columns)
         evs = exact_expectation(angles, weights.new_zeros(0), engine)
     else:
         evs = exact_expectation(inputs, weights, engine)
@@ -220,12 +223,39 @@ def check_budget(engine: EstimatorEngine, rows: int, for_inputs: bool, for_weigh
         engine.check_budget(rows, columns + (engine.program.weight_columns if for_weights else ()))
 
 
-def _checked(gradient: Tensor | None, values: Tensor, engine: StatevectorEngine) -> None:
-    """Raise where an expression has no finite derivative."""
-    if gradient is None or older_vmap(gradient) or transformed() or not is_concrete(gradient):
-        return  # nothing that could be looked at
-    if not torch.isfinite(gradient).all():
-        engine.check_derivatives(values.detach().numpy())
+class _Columns:
+    """The columns of values ``(B, P)``, each from where it comes: inputs or weights.
+
+    So a derivative by one of them does not pass through an expression of the other alone, which
+    may have no derivative there.
+    """
+
+    def __init__(self, inputs: Tensor, weights: Tensor, program: CircuitProgram) -> None:
+        self._parts = inputs, weights.expand(inputs.shape[0], -1)
+        self._placement = program.placement
+
+    def __getitem__(self, index: tuple[Any, int]) -> Tensor:
+        inputs, weights = self._parts
+        place, width = int(self._placement[index[1]]), inputs.shape[-1]
+        return inputs[..., place] if place < width else weights[..., place - width]
+
+
+def _watched(
+    tensor: Tensor, columns: Sequence[int], values: FloatArray, engine: StatevectorEngine
+) -> Tensor:
+    """Return a tensor whose gradient, if it is asked for, raises where there is none."""
+    if not tensor.requires_grad:
+        return tensor
+    alias = tensor.view_as(tensor)  # the user's own tensor must not gather hooks
+
+    def check(gradient: Tensor | None) -> None:
+        if gradient is None or older_vmap(gradient) or transformed() or not is_concrete(gradient):
+            return  # nothing that could be looked at
+        if not torch.isfinite(gradient).all():
+            engine.check_derivatives(values, columns)
+
+    alias.register_hook(check)
+    return alias
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -268,7 +268,7 @@ class TorchQuantumModule(nn.Module):
         """Return the circuit as it was given, with the trained weights bound.
 
         Inputs stay parameters. The circuit is a copy for any other Qiskit tool: samplers,
-        transpilers, drawers, QPY (of Qiskit 2 where a gate's angle mixes weights with inputs).
+        transpilers, drawers, QPY.
 
         Example:
             >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -279,10 +279,8 @@ class TorchQuantumModule(nn.Module):
             [0.5]
         """
         values = self.weight.detach().cpu().double().tolist()
-        circuit = self.program.circuit
-        used = set(circuit.parameters)
-        weights = zip(self.program.weight_params, values, strict=True)
-        return circuit.assign_parameters({p: v for p, v in weights if p in used})
+        weights = dict(zip(self.program.weight_params, values, strict=True))
+        return self.program.analysed.assigned(weights)
 
     @overload
     def bind(self, inputs: None = None) -> QuantumCircuit: ...
@@ -300,11 +298,12 @@ class TorchQuantumModule(nn.Module):
         Raises:
             InputError: If the inputs have another shape or are not finite.
         """
-        circuit, params = self.to_circuit(), self.program.input_params
+        params = self.program.input_params
         rows = _input_rows(inputs, params)
-        used = set(circuit.parameters)
+        values = self.weight.detach().cpu().double().tolist()
+        weights = dict(zip(self.program.weight_params, values, strict=True))
         bound = [
-            circuit.assign_parameters({p: v for p, v in zip(params, row, strict=True) if p in used})
+            self.program.analysed.assigned(weights | dict(zip(params, row, strict=True)))
             for row in np.atleast_2d(rows).tolist()
         ]
         return bound if rows.ndim == 2 else bound[0]

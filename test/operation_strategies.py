@@ -20,8 +20,8 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 
 _VERSION = tuple(int(part) for part in re.findall(r"\d+", qiskit.__version__)[:3])
 
-NONLINEAR_IS_SOUND = not (2, 1, 0) <= _VERSION <= (2, 5, 1)
-"""False on the Qiskit versions that miscompute expressions such as ``x**2 + y**2``."""
+BINDS_SQUARES = not (2, 1, 0) <= _VERSION <= (2, 5, 1)
+"""False on the Qiskit versions that bind ``x**2 + y**2`` as ``(x + y)**2``."""
 
 # Qiskit 2.0 gives a custom gate that contains SX or ECR a wrong phase when it is controlled.
 _CONTROLS_SX_WRONGLY = _VERSION[:2] == (2, 0)
@@ -175,7 +175,7 @@ def _library_blocks(
         lambda: lib.efficient_su2(width, reps=1),
         lambda: lib.z_feature_map(width, reps=1, parameter_prefix="data"),
     ]
-    if not affine_only and NONLINEAR_IS_SOUND:
+    if not affine_only:
         blocks.append(lambda: lib.zz_feature_map(max(2, width), reps=1, parameter_prefix="data"))
     block = draw(st.sampled_from(blocks if num_qubits > 1 else blocks[:3]))()
     # Qiskit 2.6.2 refuses to assign an expression whose parameters cancel.

@@ -11,7 +11,6 @@ significant bit, as in Qiskit. Nothing here is imported from the package under t
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 
@@ -30,9 +29,9 @@ from torch import Tensor
 
 Values = Mapping[Parameter, Tensor]
 
-# Qiskit 2.1.0 to 2.5.1 evaluates x**2 + y**2 as (x + y)**2; 2.2 gives sympy y - x for x - y.
-_VERSION = tuple(int(part) for part in re.findall(r"\d+", qiskit.__version__)[:3])
-_AFFINE_ONLY = (2, 1, 0) <= _VERSION <= (2, 5, 1)
+# The symbolic form is right before Qiskit 2.1: 2.2 makes y - x of x - y, 2.6 cannot write 2**x. The
+# text is right from then on; before, it rounds numbers.
+_TEXT_IS_EXACT = tuple(map(int, qiskit.__version__.split(".")[:2])) >= (2, 1)
 _FUNCTIONS: dict[type, Callable[[Tensor], Tensor]] = {
     sympy.sin: torch.sin,
     sympy.cos: torch.cos,
@@ -117,30 +116,20 @@ def evaluate(expression: Expression | float, values: Values) -> Tensor:  # ()
         return values[expression]
     if not isinstance(expression, Expression) or not expression.parameters:
         return torch.tensor(float(expression), dtype=torch.float64)
-    if _AFFINE_ONLY:
-        return _affine(expression, values)
+    if _TEXT_IS_EXACT:
+        return _of_text(expression, values)
     symbols = {parameter.name: values[parameter] for parameter in expression.parameters}
     angle = _walk(sympy.sympify(expression.sympify()), symbols)
     return torch.as_tensor(angle, dtype=torch.float64)
 
 
-def _affine(expression: Expression, values: Values) -> Tensor:
-    """The angle by its value at zero and at the unit vectors, which Qiskit's ``bind`` gives."""
-    parameters = list(expression.parameters)
-
-    def at(point: np.ndarray) -> float:
-        return float(expression.bind(dict(zip(parameters, point.tolist(), strict=True))))
-
-    shift = at(np.zeros(len(parameters)))
-    slopes = np.array([at(unit) - shift for unit in np.eye(len(parameters))])
-    probe = 1.7 + 0.6 * np.arange(len(parameters))
-    if not math.isclose(at(probe), shift + slopes @ probe, rel_tol=1e-12, abs_tol=1e-12):
-        raise NotImplementedError(
-            f"Expected an affine expression on Qiskit {qiskit.__version__}, which miscomputes "
-            f"others; got {expression}."
-        )
-    terms = [slope * values[p] for slope, p in zip(slopes.tolist(), parameters, strict=True)]
-    return sum(terms, start=torch.tensor(shift, dtype=torch.float64))
+def _of_text(expression: Expression, values: Values) -> Tensor:
+    """The angle by what Qiskit writes, as Python reads it."""
+    names = {p: Parameter(f"v{k}") for k, p in enumerate(expression.parameters)}
+    numbers = {v.name: values[p] for p, v in names.items()}
+    functions = {f.__name__.lower(): torch_f for f, torch_f in _FUNCTIONS.items()}
+    angle = eval(str(expression.subs(names)), functions | {"conj": lambda x: x} | numbers)
+    return torch.as_tensor(angle, dtype=torch.float64)
 
 
 def _walk(node: sympy.Expr, symbols: Mapping[str, Tensor]) -> Tensor | float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from operation_strategies import NONLINEAR_IS_SOUND, steps
+from operation_strategies import BINDS_SQUARES, steps
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
 from qiskit.circuit import ParameterExpression as Expression
@@ -149,7 +149,7 @@ def expressions(
     affine_only: bool = False,
     unit_coefficients: bool = False,
 ) -> Expression:
-    """Bare, scaled, shifted, cancelled, combined and, where sound, non-linear parameters."""
+    """Bare, scaled, shifted, cancelled, combined and non-linear parameters."""
     x, y = draw(st.sampled_from(parameters)), draw(st.sampled_from(parameters))
     factors = (1, -1) if unit_coefficients else (1, -1, 2, 0.5, -1.5, 3)
     a, b = draw(st.sampled_from(factors)), draw(st.sampled_from(factors))
@@ -163,11 +163,11 @@ def expressions(
     if not (unit_coefficients and x == y):
         forms += [lambda: a * x + b * y + shift, lambda: a * x - b * y]
     forms.append(lambda: x - x)
-    if not affine_only and NONLINEAR_IS_SOUND:
+    if not affine_only:
         forms += [
             lambda: a * x.sin() + shift,
             lambda: x * y,
-            lambda: x**2 + y**2,
+            lambda: x**2 + y**2 if BINDS_SQUARES else x * x + y * y,
             lambda: (x / 4).exp() - y.cos(),
             lambda: (a * x + y).arctan(),
             lambda: x / (2 + y * y) + shift,

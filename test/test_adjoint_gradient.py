@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from circuits import NEEDS_NON_LINEAR, hybrid, nonlinear, rotation
+from circuits import hybrid, nonlinear, rotation
 from estimators import CountingEstimator
 from qiskit.circuit import QuantumCircuit
 from qiskit.circuit.library import efficient_su2
@@ -85,7 +85,6 @@ def test_entries_of_several_circuits_observables_and_parameters():
     assert all(not s.any() for s in result.stds)
 
 
-@NEEDS_NON_LINEAR
 def test_the_chain_rule_of_expressions():
     circuit = nonlinear()
     found = gradient_of(AdjointEstimatorGradient(), circuit, XX, VALUES)

@@ -19,6 +19,7 @@ import qiskit
 import qiskit_aer.primitives
 import torch
 from numba.core import event
+from operation_strategies import BINDS_SQUARES
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 
@@ -35,7 +36,6 @@ from qiskit_torch_bridge.doctor import (
     versions,
     worst,
 )
-from qiskit_torch_bridge.program import expressions
 from qiskit_torch_bridge.statevector import compiled, memory
 
 VERSION = tuple(int(part) for part in qiskit.__version__.split(".")[:2])
@@ -98,14 +98,10 @@ def test_the_table_of_versions_is_that_of_the_package():
 
 
 def test_miscomputed_expressions(monkeypatch):
-    found = silent.expressions()
-    affected = expressions.expressions_are_unreliable()
-    complete(found, "warn" if affected else "ok")
+    complete(silent.expressions(), "ok" if BINDS_SQUARES else "warn")
     monkeypatch.setattr(silent, "ROUNDING", -1)
-    assert "qiskit>=2.5.2" in complete(silent.expressions(), "warn")
-    monkeypatch.undo()
-    monkeypatch.setattr(expressions, "expressions_are_unreliable", lambda: True)
-    assert "Modules refuse such circuits" in complete(silent.expressions(), "warn")
+    found = complete(silent.expressions(), "warn")
+    assert "qiskit>=2.5.2" in found and "modules refuse those that would be wrong" in found
 
 
 class Right:

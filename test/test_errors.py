@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from circuits import NEEDS_NON_LINEAR, A, X, hybrid, rotation
+from circuits import A, X, hybrid, rotation
 from estimators import CountingEstimator, FaultyEstimator, with_evs
 from qiskit.circuit import (
     AnnotatedOperation,
@@ -23,11 +23,9 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Pauli, SparsePauliOp
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
-from strategies import NONLINEAR_IS_SOUND
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge import exceptions as e
-from qiskit_torch_bridge.program.expressions import expressions_are_unreliable
 
 
 @pytest.fixture
@@ -256,7 +254,6 @@ def test_complex_expression():
         TorchQuantumModule(circuit)
 
 
-@NEEDS_NON_LINEAR
 def test_singular_expressions_name_the_expression_and_the_row():
     x, y = Parameter("x"), Parameter("y")
     circuit = QuantumCircuit(1)
@@ -273,7 +270,6 @@ def test_singular_expressions_name_the_expression_and_the_row():
     assert estimator.runs == []
 
 
-@NEEDS_NON_LINEAR
 def test_singular_derivative():
     x = Parameter("x")
     circuit = QuantumCircuit(1)
@@ -284,21 +280,6 @@ def test_singular_derivative():
         y.backward()
 
 
-@pytest.mark.skipif(NONLINEAR_IS_SOUND, reason="only Qiskit 2.1.0 to 2.5.1 miscompute them")
-def test_non_affine_expressions_are_refused_where_qiskit_miscomputes_them():
-    assert expressions_are_unreliable()
-    x, y = Parameter("x"), Parameter("y")
-    circuit = QuantumCircuit(1)
-    circuit.rx(x**2 + y**2, 0)
-    with pytest.raises(e.ExpressionError, match=r"Upgrade to Qiskit 2\.5\.2"):
-        TorchQuantumModule(circuit)
-
-
-def test_reliability_is_judged_as_the_strategies_do():
-    assert expressions_are_unreliable() is not NONLINEAR_IS_SOUND
-
-
-@NEEDS_NON_LINEAR
 def test_aqgd_refuses_non_affine_expressions_and_names_what_to_use():
     x, y = Parameter("x"), Parameter("y")
     circuit = QuantumCircuit(1)

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from circuits import NEEDS_NON_LINEAR, hybrid, nonlinear, rotation
+from circuits import hybrid, nonlinear, rotation
 from estimators import CountingEstimator
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import efficient_su2
@@ -78,7 +78,6 @@ def test_it_is_one_of_theirs_and_is_right(kind):
     assert result.metadata[0]["parameters"] == list(circuit.parameters)
 
 
-@NEEDS_NON_LINEAR
 @pytest.mark.parametrize(  # AQGD refuses non-affine expressions: test_errors checks that it does
     "rule", [ParameterShiftEstimatorGradient, FiniteDifferenceEstimatorGradient]
 )

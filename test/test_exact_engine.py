@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from circuits import NEEDS_NON_LINEAR, hybrid, layered, nonlinear, rotation
+from circuits import hybrid, layered, nonlinear, rotation
 from estimators import CountingEstimator
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
@@ -149,14 +149,12 @@ def test_a_third_derivative_is_refused_with_the_remedy():
         h.sum().backward()
 
 
-@NEEDS_NON_LINEAR
 def test_second_order_through_expressions_that_are_not_affine():
     program = CircuitProgram(nonlinear(), ["ZZ", "XI"])
     w = torch.tensor([0.3, -0.2, 0.5, 0.4, 0.9], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda w: expectation(program, weights=w), (w,))
 
 
-@NEEDS_NON_LINEAR
 @pytest.mark.parametrize("make", [hybrid, nonlinear])
 def test_with_an_estimator_values_are_its_own_and_gradients_exact(make):
     estimator = CountingEstimator()

@@ -49,7 +49,9 @@ def client() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed: distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=":0",  # whatever port is free
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from circuits import NEEDS_NON_LINEAR, A, X, hybrid, layered, nonlinear
+from circuits import A, X, hybrid, layered, nonlinear
 from hypothesis import assume, given
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.circuit.library import PauliEvolutionGate
@@ -93,9 +93,7 @@ def swap_weights(program):
     )
 
 
-@pytest.mark.parametrize(
-    "circuit", [hybrid, pytest.param(nonlinear, marks=NEEDS_NON_LINEAR)], ids=["affine", "not"]
-)
+@pytest.mark.parametrize("circuit", [hybrid, nonlinear], ids=["affine", "not"])
 def test_inputs_are_averaged_over_and_weights_keep_their_order(circuit):
     program = CircuitProgram(circuit(), input_params=X, weight_params=A)
     generator = np.random.default_rng(3)

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from circuits import NEEDS_NON_LINEAR, nonlinear
+from circuits import nonlinear
 from hypothesis import given
 from hypothesis import strategies as st
 from optimizing import (
@@ -258,7 +258,6 @@ def test_what_is_refused_and_how():
         optimizer.step(lambda: node().sum().backward())
 
 
-@NEEDS_NON_LINEAR
 def test_weights_of_unknown_frequency_are_named():
     with pytest.raises(e.GradientError, match=r"'a\[0\]' are unknown.*such as ScipyMinimize"):
         Rotosolve(TorchQuantumModule(nonlinear()))

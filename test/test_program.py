@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import qiskit
 import torch
-from circuits import NEEDS_NON_LINEAR, A, X, hybrid
+from circuits import A, X, hybrid
 from hypothesis import given
 from qiskit.circuit import (
     AnnotatedOperation,
@@ -82,7 +82,6 @@ def m(array):
     return torch if isinstance(array, torch.Tensor) else np
 
 
-@NEEDS_NON_LINEAR
 @pytest.mark.parametrize("form", FORMS)
 def test_functions_values_and_derivatives_of_any_order(form):
     """Against the same function written directly in NumPy and differentiated by torch."""

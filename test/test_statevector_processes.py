@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 
 import numpy as np
 import pytest
-from circuits import NEEDS_NON_LINEAR, nonlinear
+from circuits import nonlinear
 from test_statevector_lanes import Results, assert_close, circuit_of, everything, made, numbers
 from test_statevector_threads import recorded
 
@@ -57,7 +57,6 @@ def test_a_pickle_holds_no_working_memory() -> None:
     assert len(pickle.dumps(s)) < one_state
 
 
-@NEEDS_NON_LINEAR
 @pytest.mark.parametrize("how", ["copy", "deepcopy"])  # pickle the program: expressions are code
 def test_copies_of_a_simulator_that_takes_angles(how: str) -> None:
     s = non_affine()

@@ -7,9 +7,8 @@ import io
 
 import numpy as np
 import pytest
-import qiskit
 import torch
-from circuits import NEEDS_NON_LINEAR, A, X, hybrid, nonlinear
+from circuits import A, X, hybrid, nonlinear
 from qiskit import qpy
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
@@ -39,7 +38,7 @@ def assert_same(module, bound, inputs, observables):
     np.testing.assert_allclose(expectation(bound, observables), found, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("make", [hybrid, pytest.param(nonlinear, marks=NEEDS_NON_LINEAR)])
+@pytest.mark.parametrize("make", [hybrid, nonlinear])
 def test_bound_circuits_have_the_modules_expectation_values(make):
     module = module_of(make(), input_params=X)
     circuits = module.bind(ROWS)
@@ -155,10 +154,6 @@ def test_qpy_keeps_bound_circuits():
     assert_same(module, bound, ROWS[0], (ZI, XX))
 
 
-@pytest.mark.skipif(
-    qiskit.__version__.startswith("1."),
-    reason="Qiskit 1 cannot write expressions of which some parameters are bound",
-)
 def test_qpy_keeps_trained_circuits_with_inputs():
     module = module_of(hybrid(), input_params=X)
     trained = through_qpy(module.to_circuit())

@@ -8,12 +8,14 @@ a trained angle leaves that range.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import numpy as np
-from qiskit.circuit import ParameterExpression, QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..arrays import FloatArray
 from ..exceptions import InputError
+from ..program import AngleMap
 
 LIMITED = {"rzz": (0.0, math.pi / 2)}
 SLACK = 1e-9
@@ -29,13 +31,12 @@ def check_angles(pub: EstimatorPub) -> None:
     circuit = pub.circuit
     parameters = list(circuit.parameters)
     values = pub.parameter_values.as_array(parameters).reshape(-1, len(parameters))
-    column = {p: i for i, p in enumerate(parameters)}
     for instruction in circuit.data:
         limits = LIMITED.get(instruction.operation.name)
         if limits is None:
             continue
         (angle,) = instruction.operation.params
-        found = _angles(angle, values, column)
+        found = _angles(angle, values, parameters)
         outside = (found < limits[0] - SLACK) | (found > limits[1] + SLACK)
         if outside.any():
             raise InputError(
@@ -46,10 +47,6 @@ def check_angles(pub: EstimatorPub) -> None:
             )
 
 
-def _angles(angle: object, values: np.ndarray, column: dict[object, int]) -> np.ndarray:
-    if not isinstance(angle, ParameterExpression) or not angle.parameters:
-        return np.array([float(angle)])  # type: ignore[arg-type]
-    used = sorted(angle.parameters, key=lambda p: column[p])
-    rows = np.unique(values[:, [column[p] for p in used]], axis=0)
-    bound = [float(angle.bind(dict(zip(used, row, strict=True)))) for row in rows.tolist()]
-    return np.array(bound)
+def _angles(angle: object, values: FloatArray, parameters: Sequence[Parameter]) -> FloatArray:
+    found: FloatArray = AngleMap([angle], parameters).angles(values)[:, 0]
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import AnnotatedOperation, ControlledGate, ParameterExpression, QuantumCircuit
 
-from ..program.expressions import affine_form, is_free
+from ..program.expressions import affine_form, compile_expression, is_free
 from ..program.lowering import is_standard
 
 
@@ -60,7 +60,8 @@ def _number(value: Any) -> Any:
 def _probed(expression: ParameterExpression) -> list[str]:
     """Return the names in an expression and some of its values: its text rounds numbers."""
     order = sorted(expression.parameters, key=lambda p: p.name)
-    points = [[scale * (0.1 + 0.618 * k) for k in range(len(order))] for scale in (0.5, 1.0, 1.7)]
-    values = [expression.bind(dict(zip(order, x, strict=True))).numeric() for x in points]
+    compiled = compile_expression(expression, {p: k for k, p in enumerate(order)})
+    points = np.multiply.outer((0.5, 1.0, 1.7), 0.1 + 0.618 * np.arange(len(order)))
+    values = [complex(compiled.value(point)) for point in points]
     # The order of summation differs between processes, and with it the last digits.
-    return [*(p.name for p in order), *(f"{complex(v):.13g}" for v in values)]
+    return [*(p.name for p in order), *(f"{v:.13g}" for v in values)]

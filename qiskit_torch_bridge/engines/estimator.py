@@ -17,6 +17,7 @@ from qiskit.providers import BackendV2
 from ..arrays import FloatArray
 from ..backends.cost import Planned, usage_of_requests
 from ..exceptions import GradientError
+from ..primitives.kinds import binds_rightly
 from ..primitives.submission import Evaluation, points_pub, submitted
 from ..program import CircuitProgram
 from ..rules import Differentiation, Rule
@@ -55,6 +56,8 @@ class EstimatorEngine:
         gradient_estimator: BaseEstimatorV2 | None = None,
         gradient_precision: float | None = None,
     ) -> None:
+        if not binds_rightly(estimator):
+            program.analysed.check_binding()
         self.program = program
         self.estimator = estimator
         self.precision = precision

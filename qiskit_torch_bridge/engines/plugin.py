@@ -6,7 +6,11 @@ from __future__ import annotations
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
-from qiskit_algorithms.gradients import BaseEstimatorGradient
+from qiskit_algorithms.gradients import (
+    BaseEstimatorGradient,
+    FiniteDiffEstimatorGradient,
+    SPSAEstimatorGradient,
+)
 
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, ResultError
@@ -14,6 +18,7 @@ from ..gradients.derivative_type import REAL_IN_TORCH, require_real
 from ..primitives.precision import default_precision
 from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
+from ..program.binding import check_differentiation
 from ..program.observables import combined
 from .estimator import EstimatorEngine
 
@@ -41,6 +46,9 @@ class PluginEngine(EstimatorEngine):
         gradient_precision: float | None = None,
     ) -> None:
         super().__init__(program, estimator, precision, gradient_precision=gradient_precision)
+        program.analysed.check_binding()
+        if not isinstance(gradient, (FiniteDiffEstimatorGradient, SPSAEstimatorGradient)):
+            check_differentiation(program.circuit)
         self.gradient = gradient
         self._name = type(gradient).__name__
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,14 +68,14 @@ class StatevectorEngine(EstimatorEngine):
         """Whether inputs must be the tape's angles."""
         return self.simulator.takes_angles
 
-    def angles(self, values: Any, m: Any) -> Any:
-        """Return the tape's angles ``(B, A)`` at ``values`` ``(B, P)``."""
-        return self.simulator.tape.angle_map.angles(values, m)
+    def angles(self, values: Any, m: Any, columns: Any = None) -> Any:
+        """Return the tape's angles ``(B, A)`` at ``values`` ``(B, P)``; see :class:`.AngleMap`."""
+        return self.simulator.tape.angle_map.angles(values, m, columns)
 
-    def check_derivatives(self, values: FloatArray) -> None:
-        """Raise :class:`ExpressionError` where an expression has no derivative at ``values``."""
+    def check_derivatives(self, values: FloatArray, columns: Sequence[int]) -> None:
+        """Raise :class:`ExpressionError` where an expression has no derivative by ``columns``."""
         angle_map = self.simulator.tape.angle_map
-        angles, columns = range(angle_map.num_angles), range(angle_map.num_parameters)
+        angles = range(angle_map.num_angles)
         angle_map.pullback(angles, columns)(values, np.zeros((len(values), len(angles))))
 
     def values(

@@ -19,10 +19,11 @@ from qiskit_algorithms.gradients import EstimatorGradientResult
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
-from ..primitives.kinds import names_with_noise
+from ..primitives.kinds import binds_rightly, names_with_noise
 from ..primitives.precision import assumed_precision, default_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
+from ..program.binding import check_binding
 from ..program.expressions import expressions_of
 from ..program.lowering import accepts_aer, refuse_lost_noise
 from ..rules import Differentiation, ParameterShiftRule, Rule, SPSARule
@@ -176,6 +177,8 @@ class EstimatorGradient(WithDerivativeType):
             d = rule.differentiation(analysed.on_aer if rewrites else analysed, columns)
             if on_aer:
                 refuse_on_aer(d.target)
+            if not binds_rightly(self._estimator):
+                d.target.check_binding()
             if len(self._differentiations) >= 256:
                 self._differentiations.clear()
                 self._transpiled.clear()
@@ -187,6 +190,8 @@ class EstimatorGradient(WithDerivativeType):
             return target.circuit
         if id(target) not in self._transpiled:
             circuit = self._transpiler.run(target.circuit, **self._transpiler_options)
+            if not binds_rightly(self._estimator):
+                check_binding(circuit)
             self._transpiled[id(target)] = (target, circuit)
         return self._transpiled[id(target)][1]
 

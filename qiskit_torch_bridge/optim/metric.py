@@ -22,6 +22,7 @@ from ..exceptions import (
     ResultError,
 )
 from ..program import CircuitProgram
+from ..program.binding import check_differentiation
 from ..statevector import StateGeometry
 
 Approximation = Literal["full", "block-diagonal", "diagonal"]
@@ -82,6 +83,9 @@ class FubiniStudyMetric:
             )
         self.program = circuit if isinstance(circuit, CircuitProgram) else CircuitProgram(circuit)
         self.approximation = approximation
+        if qgt is not None:  # which binds and differentiates in Qiskit
+            self.program.analysed.check_binding()
+            check_differentiation(self.program.circuit)
         self._qgt = qgt
         self._geometry = StateGeometry(self.program.analysed) if qgt is None else None
         self._layers = layers(self.program)
@@ -178,6 +182,8 @@ class StateFidelity:
                 f"ComputeUncompute(sampler); got {type(fidelity).__name__}."
             )
         self.program = circuit if isinstance(circuit, CircuitProgram) else CircuitProgram(circuit)
+        if fidelity is not None:
+            self.program.analysed.check_binding()
         self._fidelity = fidelity
         self._geometry = StateGeometry(self.program.analysed) if fidelity is None else None
 

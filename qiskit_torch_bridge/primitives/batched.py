@@ -40,6 +40,8 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
     A circuit of unitary gates and state preparations is taken as it is: library blocks, controlled
     gates with parameters, transpiled circuits with idle qubits. Observables may name projectors,
     such as ``"0"`` and ``"+"``. Circuits and observables are compiled once and remembered.
+    Parameter expressions are given the values that they have, also those that Qiskit 2.1.0 to
+    2.5.1 bind to others, such as ``x**2 + y**2``.
 
     Args:
         default_precision: Used where neither the PUB nor ``run`` names one; zero is exact.

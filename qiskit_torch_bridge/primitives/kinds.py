@@ -33,6 +33,14 @@ def measures(estimator: object) -> bool:
     return not isinstance(inner, StatevectorEstimator) and not is_of_aer(inner)
 
 
+def binds_rightly(estimator: Any) -> bool:
+    """Whether an estimator evaluates parameter expressions with the package's own numbers."""
+    inner = getattr(estimator, "estimators", None) or [getattr(estimator, "inner", None)]
+    if inner != [None]:
+        return all(map(binds_rightly, inner))
+    return isinstance(estimator, BatchedStatevectorEstimator)
+
+
 def binds_here(estimator: object) -> bool:
     """Whether an estimator makes a circuit for each point in the memory of this process."""
     inner = innermost(estimator)

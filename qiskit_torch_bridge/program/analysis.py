@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
@@ -12,6 +12,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from ..arrays import FloatArray
 from ..exceptions import InputError, ParameterError
 from .angle_map import AngleMap
+from .binding import assigned, refuse_miscomputed
 from .lowering import accepts_aer, accepts_shift, expand, split_angles
 from .spectrum import Frequencies, frequencies
 from .validation import leaf_expressions, validated
@@ -31,7 +32,7 @@ class AnalysedCircuit:
 
     Raises:
         CircuitError: If the circuit contains what cannot be run or differentiated.
-        ExpressionError: If a parameter expression cannot be evaluated reliably.
+        ExpressionError: If a parameter expression is complex, or what it is cannot be known.
     """
 
     def __init__(
@@ -78,6 +79,17 @@ class AnalysedCircuit:
         """
         names = tuple((self.circuit if circuit is None else circuit).parameters)
         return {names: values[..., [self._column_of[p] for p in names]]}
+
+    def check_binding(self) -> None:
+        """Raise :class:`ExpressionError` if Qiskit, binding the circuit, takes other angles."""
+        refuse_miscomputed(self._expressions.miscomputed)
+
+    def assigned(self, values: Mapping[Parameter, float]) -> QuantumCircuit:
+        """Return the circuit with some or all parameters bound; see :func:`.assigned`."""
+        present = self.circuit.parameters
+        if self._expressions.miscomputed or not values.keys() >= set(present):
+            return assigned(self.circuit, values)
+        return self.circuit.assign_parameters({p: values[p] for p in present})
 
     @functools.cached_property
     def shift_form(self) -> tuple[AnalysedCircuit, AngleMap]:

@@ -17,7 +17,8 @@ from qiskit.circuit import Parameter, ParameterExpression
 
 from ..arrays import FloatArray
 from ..exceptions import ExpressionError
-from .expressions import Evaluator, Function, compile_expression
+from .expressions import Function, compile_expression
+from .formulas import Evaluator
 
 
 class AngleMap:
@@ -27,9 +28,12 @@ class AngleMap:
         expressions: ``A`` expressions or numbers.
         parameters: The ``P`` parameters, in the order of the values' last axis.
 
+    Attributes:
+        miscomputed: The first expression that the installed Qiskit would bind to something else,
+            and what; empty if there is none.
+
     Raises:
-        ExpressionError: If an expression is complex, cannot be evaluated, or is non-affine on a
-            Qiskit version that miscomputes such expressions.
+        ExpressionError: If an expression is complex, or what it is cannot be known.
     """
 
     def __init__(
@@ -40,14 +44,17 @@ class AngleMap:
         self.num_parameters = len(parameters)
         self.offset = np.zeros(self.num_angles)
         self.functions: dict[int, Function] = {}
+        self.miscomputed = ""
         entries: list[tuple[int, int, float]] = []
         for a, expression in enumerate(expressions):
             compiled = compile_expression(expression, index)
-            if isinstance(compiled, Function):
-                self.functions[a] = compiled
+            if compiled.miscomputed and not self.miscomputed:
+                self.miscomputed = f"{expression} to {compiled.miscomputed}"
+            if compiled.function is not None:
+                self.functions[a] = compiled.function
             else:
-                self.offset[a], coefficients = compiled
-                entries += [(a, p, coefficient) for p, coefficient in coefficients.items()]
+                self.offset[a] = compiled.offset
+                entries += [(a, p, c) for p, c in compiled.coefficients.items()]
         self.rows = np.array([a for a, _, _ in entries], dtype=np.int64)
         self.columns = np.array([p for _, p, _ in entries], dtype=np.int64)
         self.coefficients = np.array([c for _, _, c in entries], dtype=float)
@@ -63,12 +70,16 @@ class AngleMap:
         used = {int(p) for p in self.columns}
         return frozenset(used.union(*(f.columns for f in self.functions.values())))
 
-    def angles(self, values: Any, m: Any = np) -> Any:
-        """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``."""
+    def angles(self, values: Any, m: Any = np, columns: Any = None) -> Any:
+        """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``.
+
+        Functions take their arguments from ``columns[..., p]`` if that is given.
+        """
         terms = values[..., m.asarray(self.columns)] * m.asarray(self.coefficients)
         angles = m.asarray(self.offset) + _scatter(terms, m.asarray(self.rows), self.num_angles)
         if self.functions:
-            parts = [f.value(f.arguments(values), m) for f in self.functions.values()]
+            source = values if columns is None else columns
+            parts = [f.value(f.arguments(source), m) for f in self.functions.values()]
             rows = np.array(list(self.functions), dtype=np.int64)
             angles = angles + _scatter(m.stack(parts, -1), m.asarray(rows), self.num_angles)
         return angles

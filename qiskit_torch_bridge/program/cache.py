@@ -6,18 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from qiskit.circuit import (
-    CircuitError,
-    Operation,
-    Parameter,
-    ParameterExpression,
-    QuantumCircuit,
-)
+from qiskit.circuit import Operation, Parameter, ParameterExpression, QuantumCircuit
 from qiskit.circuit.library import UnitaryGate
 
 from ..recent import Recent
 from .analysis import AnalysedCircuit
 from .lowering import is_standard
+from .reading import text_is_exact
 
 
 class AnalysisCache:
@@ -66,15 +61,10 @@ def _operation_key(operation: Operation) -> Any:
 
 
 def _angle_key(angle: Any) -> Any:
-    """A key for a gate angle. Qiskit 2.6 cannot hash every expression, so values stand for it."""
+    """A key for a gate angle. Qiskit 2.6 cannot hash every expression, so its text stands for it.
+
+    Values would not do: some versions bind different expressions to the same ones.
+    """
     if not isinstance(angle, ParameterExpression) or isinstance(angle, Parameter):
         return angle
-    parameters = tuple(angle.parameters)
-    try:
-        probes = [
-            complex(angle.bind({p: 0.1 + hash((p, k)) % 9973 / 9973 for p in parameters}))
-            for k in range(2)
-        ]
-    except (ArithmeticError, CircuitError, TypeError, ValueError):
-        return _ById(angle)
-    return frozenset(parameters), *probes
+    return (frozenset(angle.parameters), str(angle)) if text_is_exact() else angle

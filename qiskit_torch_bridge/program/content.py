@@ -27,6 +27,7 @@ from qiskit.circuit import (
 )
 
 from ..exceptions import StateDictError
+from .binding import assigned, without_quotients
 from .expressions import affine_form, expressions_of, is_free
 from .lowering import accepts_aer, expand, is_standard
 
@@ -47,10 +48,7 @@ def same_circuit(
 def _bound(
     circuit: QuantumCircuit, order: Sequence[Parameter], numbers: np.ndarray
 ) -> QuantumCircuit:
-    present = set(circuit.parameters)
-    return circuit.assign_parameters(
-        {p: float(x) for p, x in zip(order, numbers, strict=True) if p in present}
-    )
+    return assigned(circuit, dict(zip(order, numbers.tolist(), strict=True)))
 
 
 def _same(a: QuantumCircuit, b: QuantumCircuit) -> bool:
@@ -145,9 +143,10 @@ def circuit_to_bytes(circuit: QuantumCircuit, order: Sequence[Parameter]) -> tup
 
 
 def _with_sums(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Write affine expressions as sums: QPY of Qiskit 2.2 turns differences around.
+    """Write expressions as sums and products, since QPY of Qiskit 2.2 turns quotients around.
 
-    Expressions in which all parameters cancel become numbers; it cannot write them at all.
+    Differences, too. Expressions in which all parameters cancel become numbers; it cannot write
+    them at all.
     """
     result = circuit.copy_empty_like()
     for i in circuit.data:
@@ -160,9 +159,11 @@ def _with_sums(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def _sum_of_terms(angle: Any) -> Any:
-    affine = affine_form(angle) if is_free(angle) else None
-    if affine is None:
+    if not is_free(angle):
         return angle
+    affine = affine_form(angle)
+    if affine is None:
+        return without_quotients(angle)
     offset, coefficients = affine
     # Neither one times a parameter nor zero added to it: those stay expressions, and break QPY.
     terms = [p if c == 1 else c * p for p, c in coefficients.items()]

@@ -159,12 +159,16 @@ def _is_conditioned(operation: Operation) -> bool:
 def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
     """Yield the expressions of all standard gates, looking into custom definitions."""
     for instruction in circuit.data:
-        operation = instruction.operation
-        expressions = expressions_of(operation)
-        if not expressions:
-            continue
-        if isinstance(operation, AnnotatedOperation):
-            operation = operation.base_op
-        yield from expressions
-        if not is_standard(operation) and not isinstance(operation, PauliEvolutionGate):
-            yield from leaf_expressions(definition_of(operation))
+        yield from leaf_expressions_of(instruction.operation)
+
+
+def leaf_expressions_of(operation: Operation) -> Iterator[ParameterExpression]:
+    """Yield an operation's expressions, and those of what it is built from."""
+    expressions = expressions_of(operation)
+    if not expressions:
+        return
+    if isinstance(operation, AnnotatedOperation):
+        operation = operation.base_op
+    yield from expressions
+    if not is_standard(operation) and not isinstance(operation, PauliEvolutionGate):
+        yield from leaf_expressions(definition_of(operation))

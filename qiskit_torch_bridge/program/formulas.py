@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formulas of real variables: built with constants folded, differentiated, expanded, evaluated.
+
+A formula is evaluated on NumPy arrays and on torch tensors alike. :func:`derivative` is the first
+one; those of higher order are left to torch, which differentiates what is evaluated.
+"""
+
+from __future__ import annotations
+
+import cmath
+import functools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy.special import xlogy
+
+Evaluator = Callable[[list[Any], Any], Any]  # (values of the variables, array module) -> array
+
+
+@dataclass(frozen=True)
+class Number:
+    """A constant; complex ones may occur on the way to a real formula."""
+
+    value: complex
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The variable at a position."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum of two or more parts."""
+
+    parts: tuple[Formula, ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of two or more parts."""
+
+    parts: tuple[Formula, ...]
+
+
+@dataclass(frozen=True)
+class Power:
+    """A power whose base or exponent is not constant."""
+
+    base: Formula
+    exponent: Formula
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of :data:`FUNCTIONS`, or ``xlogy`` of two arguments, which derivatives need."""
+
+    name: str
+    arguments: tuple[Formula, ...]
+
+
+Formula: TypeAlias = Number | Variable | Sum | Product | Power | Call
+
+ZERO, ONE = Number(0), Number(1)
+FUNCTIONS: dict[str, Callable[[complex], complex]] = {  # by the names that NumPy and torch share
+    "sin": cmath.sin,
+    "cos": cmath.cos,
+    "tan": cmath.tan,
+    "arcsin": cmath.asin,
+    "arccos": cmath.acos,
+    "arctan": cmath.atan,
+    "exp": cmath.exp,
+    "log": cmath.log,
+    "abs": abs,
+    "sign": lambda z: z / abs(z) if z else 0,
+}
+
+
+def added(parts: Iterable[Formula]) -> Formula:
+    """Return the sum."""
+    constant = 0j
+    rest: list[Formula] = []
+    for part in parts:
+        if isinstance(part, Number):
+            constant += part.value
+        else:
+            rest += part.parts if isinstance(part, Sum) else [part]
+    rest = [*rest, Number(constant)] if constant or not rest else rest
+    return rest[0] if len(rest) == 1 else Sum(tuple(rest))
+
+
+def multiplied(parts: Iterable[Formula]) -> Formula:
+    """Return the product."""
+    constant = 1 + 0j
+    rest: list[Formula] = []
+    for part in parts:
+        if isinstance(part, Number):
+            constant *= part.value
+        else:
+            rest += part.parts if isinstance(part, Product) else [part]
+    if not constant or not rest:
+        return Number(constant)
+    rest = [*rest, Number(constant)] if constant != 1 else rest
+    return rest[0] if len(rest) == 1 else Product(tuple(rest))
+
+
+def raised(base: Formula, exponent: Formula) -> Formula:
+    """Return the power.
+
+    Raises:
+        ArithmeticError: If it is a constant and has no value.
+    """
+    if isinstance(exponent, Number):
+        if exponent.value in (0, 1):
+            return base if exponent.value else ONE
+        if isinstance(base, Number):
+            z, n = base.value, exponent.value
+            real = z.imag == n.imag == 0 and (z.real > 0 or n.real == int(n.real))
+            return Number(z.real**n.real if real else z**n)
+    return Power(base, exponent)
+
+
+def called(name: str, argument: Formula) -> Formula:
+    """Return a function of :data:`FUNCTIONS` at a formula.
+
+    Raises:
+        ArithmeticError: If it is a constant and has no value.
+        ValueError: Likewise.
+    """
+    if isinstance(argument, Number):
+        return Number(FUNCTIONS[name](argument.value))
+    return Call(name, (argument,))
+
+
+def mapped(formula: Formula, change: Callable[[Number | Variable], Formula]) -> Formula:
+    """Return the formula with its numbers and variables replaced."""
+    if isinstance(formula, (Number, Variable)):
+        return change(formula)
+    if isinstance(formula, Power):
+        return raised(mapped(formula.base, change), mapped(formula.exponent, change))
+    if isinstance(formula, Call):
+        return called(formula.name, mapped(formula.arguments[0], change))
+    build = added if isinstance(formula, Sum) else multiplied
+    return build([mapped(part, change) for part in formula.parts])
+
+
+def conjugated(formula: Formula) -> Formula:
+    """Return the complex conjugate, all variables being real."""
+    return mapped(
+        formula, lambda leaf: Number(leaf.value.conjugate()) if isinstance(leaf, Number) else leaf
+    )
+
+
+def numbers_of(formula: Formula) -> Iterable[complex]:
+    """Yield the constants in a formula."""
+    if isinstance(formula, Number):
+        yield formula.value
+    elif isinstance(formula, (Sum, Product)):
+        for part in formula.parts:
+            yield from numbers_of(part)
+    elif isinstance(formula, Power):
+        yield from (*numbers_of(formula.base), *numbers_of(formula.exponent))
+    elif isinstance(formula, Call):
+        for argument in formula.arguments:
+            yield from numbers_of(argument)
+
+
+# -- differentiation -----------------------------------------------------------------------------
+
+
+def derivative(formula: Formula, position: int) -> Formula:
+    """Return the derivative with respect to one variable."""
+    if isinstance(formula, Number):
+        return ZERO
+    if isinstance(formula, Variable):
+        return ONE if formula.position == position else ZERO
+    if isinstance(formula, Sum):
+        return added(derivative(part, position) for part in formula.parts)
+    if isinstance(formula, Product):
+        parts = formula.parts
+        return added(
+            multiplied([derivative(part, position), *parts[:k], *parts[k + 1 :]])
+            for k, part in enumerate(parts)
+        )
+    if isinstance(formula, Power):
+        return _derivative_of_power(formula, position)
+    (argument,) = formula.arguments
+    return multiplied([_outer_derivative(formula.name, argument), derivative(argument, position)])
+
+
+def _derivative_of_power(power: Power, position: int) -> Formula:
+    base, exponent = power.base, power.exponent
+    lower = raised(base, added([exponent, Number(-1)]))
+    by_base = multiplied([exponent, lower, derivative(base, position)])
+    inner = derivative(exponent, position)
+    if inner == ZERO:
+        return by_base
+    if isinstance(base, Number):  # zero to a power is zero wherever it has a derivative
+        factor = cmath.log(base.value) if base.value else 0
+        return multiplied([Number(factor), power, inner])
+    return added([by_base, multiplied([Call("xlogy", (power, base)), inner])])
+
+
+def _outer_derivative(name: str, x: Formula) -> Formula:
+    square = raised(x, Number(2))
+    flank = added([ONE, multiplied([Number(-1), square])])  # 1 - x**2
+    slopes: dict[str, Callable[[], Formula]] = {
+        "sin": lambda: called("cos", x),
+        "cos": lambda: multiplied([Number(-1), called("sin", x)]),
+        "tan": lambda: added([ONE, raised(called("tan", x), Number(2))]),
+        "arcsin": lambda: raised(flank, Number(-0.5)),
+        "arccos": lambda: multiplied([Number(-1), raised(flank, Number(-0.5))]),
+        "arctan": lambda: raised(added([ONE, square]), Number(-1)),
+        "exp": lambda: called("exp", x),
+        "log": lambda: raised(x, Number(-1)),
+        "abs": lambda: called("sign", x),
+        "sign": lambda: ZERO,
+    }
+    return slopes[name]()
+
+
+# -- expansion -----------------------------------------------------------------------------------
+
+Monomial: TypeAlias = tuple[tuple[Formula, int], ...]  # factors and their powers, sorted by text
+MAX_TERMS = 256
+
+
+class TooManyTerms(Exception):
+    """A formula has more terms than an expansion is worth."""
+
+
+def expanded(formula: Formula) -> dict[Monomial, complex]:
+    """Return the coefficients of a polynomial in the variables and in what is none of them.
+
+    Terms that cancel are left out.
+
+    Raises:
+        TooManyTerms: If it has more than ``MAX_TERMS``.
+    """
+    if isinstance(formula, Number):
+        return {(): formula.value} if formula.value else {}
+    if isinstance(formula, Sum):
+        return _collected(entry for part in formula.parts for entry in expanded(part).items())
+    if isinstance(formula, Product):
+        return functools.reduce(_times, map(expanded, formula.parts))
+    if isinstance(formula, Power) and isinstance(formula.exponent, Number):
+        n = formula.exponent.value
+        if n.imag == 0 and n.real == int(n.real) and 0 < n.real <= MAX_TERMS:
+            return functools.reduce(_times, [expanded(formula.base)] * int(n.real))
+    return {((formula, 1),): 1}
+
+
+def _times(a: dict[Monomial, complex], b: dict[Monomial, complex]) -> dict[Monomial, complex]:
+    if len(a) * len(b) > MAX_TERMS**2:
+        raise TooManyTerms
+    return _collected((_joined(m, n), x * y) for m, x in a.items() for n, y in b.items())
+
+
+def _joined(a: Monomial, b: Monomial) -> Monomial:
+    powers = dict(a)
+    for factor, power in b:
+        powers[factor] = powers.get(factor, 0) + power
+    return tuple(sorted(powers.items(), key=repr))
+
+
+def _collected(terms: Iterable[tuple[Monomial, complex]]) -> dict[Monomial, complex]:
+    totals: dict[Monomial, complex] = {}
+    sizes: dict[Monomial, float] = {}
+    for monomial, coefficient in terms:
+        totals[monomial] = totals.get(monomial, 0) + coefficient
+        sizes[monomial] = sizes.get(monomial, 0.0) + abs(coefficient)
+    if len(totals) > MAX_TERMS:
+        raise TooManyTerms
+    # What is left of terms that cancel is rounding.
+    return {m: c for m, c in totals.items() if abs(c) > 4 * np.finfo(float).eps * sizes[m]}
+
+
+def contracted(terms: dict[Monomial, complex]) -> Formula:
+    """Return the formula of an expansion."""
+    return added(
+        multiplied([Number(c), *(raised(factor, Number(n)) for factor, n in monomial)])
+        for monomial, c in terms.items()
+    )
+
+
+# -- evaluation ----------------------------------------------------------------------------------
+
+
+def evaluator(formula: Formula) -> Evaluator:
+    """Turn a formula into nested functions of arrays."""
+    if isinstance(formula, Number):
+        z = formula.value
+        # An array, so that torch keeps double precision.
+        constant = np.array(z if z.imag else z.real)
+        return lambda v, m: m.asarray(constant)
+    if isinstance(formula, Variable):
+        position = formula.position
+        return lambda v, m: v[position]
+    if isinstance(formula, Power):
+        return _evaluator_of_power(formula)
+    if isinstance(formula, Call):
+        return _evaluator_of_call(formula)
+    parts = [evaluator(part) for part in formula.parts]
+    if isinstance(formula, Sum):
+        return lambda v, m: functools.reduce(lambda a, b: a + b, [p(v, m) for p in parts])
+    return lambda v, m: functools.reduce(lambda a, b: a * b, [p(v, m) for p in parts])
+
+
+def _evaluator_of_power(power: Power) -> Evaluator:
+    base, exponent = evaluator(power.base), evaluator(power.exponent)
+    if isinstance(power.exponent, Number):
+        n = power.exponent.value.real
+        if n == math.floor(n):
+            whole = abs(int(n))
+            if n > 0:
+                return lambda v, m: base(v, m) ** whole
+            return lambda v, m: 1.0 / base(v, m) ** whole
+    return lambda v, m: base(v, m) ** exponent(v, m)
+
+
+def _evaluator_of_call(call: Call) -> Evaluator:
+    arguments = [evaluator(argument) for argument in call.arguments]
+    if call.name == "xlogy":  # zero where the power is, whatever the logarithm
+        a, b = arguments
+        return lambda v, m: (xlogy if m is np else m.xlogy)(a(v, m), b(v, m))
+    (argument,) = arguments
+    name = call.name
+    return lambda v, m: getattr(m, name)(argument(v, m))
