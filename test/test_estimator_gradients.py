@@ -160,7 +160,9 @@ def test_nothing_is_analysed_or_transpiled_twice(kind, monkeypatch):
     circuit = hybrid()
     analyses = []
     original = cache.AnalysedCircuit
-    monkeypatch.setattr(cache, "AnalysedCircuit", lambda c: analyses.append(c) or original(c))
+    monkeypatch.setattr(
+        cache, "AnalysedCircuit", lambda c, **k: analyses.append(c) or original(c, **k)
+    )
     for _ in range(4):
         result = gradient.run([circuit, hybrid()], [XX, ZI], [VALUES, VALUES]).result()
     assert transpiled == [{"flag": True}] and len(analyses) == 1

@@ -14,6 +14,7 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from ..primitives import BatchedStatevectorEstimator
+from ..primitives.kinds import evolutions_on
 from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..statevector import SimulatorCache
@@ -33,8 +34,10 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
     want although values are noisy.
 
     Args:
-        estimator: Not used for the gradient. :class:`.TorchQuantumModule` takes values from it if
-            it is given no other.
+        estimator: Runs nothing for the gradient. It says what evolutions by terms that do not
+            commute stand for: product formulas, or exponentials where it is one of the two
+            statevector estimators or none. :class:`.TorchQuantumModule` takes values from it if it
+            is given no other.
         dtype: ``"complex128"``, or ``"complex64"`` for half of the memory and time.
 
     Attributes:
@@ -68,7 +71,7 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
         given = BatchedStatevectorEstimator() if estimator is None else estimator
         super().__init__(validated_estimator(given), None)
         self.dtype = np.dtype(dtype)
-        self._analysed = AnalysisCache()
+        self._analysed = AnalysisCache(evolutions_on(given))
         self._simulators = SimulatorCache(self.dtype)
 
     @property

@@ -18,6 +18,7 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradient
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
+from ..primitives.kinds import evolutions_on
 from ..primitives.precision import assumed_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
@@ -41,6 +42,10 @@ class BridgeGradientResult(EstimatorGradientResult):
 
 class EstimatorGradient(BaseEstimatorGradient):
     """A gradient made of evaluations, by one of the package's rules, on any V2 estimator.
+
+    It is the gradient of the function that the estimator evaluates. Evolutions by terms that do not
+    commute are exponentials where ``StatevectorEstimator`` or ``BatchedStatevectorEstimator`` takes
+    the circuit as it is, and product formulas everywhere else, as in Qiskit.
 
     Args:
         estimator: Any V2 estimator.
@@ -68,7 +73,7 @@ class EstimatorGradient(BaseEstimatorGradient):
             transpiler=transpiler,
             transpiler_options=transpiler_options,
         )
-        self._analysed = AnalysisCache()
+        self._analysed = AnalysisCache(evolutions_on(estimator, transpiler))
         self._differentiations: dict[Any, Differentiation] = {}
         self._transpiled: dict[int, tuple[AnalysedCircuit, QuantumCircuit]] = {}
 

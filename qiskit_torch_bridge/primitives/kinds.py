@@ -7,6 +7,7 @@ from typing import Any
 
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 
+from ..program.evolutions import Evolutions, simulated_evolutions
 from .batched import BatchedStatevectorEstimator
 
 
@@ -17,12 +18,25 @@ def innermost(estimator: Any) -> Any:
     return estimator
 
 
+def workers(estimator: Any) -> list[Any]:
+    """Return the estimators that do the work, of which a dispatching one has several."""
+    held = getattr(estimator, "estimators", None)
+    if held is None:
+        held = [estimator.inner] if hasattr(estimator, "inner") else []
+    return [worker for e in held for worker in workers(e)] or [estimator]
+
+
 def is_aer(estimator: object) -> bool:
     """Whether an estimator is Aer's, which binds parameters of controlled gates wrongly."""
-    inner = getattr(estimator, "estimators", None) or [getattr(estimator, "inner", None)]
-    if any(e is not None and is_aer(e) for e in inner):
-        return True
-    return is_of_aer(estimator)
+    return any(is_of_aer(e) for e in (estimator, *workers(estimator)))
+
+
+def evolutions_on(estimator: object, transpiler: object = None) -> Evolutions:
+    """Return the form in which an estimator takes the evolutions of circuits handed to it."""
+    exact = (StatevectorEstimator, BatchedStatevectorEstimator)
+    if transpiler is None and all(isinstance(worker, exact) for worker in workers(estimator)):
+        return simulated_evolutions()
+    return "definition"
 
 
 def measures(estimator: object) -> bool:

@@ -12,6 +12,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from ..arrays import FloatArray
 from ..exceptions import InputError, ParameterError
 from .angle_map import AngleMap
+from .evolutions import Evolutions
 from .lowering import accepts_aer, accepts_shift, expand, split_angles
 from .spectrum import Frequencies, frequencies
 from .validation import leaf_expressions, validated
@@ -24,6 +25,8 @@ class AnalysedCircuit:
         circuit: Any circuit of unitary gates; parameters may occur anywhere in it.
         parameters: The order of the values; default ``circuit.parameters``. Parameters that the
             circuit does not contain are allowed and have derivative zero.
+        evolutions: What an evolution by terms that do not commute stands for: the product formula
+            of its ``"definition"``, or the ``"exponential"`` that Qiskit's simulators take.
 
     Attributes:
         circuit: The circuit to evaluate.
@@ -35,9 +38,12 @@ class AnalysedCircuit:
     """
 
     def __init__(
-        self, circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
+        self,
+        circuit: QuantumCircuit,
+        parameters: Sequence[Parameter] | None = None,
+        evolutions: Evolutions = "definition",
     ) -> None:
-        self.circuit = validated(circuit)
+        self.circuit = validated(circuit, evolutions)
         self.parameters = tuple(circuit.parameters if parameters is None else parameters)
         if not set(self.circuit.parameters) <= set(self.parameters):
             missing = sorted(p.name for p in set(self.circuit.parameters) - set(self.parameters))

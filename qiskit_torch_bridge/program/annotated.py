@@ -51,7 +51,14 @@ def annotated_definition(
     """Return a circuit of plain gates that equals an annotated operation."""
     circuit = QuantumCircuit(operation.base_op.num_qubits)
     circuit.append(operation.base_op, circuit.qubits, copy=False)
-    for modifier in operation.modifiers:
+    return modified(circuit, operation.modifiers, definition_of)
+
+
+def modified(
+    circuit: QuantumCircuit, modifiers: Sequence[Any], definition_of: Definition
+) -> QuantumCircuit:
+    """Return ``circuit`` under the modifiers of an annotated operation, one after the other."""
+    for modifier in modifiers:
         if isinstance(modifier, ControlModifier):
             circuit = controlled(
                 circuit, modifier.num_ctrl_qubits, modifier.ctrl_state, definition_of

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 from qiskit.circuit import (
     AnnotatedOperation,
     Barrier,
     ControlFlowOp,
     ControlledGate,
     Delay,
+    Gate,
     Operation,
     ParameterExpression,
     ParameterVector,
@@ -32,7 +35,9 @@ from qiskit.circuit.library import (
     CRYGate,
     CRZGate,
     CU1Gate,
+    HamiltonianGate,
     Initialize,
+    Isometry,
     PauliEvolutionGate,
     PhaseGate,
     RXGate,
@@ -42,13 +47,13 @@ from qiskit.circuit.library import (
     RZGate,
     RZXGate,
     RZZGate,
+    StatePreparation,
     U1Gate,
     U2Gate,
     U3Gate,
     UGate,
     UnitaryGate,
 )
-from qiskit.quantum_info import Operator
 
 from ..exceptions import CircuitError
 from .annotated import annotated_definition, controlled
@@ -71,6 +76,18 @@ UNIT_SHIFT_GATES = (
     CU1Gate,
 )
 """Gates each of whose angles alone has a generator with two eigenvalues one apart."""
+
+LEAVES = (
+    Barrier,
+    Delay,
+    HamiltonianGate,
+    Initialize,
+    Isometry,
+    PauliEvolutionGate,
+    StatePreparation,
+    UnitaryGate,
+)
+"""Operations that are known for what they are, and not looked into."""
 
 Step = tuple[Operation, tuple[Qubit, ...]]
 
@@ -130,10 +147,6 @@ def _flatten(step: Step, accept: Callable[[Operation], bool]) -> Iterator[Step]:
     if accept(operation):
         yield step
         return
-    annotated = isinstance(operation, AnnotatedOperation)
-    if not annotated and not expressions_of(operation) and operation.definition is None:
-        yield UnitaryGate(Operator(operation)), qubits
-        return
     rewritten = _controlled_rotation(operation, qubits)
     if rewritten is None:
         rewritten = steps_of_definition(operation, qubits)
@@ -149,7 +162,11 @@ def steps_of_definition(operation: Operation, qubits: Sequence[Qubit]) -> list[S
 
 
 def definition_of(operation: Operation) -> QuantumCircuit:
-    """Return the definition, or refuse the operation by name if it has none."""
+    """Return the definition, or refuse the operation by name if nothing is known of it.
+
+    Operations without one, Clifford operators for example, are written as what they are made from
+    or as their matrix.
+    """
     if isinstance(operation, AnnotatedOperation):
         return annotated_definition(operation, definition_of)
     if isinstance(operation, PauliEvolutionGate):
@@ -163,9 +180,29 @@ def definition_of(operation: Operation) -> QuantumCircuit:
             state = operation.ctrl_state
             return controlled(base, operation.num_ctrl_qubits, state, definition_of)
         raise opaque(operation) from error
+    if definition is None and hasattr(operation, "to_circuit"):
+        definition = operation.to_circuit()
+    if definition is None and not expressions_of(operation) and has_matrix(operation):
+        definition = QuantumCircuit(operation.num_qubits)
+        definition.append(UnitaryGate(_matrix_of(operation)), definition.qubits)
     if definition is None:
         raise opaque(operation)
     return definition
+
+
+def has_matrix(operation: Operation) -> bool:
+    """Whether the class of an operation gives its matrix, at least where no angle is free."""
+    if hasattr(operation, "__array__"):
+        return True
+    own = getattr(type(operation), "to_matrix", None)
+    return own is not None and own is not Gate.to_matrix
+
+
+def _matrix_of(operation: Operation) -> Any:
+    try:
+        return np.asarray(operation if hasattr(operation, "__array__") else operation.to_matrix())
+    except Exception as error:
+        raise opaque(operation) from error
 
 
 def _with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
@@ -179,12 +216,9 @@ def _with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
 
 def opaque(operation: Operation) -> CircuitError:
     """The error for an operation whose content cannot be known."""
-    hint = "give it a definition, or replace it by standard gates"
-    if operation.name == "hamiltonian":
-        hint = "use PauliEvolutionGate instead of HamiltonianGate"
     return CircuitError(
         f"The operation {operation.name!r} is opaque: it has no definition that could be "
-        f"differentiated or run; {hint}."
+        "differentiated or run. Give it a definition, or replace it by standard gates."
     )
 
 

@@ -33,9 +33,10 @@ class CircuitProgram:
     names sort like. Programs are equal and hash alike if circuit, observables and roles agree;
     parameters then correspond by name.
 
-    A parameterized ``PauliEvolutionGate`` whose terms do not commute is replaced by its definition,
-    the product formula that a transpiler would use too: simulators on their own take it for the
-    exact exponential, and values and gradients must be those of one function.
+    A ``PauliEvolutionGate`` whose terms do not commute is replaced by its definition, the product
+    formula that a transpiler would use too, wherever in the circuit it is and whether or not its
+    time is a parameter: simulators on their own take it for the exact exponential, and a circuit
+    must be one function wherever it runs. A ``HamiltonianGate`` is its exact exponential.
 
     Args:
         circuit: Any parameterized circuit of unitary gates, transpiled or not. It is copied.

@@ -8,45 +8,31 @@ in a custom instruction is found too.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from qiskit.circuit import (
     AnnotatedOperation,
-    Barrier,
     ControlFlowOp,
-    ControlledGate,
     Delay,
-    Instruction,
     Measure,
     Operation,
     ParameterExpression,
     PowerModifier,
     QuantumCircuit,
-    Qubit,
     Reset,
 )
-from qiskit.circuit.library import (
-    HamiltonianGate,
-    Initialize,
-    Isometry,
-    PauliEvolutionGate,
-    StatePreparation,
-    UnitaryGate,
-)
+from qiskit.circuit.library import PauliEvolutionGate
 
 from ..exceptions import CircuitError
+from .evolutions import Evolutions, resolved
 from .expressions import expressions_of
-from .lowering import definition_of, is_standard, opaque, steps_of_definition
-
-LEAVES = (Barrier, Initialize, StatePreparation, Isometry, UnitaryGate, PauliEvolutionGate)
+from .lowering import LEAVES, definition_of, has_matrix, is_standard
 
 
-def validated(circuit: QuantumCircuit) -> QuantumCircuit:
+def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
     """Return ``circuit``, or raise :class:`CircuitError` naming what cannot be run.
 
-    Evolutions by Pauli terms that do not commute are replaced by their definition: simulators
-    take such a gate for the exact exponential and the transpiler for a product formula, and a
-    gradient must be of the one function that is evaluated.
+    Evolutions by terms that do not commute are written out in the form that is asked for.
     """
     if not isinstance(circuit, QuantumCircuit):
         raise CircuitError(
@@ -55,47 +41,7 @@ def validated(circuit: QuantumCircuit) -> QuantumCircuit:
         )
     for instruction in circuit.data:
         _check(instruction.operation)
-    if not any(_holds_product_formula(i.operation) for i in circuit.data):
-        return circuit
-    result = circuit.copy_empty_like()
-    for instruction in circuit.data:
-        if _holds_product_formula(instruction.operation):
-            _append_resolved(result, instruction.operation, instruction.qubits)
-        else:
-            result.append(instruction, copy=False)
-    return result
-
-
-def _append_resolved(
-    circuit: QuantumCircuit, operation: Operation, qubits: Sequence[Qubit]
-) -> None:
-    for inner, inner_qubits in steps_of_definition(operation, qubits):
-        if _holds_product_formula(inner):
-            _append_resolved(circuit, inner, inner_qubits)
-        else:
-            circuit.append(inner, inner_qubits, copy=False)
-
-
-def _holds_product_formula(operation: Operation) -> bool:
-    """Whether a parameterized evolution by non-commuting terms is in it, however deep."""
-    if not expressions_of(operation) or is_standard(operation):
-        return False
-    if isinstance(operation, PauliEvolutionGate):
-        return _is_product_formula(operation)
-    if isinstance(operation, AnnotatedOperation):
-        return _holds_product_formula(operation.base_op)
-    if isinstance(operation, ControlledGate) and _holds_product_formula(operation.base_gate):
-        return True
-    return any(_holds_product_formula(i.operation) for i in definition_of(operation).data)
-
-
-def _is_product_formula(operation: PauliEvolutionGate) -> bool:
-    operators = operation.operator
-    for operator in operators if isinstance(operators, list) else [operators]:
-        paulis = getattr(operator, "paulis", None)
-        if paulis is None or len(paulis.group_commuting()) > 1:
-            return True
-    return isinstance(operators, list)
+    return resolved(circuit, evolutions)
 
 
 def _check(operation: Operation) -> None:
@@ -126,8 +72,6 @@ def _check(operation: Operation) -> None:
         return
     if isinstance(operation, Delay) and expressions_of(operation):
         raise CircuitError("A delay has a parameter as its duration, which has no gradient rule.")
-    if isinstance(operation, HamiltonianGate) and expressions_of(operation):
-        raise opaque(operation)
     if isinstance(operation, AnnotatedOperation):
         _check(operation.base_op)
         powers = [m.power for m in operation.modifiers if isinstance(m, PowerModifier)]
@@ -137,11 +81,9 @@ def _check(operation: Operation) -> None:
                 "no definition. Scale the gate's angle instead."
             )
         return
-    if not isinstance(operation, Instruction):
-        raise opaque(operation)
-    if is_standard(operation) or isinstance(operation, (*LEAVES, Delay)):
+    if is_standard(operation) or isinstance(operation, LEAVES):
         return
-    if hasattr(operation, "__array__") and not expressions_of(operation):
+    if has_matrix(operation) and not expressions_of(operation):
         return
     for inner in definition_of(operation).data:
         _check(inner.operation)
