@@ -22,7 +22,7 @@ from ..gradients import (
     SPSAEstimatorGradient,
 )
 from ..primitives import BatchedStatevectorEstimator, is_aer
-from ..primitives.kinds import innermost
+from ..primitives.kinds import innermost, runs_boxes
 from ..primitives.precision import assumed_precision, validated_precision
 from ..program import CircuitProgram
 from ..rules import SPSARule
@@ -108,7 +108,7 @@ def make_engine(
     of_gradient = getattr(given, "_estimator", None)  # also where it is another package's
     if found.isa_circuit is not None and not isinstance(given, AdjointEstimatorGradient):
         _check_numbering(of_gradient, program.circuit, found.isa_circuit)
-    program = _prepared(program, is_aer(estimator) or is_aer(of_gradient), pass_manager)
+    program = _prepared(program, (estimator, of_gradient), pass_manager)
     engine = _engine(program, estimator, given, requested, for_gradient, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
     engine.backend, engine.mode = found.backend, place.get("mode")
@@ -226,8 +226,10 @@ def _instance(gradient: Any) -> BaseEstimatorGradient | None:
     )
 
 
-def _prepared(program: CircuitProgram, on_aer: bool, pass_manager: Any) -> CircuitProgram:
-    """Transpile once, and decompose for Aer what it would bind wrongly."""
+def _prepared(
+    program: CircuitProgram, estimators: tuple[Any, Any], pass_manager: Any
+) -> CircuitProgram:
+    """Transpile once, and decompose for simulators what they do not know or would bind wrongly."""
     if pass_manager is not None:
         run = getattr(pass_manager, "run", None)
         if not callable(run):
@@ -237,4 +239,6 @@ def _prepared(program: CircuitProgram, on_aer: bool, pass_manager: Any) -> Circu
                 "qiskit.transpiler.generate_preset_pass_manager(1, backend)."
             )
         program = program.rewritten(run)
-    return program.on_aer if on_aer else program
+    if any(map(is_aer, estimators)):
+        return program.on_aer
+    return program if all(map(runs_boxes, estimators)) else program.without_boxes

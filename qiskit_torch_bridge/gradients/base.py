@@ -16,15 +16,13 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradientResult
 
 from ..arrays import FloatArray
-from ..exceptions import CircuitError, GradientError
+from ..exceptions import GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
-from ..primitives.kinds import evolutions_on
+from ..primitives.kinds import evolutions_on, runs_boxes
 from ..primitives.precision import assumed_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
-from ..program.expressions import expressions_of
-from ..program.lowering import accepts_aer
-from ..rules import Differentiation, ParameterShiftRule, Rule, SPSARule
+from ..rules import Differentiation, Rule, SPSARule
 
 
 @dataclass(frozen=True)
@@ -147,17 +145,20 @@ class EstimatorGradient(BaseEstimatorGradient):
         key = (analysed, columns, requested)
         rule = self.rule(assumed_precision(self._estimator, requested))
         if key not in self._differentiations or isinstance(rule, SPSARule):
-            on_aer = self._transpiler is None and is_aer(self._estimator)
-            # A rule that rewrites the circuit anyway may as well rewrite it for Aer.
-            rewrites = on_aer and isinstance(rule, ParameterShiftRule)
-            d = rule.differentiation(analysed.on_aer if rewrites else analysed, columns)
-            if on_aer:
-                refuse_on_aer(d.target)
+            d = rule.differentiation(self._handed_over(analysed), columns)
             if len(self._differentiations) >= 256:
                 self._differentiations.clear()
                 self._transpiled.clear()
             self._differentiations[key] = d
         return self._differentiations[key]
+
+    def _handed_over(self, analysed: AnalysedCircuit) -> AnalysedCircuit:
+        """Return the circuit in operations that the estimator, or the transpiler, knows."""
+        if self._transpiler is not None:
+            return analysed
+        if is_aer(self._estimator):
+            return analysed.on_aer
+        return analysed if runs_boxes(self._estimator) else analysed.without_boxes
 
     def _submitted(self, target: AnalysedCircuit) -> QuantumCircuit:
         if self._transpiler is None:
@@ -178,19 +179,6 @@ class _Bound:
     def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """Transpile with the options given before."""
         return self._transpiler.run(circuit, **self._options)
-
-
-def refuse_on_aer(analysed: AnalysedCircuit) -> None:
-    """Raise if Aer would bind this circuit wrongly or not know its gates."""
-    for instruction in analysed.circuit.data:
-        operation = instruction.operation
-        if expressions_of(operation) and not accepts_aer(operation):
-            raise CircuitError(
-                f"Aer's EstimatorV2 ignores or refuses the parameters of {operation.name!r}. "
-                "Decompose it first: pass transpiler=generate_preset_pass_manager(0, "
-                "basis_gates=['rz', 'sx', 'x', 'cx']), use gradient='parameter-shift', or use "
-                "another estimator."
-            )
 
 
 class _Group:

@@ -39,6 +39,20 @@ def evolutions_on(estimator: object, transpiler: object = None) -> Evolutions:
     return "definition"
 
 
+def runs_boxes(estimator: object) -> bool:
+    """Whether a circuit may be handed over with its boxes: no simulator knows them."""
+    return not any(
+        isinstance(e, StatevectorEstimator) or is_of_aer(e) or _simulates_a_backend(e)
+        for e in workers(estimator)
+    )
+
+
+def _simulates_a_backend(estimator: Any) -> bool:
+    backend = getattr(estimator, "backend", None) or getattr(estimator, "_backend", None)
+    modules = (kind.__module__ for kind in type(backend).__mro__)
+    return is_of_aer(backend) or any("fake_provider" in name for name in modules)
+
+
 def measures(estimator: object) -> bool:
     """Whether an estimator executes circuits that measure, instead of computing values."""
     inner = innermost(estimator)

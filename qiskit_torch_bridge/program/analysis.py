@@ -13,7 +13,14 @@ from ..arrays import FloatArray
 from ..exceptions import InputError, ParameterError
 from .angle_map import AngleMap
 from .evolutions import Evolutions
-from .lowering import accepts_aer, accepts_shift, expand, split_angles
+from .lowering import (
+    accepts_aer,
+    accepts_shift,
+    expand,
+    operations_of,
+    split_angles,
+    without_boxes,
+)
 from .spectrum import Frequencies, frequencies
 from .validation import leaf_expressions, validated
 
@@ -31,6 +38,8 @@ class AnalysedCircuit:
     Attributes:
         circuit: The circuit to evaluate.
         parameters: The ``P`` parameters, the order of the last axis of ``values``.
+        original: What it was rewritten from, gate by gate; itself, if it was not. Both are the same
+            function, and the frequencies of a gate are fewer than the sums of those of its parts.
 
     Raises:
         CircuitError: If the circuit contains what cannot be run or differentiated.
@@ -48,6 +57,7 @@ class AnalysedCircuit:
         if not set(self.circuit.parameters) <= set(self.parameters):
             missing = sorted(p.name for p in set(self.circuit.parameters) - set(self.parameters))
             raise ParameterError(f"The circuit's parameters {missing} have no place in the order.")
+        self.original = self
         self._expressions = AngleMap(list(leaf_expressions(self.circuit)), self.parameters)
         self._column_of = {p: column for column, p in enumerate(self.parameters)}
         self._frequencies: dict[int, Frequencies] = {}
@@ -96,7 +106,7 @@ class AnalysedCircuit:
         split, expressions = split_angles(expanded)
         bare = all(isinstance(e, Parameter) for e in expressions)
         single = bare and len(set(expressions)) == len(expressions)
-        if single and all(accepts_shift(i.operation) for i in self.circuit.data):
+        if single and all(map(accepts_shift, operations_of(self.circuit))):
             own = [p if self.is_used(c) else 0.0 for c, p in enumerate(self.parameters)]
             return self, AngleMap(own, self.parameters)
         return AnalysedCircuit(split), AngleMap(expressions, self.parameters)
@@ -109,7 +119,18 @@ class AnalysedCircuit:
     @functools.cached_property
     def on_aer(self) -> AnalysedCircuit:
         """The analysis of :attr:`aer_form`."""
-        return AnalysedCircuit(self.aer_form, self.parameters)
+        return self._rewritten(self.aer_form)
+
+    @functools.cached_property
+    def without_boxes(self) -> AnalysedCircuit:
+        """The analysis of the circuit with the contents of boxes in place of these."""
+        circuit = without_boxes(self.circuit)
+        return self if circuit is self.circuit else self._rewritten(circuit)
+
+    def _rewritten(self, circuit: QuantumCircuit) -> AnalysedCircuit:
+        result = AnalysedCircuit(circuit, self.parameters)
+        result.original = self.original
+        return result
 
     def frequencies(self, column: int) -> Frequencies:
         """The positive frequencies of expectation values in one parameter of this circuit.
@@ -118,6 +139,6 @@ class AnalysedCircuit:
             GradientError: If the parameter enters a non-affine expression.
         """
         if column not in self._frequencies:
-            operations = (i.operation for i in self.circuit.data)
+            operations = operations_of(self.original.circuit)
             self._frequencies[column] = frequencies(operations, self.parameters[column])
         return self._frequencies[column]

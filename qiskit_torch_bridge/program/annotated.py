@@ -17,6 +17,7 @@ from qiskit.circuit import (
     Barrier,
     ControlModifier,
     Gate,
+    Instruction,
     InverseModifier,
     Operation,
     ParameterExpression,
@@ -49,8 +50,11 @@ def annotated_definition(
     operation: AnnotatedOperation, definition_of: Definition
 ) -> QuantumCircuit:
     """Return a circuit of plain gates that equals an annotated operation."""
-    circuit = QuantumCircuit(operation.base_op.num_qubits)
-    circuit.append(operation.base_op, circuit.qubits, copy=False)
+    if not isinstance(operation.base_op, Instruction):  # a Clifford, which circuits cannot invert
+        circuit = definition_of(operation.base_op)
+    else:
+        circuit = QuantumCircuit(operation.base_op.num_qubits)
+        circuit.append(operation.base_op, circuit.qubits, copy=False)
     return modified(circuit, operation.modifiers, definition_of)
 
 
@@ -84,6 +88,11 @@ def controlled(
     return control.result
 
 
+def _is_defined(gate: Gate) -> bool:
+    """Whether Qiskit can put a control on a gate: it is standard, a matrix, or has a definition."""
+    return hasattr(gate, "__array__") or gate.definition is not None
+
+
 class _Control:
     """Writes the controlled form of blocks into one circuit."""
 
@@ -114,7 +123,7 @@ class _Control:
             elif isinstance(operation, (PhaseGate, U1Gate)) and free:
                 self._rotation(RZGate(operation.params[0]), targets[0])
                 self.phase(operation.params[0] / 2)
-            elif isinstance(operation, Gate) and not free:
+            elif isinstance(operation, Gate) and not free and _is_defined(operation):
                 controlled = operation.control(
                     len(self.controls), ctrl_state=self.state, annotated=False
                 )

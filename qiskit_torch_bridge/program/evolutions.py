@@ -41,7 +41,7 @@ from ..exceptions import MemoryLimitError
 from ..free_memory import GIB
 from .annotated import modified
 from .expressions import expressions_of, is_free
-from .lowering import LEAVES, definition_of, has_matrix, is_standard
+from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard
 
 Evolutions = Literal["definition", "exponential"]
 
@@ -70,10 +70,14 @@ def resolved(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
         return circuit
     result = circuit.copy_empty_like()
     for instruction in circuit.data:
-        if instruction.clbits or isinstance(instruction.operation, ControlFlowOp):
-            result.append(instruction, copy=False)
+        operation, bits = instruction.operation, (instruction.qubits, instruction.clbits)
+        if is_box(operation):
+            box = operation.replace_blocks([resolved(operation.body, evolutions)])
+            result.append(box, *bits, copy=False)
+        elif isinstance(operation, ControlFlowOp) or instruction.clbits:
+            result.append(operation, *bits, copy=False)
         else:
-            _append(result, instruction.operation, instruction.qubits, evolutions)
+            _append(result, operation, instruction.qubits, evolutions)
     result.global_phase = circuit.global_phase  # what the steps have added changes no value
     return result
 
@@ -111,6 +115,8 @@ def _is_open(operation: Operation) -> bool:
         return bool(expressions_of(operation))
     if isinstance(operation, AnnotatedOperation):
         return _is_open(operation.base_op)
+    if is_box(operation):
+        return any(_is_open(i.operation) for i in operation.body.data)
     if isinstance(operation, (*LEAVES, ControlFlowOp)) or is_standard(operation):
         return False
     if not expressions_of(operation) and has_matrix(operation):

@@ -24,6 +24,7 @@ from qiskit.circuit import (
     Delay,
     Gate,
     Operation,
+    Parameter,
     ParameterExpression,
     ParameterVector,
     QuantumCircuit,
@@ -114,6 +115,8 @@ def accepts_aer(operation: Operation) -> bool:
     parameterized gates without control stay.
     """
     kind = kind_of(operation)
+    if is_box(operation):
+        return False
     if expressions_of(operation):
         return kind in UNIT_SHIFT_GATES and kind not in (CPhaseGate, CU1Gate)
     if isinstance(operation, (Barrier, Delay, ControlFlowOp, Initialize, UnitaryGate)):
@@ -127,19 +130,61 @@ _AER_FIXED = frozenset(
 )
 
 
+def is_box(operation: Operation) -> bool:
+    """Whether the operation is a box, whose body is run once, on any condition."""
+    return isinstance(operation, ControlFlowOp) and operation.name == "box"
+
+
+def operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
+    """Yield a circuit's operations in their order, those in boxes in place of the boxes."""
+    for instruction in circuit.data:
+        if is_box(instruction.operation):
+            yield from operations_of(instruction.operation.body)
+        else:
+            yield instruction.operation
+
+
 def expand(circuit: QuantumCircuit, accept: Callable[[Operation], bool]) -> QuantumCircuit:
-    """Return ``circuit`` without global phase, with every refused instruction expanded."""
+    """Return ``circuit`` without global phase, with every refused instruction expanded.
+
+    What is in a box that is accepted stays in a box with the same annotations.
+    """
     result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
     for register in (*circuit.qregs, *circuit.cregs):
         result.add_register(register)
-    for instruction in circuit.data:
-        step = (instruction.operation, tuple(instruction.qubits))
-        if instruction.clbits:
-            result.append(step[0], step[1], instruction.clbits, copy=False)
-            continue
-        for operation, qubits in _flatten(step, accept):
-            result.append(operation, qubits, copy=False)
+    _expand_into(result, circuit, (*circuit.qubits, *circuit.clbits), accept)
     return result
+
+
+def _expand_into(
+    result: QuantumCircuit,
+    circuit: QuantumCircuit,
+    bits: Sequence[Any],
+    accept: Callable[[Operation], bool],
+) -> None:
+    place = dict(zip((*circuit.qubits, *circuit.clbits), bits, strict=True))
+    for instruction in circuit.data:
+        operation = instruction.operation
+        qubits, clbits = (
+            tuple(place[b] for b in used) for used in (instruction.qubits, instruction.clbits)
+        )
+        if is_box(operation) and not accept(operation):
+            _expand_into(result, operation.body, (*qubits, *clbits), accept)
+        elif is_box(operation):
+            box = operation.replace_blocks([expand(operation.body, accept)])
+            result.append(box, qubits, clbits, copy=False)
+        elif clbits:
+            result.append(operation, qubits, clbits, copy=False)
+        else:
+            for inner, inner_qubits in _flatten((operation, qubits), accept):
+                result.append(inner, inner_qubits, copy=False)
+
+
+def without_boxes(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return ``circuit`` with the contents of its boxes in place of these."""
+    if not any(is_box(i.operation) for i in circuit.data):
+        return circuit
+    return expand(circuit, lambda operation: not is_box(operation))
 
 
 def _flatten(step: Step, accept: Callable[[Operation], bool]) -> Iterator[Step]:
@@ -218,7 +263,8 @@ def opaque(operation: Operation) -> CircuitError:
     """The error for an operation whose content cannot be known."""
     return CircuitError(
         f"The operation {operation.name!r} is opaque: it has no definition that could be "
-        "differentiated or run. Give it a definition, or replace it by standard gates."
+        "differentiated or run. Give it a definition, transpile the circuit first, or replace it "
+        "by standard gates."
     )
 
 
@@ -259,14 +305,20 @@ def split_angles(
         The circuit over fresh parameters, in the order in which the angles occur, and the
         expression that each of them stands for.
     """
-    expressions = [e for i in circuit.data for e in expressions_of(i.operation)]
+    expressions = [e for operation in operations_of(circuit) for e in expressions_of(operation)]
     fresh = iter(ParameterVector("angle", len(expressions)))
+    return _with_angles(circuit, fresh), expressions
+
+
+def _with_angles(circuit: QuantumCircuit, fresh: Iterator[Parameter]) -> QuantumCircuit:
     result = circuit.copy_empty_like()
     result.global_phase = 0
     for instruction in circuit.data:
         operation = instruction.operation
-        if expressions_of(operation):
+        if is_box(operation):
+            operation = operation.replace_blocks([_with_angles(operation.body, fresh)])
+        elif expressions_of(operation):
             operation = operation.to_mutable()
             operation.params = [next(fresh) if is_free(p) else p for p in operation.params]
         result.append(operation, instruction.qubits, instruction.clbits, copy=False)
-    return result, expressions
+    return result

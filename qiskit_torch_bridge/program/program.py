@@ -195,6 +195,12 @@ class CircuitProgram:
         """The program in gates that Aer runs and binds correctly, and that QPY keeps."""
         return self.rewritten(lambda _: self.analysed.aer_form)
 
+    @functools.cached_property
+    def without_boxes(self) -> CircuitProgram:
+        """The program with the contents of boxes in place of these, for simulators."""
+        plain = self.analysed.without_boxes
+        return self if plain is self.analysed else self.rewritten(lambda _: plain.circuit)
+
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same observables on another form of the circuit, all parameters inputs."""
         result = CircuitProgram.__new__(CircuitProgram)

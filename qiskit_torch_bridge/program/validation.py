@@ -26,7 +26,7 @@ from qiskit.circuit.library import PauliEvolutionGate
 from ..exceptions import CircuitError
 from .evolutions import Evolutions, resolved
 from .expressions import expressions_of
-from .lowering import LEAVES, definition_of, has_matrix, is_standard
+from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard, operations_of
 
 
 def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
@@ -39,17 +39,50 @@ def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit
             f"Expected a QuantumCircuit; got {type(circuit).__name__}. For an algorithm or a "
             "library function pass the circuit that it builds."
         )
-    for instruction in circuit.data:
+    if not circuit.num_qubits:
+        raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
+    for position, instruction in enumerate(circuit.data):
+        if isinstance(instruction.operation, Measure):
+            raise _measured(circuit, position)
         _check(instruction.operation)
     return resolved(circuit, evolutions)
+
+
+def _measured(circuit: QuantumCircuit, position: int) -> CircuitError:
+    """Return the error for a measurement, which says what can take its place."""
+    measured = circuit.data[position]
+    (qubit,), (clbit,) = measured.qubits, measured.clbits
+    later = circuit.data[position + 1 :]
+    acts = any(qubit in i.qubits and i.operation.name not in ("barrier", "measure") for i in later)
+    uses = any(clbit in i.clbits and i.operation.name != "measure" for i in later)
+    if not acts and not uses:
+        return CircuitError(
+            "The circuit contains a measurement; an estimator measures the observables itself. "
+            "Remove it, for instance with circuit.remove_final_measurements(inplace=False)."
+        )
+    index = circuit.find_bit(qubit).index
+    what = f"measures qubit {index} and then acts on it" if acts else f"measures qubit {index}"
+    if uses:
+        return CircuitError(
+            f"The circuit {what}, and later operations depend on the outcome. Defer the "
+            f"measurement: leave it out, and put gates that are controlled by qubit {index} in the "
+            "place of those that depend on the outcome; to go on with the qubit as measured, copy "
+            "it first onto a fresh qubit with cx."
+        )
+    return CircuitError(
+        f"The circuit {what}; an estimator measures at the end only. A measurement whose outcome "
+        "is not used has the effect of a cx from its qubit onto a fresh qubit that nothing else "
+        "acts on: put that in its place, or leave it out if the circuit does not need it."
+    )
 
 
 def _check(operation: Operation) -> None:
     name = operation.name
     if isinstance(operation, Measure):
         raise CircuitError(
-            "The circuit contains a measurement; an estimator measures the observables itself. "
-            "Remove it, for instance with circuit.remove_final_measurements(inplace=False)."
+            "An operation of the circuit contains a measurement; an estimator measures the "
+            "observables itself. Build the operation without it. A measurement in the middle whose "
+            "outcome is not used has the effect of a cx onto a fresh qubit."
         )
     if isinstance(operation, Reset):
         raise CircuitError(
@@ -61,7 +94,7 @@ def _check(operation: Operation) -> None:
             f"The operation {name!r} is conditioned on classical bits. Remove the condition."
         )
     if isinstance(operation, ControlFlowOp):
-        if any(block.parameters for block in operation.blocks):
+        if not is_box(operation) and any(block.parameters for block in operation.blocks):
             raise CircuitError(
                 f"The control-flow operation {name!r} contains circuit parameters, which cannot "
                 "be differentiated there. Move the parameterized gates out of the block."
@@ -100,8 +133,7 @@ def _is_conditioned(operation: Operation) -> bool:
 
 def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
     """Yield the expressions of all standard gates, looking into custom definitions."""
-    for instruction in circuit.data:
-        operation = instruction.operation
+    for operation in operations_of(circuit):
         expressions = expressions_of(operation)
         if not expressions:
             continue
