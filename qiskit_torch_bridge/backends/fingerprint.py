@@ -13,7 +13,7 @@ import numpy as np
 from qiskit.circuit import AnnotatedOperation, ControlledGate, ParameterExpression, QuantumCircuit
 
 from ..program.expressions import affine_form, is_free
-from ..program.lowering import is_box, is_standard
+from ..program.lowering import box_settings, is_box, is_standard
 
 
 def described(circuit: QuantumCircuit) -> bytes:
@@ -31,8 +31,9 @@ def _operation(operation: Any) -> list[Any]:
     if isinstance(operation, AnnotatedOperation):
         return [[repr(m) for m in operation.modifiers], _operation(operation.base_op)]
     if is_box(operation):
-        settings = [repr(a) for a in operation.annotations], operation.duration, operation.unit
-        return ["box", *map(str, settings), _gates(operation.body)]
+        annotations, *duration = box_settings(operation)
+        named = [annotation.namespace for annotation in annotations]
+        return ["box", named, *map(str, duration), _gates(operation.body)]
     numbers = [_number(p) for p in getattr(operation, "params", ())]
     whole = any(isinstance(p, np.ndarray) for p in getattr(operation, "params", ()))
     if whole or is_standard(operation) or getattr(operation, "definition", None) is None:

@@ -28,7 +28,7 @@ from qiskit.circuit import (
 
 from ..exceptions import StateDictError
 from .expressions import affine_form, expressions_of, is_free
-from .lowering import accepts_aer, expand, has_matrix, is_box, is_standard
+from .lowering import accepts_aer, box_settings, expand, has_matrix, is_box, is_standard
 
 TOLERANCE = 1e-9
 PORTABLE_QPY = 13  # the newest version that Qiskit 1.4 reads
@@ -74,8 +74,7 @@ def _same_operation(a: Operation, b: Operation) -> bool:
             and _same_operation(a.base_op, b.base_op)
         )
     if is_box(a) and is_box(b):
-        settings = ((o.annotations, o.duration, o.unit) for o in (a, b))
-        return next(settings) == next(settings) and _same(a.body, b.body)
+        return box_settings(a) == box_settings(b) and _same(a.body, b.body)
     if is_standard(a) or is_standard(b) or getattr(a, "definition", None) is None:
         return (
             a.name == b.name

@@ -135,6 +135,11 @@ def is_box(operation: Operation) -> bool:
     return isinstance(operation, ControlFlowOp) and operation.name == "box"
 
 
+def box_settings(operation: Operation) -> tuple[Any, ...]:
+    """Return what a box says beside its body: annotations (new in Qiskit 2.1), and a duration."""
+    return list(getattr(operation, "annotations", ())), operation.duration, operation.unit
+
+
 def operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
     """Yield a circuit's operations in their order, those in boxes in place of the boxes."""
     for instruction in circuit.data:
