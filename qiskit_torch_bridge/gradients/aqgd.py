@@ -17,7 +17,8 @@ class AQGDEstimatorGradient(EstimatorGradient):
     repeated or scaled parameters and controlled rotations the frequencies follow from the gates'
     generators, and the general rule for them applies. Nothing is rewritten, so a transpiled
     circuit stays one; only evolution gates whose terms do not commute are written out, in the form
-    that the estimator evaluates. Unbiased at any number of shots.
+    that the estimator evaluates, and on Aer what it does not know or would bind wrongly. Unbiased
+    at any number of shots.
 
     Args:
         estimator: Any V2 estimator.
