@@ -9,6 +9,7 @@ gradient on it, mean what the installed Qiskit's ``StatevectorEstimator`` does: 
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -439,3 +440,11 @@ def test_programs_keep_their_meaning_in_saved_states() -> None:
         assert expectation(other, weights=w).item() == pytest.approx(
             expectation(program, weights=w).item(), abs=1e-12
         )
+
+
+def test_looking_for_the_form_is_silent() -> None:
+    """Qiskit's own matrix of such a gate makes SciPy warn, and estimators look when made."""
+    simulated_evolutions.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        BatchedStatevectorEstimator()

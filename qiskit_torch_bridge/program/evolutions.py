@@ -19,6 +19,7 @@ matrix back.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from qiskit.circuit import (
 from qiskit.circuit.library import HamiltonianGate, PauliEvolutionGate, UnitaryGate
 from qiskit.quantum_info import Operator, PauliList, SparsePauliOp
 from qiskit.synthesis import LieTrotter, SuzukiTrotter
+from scipy.sparse import SparseEfficiencyWarning
 from scipy.sparse.csgraph import connected_components
 
 from .. import free_memory
@@ -58,7 +60,11 @@ def simulated_evolutions() -> Evolutions:
     gate = PauliEvolutionGate(SparsePauliOp(["X", "Z"]), 1.0)
     root = 2**0.5  # (X + Z)**2 = 2
     exponential = np.cos(root) * np.eye(2) - 1j * np.sin(root) / root * np.array([[1, 1], [1, -1]])
-    return "exponential" if Operator(gate).equiv(Operator(exponential)) else "definition"
+    with warnings.catch_warnings():
+        # Qiskit hands SciPy a sparse format that costs a conversion.
+        warnings.simplefilter("ignore", SparseEfficiencyWarning)
+        found = Operator(gate)
+    return "exponential" if found.equiv(Operator(exponential)) else "definition"
 
 
 def resolved(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
@@ -109,6 +115,8 @@ def _append(
 
 def _is_open(operation: Operation) -> bool:
     """Whether an evolution that has yet to be given a form is in it, however deep."""
+    if is_standard(operation):
+        return False
     if isinstance(operation, PauliEvolutionGate):
         return not (_is_faithful(operation) and is_commuting(generator(operation)))
     if isinstance(operation, HamiltonianGate):
@@ -117,7 +125,7 @@ def _is_open(operation: Operation) -> bool:
         return _is_open(operation.base_op)
     if is_box(operation):
         return any(_is_open(i.operation) for i in operation.body.data)
-    if isinstance(operation, (*LEAVES, ControlFlowOp)) or is_standard(operation):
+    if isinstance(operation, (*LEAVES, ControlFlowOp)):
         return False
     if not expressions_of(operation) and has_matrix(operation):
         return False
