@@ -95,9 +95,10 @@ class CircuitProgram:
         else:
             weights = listed(weight_params, known, "weight_params")
         check_roles(known, inputs, weights)
-        operators, shape = normalise_observables(observables, circuit, observables_layout)
         extra = [p for p in (*inputs, *weights) if p not in set(known)]
-        self._set(AnalysedCircuit(circuit, [*known, *extra]), operators, shape, inputs, weights)
+        analysed = AnalysedCircuit(circuit, [*known, *extra])
+        operators, shape = normalise_observables(observables, circuit, observables_layout)
+        self._set(analysed, operators, shape, inputs, weights)
 
     def _set(
         self,
