@@ -213,6 +213,9 @@ class TorchQuantumModule(nn.Module):
     ) -> TorchQuantumModule:
         """Return a module with what an algorithm object holds.
 
+        Evolutions by terms that do not commute are their product formulas in a module, also where
+        the algorithm's estimator takes them for exponentials.
+
         Args:
             algorithm: ``VQE``, ``VQD``, ``SamplingVQE`` or ``QAOA`` of qiskit-algorithms or
                 qiskit-optimization, or ``AdaptVQE`` that has run: ansatz, estimator, gradient,

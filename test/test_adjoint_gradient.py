@@ -118,7 +118,9 @@ def test_it_does_what_their_reverse_gradient_cannot():
 def test_nothing_is_analysed_or_compiled_twice(monkeypatch):
     analysed, compiled = [], []
     analyse, compile_ = cache.AnalysedCircuit, simulators.StatevectorSimulator
-    monkeypatch.setattr(cache, "AnalysedCircuit", lambda c: analysed.append(c) or analyse(c))
+    monkeypatch.setattr(
+        cache, "AnalysedCircuit", lambda c, **k: analysed.append(c) or analyse(c, **k)
+    )
     monkeypatch.setattr(
         simulators, "StatevectorSimulator", lambda *a: compiled.append(a) or compile_(*a)
     )

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
-from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit.library import EvolvedOperatorAnsatz, PauliEvolutionGate, qaoa_ansatz
 from qiskit.primitives import (
     BackendEstimatorV2,
     BackendSamplerV2,
@@ -26,9 +30,16 @@ from qiskit_algorithms.utils import algorithm_globals
 
 from qiskit_torch_bridge import TorchQuantumModule
 from qiskit_torch_bridge.algorithms import TorchOptimizer
-from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
+from qiskit_torch_bridge.backends import DispatchingEstimator, ExecutorEstimator
+from qiskit_torch_bridge.gradients import (
+    AdjointEstimatorGradient,
+    AQGDEstimatorGradient,
+    FiniteDifferenceEstimatorGradient,
+    ParameterShiftEstimatorGradient,
+)
 from qiskit_torch_bridge.optim import FubiniStudyMetric, QuantumNaturalGradient, Rotosolve
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.program import AnalysedCircuit
 
 HYDROGEN = SparsePauliOp(
     ["II", "IZ", "ZI", "ZZ", "XX"],
@@ -280,3 +291,67 @@ def test_qaoa(sampler, optimizer):
     result = qaoa.compute_minimum_eigenvalue(SparsePauliOp(["ZZ"]))
     assert -1 <= result.eigenvalue < -0.95
     assert result.best_measurement["bitstring"] in ("01", "10")
+
+
+def blocks() -> QuantumCircuit:
+    """What Aer calls unknown instructions, and a rotation whose angle it would ignore."""
+    circuit = QuantumCircuit(2)
+    start = QuantumCircuit(2, name="start")
+    start.h([0, 1])
+    circuit.append(start.to_gate(), [0, 1])
+    circuit.append(qaoa_ansatz(SparsePauliOp(["ZZ", "IZ"]), reps=1, flatten=False), [0, 1])
+    circuit.append(PauliEvolutionGate(SparsePauliOp(["XY", "YX"]), Parameter("t")), [0, 1])
+    circuit.crx(Parameter("w"), 0, 1)
+    return circuit
+
+
+GRADIENTS = (
+    AdjointEstimatorGradient,
+    AQGDEstimatorGradient,
+    FiniteDifferenceEstimatorGradient,
+    ParameterShiftEstimatorGradient,
+)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_gradients_of_library_blocks_on_aer(gradient):
+    """They are decomposed on the way, and AQGD needs no more points for it."""
+    circuit, point = blocks(), [0.3, 0.5, -0.4, 0.7]
+    exact = AdjointEstimatorGradient().run([circuit], [HYDROGEN], [point]).result().gradients[0]
+    found = gradient(AerEstimator()).run([circuit], [HYDROGEN], [point]).result().gradients[0]
+    # Central differences step 1e-3 or less, with third derivatives of at most 10.
+    np.testing.assert_allclose(found, exact, atol=1e-5)
+    analysed = AnalysedCircuit(circuit)
+    for column in range(analysed.num_parameters):
+        assert analysed.on_aer.frequencies(column) == analysed.frequencies(column)
+
+
+@pytest.mark.parametrize("gradient", [None, *GRADIENTS])
+def test_adaptive_vqe_on_aer(gradient):
+    """Its circuits grow from evolution gates, which Aer does not know."""
+    aer = DispatchingEstimator(AerEstimator())
+    pool = [SparsePauliOp(labels) for labels in ("YZ", "XY", "ZY")]
+    start = QuantumCircuit(2)
+    start.x(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # AdaptVQE needs the class, which is deprecated
+        ansatz = EvolvedOperatorAnsatz(pool, initial_state=start)
+        vqe = VQE(aer, ansatz, SLSQP(), gradient=None if gradient is None else gradient(aer))
+        found = AdaptVQE(vqe).compute_minimum_eigenvalue(HYDROGEN)
+    assert found.eigenvalue == pytest.approx(LEVELS[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["dispatching", "executor"])
+def test_estimators_around_aer_decompose_what_algorithms_hand_over(estimator):
+    circuit, points = blocks(), np.random.default_rng(2).uniform(-2, 2, (3, 4))
+    circuit.global_phase = Parameter("phase")
+    points = np.hstack([points, np.ones((3, 1))])
+    pub = (circuit, [[HYDROGEN], ["XY"]], {tuple(circuit.parameters): points})
+    with ThreadPoolExecutor(1) as pool:
+        around = {
+            "dispatching": lambda: DispatchingEstimator(AerEstimator()),
+            "executor": lambda: ExecutorEstimator(pool, AerEstimator()),
+        }[estimator]()
+        found = around.run([pub]).result()[0].data.evs
+    right = BatchedStatevectorEstimator().run([pub]).result()[0].data.evs
+    np.testing.assert_allclose(found, right, atol=1e-9)

@@ -10,6 +10,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.quantum_info import SparsePauliOp
 
+from qiskit_torch_bridge import free_memory
 from qiskit_torch_bridge.exceptions import (
     BridgeError,
     CircuitError,
@@ -21,7 +22,7 @@ from qiskit_torch_bridge.exceptions import (
     PrecisionError,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.statevector import StatevectorSimulator, memory
+from qiskit_torch_bridge.statevector import StatevectorSimulator
 
 POINT = np.zeros(5)
 
@@ -141,7 +142,7 @@ def test_unknown_number_formats(dtype):
 
 
 def test_a_state_that_does_not_fit_into_memory(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 1 << 27)
+    monkeypatch.setattr(free_memory, "available", lambda: 1 << 27)
     circuit = QuantumCircuit(26)
     circuit.ry(0.3, range(26))
     with pytest.raises(MemoryLimitError, match="26 qubits exactly needs 2 GiB; 0.125 GiB"):

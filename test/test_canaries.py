@@ -29,7 +29,7 @@ VERSION = tuple(int(part) for part in qiskit.__version__.split(".")[:2])
 
 
 def test_aer_ignores_parameters_of_controlled_gates():
-    """Worked around by ``AnalysedCircuit.aer_form`` and ``refuse_on_aer``."""
+    """Worked around by ``AnalysedCircuit.aer_form``."""
     a, b = Parameter("a"), Parameter("b")
     circuit = QuantumCircuit(2)
     circuit.h(0)

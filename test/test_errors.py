@@ -18,7 +18,7 @@ from qiskit.circuit import (
     PowerModifier,
     QuantumCircuit,
 )
-from qiskit.circuit.library import HamiltonianGate, RXGate
+from qiskit.circuit.library import RXGate
 from qiskit.primitives import StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Pauli, SparsePauliOp
@@ -216,12 +216,6 @@ def opaque():
     return circuit
 
 
-def opaque_time():
-    circuit = QuantumCircuit(1)
-    circuit.append(HamiltonianGate(np.diag([1.0, -1.0]), Parameter("t")), [0])
-    return circuit
-
-
 def delayed():
     circuit = QuantumCircuit(1)
     circuit.delay(Parameter("t"), 0, unit="s")
@@ -236,7 +230,6 @@ def delayed():
         (resetting, "reset"),
         (control_flow, "'for_loop' contains circuit parameters"),
         (opaque, "'mystery' is opaque"),
-        (opaque_time, "PauliEvolutionGate instead"),
         (delayed, "delay"),
         (lambda: "circuit", "Expected a QuantumCircuit; got str"),
     ],

@@ -11,9 +11,9 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Gate, Instruction, Parameter
 from qiskit.circuit import library as lib
 
-from qiskit_torch_bridge import CircuitProgram
+from qiskit_torch_bridge import CircuitProgram, free_memory
 from qiskit_torch_bridge.exceptions import CircuitError, MemoryLimitError
-from qiskit_torch_bridge.statevector import StatevectorSimulator, memory
+from qiskit_torch_bridge.statevector import StatevectorSimulator
 
 T = Parameter("t")
 
@@ -149,7 +149,7 @@ def test_working_memory_is_asked_for_when_it_is_needed(
         "jvp": (x, w, x, w),
         "vjp_tangent": (x, w, c, x, w, c),
     }[method]
-    monkeypatch.setattr(memory, "available", lambda: 1 << 20)
+    monkeypatch.setattr(free_memory, "available", lambda: 1 << 20)
     if method == "expval":  # less than what is always granted
         assert s.expval(*arguments)[0].shape == (1, 21)
         return

@@ -16,6 +16,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from ..arrays import FloatArray
 from ..exceptions import InputError
 from ..program import AngleMap
+from ..program.lowering import operations_of
 
 LIMITED = {"rzz": (0.0, math.pi / 2)}
 SLACK = 1e-9
@@ -23,7 +24,7 @@ SLACK = 1e-9
 
 def has_limited_angles(circuit: QuantumCircuit) -> bool:
     """Whether a transpiled circuit has a gate with a limited angle."""
-    return any(i.operation.name in LIMITED for i in circuit.data)
+    return any(operation.name in LIMITED for operation in operations_of(circuit))
 
 
 def check_angles(pub: EstimatorPub) -> None:
@@ -31,16 +32,16 @@ def check_angles(pub: EstimatorPub) -> None:
     circuit = pub.circuit
     parameters = list(circuit.parameters)
     values = pub.parameter_values.as_array(parameters).reshape(-1, len(parameters))
-    for instruction in circuit.data:
-        limits = LIMITED.get(instruction.operation.name)
+    for operation in operations_of(circuit):
+        limits = LIMITED.get(operation.name)
         if limits is None:
             continue
-        (angle,) = instruction.operation.params
+        (angle,) = operation.params
         found = _angles(angle, values, parameters)
         outside = (found < limits[0] - SLACK) | (found > limits[1] + SLACK)
         if outside.any():
             raise InputError(
-                f"The device runs {instruction.operation.name} with angles from 0 to pi/2; "
+                f"The device runs {operation.name} with angles from 0 to pi/2; "
                 f"{angle} is {found[outside][0]:.6g} at one of the points. Nothing was submitted. "
                 "Get the device without fractional gates, "
                 "service.backend(name, use_fractional_gates=False), and make the module anew."

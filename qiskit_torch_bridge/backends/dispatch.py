@@ -18,6 +18,7 @@ from ..primitives.parts import Part, cut, rows_of
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pub, validated_estimator
 from ..primitives.tracking import Usage, record_usage, usage_of
+from .aer_circuits import AerCircuits
 from .budget import Budget
 from .entries import Entries
 from .failures import Retry
@@ -100,6 +101,7 @@ class DispatchingEstimator(BaseEstimatorV2):
         self.budget = budget if isinstance(budget, Budget) else Budget(budget, self.entries.used)
         self.checks = tuple(checks)
         self._sizes = Sizes()
+        self._for_aer = AerCircuits(self.estimators)
 
     @property
     def journal(self) -> Journal | None:
@@ -123,7 +125,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Request:
         """Submit ``pubs``, and return a job over all their parts."""
-        coerced = [coerced_pub(pub, precision) for pub in pubs]
+        coerced = [self._for_aer(coerced_pub(pub, precision)) for pub in pubs]
         for check, pub in itertools.product(self.checks, coerced):
             check(pub)
         parts = self._parts(coerced)
@@ -136,7 +138,8 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def usage(self, pubs: Iterable[Any], precision: float | None = None) -> Usage:
         """Return what running ``pubs`` would amount to, if nothing fails."""
-        return self._usage(self._parts([coerced_pub(p, precision) for p in pubs]))
+        coerced = [self._for_aer(coerced_pub(pub, precision)) for pub in pubs]
+        return self._usage(self._parts(coerced))
 
     def _submitted(self, estimator: BaseEstimatorV2, part: Part) -> Usage:
         """Count a job."""

@@ -13,6 +13,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import EstimatorTypeError
 from ..primitives.submission import coerced_pub, validated_estimator
+from .aer_circuits import AerCircuits
 from .seeds import FreshSeeds, reseeded
 
 
@@ -58,11 +59,12 @@ class ExecutorEstimator(FreshSeeds):
     ) -> None:
         super().__init__(validated_estimator(estimator), seed)
         self.executor = executor
+        self._for_aer = AerCircuits([estimator])
         self._submit = _submission_to(executor)
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Submit ``pubs`` to the executor."""
-        coerced = [coerced_pub(pub, precision) for pub in pubs]
+        coerced = [self._for_aer(coerced_pub(pub, precision)) for pub in pubs]
         with self._lock:
             future = self._submit(_run_there, self.inner, coerced, self._next())
         job = PrimitiveJob(_received, future)

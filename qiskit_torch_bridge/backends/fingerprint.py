@@ -13,7 +13,7 @@ import numpy as np
 from qiskit.circuit import AnnotatedOperation, ControlledGate, ParameterExpression, QuantumCircuit
 
 from ..program.expressions import affine_form, compile_expression, is_free
-from ..program.lowering import is_standard
+from ..program.lowering import box_settings, is_box, is_standard
 
 
 def described(circuit: QuantumCircuit) -> bytes:
@@ -30,6 +30,10 @@ def _gates(circuit: QuantumCircuit) -> list[Any]:
 def _operation(operation: Any) -> list[Any]:
     if isinstance(operation, AnnotatedOperation):
         return [[repr(m) for m in operation.modifiers], _operation(operation.base_op)]
+    if is_box(operation):
+        annotations, *duration = box_settings(operation)
+        named = [annotation.namespace for annotation in annotations]
+        return ["box", named, *map(str, duration), _gates(operation.body)]
     numbers = [_number(p) for p in getattr(operation, "params", ())]
     whole = any(isinstance(p, np.ndarray) for p in getattr(operation, "params", ()))
     if whole or is_standard(operation) or getattr(operation, "definition", None) is None:

@@ -17,6 +17,7 @@ from qiskit.transpiler import generate_preset_pass_manager
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..primitives.kinds import is_of_aer, repeats_noise
 from ..program import CircuitProgram
+from ..program.lowering import is_box
 from .angles import check_angles, has_limited_angles
 from .local import simulator_of
 from .seeds import FreshSeeds
@@ -83,6 +84,8 @@ def prepare(
             "pass_manager takes the place of the preset one that optimization_level and "
             "seed_transpiler are for. Leave these out, or leave out pass_manager."
         )
+    if kind in ("aer", "fake") or "box" not in backend.target.operation_names:
+        program = program.without_boxes
     isa = program.rewritten(pass_manager.run)
     transpiled = isa.circuit
     if kind == "aer":
@@ -118,15 +121,21 @@ def kind_of(backend: Any, mode: Any = None) -> Kind:
 
 def check_isa(circuit: QuantumCircuit, backend: BackendV2) -> None:
     """Raise :class:`CircuitError` if some instruction is none of the backend's."""
-    target = backend.target
     if circuit.num_qubits > backend.num_qubits:
         raise CircuitError(
             f"The circuit has {circuit.num_qubits} qubits; {backend.name} has {backend.num_qubits}."
         )
-    place = {qubit: i for i, qubit in enumerate(circuit.qubits)}
+    _check_gates(circuit, range(circuit.num_qubits), backend)
+
+
+def _check_gates(circuit: QuantumCircuit, indices: Sequence[int], backend: BackendV2) -> None:
+    target = backend.target
+    place = dict(zip(circuit.qubits, indices, strict=True))
     for instruction in circuit.data:
         name = instruction.operation.name
         qubits = tuple(place[q] for q in instruction.qubits)
+        if is_box(instruction.operation):
+            _check_gates(instruction.operation.body, qubits, backend)
         if name != "barrier" and not target.instruction_supported(name, qubits):
             raise CircuitError(
                 f"{backend.name} has no {name} on qubits {qubits}: the circuit is not transpiled "

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .. import free_memory
 from .findings import Finding
 
 GIB = 1 << 30
@@ -202,9 +203,7 @@ def _quota() -> float | None:
 
 def memory() -> Finding:
     """How much memory there is, and the most qubits whose exact gradient fits into it."""
-    from ..statevector.memory import available
-
-    free, limit = available(), _memory_limit()
+    free, limit = free_memory.available(), _memory_limit()
     if free >= 1 << 60:
         return Finding("memory", "ok", "the system does not tell")
     usable = free if limit is None else min(free, limit)

@@ -23,7 +23,7 @@ from ..gradients import (
 )
 from ..gradients.derivative_type import REAL_IN_TORCH, require_real
 from ..primitives import BatchedStatevectorEstimator, is_aer
-from ..primitives.kinds import innermost, names_with_noise
+from ..primitives.kinds import innermost, names_with_noise, runs_boxes
 from ..primitives.precision import assumed_precision, validated_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
@@ -110,8 +110,7 @@ def make_engine(
     of_gradient = getattr(given, "_estimator", None)  # also where it is another package's
     if found.isa_circuit is not None and not isinstance(given, AdjointEstimatorGradient):
         _check_numbering(of_gradient, program.circuit, found.isa_circuit)
-    on_aer = [e for e in (estimator, of_gradient) if is_aer(e)]
-    program = _prepared(program, on_aer, pass_manager)
+    program = _prepared(program, (estimator, of_gradient), pass_manager)
     engine = _engine(program, estimator, given, requested, for_gradient, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
     engine.backend, engine.mode, engine.shots = found.backend, place.get("mode"), shots
@@ -230,8 +229,10 @@ def _instance(gradient: Any) -> BaseEstimatorGradient | None:
     )
 
 
-def _prepared(program: CircuitProgram, on_aer: list[Any], pass_manager: Any) -> CircuitProgram:
-    """Transpile once, and decompose for estimators of Aer what they would bind wrongly."""
+def _prepared(
+    program: CircuitProgram, estimators: tuple[Any, Any], pass_manager: Any
+) -> CircuitProgram:
+    """Transpile once, and decompose for simulators what they do not know or would bind wrongly."""
     if pass_manager is not None:
         run = getattr(pass_manager, "run", None)
         if not callable(run):
@@ -241,6 +242,9 @@ def _prepared(program: CircuitProgram, on_aer: list[Any], pass_manager: Any) -> 
                 "qiskit.transpiler.generate_preset_pass_manager(1, backend)."
             )
         program = program.rewritten(run)
+    on_aer = [estimator for estimator in estimators if is_aer(estimator)]
     for estimator in on_aer:
         refuse_lost_noise(program.circuit, names_with_noise(estimator))
-    return program.on_aer if on_aer else program
+    if on_aer:
+        return program.on_aer
+    return program if all(map(runs_boxes, estimators)) else program.without_boxes

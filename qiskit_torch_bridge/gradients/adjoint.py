@@ -16,6 +16,7 @@ from qiskit_algorithms.gradients import DerivativeType
 
 from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
+from ..primitives.kinds import evolutions_on
 from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..statevector import SimulatorCache
@@ -42,8 +43,10 @@ class AdjointEstimatorGradient(WithDerivativeType):
     a global phase that is a parameter has no derivative.
 
     Args:
-        estimator: Not used for the gradient. :class:`.TorchQuantumModule` takes values from it if
-            it is given no other.
+        estimator: Runs nothing for the gradient. It says what evolutions by terms that do not
+            commute stand for: product formulas, or exponentials where it is one of the two
+            statevector estimators or none. :class:`.TorchQuantumModule` takes values from it if it
+            is given no other.
         derivative_type: ``DerivativeType.REAL`` for gradients of expectation values, ``IMAG`` for
             the imaginary part, ``COMPLEX`` for both as one complex number. It can be set later.
         dtype: ``"complex128"``, or ``"complex64"`` for half of the memory and time.
@@ -85,7 +88,7 @@ class AdjointEstimatorGradient(WithDerivativeType):
         given = BatchedStatevectorEstimator() if estimator is None else estimator
         super().__init__(validated_estimator(given), None, checked_type(derivative_type))
         self.dtype = np.dtype(dtype)
-        self._analysed = AnalysisCache()
+        self._analysed = AnalysisCache(evolutions_on(given))
         self._simulators = SimulatorCache(self.dtype)
 
     @property

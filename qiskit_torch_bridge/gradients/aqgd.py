@@ -16,8 +16,9 @@ class AQGDEstimatorGradient(EstimatorGradient):
     For a parameter in one Pauli rotation this is half of :math:`f(v+\pi/2) - f(v-\pi/2)`. For
     repeated or scaled parameters and controlled rotations the frequencies follow from the gates'
     generators, and the general rule for them applies. Nothing is rewritten, so a transpiled
-    circuit stays one (evolution gates whose terms do not commute are product formulas throughout
-    this package). Unbiased at any number of shots.
+    circuit stays one; only evolution gates whose terms do not commute are written out, in the form
+    that the estimator evaluates, and on Aer what it does not know or would bind wrongly. Unbiased
+    at any number of shots.
 
     Args:
         estimator: Any V2 estimator.

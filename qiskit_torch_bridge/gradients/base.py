@@ -17,16 +17,14 @@ from qiskit_algorithms import AlgorithmJob
 from qiskit_algorithms.gradients import EstimatorGradientResult
 
 from ..arrays import FloatArray
-from ..exceptions import CircuitError, GradientError
+from ..exceptions import GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
-from ..primitives.kinds import binds_rightly, names_with_noise
+from ..primitives.kinds import binds_rightly, evolutions_on, runs_boxes
 from ..primitives.precision import assumed_precision, default_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.binding import check_binding
-from ..program.expressions import expressions_of
-from ..program.lowering import accepts_aer, refuse_lost_noise
-from ..rules import Differentiation, ParameterShiftRule, Rule, SPSARule
+from ..rules import Differentiation, Rule, SPSARule
 from .derivative_type import WithDerivativeType, require_real
 
 
@@ -45,6 +43,10 @@ class BridgeGradientResult(EstimatorGradientResult):
 
 class EstimatorGradient(WithDerivativeType):
     """A gradient made of evaluations, by one of the package's rules, on any V2 estimator.
+
+    It is the gradient of the function that the estimator evaluates. Evolutions by terms that do not
+    commute are exponentials where ``StatevectorEstimator`` or ``BatchedStatevectorEstimator`` takes
+    the circuit as it is, and product formulas everywhere else, as in Qiskit.
 
     Args:
         estimator: Any V2 estimator.
@@ -72,7 +74,7 @@ class EstimatorGradient(WithDerivativeType):
             transpiler=transpiler,
             transpiler_options=transpiler_options,
         )
-        self._analysed = AnalysisCache()
+        self._analysed = AnalysisCache(evolutions_on(estimator, transpiler))
         self._differentiations: dict[Any, Differentiation] = {}
         self._transpiled: dict[int, tuple[AnalysedCircuit, QuantumCircuit]] = {}
 
@@ -169,14 +171,7 @@ class EstimatorGradient(WithDerivativeType):
         key = (analysed, columns, requested)
         rule = self.rule(assumed_precision(self._estimator, requested))
         if key not in self._differentiations or isinstance(rule, SPSARule):
-            on_aer = self._transpiler is None and is_aer(self._estimator)
-            if on_aer:
-                refuse_lost_noise(analysed.circuit, names_with_noise(self._estimator))
-            # A rule that rewrites the circuit anyway may as well rewrite it for Aer.
-            rewrites = on_aer and isinstance(rule, ParameterShiftRule)
-            d = rule.differentiation(analysed.on_aer if rewrites else analysed, columns)
-            if on_aer:
-                refuse_on_aer(d.target)
+            d = rule.differentiation(self._handed_over(analysed), columns)
             if not binds_rightly(self._estimator):
                 d.target.check_binding()
             if len(self._differentiations) >= 256:
@@ -184,6 +179,14 @@ class EstimatorGradient(WithDerivativeType):
                 self._transpiled.clear()
             self._differentiations[key] = d
         return self._differentiations[key]
+
+    def _handed_over(self, analysed: AnalysedCircuit) -> AnalysedCircuit:
+        """Return the circuit in operations that the estimator, or the transpiler, knows."""
+        if self._transpiler is not None:
+            return analysed
+        if is_aer(self._estimator):
+            return analysed.on_aer
+        return analysed if runs_boxes(self._estimator) else analysed.without_boxes
 
     def _submitted(self, target: AnalysedCircuit) -> QuantumCircuit:
         if self._transpiler is None:
@@ -206,19 +209,6 @@ class _Bound:
     def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """Transpile with the options given before."""
         return self._transpiler.run(circuit, **self._options)
-
-
-def refuse_on_aer(analysed: AnalysedCircuit) -> None:
-    """Raise if Aer would bind this circuit wrongly or not know its gates."""
-    for instruction in analysed.circuit.data:
-        operation = instruction.operation
-        if expressions_of(operation) and not accepts_aer(operation):
-            raise CircuitError(
-                f"Aer's EstimatorV2 ignores or refuses the parameters of {operation.name!r}. "
-                "Decompose it first: pass transpiler=generate_preset_pass_manager(0, "
-                "basis_gates=['rz', 'sx', 'x', 'cx']), use gradient='parameter-shift', or use "
-                "another estimator."
-            )
 
 
 class _Group:

@@ -25,7 +25,8 @@ class ParameterShiftEstimatorGradient(EstimatorGradient):
         transpiler_options: Keyword arguments for ``transpiler.run``.
 
     Cost:
-        Two evaluations per gate angle that depends on a wanted parameter.
+        Two evaluations per gate angle that depends on a wanted parameter. The exact exponential of
+        terms on ``k`` qubits that do not commute has up to ``2**k`` angles.
 
     References:
         M. Schuld et al., Phys. Rev. A 99, 032331 (2019), arXiv:1811.11184.

@@ -7,6 +7,7 @@ from typing import Any
 
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 
+from ..program.evolutions import Evolutions, simulated_evolutions
 from .batched import BatchedStatevectorEstimator
 
 
@@ -17,12 +18,39 @@ def innermost(estimator: Any) -> Any:
     return estimator
 
 
+def workers(estimator: Any) -> list[Any]:
+    """Return the estimators that do the work, of which a dispatching one has several."""
+    held = getattr(estimator, "estimators", None)
+    if held is None:
+        held = [estimator.inner] if hasattr(estimator, "inner") else []
+    return [worker for e in held for worker in workers(e)] or [estimator]
+
+
 def is_aer(estimator: object) -> bool:
     """Whether an estimator is Aer's, which binds parameters of controlled gates wrongly."""
-    inner = getattr(estimator, "estimators", None) or [getattr(estimator, "inner", None)]
-    if any(e is not None and is_aer(e) for e in inner):
-        return True
-    return is_of_aer(estimator)
+    return any(is_of_aer(e) for e in (estimator, *workers(estimator)))
+
+
+def evolutions_on(estimator: object, transpiler: object = None) -> Evolutions:
+    """Return the form in which an estimator takes the evolutions of circuits handed to it."""
+    exact = (StatevectorEstimator, BatchedStatevectorEstimator)
+    if transpiler is None and all(isinstance(worker, exact) for worker in workers(estimator)):
+        return simulated_evolutions()
+    return "definition"
+
+
+def runs_boxes(estimator: object) -> bool:
+    """Whether a circuit may be handed over with its boxes: no simulator knows them."""
+    return not any(
+        isinstance(e, StatevectorEstimator) or is_of_aer(e) or _simulates_a_backend(e)
+        for e in workers(estimator)
+    )
+
+
+def _simulates_a_backend(estimator: Any) -> bool:
+    backend = getattr(estimator, "backend", None) or getattr(estimator, "_backend", None)
+    modules = (kind.__module__ for kind in type(backend).__mro__)
+    return is_of_aer(backend) or any("fake_provider" in name for name in modules)
 
 
 def measures(estimator: object) -> bool:

@@ -13,7 +13,15 @@ from ..arrays import FloatArray
 from ..exceptions import InputError, ParameterError
 from .angle_map import AngleMap
 from .binding import assigned, refuse_miscomputed
-from .lowering import accepts_aer, accepts_shift, expand, split_angles
+from .evolutions import Evolutions
+from .lowering import (
+    accepts_aer,
+    accepts_shift,
+    expand,
+    operations_of,
+    split_angles,
+    without_boxes,
+)
 from .spectrum import Frequencies, frequencies
 from .validation import leaf_expressions, validated
 
@@ -25,10 +33,14 @@ class AnalysedCircuit:
         circuit: Any circuit of unitary gates; parameters may occur anywhere in it.
         parameters: The order of the values; default ``circuit.parameters``. Parameters that the
             circuit does not contain are allowed and have derivative zero.
+        evolutions: What an evolution by terms that do not commute stands for: the product formula
+            of its ``"definition"``, or the ``"exponential"`` that Qiskit's simulators take.
 
     Attributes:
         circuit: The circuit to evaluate.
         parameters: The ``P`` parameters, the order of the last axis of ``values``.
+        original: What it was rewritten from, gate by gate; itself, if it was not. Both are the same
+            function, and the frequencies of a gate are fewer than the sums of those of its parts.
 
     Raises:
         CircuitError: If the circuit contains what cannot be run or differentiated.
@@ -36,13 +48,17 @@ class AnalysedCircuit:
     """
 
     def __init__(
-        self, circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
+        self,
+        circuit: QuantumCircuit,
+        parameters: Sequence[Parameter] | None = None,
+        evolutions: Evolutions = "definition",
     ) -> None:
-        self.circuit = validated(circuit)
+        self.circuit = validated(circuit, evolutions)
         self.parameters = tuple(circuit.parameters if parameters is None else parameters)
         if not set(self.circuit.parameters) <= set(self.parameters):
             missing = sorted(p.name for p in set(self.circuit.parameters) - set(self.parameters))
             raise ParameterError(f"The circuit's parameters {missing} have no place in the order.")
+        self.original = self
         self._expressions = AngleMap(list(leaf_expressions(self.circuit)), self.parameters)
         self._column_of = {p: column for column, p in enumerate(self.parameters)}
         self._frequencies: dict[int, Frequencies] = {}
@@ -102,7 +118,7 @@ class AnalysedCircuit:
         split, expressions = split_angles(expanded)
         bare = all(isinstance(e, Parameter) for e in expressions)
         single = bare and len(set(expressions)) == len(expressions)
-        if single and all(accepts_shift(i.operation) for i in self.circuit.data):
+        if single and all(map(accepts_shift, operations_of(self.circuit))):
             own = [p if self.is_used(c) else 0.0 for c, p in enumerate(self.parameters)]
             return self, AngleMap(own, self.parameters)
         return AnalysedCircuit(split), AngleMap(expressions, self.parameters)
@@ -118,7 +134,18 @@ class AnalysedCircuit:
     @functools.cached_property
     def on_aer(self) -> AnalysedCircuit:
         """The analysis of :attr:`aer_form`."""
-        return AnalysedCircuit(self.aer_form, self.parameters)
+        return self._rewritten(self.aer_form)
+
+    @functools.cached_property
+    def without_boxes(self) -> AnalysedCircuit:
+        """The analysis of the circuit with the contents of boxes in place of these."""
+        circuit = without_boxes(self.circuit)
+        return self if circuit is self.circuit else self._rewritten(circuit)
+
+    def _rewritten(self, circuit: QuantumCircuit) -> AnalysedCircuit:
+        result = AnalysedCircuit(circuit, self.parameters)
+        result.original = self.original
+        return result
 
     def frequencies(self, column: int) -> Frequencies:
         """The positive frequencies of expectation values in one parameter of this circuit.
@@ -127,6 +154,6 @@ class AnalysedCircuit:
             GradientError: If the parameter enters a non-affine expression.
         """
         if column not in self._frequencies:
-            operations = (i.operation for i in self.circuit.data)
+            operations = operations_of(self.original.circuit)
             self._frequencies[column] = frequencies(operations, self.parameters[column])
         return self._frequencies[column]

@@ -17,6 +17,7 @@ from qiskit.circuit import (
     Barrier,
     ControlModifier,
     Gate,
+    Instruction,
     InverseModifier,
     Operation,
     ParameterExpression,
@@ -49,9 +50,19 @@ def annotated_definition(
     operation: AnnotatedOperation, definition_of: Definition
 ) -> QuantumCircuit:
     """Return a circuit of plain gates that equals an annotated operation."""
-    circuit = QuantumCircuit(operation.base_op.num_qubits)
-    circuit.append(operation.base_op, circuit.qubits, copy=False)
-    for modifier in operation.modifiers:
+    if not isinstance(operation.base_op, Instruction):  # a Clifford, which circuits cannot invert
+        circuit = definition_of(operation.base_op)
+    else:
+        circuit = QuantumCircuit(operation.base_op.num_qubits)
+        circuit.append(operation.base_op, circuit.qubits, copy=False)
+    return modified(circuit, operation.modifiers, definition_of)
+
+
+def modified(
+    circuit: QuantumCircuit, modifiers: Sequence[Any], definition_of: Definition
+) -> QuantumCircuit:
+    """Return ``circuit`` under the modifiers of an annotated operation, one after the other."""
+    for modifier in modifiers:
         if isinstance(modifier, ControlModifier):
             circuit = controlled(
                 circuit, modifier.num_ctrl_qubits, modifier.ctrl_state, definition_of
@@ -75,6 +86,11 @@ def controlled(
     control = _Control(num_controls, state, circuit.num_qubits)
     control.block(circuit, control.targets, definition_of)
     return control.result
+
+
+def _is_defined(gate: Gate) -> bool:
+    """Whether Qiskit can put a control on a gate: it is standard, a matrix, or has a definition."""
+    return hasattr(gate, "__array__") or gate.definition is not None
 
 
 class _Control:
@@ -107,7 +123,7 @@ class _Control:
             elif isinstance(operation, (PhaseGate, U1Gate)) and free:
                 self._rotation(RZGate(operation.params[0]), targets[0])
                 self.phase(operation.params[0] / 2)
-            elif isinstance(operation, Gate) and not free:
+            elif isinstance(operation, Gate) and not free and _is_defined(operation):
                 controlled = operation.control(
                     len(self.controls), ctrl_state=self.state, annotated=False
                 )

@@ -11,6 +11,7 @@ from qiskit.circuit.library import UnitaryGate
 
 from ..recent import Recent
 from .analysis import AnalysedCircuit
+from .evolutions import Evolutions
 from .lowering import is_standard
 from .reading import text_is_exact
 
@@ -19,14 +20,21 @@ class AnalysisCache:
     """Maps circuits, by content, to their analysis; the least recently used one goes first.
 
     A circuit that is changed in place is analysed anew. Custom gates count by identity.
+
+    Args:
+        evolutions: The form that evolutions are given in all of them.
+        size: How many are remembered.
     """
 
-    def __init__(self, size: int = 64) -> None:
+    def __init__(self, evolutions: Evolutions = "definition", size: int = 64) -> None:
+        self._evolutions = evolutions
         self._recent: Recent[AnalysedCircuit] = Recent(size)
 
     def __call__(self, circuit: QuantumCircuit) -> AnalysedCircuit:
         """Return the analysis of ``circuit``, made now or before."""
-        return self._recent(_key(circuit), lambda: AnalysedCircuit(circuit.copy()))
+        return self._recent(
+            _key(circuit), lambda: AnalysedCircuit(circuit.copy(), evolutions=self._evolutions)
+        )
 
     def __len__(self) -> int:
         return len(self._recent)

@@ -29,7 +29,7 @@ from qiskit.circuit import (
 from ..exceptions import StateDictError
 from .binding import assigned, without_quotients
 from .expressions import affine_form, expressions_of, is_free
-from .lowering import accepts_aer, expand, is_standard
+from .lowering import accepts_aer, box_settings, expand, has_matrix, is_box, is_standard
 
 TOLERANCE = 1e-9
 PORTABLE_QPY = 13  # the newest version that Qiskit 1.4 reads
@@ -71,11 +71,14 @@ def _same_operation(a: Operation, b: Operation) -> bool:
             and a.modifiers == b.modifiers
             and _same_operation(a.base_op, b.base_op)
         )
+    if is_box(a) and is_box(b):
+        return box_settings(a) == box_settings(b) and _same(a.body, b.body)
     if is_standard(a) or is_standard(b) or getattr(a, "definition", None) is None:
         return (
             a.name == b.name
+            and has_matrix(a) == has_matrix(b)  # QPY keeps the name of a gate, not its class
             and getattr(a, "ctrl_state", None) == getattr(b, "ctrl_state", None)
-            and _same_numbers(a.params, b.params)
+            and _same_numbers(getattr(a, "params", ()), getattr(b, "params", ()))
         )
     if isinstance(a, ControlledGate) and isinstance(b, ControlledGate):
         return (a.num_qubits, a.ctrl_state) == (b.num_qubits, b.ctrl_state) and _same_operation(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from qiskit.circuit import (
@@ -25,7 +26,9 @@ from qiskit.circuit import (
     ControlFlowOp,
     ControlledGate,
     Delay,
+    Gate,
     Operation,
+    Parameter,
     ParameterExpression,
     ParameterVector,
     QuantumCircuit,
@@ -37,7 +40,9 @@ from qiskit.circuit.library import (
     CRYGate,
     CRZGate,
     CU1Gate,
+    HamiltonianGate,
     Initialize,
+    Isometry,
     PauliEvolutionGate,
     PhaseGate,
     RXGate,
@@ -47,13 +52,13 @@ from qiskit.circuit.library import (
     RZGate,
     RZXGate,
     RZZGate,
+    StatePreparation,
     U1Gate,
     U2Gate,
     U3Gate,
     UGate,
     UnitaryGate,
 )
-from qiskit.quantum_info import Operator
 
 from ..exceptions import CircuitError
 from .annotated import annotated_definition, controlled
@@ -76,6 +81,18 @@ UNIT_SHIFT_GATES = (
     CU1Gate,
 )
 """Gates each of whose angles alone has a generator with two eigenvalues one apart."""
+
+LEAVES = (
+    Barrier,
+    Delay,
+    HamiltonianGate,
+    Initialize,
+    Isometry,
+    PauliEvolutionGate,
+    StatePreparation,
+    UnitaryGate,
+)
+"""Operations that are known for what they are, and not looked into."""
 
 Step = tuple[Operation, tuple[Qubit, ...]]
 
@@ -102,6 +119,8 @@ def accepts_aer(operation: Operation) -> bool:
     parameterized gates without control stay.
     """
     kind = kind_of(operation)
+    if is_box(operation):
+        return False
     if expressions_of(operation):
         return kind in UNIT_SHIFT_GATES and kind not in (CPhaseGate, CU1Gate)
     if isinstance(operation, (Barrier, Delay, ControlFlowOp, Initialize, UnitaryGate)):
@@ -119,10 +138,31 @@ _AER_NAMES = _AER_FIXED | {"cu2", "mcphase", "mcu1", "mcx", "mcx_gray"}
 MAX_CARRIED = 5  # qubits; noise on more of them could not be simulated
 
 
+def is_box(operation: Operation) -> bool:
+    """Whether the operation is a box, whose body is run once, on any condition."""
+    return isinstance(operation, ControlFlowOp) and operation.name == "box"
+
+
+def box_settings(operation: Operation) -> tuple[Any, ...]:
+    """Return what a box says beside its body: annotations (new in Qiskit 2.1), and a duration."""
+    return list(getattr(operation, "annotations", ())), operation.duration, operation.unit
+
+
+def operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
+    """Yield a circuit's operations in their order, those in boxes in place of the boxes."""
+    for instruction in circuit.data:
+        if is_box(instruction.operation):
+            yield from operations_of(instruction.operation.body)
+        else:
+            yield instruction.operation
+
+
 def expand(
     circuit: QuantumCircuit, accept: Callable[[Operation], bool], *, for_noise: bool = False
 ) -> QuantumCircuit:
     """Return ``circuit`` without global phase, with every refused instruction expanded.
+
+    What is in a box that is accepted stays in a box with the same annotations.
 
     Args:
         circuit: The circuit.
@@ -132,19 +172,45 @@ def expand(
     result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
     for register in (*circuit.qregs, *circuit.cregs):
         result.add_register(register)
-    for instruction in circuit.data:
-        step = (instruction.operation, tuple(instruction.qubits))
-        if instruction.clbits:
-            result.append(step[0], step[1], instruction.clbits, copy=False)
-            continue
-        for operation, qubits in _flatten(step, accept, for_noise):
-            result.append(operation, qubits, copy=False)
+    _expand_into(result, circuit, (*circuit.qubits, *circuit.clbits), accept, for_noise)
     return result
+
+
+def _expand_into(
+    result: QuantumCircuit,
+    circuit: QuantumCircuit,
+    bits: Sequence[Any],
+    accept: Callable[[Operation], bool],
+    for_noise: bool,
+) -> None:
+    place = dict(zip((*circuit.qubits, *circuit.clbits), bits, strict=True))
+    for instruction in circuit.data:
+        operation = instruction.operation
+        qubits, clbits = (
+            tuple(place[b] for b in used) for used in (instruction.qubits, instruction.clbits)
+        )
+        if is_box(operation) and not accept(operation):
+            _expand_into(result, operation.body, (*qubits, *clbits), accept, for_noise)
+        elif is_box(operation):
+            box = operation.replace_blocks([expand(operation.body, accept, for_noise=for_noise)])
+            result.append(box, qubits, clbits, copy=False)
+        elif clbits:
+            result.append(operation, qubits, clbits, copy=False)
+        else:
+            for inner, inner_qubits in _flatten((operation, qubits), accept, for_noise):
+                result.append(inner, inner_qubits, copy=False)
+
+
+def without_boxes(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return ``circuit`` with the contents of its boxes in place of these."""
+    if not any(is_box(i.operation) for i in circuit.data):
+        return circuit
+    return expand(circuit, lambda operation: not is_box(operation))
 
 
 def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
     """Raise if noise is tied to a gate that Aer does not run but what it is made of."""
-    for operation in (i.operation for i in circuit.data if names and not i.clbits):
+    for operation in operations_of(circuit) if names else ():
         native = is_standard(operation) and operation.name in _AER_NAMES
         if native or accepts_aer(operation):
             continue
@@ -156,7 +222,8 @@ def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
                 "with the noise of that. Tie noise to gates that Aer runs, or transpile the "
                 "circuit to these first."
             )
-        if isinstance(operation, AnnotatedOperation) or operation.definition is not None:
+        annotated = isinstance(operation, AnnotatedOperation)
+        if annotated or getattr(operation, "definition", None) is not None:
             refuse_lost_noise(definition_of(operation), names)
 
 
@@ -164,10 +231,6 @@ def _flatten(step: Step, accept: Callable[[Operation], bool], for_noise: bool) -
     operation, qubits = step
     if accept(operation):
         yield step
-        return
-    annotated = isinstance(operation, AnnotatedOperation)
-    if not annotated and not expressions_of(operation) and operation.definition is None:
-        yield UnitaryGate(Operator(operation)), qubits
         return
     # Aer has no open controls: its noise is that of the gate between two X.
     opened = for_noise and getattr(operation, "ctrl_state", None) == 0
@@ -205,7 +268,11 @@ def steps_of_definition(operation: Operation, qubits: Sequence[Qubit]) -> list[S
 
 
 def definition_of(operation: Operation) -> QuantumCircuit:
-    """Return the definition, or refuse the operation by name if it has none."""
+    """Return the definition, or refuse the operation by name if nothing is known of it.
+
+    Operations without one, Clifford operators for example, are written as what they are made from
+    or as their matrix.
+    """
     if isinstance(operation, AnnotatedOperation):
         return annotated_definition(operation, definition_of)
     if isinstance(operation, PauliEvolutionGate):
@@ -219,9 +286,29 @@ def definition_of(operation: Operation) -> QuantumCircuit:
             state = operation.ctrl_state
             return controlled(base, operation.num_ctrl_qubits, state, definition_of)
         raise opaque(operation) from error
+    if definition is None and hasattr(operation, "to_circuit"):
+        definition = operation.to_circuit()
+    if definition is None and not expressions_of(operation) and has_matrix(operation):
+        definition = QuantumCircuit(operation.num_qubits)
+        definition.append(UnitaryGate(_matrix_of(operation)), definition.qubits)
     if definition is None:
         raise opaque(operation)
     return definition
+
+
+def has_matrix(operation: Operation) -> bool:
+    """Whether the class of an operation gives its matrix, at least where no angle is free."""
+    if hasattr(operation, "__array__"):
+        return True
+    own = getattr(type(operation), "to_matrix", None)
+    return own is not None and own is not Gate.to_matrix
+
+
+def _matrix_of(operation: Operation) -> Any:
+    try:
+        return np.asarray(operation if hasattr(operation, "__array__") else operation.to_matrix())
+    except Exception as error:
+        raise opaque(operation) from error
 
 
 def _with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
@@ -235,12 +322,10 @@ def _with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
 
 def opaque(operation: Operation) -> CircuitError:
     """The error for an operation whose content cannot be known."""
-    hint = "give it a definition, or replace it by standard gates"
-    if operation.name == "hamiltonian":
-        hint = "use PauliEvolutionGate instead of HamiltonianGate"
     return CircuitError(
         f"The operation {operation.name!r} is opaque: it has no definition that could be "
-        f"differentiated or run; {hint}."
+        "differentiated or run. Give it a definition, transpile the circuit first, or replace it "
+        "by standard gates."
     )
 
 
@@ -281,14 +366,20 @@ def split_angles(
         The circuit over fresh parameters, in the order in which the angles occur, and the
         expression that each of them stands for.
     """
-    expressions = [e for i in circuit.data for e in expressions_of(i.operation)]
+    expressions = [e for operation in operations_of(circuit) for e in expressions_of(operation)]
     fresh = iter(ParameterVector("angle", len(expressions)))
+    return _with_angles(circuit, fresh), expressions
+
+
+def _with_angles(circuit: QuantumCircuit, fresh: Iterator[Parameter]) -> QuantumCircuit:
     result = circuit.copy_empty_like()
     result.global_phase = 0
     for instruction in circuit.data:
         operation = instruction.operation
-        if expressions_of(operation):
+        if is_box(operation):
+            operation = operation.replace_blocks([_with_angles(operation.body, fresh)])
+        elif expressions_of(operation):
             operation = operation.to_mutable()
             operation.params = [next(fresh) if is_free(p) else p for p in operation.params]
         result.append(operation, instruction.qubits, instruction.clbits, copy=False)
-    return result, expressions
+    return result

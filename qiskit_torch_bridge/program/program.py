@@ -35,9 +35,10 @@ class CircuitProgram:
     names sort like. Programs are equal and hash alike if circuit, observables and roles agree;
     parameters then correspond by name.
 
-    A parameterized ``PauliEvolutionGate`` whose terms do not commute is replaced by its definition,
-    the product formula that a transpiler would use too: simulators on their own take it for the
-    exact exponential, and values and gradients must be those of one function.
+    A ``PauliEvolutionGate`` whose terms do not commute is replaced by its definition, the product
+    formula that a transpiler would use too, wherever in the circuit it is and whether or not its
+    time is a parameter: simulators on their own take it for the exact exponential, and a circuit
+    must be one function wherever it runs. A ``HamiltonianGate`` is its exact exponential.
 
     Args:
         circuit: Any parameterized circuit of unitary gates, transpiled or not. It is copied.
@@ -96,9 +97,10 @@ class CircuitProgram:
         else:
             weights = listed(weight_params, known, "weight_params")
         check_roles(known, inputs, weights)
-        operators, shape = normalise_observables(observables, circuit, observables_layout)
         extra = [p for p in (*inputs, *weights) if p not in set(known)]
-        self._set(AnalysedCircuit(circuit, [*known, *extra]), operators, shape, inputs, weights)
+        analysed = AnalysedCircuit(circuit, [*known, *extra])
+        operators, shape = normalise_observables(observables, circuit, observables_layout)
+        self._set(analysed, operators, shape, inputs, weights)
 
     def _set(
         self,
@@ -200,6 +202,12 @@ class CircuitProgram:
     def on_aer(self) -> CircuitProgram:
         """The program in gates that Aer runs and binds correctly, and that QPY keeps."""
         return self.rewritten(lambda _: self.analysed.aer_form)
+
+    @functools.cached_property
+    def without_boxes(self) -> CircuitProgram:
+        """The program with the contents of boxes in place of these, for simulators."""
+        plain = self.analysed.without_boxes
+        return self if plain is self.analysed else self.rewritten(lambda _: plain.circuit)
 
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same observables on another form of the circuit, all parameters inputs."""

@@ -21,9 +21,11 @@ from qiskit.circuit import (
     Parameter,
     ParameterExpression,
 )
+from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import Operator
 
 from ..exceptions import GradientError
+from .evolutions import generator, spectrum_of
 from .expressions import affine_form, expressions_of
 from .lowering import UNIT_SHIFT_GATES, definition_of, is_standard, kind_of
 
@@ -83,6 +85,8 @@ def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None
     kind = kind_of(operation)
     if kind in UNIT_SHIFT_GATES:
         return (1.0,)
+    if isinstance(operation, PauliEvolutionGate):
+        return _differences(spectrum_of(generator(operation)))
     base = getattr(operation, "base_gate", None)
     if isinstance(base, Gate) and len(base.params) == len(operation.params):
         # A control adds the eigenvalue zero, whatever its state and number.
@@ -94,6 +98,10 @@ def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None
         eigenvalues = _eigenvalues(cast(Hashable, kind), len(operation.params), position)
     else:
         return None
+    return _differences(eigenvalues)
+
+
+def _differences(eigenvalues: Sequence[float] | None) -> Frequencies | None:
     if eigenvalues is None:
         return None
     return _positive(np.subtract.outer(eigenvalues, eigenvalues).ravel())

@@ -8,102 +8,81 @@ in a custom instruction is found too.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from qiskit.circuit import (
     AnnotatedOperation,
-    Barrier,
     ControlFlowOp,
-    ControlledGate,
     Delay,
-    Instruction,
     Measure,
     Operation,
     ParameterExpression,
     PowerModifier,
     QuantumCircuit,
-    Qubit,
     Reset,
 )
-from qiskit.circuit.library import (
-    HamiltonianGate,
-    Initialize,
-    Isometry,
-    PauliEvolutionGate,
-    StatePreparation,
-    UnitaryGate,
-)
+from qiskit.circuit.library import PauliEvolutionGate
 
 from ..exceptions import CircuitError
+from .evolutions import Evolutions, resolved
 from .expressions import expressions_of
-from .lowering import definition_of, is_standard, opaque, steps_of_definition
-
-LEAVES = (Barrier, Initialize, StatePreparation, Isometry, UnitaryGate, PauliEvolutionGate)
+from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard, operations_of
 
 
-def validated(circuit: QuantumCircuit) -> QuantumCircuit:
+def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
     """Return ``circuit``, or raise :class:`CircuitError` naming what cannot be run.
 
-    Evolutions by Pauli terms that do not commute are replaced by their definition: simulators
-    take such a gate for the exact exponential and the transpiler for a product formula, and a
-    gradient must be of the one function that is evaluated.
+    Evolutions by terms that do not commute are written out in the form that is asked for.
     """
     if not isinstance(circuit, QuantumCircuit):
         raise CircuitError(
             f"Expected a QuantumCircuit; got {type(circuit).__name__}. For an algorithm or a "
             "library function pass the circuit that it builds."
         )
-    for instruction in circuit.data:
+    if not circuit.num_qubits:
+        raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
+    for position, instruction in enumerate(circuit.data):
+        if isinstance(instruction.operation, Measure):
+            raise _measured(circuit, position)
         _check(instruction.operation)
-    if not any(_holds_product_formula(i.operation) for i in circuit.data):
-        return circuit
-    result = circuit.copy_empty_like()
-    for instruction in circuit.data:
-        if _holds_product_formula(instruction.operation):
-            _append_resolved(result, instruction.operation, instruction.qubits)
-        else:
-            result.append(instruction, copy=False)
-    return result
+    return resolved(circuit, evolutions)
 
 
-def _append_resolved(
-    circuit: QuantumCircuit, operation: Operation, qubits: Sequence[Qubit]
-) -> None:
-    for inner, inner_qubits in steps_of_definition(operation, qubits):
-        if _holds_product_formula(inner):
-            _append_resolved(circuit, inner, inner_qubits)
-        else:
-            circuit.append(inner, inner_qubits, copy=False)
-
-
-def _holds_product_formula(operation: Operation) -> bool:
-    """Whether a parameterized evolution by non-commuting terms is in it, however deep."""
-    if not expressions_of(operation) or is_standard(operation):
-        return False
-    if isinstance(operation, PauliEvolutionGate):
-        return _is_product_formula(operation)
-    if isinstance(operation, AnnotatedOperation):
-        return _holds_product_formula(operation.base_op)
-    if isinstance(operation, ControlledGate) and _holds_product_formula(operation.base_gate):
-        return True
-    return any(_holds_product_formula(i.operation) for i in definition_of(operation).data)
-
-
-def _is_product_formula(operation: PauliEvolutionGate) -> bool:
-    operators = operation.operator
-    for operator in operators if isinstance(operators, list) else [operators]:
-        paulis = getattr(operator, "paulis", None)
-        if paulis is None or len(paulis.group_commuting()) > 1:
-            return True
-    return isinstance(operators, list)
+def _measured(circuit: QuantumCircuit, position: int) -> CircuitError:
+    """Return the error for a measurement, which says what can take its place."""
+    measured = circuit.data[position]
+    (qubit,), (clbit,) = measured.qubits, measured.clbits
+    later = circuit.data[position + 1 :]
+    acts = any(qubit in i.qubits and i.operation.name not in ("barrier", "measure") for i in later)
+    uses = any(clbit in i.clbits and i.operation.name != "measure" for i in later)
+    if not acts and not uses:
+        return CircuitError(
+            "The circuit contains a measurement; an estimator measures the observables itself. "
+            "Remove it, for instance with circuit.remove_final_measurements(inplace=False)."
+        )
+    index = circuit.find_bit(qubit).index
+    what = f"measures qubit {index} and then acts on it" if acts else f"measures qubit {index}"
+    if uses:
+        return CircuitError(
+            f"The circuit {what}, and later operations depend on the outcome. Defer the "
+            f"measurement: leave it out, and put gates that are controlled by qubit {index} in the "
+            "place of those that depend on the outcome; to go on with the qubit as measured, copy "
+            "it first onto a fresh qubit with cx."
+        )
+    return CircuitError(
+        f"The circuit {what}; an estimator measures at the end only. A measurement whose outcome "
+        "is not used has the effect of a cx from its qubit onto a fresh qubit that nothing else "
+        "acts on: put that in its place, or leave it out if the circuit does not need it."
+    )
 
 
 def _check(operation: Operation) -> None:
     name = operation.name
     if isinstance(operation, Measure):
         raise CircuitError(
-            "The circuit contains a measurement; an estimator measures the observables itself. "
-            "Remove it, for instance with circuit.remove_final_measurements(inplace=False)."
+            "An operation of the circuit contains a measurement; an estimator measures the "
+            "observables itself. Build the operation without it. A measurement in the middle whose "
+            "outcome is not used has the effect of a cx onto a fresh qubit."
         )
     if isinstance(operation, Reset):
         raise CircuitError(
@@ -115,7 +94,7 @@ def _check(operation: Operation) -> None:
             f"The operation {name!r} is conditioned on classical bits. Remove the condition."
         )
     if isinstance(operation, ControlFlowOp):
-        if any(block.parameters for block in operation.blocks):
+        if not is_box(operation) and any(block.parameters for block in operation.blocks):
             raise CircuitError(
                 f"The control-flow operation {name!r} contains circuit parameters, which cannot "
                 "be differentiated there. Move the parameterized gates out of the block."
@@ -126,8 +105,6 @@ def _check(operation: Operation) -> None:
         return
     if isinstance(operation, Delay) and expressions_of(operation):
         raise CircuitError("A delay has a parameter as its duration, which has no gradient rule.")
-    if isinstance(operation, HamiltonianGate) and expressions_of(operation):
-        raise opaque(operation)
     if isinstance(operation, AnnotatedOperation):
         _check(operation.base_op)
         powers = [m.power for m in operation.modifiers if isinstance(m, PowerModifier)]
@@ -137,11 +114,9 @@ def _check(operation: Operation) -> None:
                 "no definition. Scale the gate's angle instead."
             )
         return
-    if not isinstance(operation, Instruction):
-        raise opaque(operation)
-    if is_standard(operation) or isinstance(operation, (*LEAVES, Delay)):
+    if is_standard(operation) or isinstance(operation, LEAVES):
         return
-    if hasattr(operation, "__array__") and not expressions_of(operation):
+    if has_matrix(operation) and not expressions_of(operation):
         return
     for inner in definition_of(operation).data:
         _check(inner.operation)
@@ -158,8 +133,8 @@ def _is_conditioned(operation: Operation) -> bool:
 
 def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
     """Yield the expressions of all standard gates, looking into custom definitions."""
-    for instruction in circuit.data:
-        yield from leaf_expressions_of(instruction.operation)
+    for operation in operations_of(circuit):
+        yield from leaf_expressions_of(operation)
 
 
 def leaf_expressions_of(operation: Operation) -> Iterator[ParameterExpression]:

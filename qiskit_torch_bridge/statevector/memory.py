@@ -4,30 +4,15 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import free_memory
 from ..exceptions import MemoryLimitError
+from ..free_memory import GIB
 
-GIB = 1 << 30
 LINE = 64
-
-
-def available() -> int:
-    """Return the bytes that can be taken without swapping, as far as the system tells."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return 1 << 62  # unknown, on Windows: NumPy's own error will tell
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
@@ -42,7 +27,7 @@ def require(needed: int, num_qubits: int) -> None:
     """Raise :class:`MemoryLimitError` if ``needed`` bytes are not available."""
     if needed < 64 << 20:
         return
-    found = available()
+    found = free_memory.available()
     if needed > found:
         raise MemoryLimitError(
             f"Simulating {num_qubits} qubits exactly needs {needed / GIB:.3g} GiB; "

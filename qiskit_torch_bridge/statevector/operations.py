@@ -46,8 +46,9 @@ from qiskit.circuit.library import (
     YGate,
     ZGate,
 )
-from qiskit.quantum_info import Operator, Pauli, SparsePauliOp
+from qiskit.quantum_info import Operator, Pauli
 
+from ..program.evolutions import generator, is_commuting
 from ..program.expressions import expressions_of
 from ..program.lowering import kind_of
 from .paulis import PauliString
@@ -157,18 +158,11 @@ def accepts_tape(operation: Operation) -> bool:
 
 def evolution_terms(operation: PauliEvolutionGate) -> list[tuple[str, float]] | None:
     """Return labels and coefficients of the generator if its terms commute, else ``None``."""
-    operator = operation.operator
-    if isinstance(operator, list):
+    operator = generator(operation)
+    if not is_commuting(operator):
         return None
-    if not isinstance(operator, SparsePauliOp):
-        operator = SparsePauliOp.from_sparse_observable(operator)
-    labels = operator.paulis
-    if len(labels.group_commuting()) > 1:
-        return None
-    coefficients = np.asarray(operator.coeffs, dtype=complex)
-    return [
-        (label, float(c.real)) for label, c in zip(labels.to_labels(), coefficients, strict=True)
-    ]
+    coefficients = np.asarray(operator.coeffs, dtype=complex).real.tolist()
+    return list(zip(operator.paulis.to_labels(), coefficients, strict=True))
 
 
 def prepared_amplitudes(operation: Operation) -> ComplexArray | None:

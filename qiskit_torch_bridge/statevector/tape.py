@@ -19,7 +19,7 @@ from qiskit.circuit.library import Initialize, PauliEvolutionGate, StatePreparat
 
 from ..exceptions import CircuitError
 from ..program.angle_map import AngleMap
-from ..program.lowering import expand, kind_of, opaque
+from ..program.lowering import expand, kind_of, opaque, operations_of
 from .operations import (
     CLIFFORDS,
     EULER,
@@ -109,12 +109,12 @@ class _Builder:
     """Walks the circuit once and writes the tape."""
 
     def __init__(self, circuit: QuantumCircuit, parameters: Sequence[Parameter]) -> None:
-        for instruction in circuit.data:
-            if isinstance(instruction.operation, ControlFlowOp):
+        for operation in operations_of(circuit):
+            if isinstance(operation, ControlFlowOp):
                 raise CircuitError(
-                    f"The circuit contains the control-flow operation "
-                    f"{instruction.operation.name!r}, which the exact engine cannot simulate. "
-                    "Unroll it, or give an estimator that runs it."
+                    f"The circuit contains the control-flow operation {operation.name!r}, which "
+                    "the exact engine cannot simulate. Unroll it, or give an estimator that runs "
+                    "it."
                 )
         expanded = expand(circuit, accepts_tape)
         index = {qubit: q for q, qubit in enumerate(expanded.qubits)}

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PUBs for Aer in gates that it knows, and whose parameters it binds.
+
+An algorithm hands over its circuit as it was built, of library blocks and of controlled rotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qiskit.primitives.containers.bindings_array import BindingsArray
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+
+from ..exceptions import CircuitError
+from ..primitives.kinds import is_aer
+from ..program import AnalysisCache
+from ..program.lowering import accepts_aer
+
+
+class AerCircuits:
+    """Writes the circuits of PUBs in gates that Aer runs, if Aer is among the estimators.
+
+    Args:
+        estimators: Where the PUBs go.
+    """
+
+    def __init__(self, estimators: Sequence[Any]) -> None:
+        self._needed = any(map(is_aer, estimators))
+        self._analysed = AnalysisCache()
+
+    def __call__(self, pub: EstimatorPub) -> EstimatorPub:
+        """Return the PUB with the same values at the same points."""
+        circuit = pub.circuit
+        if not self._needed or all(accepts_aer(i.operation) for i in circuit.data):
+            return pub
+        try:
+            form = self._analysed(circuit).aer_form
+        except CircuitError:  # what has no gradient is between the caller and Aer
+            return pub
+        known, kept = list(circuit.parameters), tuple(form.parameters)
+        values = pub.parameter_values.as_array(known)[..., [known.index(p) for p in kept]]
+        # Parameters of the global phase alone are gone.
+        bindings = BindingsArray({kept: values} if kept else {}, pub.parameter_values.shape)
+        form.metadata = circuit.metadata
+        return EstimatorPub(form, pub.observables, bindings, pub.precision, validate=False)
