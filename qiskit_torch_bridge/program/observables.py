@@ -210,17 +210,21 @@ def observables_array(observables: Any) -> ObservablesArray:
     """
     if isinstance(observables, ObservablesArray):
         return observables
-    if not hasattr(ObservablesArray, "sparse_observables_array"):
-        return ObservablesArray.coerce(observables)
     flat, shape = nested(observables)
     if not flat:
         return ObservablesArray.coerce(observables)
     converted = np.empty(len(flat), dtype=object)
     for i, observable in enumerate(flat):
-        operator = hermitian(observable)
-        sparse = qiskit.quantum_info.SparseObservable.from_sparse_pauli_op(operator)
-        converted[i] = sparse.simplify(0.0)  # sorts the terms
+        converted[i] = _element(hermitian(observable))
     return ObservablesArray(converted.reshape(shape), validate=False)
+
+
+def _element(operator: SparsePauliOp) -> Any:
+    """Return what the container holds for an operator."""
+    if not hasattr(ObservablesArray, "sparse_observables_array"):
+        return ObservablesArray.coerce_observable(operator)
+    sparse = qiskit.quantum_info.SparseObservable.from_sparse_pauli_op(operator)
+    return sparse.simplify(0.0)  # sorts the terms
 
 
 def _from_matrix(matrix: Operator) -> SparsePauliOp:
