@@ -50,8 +50,8 @@ Evolutions = Literal["definition", "exponential"]
 FAITHFUL = (LieTrotter, SuzukiTrotter)
 """Syntheses known to be exact where all terms commute; ``QDrift``, for one, is not."""
 
-
 SPECTRUM_QUBITS = 8
+"""The most qubits on which the eigenvalues of commuting terms are looked at."""
 
 
 @functools.cache
