@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from .autograd import Expectation, placed
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine, engine_named, portable_name
 from .exact_autograd import exact_expectation
 from .exceptions import InputError, InputTypeError, TracingError
-from .primitives import Evaluation
 from .program import CircuitProgram
 from .transforms import (
     array_module,
@@ -28,6 +27,9 @@ from .transforms import (
     older_vmap,
     transformed,
 )
+
+if TYPE_CHECKING:
+    from .primitives import Evaluation
 
 _engines = EngineCache()
 
@@ -54,12 +56,26 @@ def evaluate_eagerly(engine: EstimatorEngine, inputs: Tensor | None, weights: Te
 
 def _record(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> Tensor:
     """Have a compiler record one operator, which does the same when there are numbers."""
-    name = _portable(engine) if is_exporting() else engine.name
+    name = _portable_name(engine) or engine.name
     return _recorded(inputs, weights, name, *_wanted(inputs, weights))
 
 
-@torch.compiler.assume_constant_result
-def _portable(engine: EstimatorEngine) -> str:
+def _while_recording(function: Callable[..., str]) -> Callable[..., str]:
+    """Have compilers call a function while they record, and take what it returns for a constant.
+
+    This is torch.compiler.assume_constant_result, which would load the compiler, and SymPy with it,
+    for everyone who imports this package.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@_while_recording
+def _portable_name(engine: EstimatorEngine) -> str:
+    """Return the name for a program that may leave this process; empty if it cannot."""
+    torch.compiler.allow_in_graph(_recorded)
+    if not is_exporting():
+        return ""
     refuse_onnx()
     return portable_name(engine)
 
@@ -74,10 +90,10 @@ def refuse_onnx() -> None:
         )
 
 
-@torch.compiler.allow_in_graph
 def _recorded(
     inputs: Tensor | None, weights: Tensor, name: str, for_inputs: bool, for_weights: bool
 ) -> Tensor:
+    """Evaluate the engine of a name; compilers call this too, and look at what it calls."""
     if is_differentiated_elsewhere():
         return evaluate_eagerly(engine_named(name), inputs, weights)
     # Defined above this file, in compiled.py, since it does what is written here.
@@ -410,7 +426,8 @@ def expectation(
     if weights is None:
         weights = torch.zeros(0, dtype=torch.get_default_dtype())
     if is_compiling():
-        return _recorded(inputs, weights, _held_engine(*chosen), *_wanted(inputs, weights))
+        name = _held_engine(*chosen)
+        return _recorded(inputs, weights, name, *_wanted(inputs, weights))
     return evaluate_eagerly(_engine_for(*chosen), inputs, weights)
 
 
@@ -441,7 +458,7 @@ def _engine_for(
     return _engines(circuit, **dict(zip(names, choices, strict=True)))
 
 
-@torch.compiler.assume_constant_result
+@_while_recording
 def _held_engine(circuit: Any, *rest: Any) -> str:
     """Return the name of an engine that lives as long as the program."""
     if not isinstance(circuit, CircuitProgram):
@@ -451,7 +468,5 @@ def _held_engine(circuit: Any, *rest: Any) -> str:
             "CircuitProgram(circuit, observables, input_params=...)."
         )
     engine = _engine_for(circuit, *rest)
-    if is_exporting():
-        return portable_name(engine)
     circuit.__dict__.setdefault("recorded_engines", {})[engine.name] = engine
-    return engine.name
+    return _portable_name(engine) or engine.name

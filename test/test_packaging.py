@@ -37,8 +37,9 @@ ROOMS = {
         "backends",
     },
     "transforms": set(),
-    "autograd": {"exceptions", "program", "rules", "engines", "transforms"},
-    "exact_autograd": {"exceptions", "engines", "transforms"},
+    "operators": {"engines", "transforms"},
+    "autograd": {"exceptions", "program", "rules", "engines", "operators", "transforms"},
+    "exact_autograd": {"exceptions", "engines", "operators", "transforms"},
     "functional": {
         "exceptions",
         "program",
@@ -47,10 +48,12 @@ ROOMS = {
         "exact_autograd",
         "transforms",
     },
+    "compiled": {"exceptions", "engines", "functional", "operators"},
     "algorithms": {"exceptions", "rules", "primitives"},
     "extra_state": {"exceptions", "program"},
     "initial_weights": {"exceptions", "program", "functional"},
     "module": {
+        "compiled",
         "extra_state",
         "initial_weights",
         "exceptions",
@@ -67,8 +70,10 @@ ROOMS = {
 }
 TORCH_ROOMS = {
     "transforms",
+    "operators",
     "autograd",
     "exact_autograd",
+    "compiled",
     "extra_state",
     "functional",
     "initial_weights",

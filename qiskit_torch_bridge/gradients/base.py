@@ -19,11 +19,12 @@ from qiskit_algorithms.gradients import EstimatorGradientResult
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
-from ..primitives.kinds import binds_rightly, evolutions_on, runs_boxes
+from ..primitives.kinds import binds_rightly, evolutions_on, names_with_noise, runs_boxes
 from ..primitives.precision import assumed_precision, default_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.binding import check_binding
+from ..program.lowering import refuse_lost_noise
 from ..rules import Differentiation, Rule, SPSARule
 from .derivative_type import WithDerivativeType, require_real
 
@@ -185,6 +186,7 @@ class EstimatorGradient(WithDerivativeType):
         if self._transpiler is not None:
             return analysed
         if is_aer(self._estimator):
+            refuse_lost_noise(analysed.circuit, names_with_noise(self._estimator))
             return analysed.on_aer
         return analysed if runs_boxes(self._estimator) else analysed.without_boxes
 
