@@ -39,7 +39,6 @@ NEEDED = {
     "numpy": Needed((2, 0), (2, 4)),
     "scipy": Needed((), (1, 17)),
     "numba": Needed((0, 61), (0, 68)),
-    "sympy": Needed((), (1, 14)),
     "qiskit-ibm-runtime": Needed((), (0, 51), extra="runtime"),
 }
 
