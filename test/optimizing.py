@@ -91,7 +91,7 @@ def assert_resumes_bit_identically(model, make, backward=False) -> None:
     torch.save((model.state_dict(), optimizer.state_dict()), file)
     expected = trained(model, optimizer, 3, backward)
     file.seek(0)
-    saved_model, saved_optimizer = torch.load(file)  # with weights_only
+    saved_model, saved_optimizer = torch.load(file, weights_only=True)
     other = build()
     resumed = make(other)
     trained(other, resumed, 1, backward)  # a state that must be overwritten

@@ -70,7 +70,9 @@ def test_a_step_reaches_the_least_value_of_a_dense_grid(name, start):
     (spectrum,) = Rotosolve(node)._spectra[node.weight]
     reach = np.pi / np.diff([0, *spectrum]).min() if name == "incommensurable" else 8 * np.pi
     grid = torch.linspace(start - reach, start + reach, 40_001, dtype=torch.float64)
-    least = torch.vmap(lambda t: torch.func.functional_call(node, {"weight": t[None]}))(grid).min()
+    least = torch.vmap(lambda t: torch.func.functional_call(node, {"weight": t[None]}, ()))(
+        grid
+    ).min()
     value = Rotosolve(node).step(lambda: node().sum())
     assert value <= least + 1e-12
     assert abs(node().item() - value) < 1e-15

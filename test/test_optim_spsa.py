@@ -164,7 +164,7 @@ def test_the_sampled_metric_is_on_average_the_metric(inputs):
 
 def value_at(node, weights):
     values = torch.from_numpy(weights)
-    return torch.func.functional_call(node, {"weight": values}).item()
+    return torch.func.functional_call(node, {"weight": values}, ()).item()
 
 
 def test_a_step_of_qnspsa_by_numpy():

@@ -26,7 +26,12 @@ if sys.version_info < (3, 10):  # checked before anything below needs a newer Py
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-PINS = ("pyproject.toml", "constraints.txt", "constraints-common.txt")
+PINS = (
+    "pyproject.toml",
+    "constraints.txt",
+    "constraints-common.txt",
+    "constraints-numerics.txt",
+)
 # By the first word of the command line: the extra to install and the arguments before the user's.
 COMMANDS = {
     "test": ("test", ["-m", "pytest", "-n", "auto"]),

@@ -80,7 +80,10 @@ def arguments_of_algorithm(
     if circuit is None:
         circuit = _ansatz(algorithm, operator)
     circuit = circuit.copy()
-    circuit.remove_final_measurements()  # SamplingVQE leaves its own in the ansatz
+    if "measure" in circuit.count_ops():  # SamplingVQE leaves its own in the ansatz
+        with warnings.catch_warnings():  # of Qiskit 2.2, when it puts back registers of its own
+            warnings.filterwarnings("ignore", "Trying to add QuantumRegister", UserWarning)
+            circuit.remove_final_measurements()
     arguments["circuit"] = circuit
     if circuit.layout is not None:
         arguments["observables_layout"] = _layout_of(circuit, operator)

@@ -227,7 +227,8 @@ def load_checkpoint(
 def _read(path: Path) -> dict[str, Any]:
     payload = files.read(path)
     try:
-        states = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([complex]):  # which PyTorch 2.5 does not know to be
+            states = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"PyTorch {torch.__version__} cannot read the checkpoint {path}, although it is whole: "

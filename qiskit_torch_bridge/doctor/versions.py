@@ -37,9 +37,8 @@ NEEDED = {
     "qiskit-algorithms": Needed((0, 4), (0, 4)),
     "torch": Needed((2, 5), (2, 13)),
     "numpy": Needed((2, 0), (2, 4)),
-    "scipy": Needed((), (1, 17)),
+    "scipy": Needed((1, 13), (1, 17)),
     "numba": Needed((0, 61), (0, 68)),
-    "sympy": Needed((), (1, 14)),
     "qiskit-ibm-runtime": Needed((), (0, 51), extra="runtime"),
 }
 
