@@ -442,9 +442,19 @@ def test_programs_keep_their_meaning_in_saved_states() -> None:
         )
 
 
-def test_looking_for_the_form_is_silent() -> None:
-    """Qiskit's own matrix of such a gate makes SciPy warn, and estimators look when made."""
+def test_the_form_is_looked_for_silently_and_only_where_it_matters() -> None:
+    """Qiskit's own matrix of such a gate makes SciPy warn, and starts a pool of threads.
+
+    A process that is forked later waits for those threads without end, as soon as it transpiles.
+    """
     simulated_evolutions.cache_clear()
+    circuit = QuantumCircuit(2)
+    circuit.append(PauliEvolutionGate(SparsePauliOp(["ZZ", "XX"]), T), [0, 1])
+    estimator = BatchedStatevectorEstimator()
+    gradient = AQGDEstimatorGradient(estimator)
+    gradient.run([circuit], [SparsePauliOp("ZI")], [[0.1]]).result()
+    assert simulated_evolutions.cache_info().misses == 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        BatchedStatevectorEstimator()
+        estimator.run([(evolving(T), OBSERVABLE, [0.4, 1.0])]).result()
+    assert simulated_evolutions.cache_info().misses == 1

@@ -15,7 +15,6 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import InputTypeError, PrecisionError
 from ..program import AnalysisCache
-from ..program.evolutions import simulated_evolutions
 from .observable_sets import ObservableSets
 from .pairing import blocks_of
 from .pubs import Request, read_pub, shots_for, validated
@@ -101,7 +100,7 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
 
     def _begin(self) -> None:
         self._lock = Lock()
-        self._analysed = AnalysisCache(simulated_evolutions())
+        self._analysed = AnalysisCache("simulated")
         self._observables = ObservableSets()
         self._simulators = Simulators(self.dtype)
 

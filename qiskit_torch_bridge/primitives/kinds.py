@@ -7,7 +7,7 @@ from typing import Any
 
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 
-from ..program.evolutions import Evolutions, simulated_evolutions
+from ..program.evolutions import Evolutions
 from .batched import BatchedStatevectorEstimator
 
 
@@ -35,7 +35,7 @@ def evolutions_on(estimator: object, transpiler: object = None) -> Evolutions:
     """Return the form in which an estimator takes the evolutions of circuits handed to it."""
     exact = (StatevectorEstimator, BatchedStatevectorEstimator)
     if transpiler is None and all(isinstance(worker, exact) for worker in workers(estimator)):
-        return simulated_evolutions()
+        return "simulated"
     return "definition"
 
 

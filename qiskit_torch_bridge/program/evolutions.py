@@ -45,7 +45,8 @@ from .annotated import modified
 from .expressions import expressions_of, is_free
 from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard
 
-Evolutions = Literal["definition", "exponential"]
+Evolutions = Literal["definition", "exponential", "simulated"]
+"""The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
 
 FAITHFUL = (LieTrotter, SuzukiTrotter)
 """Syntheses known to be exact where all terms commute; ``QDrift``, for one, is not."""
@@ -56,7 +57,11 @@ SPECTRUM_QUBITS = 8
 
 @functools.cache
 def simulated_evolutions() -> Evolutions:
-    """Return the form in which the simulators of the installed Qiskit take evolutions."""
+    """Return the form in which the simulators of the installed Qiskit take evolutions.
+
+    It is asked for only where there are such evolutions: matrices start Qiskit's pool of threads,
+    which a process that is forked later would wait for without end.
+    """
     gate = PauliEvolutionGate(SparsePauliOp(["X", "Z"]), 1.0)
     root = 2**0.5  # (X + Z)**2 = 2
     exponential = np.cos(root) * np.eye(2) - 1j * np.sin(root) / root * np.array([[1, 1], [1, -1]])
@@ -74,6 +79,8 @@ def resolved(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
     """
     if not any(_is_open(i.operation) for i in circuit.data):
         return circuit
+    if evolutions == "simulated":
+        evolutions = simulated_evolutions()
     result = circuit.copy_empty_like()
     for instruction in circuit.data:
         operation, bits = instruction.operation, (instruction.qubits, instruction.clbits)
