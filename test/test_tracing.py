@@ -171,6 +171,21 @@ def test_frozen_weights_and_modules_without_inputs():
     assert not fast().requires_grad
 
 
+def test_a_compiled_module_follows_its_mode_and_its_shots():
+    node = rotation(shots=100, seed=1, evaluation={"shots": 4000})
+    fast = torch.compile(node, fullgraph=True, backend=BACKEND)
+
+    def measured():  # a mean of n outcomes +-1 has the variance (1 - mean**2) / (n - 1)
+        mean = fast().item()
+        return round((1 - mean**2) / node.last_stds.item() ** 2) + 1
+
+    assert measured() == 100
+    node.eval()
+    assert measured() == 4000
+    node.train().set_shots(50)
+    assert measured() == 50
+
+
 def test_functions_compile_with_any_estimator():
     program = CircuitProgram(hybrid(), "ZZ", input_params=X)
     x, w = torch.rand(2, 2), torch.rand(3, requires_grad=True)
