@@ -173,13 +173,11 @@ def _vjp(
         return combined((gradients,), cotangent, rows)[0]
     if found is None:
         return _PluginGradient.apply(values, cotangent, engine, columns)
-    d, target = found
+    graph = torch.is_grad_enabled() or transformed() or older_vmap(cotangent)
+    if not graph and is_concrete(values, cotangent):
+        return own_gradient(engine, values, cotangent, columns)
     evs = _at_shift_points(found, values)
-    seen = torch.is_grad_enabled() or transformed() or older_vmap(cotangent)
-    if not seen and is_concrete(values, cotangent):
-        arrays = values.detach().numpy(), cotangent.numpy()
-        engine.note_gradient_errors(d, target.last_stds, *arrays, columns)
-    return d.combine(values, (evs * cotangent).sum(-1), array_module(values, cotangent))
+    return found[0].combine(values, (evs * cotangent).sum(-1), array_module(values, cotangent))
 
 
 def _at_shift_points(found: tuple[Differentiation, EstimatorEngine], values: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ import torch
 from qiskit.circuit import Parameter, ParameterVector
 from torch import Tensor
 
+from .calls import checked_weights
 from .exceptions import InputError, InputTypeError
-from .functional import checked_weights
 from .program import CircuitProgram
 
 

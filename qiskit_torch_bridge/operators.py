@@ -153,5 +153,5 @@ def estimated_values(engine: EstimatorEngine, values: Tensor) -> Tensor:
     lambda engine, values, cotangent, columns: values.new_empty(values.shape[0], len(columns)),
 )
 def own_gradient(engine: Any, values: Tensor, cotangent: Tensor, columns: Any) -> Tensor:
-    """Return the vector-Jacobian product ``(B, C)`` of an engine that computes it itself."""
+    """Return the vector-Jacobian product ``(B, C)`` as the engine computes it, without a graph."""
     return torch.from_numpy(engine.vjp(numbers(values), numbers(cotangent), tuple(columns)))

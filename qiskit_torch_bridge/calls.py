@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call of a program: tensors checked and converted, and the output given back alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from qiskit.circuit import Parameter
+from torch import Tensor
+
+from .exceptions import InputError, InputTypeError, TracingError
+from .program import CircuitProgram
+
+
+class Call(NamedTuple):
+    """Checked inputs ``(B, I)`` and weights in double precision, and how outputs must look."""
+
+    inputs: Tensor
+    weights: Tensor
+    like: Tensor
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, program: CircuitProgram, inputs: Tensor | None, weights: Tensor) -> Call:
+        """Check and convert what a program is called with."""
+        weights = checked_weights(weights, program)
+        like = weights
+        if inputs is None:
+            if program.input_params:
+                raise InputError(
+                    f"Expected inputs of shape (..., {len(program.input_params)}); got none. The "
+                    f"circuit's inputs are {_listing(program.input_params)}."
+                )
+            inputs = weights.new_zeros(0)
+        else:
+            inputs = _checked_inputs(inputs, program)
+            like = inputs if inputs.is_floating_point() else weights
+        shape = (*inputs.shape[:-1], *program.output_shape)
+        if inputs.dim() != 2:
+            inputs = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
+        return cls(_double(inputs), _double(weights), like, shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the output."""
+        return self.like.dtype if self.like.is_floating_point() else torch.get_default_dtype()
+
+    def finished(self, evs: Tensor) -> Tensor:
+        """Return values ``(B, O)`` as the caller had the inputs."""
+        device, dtype = self.like.device, self.dtype
+        if dtype != evs.dtype or device != evs.device:
+            evs = evs.to(device=device, dtype=dtype)
+        return evs if evs.shape == self.shape else evs.reshape(self.shape)
+
+    def empty(self) -> Tensor:
+        """Return a tensor such as :meth:`finished` does, without values."""
+        return self.like.new_empty(self.shape, dtype=self.dtype)
+
+    def received(self, cotangent: Tensor) -> Tensor:
+        """Return a cotangent of the output as ``(B, O)`` in double precision."""
+        return _double(cotangent).reshape(len(self.inputs), -1)
+
+
+def _double(tensor: Tensor) -> Tensor:
+    if tensor.dtype == torch.float64 and tensor.device.type == "cpu":
+        return tensor
+    return tensor.to("cpu").to(torch.float64)  # in this order: not every device has float64
+
+
+def _listing(parameters: Sequence[Parameter]) -> str:
+    return ", ".join(p.name for p in parameters) or "(none)"
+
+
+def _check_readable(tensor: Any, role: str) -> None:
+    """Raise unless there are numbers in a tensor, one after the other."""
+    if isinstance(tensor, Tensor):
+        dense = tensor.layout is torch.strided
+        if dense and not (tensor.is_nested or tensor.is_quantized or tensor.is_meta):
+            return
+    elif type(tensor).__module__.startswith("torch.fx"):
+        raise TracingError(
+            "qiskit_torch_bridge cannot be traced symbolically: torch.fx hands in proxies, and the "
+            "shapes of what a circuit is given must be known. Use torch.compile, torch.export or "
+            "torch.fx.experimental.proxy_tensor.make_fx, or make TorchQuantumModule a leaf of a "
+            "torch.fx.Tracer of your own (is_leaf_module)."
+        )
+    else:
+        return
+    if tensor.is_nested:
+        kind, remedy = "a nested tensor", "torch.nested.to_padded_tensor(...), or a loop over it"
+    elif tensor.is_quantized:
+        kind, remedy = f"a quantized one ({tensor.dtype})", "tensor.dequantize()"
+    elif tensor.is_meta:
+        kind, remedy = "a meta tensor, which has none", "module.to_empty(device='cpu') and weights"
+    else:
+        kind, remedy = f"one of layout {tensor.layout}", "tensor.to_dense()"
+    raise InputTypeError(
+        f"qiskit_torch_bridge expects {role} to be a dense tensor of numbers; got {kind}. Use "
+        f"{remedy}."
+    )
+
+
+def _checked_inputs(inputs: Any, program: CircuitProgram) -> Tensor:
+    _check_readable(inputs, "inputs")
+    if not isinstance(inputs, Tensor):
+        raise InputTypeError(
+            f"Expected inputs to be a torch.Tensor; got {type(inputs).__name__}. Convert them "
+            "with torch.as_tensor(...)."
+        )
+    if inputs.is_complex():
+        raise InputTypeError(
+            f"Expected real inputs; got {inputs.dtype}. Gate angles are real: pass the real and "
+            "imaginary parts as two inputs, with torch.view_as_real(...)."
+        )
+    expected = len(program.input_params)
+    if inputs.dim() == 0 or inputs.shape[-1] != expected:
+        raise InputError(
+            f"Expected inputs of shape (..., {expected}); got {tuple(inputs.shape)}. The "
+            f"circuit's inputs are {_listing(program.input_params)}."
+        )
+    return inputs
+
+
+def checked_weights(weights: Any, program: CircuitProgram) -> Tensor:
+    """Return weights ``(W,)`` as a tensor, or say what is wrong with them."""
+    _check_readable(weights, "weights")
+    if not isinstance(weights, Tensor):
+        try:
+            weights = torch.as_tensor(np.asarray(weights))
+        except (TypeError, ValueError) as error:
+            raise InputTypeError(
+                f"Expected weights to be real numbers; got {weights!r}."
+            ) from error
+    if weights.is_complex():
+        raise InputTypeError(f"Expected real weights; got {weights.dtype}.")
+    expected = len(program.weight_params)
+    if weights.shape != (expected,):
+        raise InputError(
+            f"Expected weights of shape ({expected},); got {tuple(weights.shape)}. The circuit's "
+            f"weights are {_listing(program.weight_params)}."
+        )
+    return weights
