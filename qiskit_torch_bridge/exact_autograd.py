@@ -31,7 +31,7 @@ from .operators import (
     numbers,
     weight_rows,
 )
-from .transforms import combined, is_concrete, older_vmap, transformed
+from .transforms import combined, in_forward_mode, is_concrete, older_vmap, transformed
 
 Pair = tuple[Tensor | None, Tensor | None]
 
@@ -45,7 +45,7 @@ def exact_expectation(inputs: Tensor, weights: Tensor, engine: StatevectorEngine
     """Return expectation values ``(B, O)`` as part of torch's graph."""
     if transformed() or not is_concrete(inputs, weights):
         return ExactExpectation.apply(inputs, weights, engine)
-    return _Direct.apply(inputs, weights, engine)
+    return _apply_directly(inputs, weights, engine)
 
 
 def _backward(ctx: Any, cotangent: Tensor | None) -> Pair:
@@ -116,7 +116,8 @@ class _Direct(torch.autograd.Function):
         needs = ctx.needs_input_grad
         evs, ctx.kept = engine.values(*ctx.arrays, needs[0] or needs[1])
         ctx.save_for_backward(inputs, weights)
-        ctx.save_for_forward(inputs, weights)
+        if in_forward_mode():
+            ctx.save_for_forward(inputs, weights)
         ctx.set_materialize_grads(False)
         ctx.engine = engine
         return torch.from_numpy(evs)
@@ -145,6 +146,10 @@ class _Direct(torch.autograd.Function):
     def jvp(ctx: Any, dx: Tensor | None, dw: Tensor | None, _: None) -> Tensor:
         """One sweep of tangents."""
         return _forward_mode(ctx, dx, dw)
+
+
+# Without what torch.autograd.Function looks for around it: there are no transforms here.
+_apply_directly = super(torch.autograd.Function, _Direct).apply
 
 
 class ExactExpectation(torch.autograd.Function):

@@ -72,7 +72,12 @@ def is_exporting() -> bool:
 
 def is_differentiated_elsewhere() -> bool:
     """Whether derivatives are taken by ``torch.func`` or in forward mode."""
-    return transformed() or torch.autograd.forward_ad._current_level >= 0
+    return transformed() or in_forward_mode()
+
+
+def in_forward_mode() -> bool:
+    """Whether ``torch.autograd.forward_ad`` carries tangents along."""
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 class _TracedArrays:

@@ -172,8 +172,9 @@ class EstimatorEngine:
             raise GradientError("Expected an engine with a rule; this one has none.")
         d, engine = found
         points = d.points(values)  # (S, B, K)
-        evaluation = engine.evaluate(points.reshape(-1, points.shape[-1]))
-        evs = evaluation.evs.reshape(*points.shape[:2], self.program.num_observables)
+        shifts, rows, width = points.shape
+        evaluation = engine.evaluate(points.reshape(shifts * rows, width))
+        evs = evaluation.evs.reshape(shifts, rows, self.program.num_observables)
         self.note_gradient_errors(d, evaluation.stds, values, cotangent, columns)
         return d.combine(values, (evs * cotangent).sum(-1))
 

@@ -84,11 +84,12 @@ class StatevectorEngine(EstimatorEngine):
         """Return expectation values ``(B, O)`` and what a following :meth:`gradient` can use."""
         if not len(x):
             return np.zeros((0, self.program.num_observables)), None
-        # The kernels see only what observables depend on. A product sums up faster than isfinite;
-        # where it exceeds the range of numbers, each of them is looked at.
-        total = np.vdot(x, x) + np.vdot(w, w)
-        if not math.isfinite(total) and not (np.isfinite(x).all() and np.isfinite(w).all()):
-            raise self._not_finite(x, w)
+        if not self.simulator.reads_all:
+            # The kernels see only what observables depend on. A product sums up faster than
+            # isfinite; where it exceeds the range of numbers, each of them is looked at.
+            total = np.vdot(x, x) + np.vdot(w, w)
+            if not math.isfinite(total) and not (np.isfinite(x).all() and np.isfinite(w).all()):
+                raise self._not_finite(x, w)
         try:
             return self.simulator.expval(x, w, keep)
         except FloatingPointError:

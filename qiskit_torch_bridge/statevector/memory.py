@@ -13,11 +13,14 @@ from ..exceptions import MemoryLimitError
 from ..free_memory import GIB
 
 LINE = 64
+SMALL = 1 << 11
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Return an uninitialised array that starts at a cache line, as vector instructions like it."""
+    """Return an uninitialised array, from a cache line on if it is large, as vectors like it."""
     count = math.prod(shape)
+    if count * dtype.itemsize < SMALL:  # where looking for the line takes longer than it saves
+        return np.empty(shape, dtype)
     array = np.empty(count + LINE // dtype.itemsize, dtype)
     skip = (-array.__array_interface__["data"][0] % LINE) // dtype.itemsize
     return array[skip : skip + count].reshape(shape)

@@ -122,12 +122,16 @@ class StatevectorSimulator:
         self._place.update({column: i for i, column in enumerate(inputs)})
         self._place.update({column: len(inputs) + i for i, column in enumerate(weights)})
         self._sources = self._affine_sources(tape)
+        read = set(self._sources.columns.tolist())
+        #: Whether all inputs and weights come up in some rotation, where they are looked at.
+        self.reads_all = not self.takes_angles and len(read) == len(inputs) + len(weights)
         self._initial = _initial(tape)
         self._constants = self.sums.constants if self.sums.constants.any() else None
         self._work_per_number = len(self.operations) + len(self.sums.entries)
         self._widest = max(
             (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
         )
+        self._side_by_side: dict[int, int] = {}
         self._layouts: dict[Any, tuple[Layout, int, tuple[Any, ...]]] = {}
         self._spare: list[Any] = []
         self._no_states = np.empty((0, 0), self._float)
@@ -258,8 +262,12 @@ class StatevectorSimulator:
         n = self.tape.num_bits
         if (rows << n) * self._work_per_number >= SMALL_WORK:
             rows = -(-rows // thread_count())  # so that there is a chunk for each thread
-        most = max(1, CACHED_NUMBERS >> n)
-        return rows_side_by_side(min(max(1, rows), most), n, self._widest)
+        found = self._side_by_side.get(rows)
+        if found is None:
+            most = max(1, CACHED_NUMBERS >> n)
+            found = rows_side_by_side(min(max(1, rows), most), n, self._widest)
+            self._side_by_side[rows] = found
+        return found
 
     def _layout(
         self, rows_t: int, inputs: int, wanted: tuple[bool, bool]
