@@ -55,7 +55,7 @@ def evaluate_eagerly(engine: EstimatorEngine, inputs: Tensor | None, weights: Te
 
 def _record(engine: EstimatorEngine, inputs: Tensor | None, weights: Tensor) -> Tensor:
     """Have a compiler record one operator, which does the same when there are numbers."""
-    name = _portable_name(engine) or engine.name
+    name = _portable_name(engine.name) or engine.name
     return _recorded(inputs, weights, name, *_wanted(inputs, weights))
 
 
@@ -70,13 +70,16 @@ def _while_recording(function: Callable[..., str]) -> Callable[..., str]:
 
 
 @_while_recording
-def _portable_name(engine: EstimatorEngine) -> str:
-    """Return the name for a program that may leave this process; empty if it cannot."""
+def _portable_name(name: str) -> str:
+    """Return the name for a program that may leave this process; empty if it cannot.
+
+    The engine itself would not do as an argument: older compilers take no objects for constants.
+    """
     torch.compiler.allow_in_graph(_recorded)
     if not is_exporting():
         return ""
     refuse_onnx()
-    return portable_name(engine)
+    return portable_name(engine_named(name))
 
 
 def refuse_onnx() -> None:
@@ -338,4 +341,4 @@ def _held_engine(circuit: Any, *rest: Any) -> str:
         )
     engine = _engine_for(circuit, *rest)
     circuit.__dict__.setdefault("recorded_engines", {})[engine.name] = engine
-    return _portable_name(engine) or engine.name
+    return _portable_name(engine.name) or engine.name

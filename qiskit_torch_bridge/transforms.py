@@ -66,8 +66,11 @@ def is_compiling() -> bool:
 
 
 def is_exporting() -> bool:
-    """Whether ``torch.export`` records what is called, for another process perhaps."""
-    return getattr(torch.compiler, "is_exporting", lambda: False)()
+    """Whether ``torch.export`` records what is called, for another process perhaps.
+
+    Before there was a word for it, this was the only compiler that calls Python and says so.
+    """
+    return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
 
 
 def is_differentiated_elsewhere() -> bool:

@@ -248,7 +248,7 @@ def test_exported_programs_stand_alone_or_are_refused(setting, tmp_path):
             torch.export.export(node, (x.detach(),))
         node = node.with_backend(gradient="adjoint", shots=None)
     rows = torch.export.Dim("rows", min=2, max=64)
-    exported = torch.export.export(node, (x.detach(),), dynamic_shapes=({0: rows},))
+    exported = torch.export.export(node, (x.detach(),), dynamic_shapes=({0: rows},), strict=False)
     torch.export.save(exported, tmp_path / "node.pt2")
     expected = reference_jacobian(program, x, w)
     weights = node.weight.detach().clone()

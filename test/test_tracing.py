@@ -186,6 +186,9 @@ def test_a_compiled_module_follows_its_mode_and_its_shots():
     assert measured() == 50
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.5."), reason="this compiler takes no objects for constants"
+)
 def test_functions_compile_with_any_estimator():
     program = CircuitProgram(hybrid(), "ZZ", input_params=X)
     x, w = torch.rand(2, 2), torch.rand(3, requires_grad=True)
@@ -236,7 +239,7 @@ def test_a_recorded_program_needs_its_module():
         torch.ops.qiskit_torch_bridge.expectation(None, torch.rand(1), name, False, False)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.trace.* is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace.* is deprecated")
 def test_jit_trace_records_the_circuit():
     model = nn.Sequential(nn.Linear(2, 2), layer(), nn.Linear(2, 1))
     x = torch.rand(3, 2)
@@ -248,7 +251,7 @@ def test_jit_trace_records_the_circuit():
 
 def test_an_exported_program_runs_in_another_process(tmp_path):
     node = rotation()
-    torch.export.save(torch.export.export(node, ()), tmp_path / "node.pt2")
+    torch.export.save(torch.export.export(node, (), strict=False), tmp_path / "node.pt2")
     script = (
         "import torch, qiskit_torch_bridge\n"
         f"program = torch.export.load({str(tmp_path / 'node.pt2')!r}).module()\n"
@@ -262,7 +265,7 @@ def test_an_exported_program_runs_in_another_process(tmp_path):
     )
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 def test_scripting_and_symbolic_tracing_say_what_to_use():
     model = nn.Sequential(nn.Linear(2, 2), layer())
     with pytest.raises(TracingError, match=r"qiskit_torch_bridge.*torch\.export"):
