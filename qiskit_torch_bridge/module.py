@@ -21,11 +21,11 @@ from .backends.cost import Cost, cost_of
 from .backends.selection import Transpiled, backend_of, is_same_device
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
-from .extra_state import check_state, check_weights, state_of
 from .functional import PendingOutput, evaluate, refuse_onnx, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
 from .program import CircuitProgram
+from .state_dicts import check_weights, refuse_old
 
 PLACE = (
     "estimator", "estimators", "backend", "mode", "backend_options", "optimization_level",
@@ -573,24 +573,23 @@ class TorchQuantumModule(nn.Module):
             )
         )
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return circuit (QPY), observables and roles, as tensors and text."""
-        refuse_onnx()  # what exports by tracing begins with the state, and takes it for tensors
-        return state_of(self.program)
-
-    def set_extra_state(self, state: Any) -> None:
-        """Check that a saved state belongs to this circuit; it holds nothing to set."""
-        check_state(self.program, state)
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        refuse_onnx()  # what exports by tracing begins with the state
+        super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        *args: Any,
     ) -> None:
         # Before any weight is copied: a mismatch must leave the module as it was.
-        key = f"{prefix}_extra_state"
-        if key in state_dict:
-            check_state(self.program, state_dict[key])
+        refuse_old(state_dict, prefix)
         check_weights(state_dict.get(f"{prefix}weight"))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def __prepare_scriptable__(self) -> Any:
         raise TracingError(

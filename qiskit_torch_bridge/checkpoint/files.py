@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file that is either whole or recognised as damaged, and replaced in one step.
 
+Only regular files are read and replaced, and new names written: a device is not a checkpoint, and
+whoever names one has mistyped.
+
 It begins with a header of fixed size, the same in all versions of the format:
 
 =====  ===================================================================
@@ -19,14 +22,17 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
+from .. import free_memory
 from ..exceptions import CheckpointError
 
 MAGIC = b"QTBCKPT\0"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<8sIQ32s")
 FORGOTTEN = 3600.0
 """Seconds after which a temporary file is taken to be left over from a process that was killed."""
@@ -69,16 +75,48 @@ def unpacked(content: bytes, path: Path) -> bytes:
             f"The checkpoint {path} is damaged: its checksum does not fit its content. {remedy}"
         )
     if version != VERSION:
+        remedy = "Upgrade qiskit-torch-bridge to the release that wrote it."
+        if version < VERSION:
+            remedy = (
+                "Load it with the release that wrote it. If you trust the file, its weights can be "
+                "used here as well: "
+                f"torch.load(io.BytesIO(open(path, 'rb').read()[{HEADER.size}:]), "
+                "weights_only=True)['model'], without the keys that end in '_extra_state'."
+            )
         raise CheckpointError(
             f"The checkpoint {path} has format {version}; this release reads format {VERSION}. "
-            "Upgrade qiskit-torch-bridge to the release that wrote it. Nothing was loaded."
+            f"{remedy} Nothing was loaded."
         )
     return payload
+
+
+def as_path(path: Any) -> Path:
+    """Return the path of a checkpoint.
+
+    Raises:
+        CheckpointError: If it is none.
+    """
+    try:
+        named = os.fspath(path)
+    except TypeError:
+        named = None
+    if not isinstance(named, str) or not named or "\0" in named:
+        raise CheckpointError(
+            f"Expected the path of a checkpoint, as text or a pathlib.Path; got {path!r}."
+        )
+    return Path(named)
 
 
 def read(path: Path) -> bytes:
     """Return the payload of a file."""
     try:
+        _check_regular(path)
+        size, free = os.stat(path).st_size, free_memory.available()
+        if size > free:
+            raise CheckpointError(
+                f"The checkpoint {path} has {size >> 20} MiB, and {free >> 20} MiB of memory are "
+                "free. Nothing was loaded."
+            )
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(
@@ -92,8 +130,10 @@ def write(path: Path, payload: bytes) -> None:
     """Put a payload in place of a file: after a crash there is the old file or the new one, whole.
 
     Raises:
-        CheckpointError: If the system refuses; the old file is then as it was.
+        CheckpointError: If there is something else than a file, or the system refuses; what was
+            there is then as it was.
     """
+    _check_regular(path)
     target = Path(os.path.realpath(path))  # a link stays a link
     # Not from Python's or NumPy's generators, whose states are being saved.
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
@@ -117,6 +157,27 @@ def write(path: Path, payload: bytes) -> None:
             "there before is unchanged. Check that the folder exists, can be written and has "
             f"{len(payload) >> 20} MiB left."
         ) from error
+
+
+def _check_regular(path: Path) -> None:
+    """Raise :class:`CheckpointError` if there is something that is no file, behind links, too."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing, or nothing that can be looked at: opening it will tell
+        return
+    if not stat.S_ISREG(mode):
+        kinds = {
+            stat.S_IFDIR: "a folder",
+            stat.S_IFCHR: "a device",
+            stat.S_IFBLK: "a device",
+            stat.S_IFIFO: "a pipe",
+            stat.S_IFSOCK: "a socket",
+        }
+        raise CheckpointError(
+            f"Expected the path of a file, or of one to be; {path} is "
+            f"{kinds.get(stat.S_IFMT(mode), 'something else')}. It was left as it is. Name a file, "
+            "such as 'run.ckpt' in that folder."
+        )
 
 
 def _digest(version: int, payload: bytes) -> bytes:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..exceptions import CheckpointError, StateDictError
+from ..exceptions import CheckpointError, InputError, StateDictError
+from ..state_dicts import check_program, check_weights
 from ..module import TorchQuantumModule
 from .randomness import check_global_states, check_state, state_of
 from .tasks import Journal
@@ -17,9 +19,38 @@ from .tasks import Journal
 UNCHANGED = "Nothing was loaded."
 
 
-def check_model(model: nn.Module, saved: Mapping[str, Any]) -> None:
-    """Raise :class:`CheckpointError` unless a state dict fits a model, circuits included."""
-    here = model.state_dict()
+def check_is_model(model: Any) -> None:
+    """Raise :class:`CheckpointError` unless there is a module to save or to load into."""
+    if not isinstance(model, nn.Module):
+        raise CheckpointError(
+            f"Expected model to be a torch.nn.Module; got {type(model).__name__}."
+        )
+
+
+def saved_metadata(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what PyTorch keeps beside a state dict: the versions of its parts."""
+    return dict(getattr(weights, "_metadata", {}))
+
+
+def saved_programs(model: nn.Module) -> dict[str, Any]:
+    """Return the circuits, observables and roles of a model's quantum modules, by their names."""
+    return {name: module.program.to_state() for name, module in _quantum_modules(model).items()}
+
+
+def _quantum_modules(model: nn.Module) -> dict[str, TorchQuantumModule]:
+    modules = dict(model.named_modules())
+    return {k: m for k, m in modules.items() if isinstance(m, TorchQuantumModule)}
+
+
+def check_model(
+    model: nn.Module, states: Mapping[str, Any], max_bytes: int | None
+) -> OrderedDict[str, Any]:
+    """Return a saved state dict, after checking that it fits a model, circuits included.
+
+    Raises:
+        CheckpointError: If it does not.
+    """
+    here, saved = model.state_dict(), states["model"]
     missing, foreign = [k for k in here if k not in saved], [k for k in saved if k not in here]
     if missing or foreign:
         raise CheckpointError(
@@ -34,15 +65,24 @@ def check_model(model: nn.Module, saved: Mapping[str, Any]) -> None:
                 f"{_form(saved[key])} in the checkpoint. Build the model as it was when it was "
                 f"saved. {UNCHANGED}"
             )
-    for name, module in model.named_modules():
-        if isinstance(module, TorchQuantumModule):
-            key = f"{name}._extra_state" if name else "_extra_state"
-            try:
-                module.set_extra_state(saved[key])  # checks, and has nothing to set
-            except StateDictError as error:
-                raise CheckpointError(
-                    f"The checkpoint belongs to another model, in {name or 'the module'}: {error}"
-                ) from error
+    modules, programs = _quantum_modules(model), states["programs"]
+    if set(modules) != set(programs):
+        raise CheckpointError(
+            f"The checkpoint belongs to another model: it has circuits for {sorted(programs)}, and "
+            f"the model's are in {sorted(modules)}. Build the model as it was when it was saved. "
+            f"{UNCHANGED}"
+        )
+    for name, module in modules.items():
+        try:
+            check_program(module.program, programs[name], max_bytes)
+            check_weights(saved.get(f"{name}.weight" if name else "weight"))
+        except (StateDictError, InputError) as error:
+            raise CheckpointError(
+                f"The checkpoint belongs to another model, in {name or 'the module'}: {error}"
+            ) from error
+    result = OrderedDict(saved)
+    result._metadata = OrderedDict(states["metadata"])  # type: ignore[attr-defined]
+    return result
 
 
 def saved_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

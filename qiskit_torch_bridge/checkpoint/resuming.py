@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -14,16 +13,18 @@ import torch
 from torch import nn
 
 from ..exceptions import CheckpointError
-from . import files
+from . import content, files
 from .fitting import (
     UNCHANGED,
     as_list,
+    check_is_model,
     check_model,
     check_rest,
+    saved_metadata,
     saved_optimizer,
+    saved_programs,
     saved_scheduler,
 )
-from .plain import plain
 from .randomness import (
     as_generators,
     global_states,
@@ -35,7 +36,7 @@ from .tasks import Journal, Task, carry_out, of_generator, of_journal, position_
 
 PACKAGES = ("qiskit-torch-bridge", "qiskit", "torch", "numpy", "numba")
 PARTS = {
-    "model", "optimizers", "schedulers", "global_states", "generators", "noise", "cursor", "extra",
+    "model", "metadata", "programs", "optimizers", "schedulers", "global_states", "generators", "noise", "cursor", "extra",
     "step", "journal_position", "written_by",
 }  # fmt: skip
 
@@ -83,7 +84,8 @@ def save_checkpoint(
 
     Args:
         path: The file, in a folder that exists.
-        model: Any module; its ``state_dict()`` is saved.
+        model: Any module; its ``state_dict()`` is saved, and the circuits, observables and roles
+            of the quantum modules in it.
         optimizer: One or a list of them.
         scheduler: One or a list of them.
         cursor: Where you are in your data: tensors, numbers, text, and lists, tuples and dicts of
@@ -95,7 +97,8 @@ def save_checkpoint(
         journal: An object with a whole number ``position``, which is saved.
 
     Raises:
-        CheckpointError: If something cannot be saved or written; the old file is then unchanged.
+        CheckpointError: If something cannot be saved or written, or the path is that of something
+            else than a file; what was there is then unchanged.
 
     Cost:
         Twice the size of the states in memory, and their size on disk; no evaluation.
@@ -116,14 +119,15 @@ def save_checkpoint(
         >>> model().item() == first  # the same shots again
         True
     """
-    if not isinstance(model, nn.Module):
-        raise CheckpointError(
-            f"Expected model to be a torch.nn.Module; got {type(model).__name__}."
-        )
+    path = files.as_path(path)
+    check_is_model(model)
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     given = as_generators(generators)
+    weights = model.state_dict()
     states = {
-        "model": model.state_dict(),
+        "model": weights,
+        "metadata": saved_metadata(weights),
+        "programs": saved_programs(model),
         "optimizers": [saved_optimizer(o) for o in optimizers],
         "schedulers": [saved_scheduler(s) for s in schedulers],
         "global_states": global_states(),
@@ -137,9 +141,7 @@ def save_checkpoint(
         "journal_position": None if journal is None else position_of(journal),
         "written_by": _versions(),
     }
-    buffer = io.BytesIO()
-    torch.save({name: plain(value, name) for name, value in states.items()}, buffer)
-    files.write(Path(path), buffer.getvalue())
+    files.write(path, content.packed(states))
 
 
 def load_checkpoint(
@@ -151,6 +153,7 @@ def load_checkpoint(
     generators: Any = (),
     journal: Journal | None = None,
     only_weights: bool = False,
+    max_bytes: int | None = None,
 ) -> Checkpoint:
     """Set everything to what it was when a checkpoint was saved.
 
@@ -166,13 +169,17 @@ def load_checkpoint(
         journal: Its ``position`` is set.
         only_weights: Whether to load the model's weights and nothing else, random states included:
             to evaluate a model, or to train it in another way or on another estimator.
+        max_bytes: The most memory that what is in the file may take, which is known before any of
+            it is taken. Default: 64 MiB and 32 times the size of the file, more than any tensors
+            need that were not expanded; and for a circuit 256 MiB and 64 times the size of its
+            QPY.
 
     Returns:
         Cursor, extra and so on, as they were saved.
 
     Raises:
-        CheckpointError: If the file is missing, damaged or of a newer version, or does not fit what
-            is given.
+        CheckpointError: If the file is missing, damaged or of another version, would take more
+            than ``max_bytes``, or does not fit what is given.
 
     Cost:
         Three times the size of the states in memory; no evaluation.
@@ -186,7 +193,9 @@ def load_checkpoint(
         >>> checkpoint.cursor, checkpoint.step
         ([3, 4], 10)
     """
-    states = _read(Path(path))
+    path = files.as_path(path)
+    check_is_model(model)
+    states = _read(path, max_bytes)
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     own, noise = as_generators(generators), noise_generators(model, optimizers)
     if only_weights and (optimizers or schedulers or own or journal is not None):
@@ -195,7 +204,7 @@ def load_checkpoint(
             "Leave these out, or leave out only_weights."
         )
     try:
-        check_model(model, states["model"])
+        weights = check_model(model, states, max_bytes)
         if not only_weights:
             check_rest(states, optimizers, schedulers, own, noise, journal)
     except (CheckpointError, Warning):
@@ -206,7 +215,7 @@ def load_checkpoint(
             f"from other versions: it was written by {_readable(states)}. {UNCHANGED}"
         ) from error
 
-    tasks = [Task(model.state_dict, model.load_state_dict, states["model"])]
+    tasks = [Task(model.state_dict, model.load_state_dict, weights)]
     if not only_weights:
         parts = zip(
             [*optimizers, *schedulers],
@@ -224,17 +233,12 @@ def load_checkpoint(
     return Checkpoint(**{name: states[name] for name in kept})
 
 
-def _read(path: Path) -> dict[str, Any]:
-    payload = files.read(path)
+def _read(path: Path, max_bytes: int | None) -> dict[str, Any]:
     try:
-        with torch.serialization.safe_globals([complex]):  # which PyTorch 2.5 does not know to be
-            states = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"PyTorch {torch.__version__} cannot read the checkpoint {path}, although it is whole: "
-            f"{error}. Use the version of PyTorch that wrote it. Nothing was loaded."
-        ) from error
-    if not isinstance(states, dict) or set(states) != PARTS:
+        states = content.unpacked(files.read(path), max_bytes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if set(states) != PARTS:
         raise CheckpointError(
             f"The checkpoint {path} has other parts than save_checkpoint writes. {UNCHANGED}"
         )

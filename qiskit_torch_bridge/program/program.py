@@ -5,22 +5,25 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
-from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
+from .content import same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
 from .lowering import accepts_aer, expand
 from .observables import Layout, normalise_observables, observables_array, same_operator
+from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
 from .roles import Parameters, check_roles, listed, names_of
 
 
@@ -225,7 +228,9 @@ class CircuitProgram:
 
     @functools.cached_property
     def _state(self) -> dict[str, Any]:
-        circuit, expanded = circuit_to_bytes(self.circuit, self.parameters)
+        return self._written(*circuit_to_bytes(self.circuit, self.parameters))
+
+    def _written(self, circuit: bytes, expanded: bool) -> dict[str, Any]:
         described = {
             "expanded": expanded,
             "parameters": [p.name for p in self.parameters],
@@ -239,28 +244,21 @@ class CircuitProgram:
         return {"circuit": circuit, "program": json.dumps(described)}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> CircuitProgram:
+    def from_state(cls, state: dict[str, Any], *, max_bytes: int | None = None) -> CircuitProgram:
         """Rebuild a program from :meth:`to_state`.
 
+        Nothing in the state is executed, wherever it comes from.
+
+        Args:
+            state: What :meth:`to_state` returned.
+            max_bytes: What the circuit may take in memory; default: 256 MiB and 64 times the size
+                of its bytes.
+
         Raises:
-            StateDictError: If the state is damaged or was written by a newer Qiskit.
+            StateDictError: If the state is damaged, was written by a newer Qiskit or an earlier
+                release, or would take more memory.
         """
-        circuit = circuit_from_bytes(bytes(state["circuit"]))
-        try:
-            described = json.loads(state["program"])
-            known = {p.name: p for p in circuit.parameters}
-            names = described["parameters"]
-            known.update({name: Parameter(name) for name in names if name not in known})
-            return _rebuilt(
-                circuit,
-                tuple(known[name] for name in names),
-                tuple(SparsePauliOp.from_list(terms) for terms in described["observables"]),
-                tuple(described["shape"]),
-                tuple(known[name] for name in described["inputs"]),
-                tuple(known[name] for name in described["weights"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise StateDictError(f"The saved program is damaged: {error!r}.") from error
+        return _loaded(circuit_from_bytes(bytes(state["circuit"]), max_bytes), state["program"])
 
     def difference(self, other: CircuitProgram) -> str | None:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""
@@ -284,10 +282,12 @@ class CircuitProgram:
             return "the circuit's gates or angles"
         return None
 
-    def difference_from_state(self, state: dict[str, Any]) -> str | None:
+    def difference_from_state(
+        self, state: dict[str, Any], *, max_bytes: int | None = None
+    ) -> str | None:
         """Name the first thing in which a saved program differs from this one."""
-        saved = CircuitProgram.from_state(state)
-        if json.loads(state["program"]).get("expanded"):
+        saved = CircuitProgram.from_state(state, max_bytes=max_bytes)
+        if _described(state["program"])["expanded"]:
             # What is saved needs no noise, and no step that does nothing but carry it.
             return self.rewritten(lambda c: expand(c, accepts_aer)).difference(saved)
         return self.difference(saved)
@@ -311,7 +311,8 @@ class CircuitProgram:
     def __reduce__(self) -> tuple[Any, ...]:
         # Through QPY that was read back and compared: on some versions Qiskit's own pickle changes
         # parameter expressions. What was derived is worked out again where the program arrives.
-        return CircuitProgram.from_state, (self.to_state(),)
+        written = circuit_to_bytes(self.circuit, self.parameters, for_pickle=True)
+        return _from_pickle, (self._written(*written),)
 
     def __copy__(self) -> CircuitProgram:
         return self
@@ -340,6 +341,49 @@ def _rebuilt(
     result = CircuitProgram.__new__(CircuitProgram)
     result._set(AnalysedCircuit(circuit, parameters), operators, shape, inputs, weights)
     return result
+
+
+def _from_pickle(state: dict[str, Any]) -> CircuitProgram:
+    return _loaded(circuit_from_pickle(state["circuit"]), state["program"])
+
+
+def _loaded(circuit: QuantumCircuit, text: str) -> CircuitProgram:
+    """Make a program from a circuit that was read and the text beside it."""
+    described = _described(text)
+    known = {p.name: p for p in circuit.parameters}
+    for name in described["parameters"]:
+        known.setdefault(name, Parameter(name))
+    if not set(known) <= set(described["parameters"]) or any(
+        o.num_qubits != circuit.num_qubits for o in described["observables"]
+    ):
+        raise StateDictError("The saved program is damaged: its circuit is another one.")
+    parameters, inputs, weights = (
+        tuple(known[name] for name in described[role])
+        for role in ("parameters", "inputs", "weights")
+    )
+    observables, shape = described["observables"], described["shape"]
+    return _rebuilt(circuit, parameters, observables, shape, inputs, weights)
+
+
+def _described(text: str) -> dict[str, Any]:
+    """Return what a state says beside the circuit, after checking its form."""
+    try:
+        found = json.loads(text)
+        names, shape = found["parameters"], tuple(found["shape"])
+        fits = (
+            all(type(name) is str for name in names)
+            and len(set(names)) == len(names)
+            and sorted([*found["inputs"], *found["weights"]]) == sorted(names)
+            and all(type(length) is int and length > 0 for length in shape)
+            and math.prod(shape) == len(found["observables"])
+            and type(found["expanded"]) is bool
+        )
+        observables = tuple(SparsePauliOp.from_list(terms) for terms in found["observables"])
+    except (KeyError, TypeError, ValueError, RecursionError, QiskitError) as error:
+        raise StateDictError(f"The saved program is damaged: {error!r}.") from error
+    if not fits:
+        raise StateDictError("The saved program is damaged: its parts do not fit each other.")
+    return {**found, "shape": shape, "observables": observables}
 
 
 def _brief(operator: SparsePauliOp) -> str:

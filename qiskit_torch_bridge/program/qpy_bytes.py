@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Circuits as bytes and back, in Qiskit's format QPY.
+
+Files hold version 13: the first in which expressions are data, and the newest that all supported
+versions of Qiskit read. Whatever that cannot hold is expanded to gates before it is written. Pickles
+of programs, which are code anyway, may also hold the newest version, and keep the circuit as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import operator
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import qiskit
+from qiskit import qpy
+from qiskit.circuit import Parameter, QuantumCircuit
+
+from ..exceptions import StateDictError
+from .binding import without_quotients
+from .content import same_circuit
+from .expressions import affine_form, expressions_of, is_free
+from .lowering import accepts_aer, expand
+from .qpy_grammar import VERSION, check_qpy, without_symengine
+
+UNLIMITED = 1 << 62
+
+
+def circuit_to_bytes(
+    circuit: QuantumCircuit, order: Sequence[Parameter], *, for_pickle: bool = False
+) -> tuple[bytes, bool]:
+    """Serialise to QPY.
+
+    What is written is read back and compared, since QPY changes some circuits without an error:
+    controlled gates with non-linear angles, and quotients on Qiskit 1.4 in version 13.
+
+    Returns:
+        The bytes, and whether they hold the circuit expanded to gates that QPY keeps.
+
+    Raises:
+        StateDictError: If Qiskit cannot write the circuit.
+    """
+    cause: Exception | None = None
+    circuit = _without_calibrations(circuit)
+    for expanded in (False, True):
+        written = _with_sums(expand(circuit, accepts_aer)) if expanded else circuit
+        for version in (VERSION, qpy.common.QPY_VERSION) if for_pickle else (VERSION,):
+            try:
+                buffer = io.BytesIO()
+                qpy.dump(written, buffer, version=version, use_symengine=False)
+                data = buffer.getvalue()
+                read = _read(data) if for_pickle else circuit_from_bytes(data, UNLIMITED)
+                names = {p.name: p for p in read.parameters}
+                if same_circuit(written, read, order, [names.get(p.name, p) for p in order]):
+                    return data, expanded
+            except Exception as error:  # QPY raises errors of many types for what it cannot hold
+                cause = error
+    raise StateDictError(
+        f"Qiskit {qiskit.__version__} cannot write the circuit as QPY, so the state would not say "
+        "which circuit its weights belong to. Replace custom Python gates by gates with a "
+        "definition and quotients of parameters by other expressions, or save module.weight alone."
+    ) from cause
+
+
+def circuit_from_bytes(data: bytes, max_bytes: int | None = None) -> QuantumCircuit:
+    """Read a circuit back from QPY, after checking that this executes nothing.
+
+    Args:
+        data: From :func:`circuit_to_bytes`, or from a file that anyone may have made.
+        max_bytes: What the circuit may take in memory; default: see :func:`.check_qpy`.
+
+    Raises:
+        StateDictError: If it is of another version, or anything else than
+            :func:`circuit_to_bytes` writes for files.
+    """
+    check_qpy(data, max_bytes)
+    return _read(without_symengine(data))
+
+
+def circuit_from_pickle(data: bytes) -> QuantumCircuit:
+    """Read a circuit back from QPY in a pickle, which could execute anything by itself."""
+    return _read(data)
+
+
+def _read(data: bytes) -> QuantumCircuit:
+    try:
+        with warnings.catch_warnings():
+            # A circuit need not use all elements of a vector; they are matched by name here.
+            warnings.filterwarnings("ignore", message="The ParameterVector", category=UserWarning)
+            # Version 13 is the same whichever release of Qiskit wrote it.
+            warnings.filterwarnings("ignore", message="The qiskit version used", category=UserWarning)
+            return qpy.load(io.BytesIO(data))[0]
+    except Exception as error:
+        raise StateDictError(
+            f"Qiskit {qiskit.__version__} cannot read the saved circuit: {type(error).__name__}: "
+            f"{error}. It may use operations that only a newer Qiskit has: load it with the "
+            "version that wrote it."
+        ) from error
+
+
+def _without_calibrations(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Leave out pulses, which Qiskit 1 has, QPY cannot hold as data, and no gate depends on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if getattr(circuit, "calibrations", None):
+            circuit = circuit.copy()
+            circuit.calibrations = {}
+    return circuit
+
+
+def _with_sums(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Write expressions as sums and products, since QPY of Qiskit 2.2 turns quotients around.
+
+    Differences, too. Expressions in which all parameters cancel become numbers; it cannot write
+    them at all.
+    """
+    result = circuit.copy_empty_like()
+    for i in circuit.data:
+        operation = i.operation
+        if expressions_of(operation):
+            operation = operation.to_mutable()
+            operation.params = [_sum_of_terms(p) for p in operation.params]
+        result.append(operation, i.qubits, i.clbits, copy=False)
+    return result
+
+
+def _sum_of_terms(angle: Any) -> Any:
+    if not is_free(angle):
+        return angle
+    affine = affine_form(angle)
+    if affine is None:
+        return without_quotients(angle)
+    offset, coefficients = affine
+    # Neither one times a parameter nor zero added to it: those stay expressions, and break QPY. A
+    # parameter by itself, and less of another one, it turns around.
+    alone = len(coefficients) == 1
+    terms = [(p if alone else 3 * p) if c == 1 else c * p for p, c in coefficients.items()]
+    terms += [-2 * p for p, c in coefficients.items() if c == 1 and not alone]
+    terms += [offset] if offset or not terms else []
+    return functools.reduce(operator.add, terms)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps the weights of a saved module from ending up in another circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .exceptions import InputError, StateDictError
+from .program import CircuitProgram
+
+OLD_KEY = "_extra_state"
+
+
+def check_weights(weights: Any) -> None:
+    """Raise :class:`.InputError` if saved weights ``(W,)`` are not finite numbers."""
+    # Of other kinds, such as a part of weights that are spread over processes, nothing is known.
+    if type(weights) not in (Tensor, torch.nn.Parameter) or weights.is_meta:
+        return
+    if not torch.isfinite(weights).all():
+        raise InputError(
+            f"Expected a state dict with finite weights; got {weights.tolist()}. No weight of this "
+            "module was changed. The training it was saved from diverged: load an earlier one."
+        )
+
+
+def refuse_old(state_dict: Mapping[str, Any], prefix: str) -> None:
+    """Raise :class:`.StateDictError` if an earlier release made a state dict."""
+    if f"{prefix}{OLD_KEY}" in state_dict:
+        raise StateDictError(
+            "The state dict was saved by an earlier release, which kept the circuit in it in a "
+            "form that is not read any more: it could hide code. No weight of this module was "
+            "changed. To load the weights alone, into the circuit that they were trained in: "
+            "module.load_state_dict({k: v for k, v in state.items() if not "
+            f"k.endswith('{OLD_KEY}')}})."
+        )
+
+
+def check_program(program: CircuitProgram, state: Any, max_bytes: int | None = None) -> None:
+    """Raise :class:`.StateDictError` unless a program from a file is the one that is here."""
+    if not isinstance(state, Mapping) or {k: type(v) for k, v in state.items()} != {
+        "circuit": bytes,
+        "program": str,
+    }:
+        raise StateDictError("The saved program is damaged: it has other parts. Nothing was read.")
+    difference = program.difference_from_state(dict(state), max_bytes=max_bytes)
+    if difference is not None:
+        raise _another(difference)
+
+
+def _another(difference: str) -> StateDictError:
+    return StateDictError(
+        f"The state belongs to another program; they differ in {difference} (this module against "
+        "the saved one). No weight of this module was changed. Build it with the circuit, "
+        "observables and roles it was saved with."
+    )
