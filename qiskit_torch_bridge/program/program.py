@@ -17,7 +17,8 @@ from qiskit.quantum_info import SparsePauliOp
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
-from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
+from .content import circuit_from_bytes, circuit_to_bytes
+from .identity import same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
 from .lowering import accepts_aer, expand
 from .observables import Layout, normalise_observables, observables_array, same_operator
