@@ -70,8 +70,10 @@ def circuit(
 
 def register(size, indices=()):
     """A quantum register."""
-    return struct.pack("!1c?IH?", b"q", True, size, 1, True) + b"r" + b"".join(
-        struct.pack("!q", i) for i in indices
+    return (
+        struct.pack("!1c?IH?", b"q", True, size, 1, True)
+        + b"r"
+        + b"".join(struct.pack("!q", i) for i in indices)
     )
 
 
@@ -189,24 +191,29 @@ def circuits(folder):
             yield f"{name}, the phase", qpy(circuit(phase=hidden, version=version), **form)
             held = [custom("a", body)]
             calling = instruction("a_" + "0" * 32)
-            yield f"{name}, a definition", qpy(
-                circuit(calling, custom=held, version=version), **form
+            yield (
+                f"{name}, a definition",
+                qpy(circuit(calling, custom=held, version=version), **form),
             )
             base = custom("b", None, kind=b"a", base=instruction("RXGate", hidden, args=False))
-            yield f"{name}, an annotated gate", qpy(
-                circuit(instruction("b_" + "0" * 32), custom=[base], version=version), **form
+            yield (
+                f"{name}, an annotated gate",
+                qpy(circuit(instruction("b_" + "0" * 32), custom=[base], version=version), **form),
             )
             evolved = evolution(
                 saved(np.array([["X", "1"]])), {"class": "LieTrotter", "settings": {}}, hidden
             )
             name_of_evolution = "###PauliEvolutionGate_1"
-            yield f"{name}, a time", qpy(
-                circuit(
-                    instruction(name_of_evolution + "_" + "0" * 32),
-                    custom=[custom(name_of_evolution, evolved, kind=b"p")],
-                    version=version,
+            yield (
+                f"{name}, a time",
+                qpy(
+                    circuit(
+                        instruction(name_of_evolution + "_" + "0" * 32),
+                        custom=[custom(name_of_evolution, evolved, kind=b"p")],
+                        version=version,
+                    ),
+                    **form,
                 ),
-                **form,
             )
             schedule = struct.pack("!HQH", 1, 2, 1)
             yield f"{name}, a schedule", qpy(schedule + b"s{}l" + one, kind=b"s", **form)
@@ -226,8 +233,9 @@ def circuits(folder):
     for name, data in kinds.items():
         yield name, qpy(circuit(instruction("UnitaryGate", (b"n", data))))
         made = evolution(data, {"class": "LieTrotter", "settings": {}})
-        yield f"{name}, in an evolution", qpy(
-            circuit(custom=[custom("###PauliEvolutionGate_2", made, kind=b"p")])
+        yield (
+            f"{name}, in an evolution",
+            qpy(circuit(custom=[custom("###PauliEvolutionGate_2", made, kind=b"p")])),
         )
 
     operator = saved(np.array([["X", "1"]]))
@@ -239,8 +247,9 @@ def circuits(folder):
         ("__class__", {}),
     ):
         made = evolution(operator, {"class": class_, "settings": settings})
-        yield f"an evolution by {class_} {settings}", qpy(
-            circuit(custom=[custom("###PauliEvolutionGate_3", made, kind=b"p")])
+        yield (
+            f"an evolution by {class_} {settings}",
+            qpy(circuit(custom=[custom("###PauliEvolutionGate_3", made, kind=b"p")])),
         )
 
     element = struct.pack("!HQ16sQ", 1, HUGE, uuid.UUID(int=2).bytes, 0) + b"v"
@@ -252,18 +261,22 @@ def circuits(folder):
     yield "circuits", qpy(circuit(), circuits=2**63)
     yield "variables", qpy(circuit(variables=large))
     yield "a vector", qpy(circuit(instruction("RXGate", (b"v", element))))
-    yield "a vector in an expression", qpy(
-        circuit(
-            instruction(
-                "RXGate",
-                (b"e", struct.pack("!QQ", 1, 0) + struct.pack("!ccQ", b"v", b"v", 0) + element),
+    yield (
+        "a vector in an expression",
+        qpy(
+            circuit(
+                instruction(
+                    "RXGate",
+                    (b"e", struct.pack("!QQ", 1, 0) + struct.pack("!ccQ", b"v", b"v", 0) + element),
+                )
             )
-        )
+        ),
     )
     yield "controls", qpy(circuit(instruction("MCXGate", controls=large)))
     yield "controls of a gate", qpy(circuit(custom=[custom("c", None, kind=b"c", controls=large)]))
-    yield "controls of a modifier", qpy(
-        circuit(instruction("XGate", (b"m", struct.pack("!1cIId", b"c", large, 0, 0))))
+    yield (
+        "controls of a modifier",
+        qpy(circuit(instruction("XGate", (b"m", struct.pack("!1cIId", b"c", large, 0, 0))))),
     )
     yield "qubits of a gate", qpy(circuit(custom=[custom("d", None, qubits=large)]))
     yield "arguments", qpy(circuit(instruction("Barrier", qubits=large)))
@@ -279,9 +292,13 @@ def circuits(folder):
     yield "a conditional expression", qpy(circuit(instruction("XGate", condition=2)))
     yield "a circuit as a parameter", qpy(circuit(instruction("RXGate", (b"q", circuit()))))
     yield "a calibration", qpy(circuit(calibrations=b"\0\1"))
-    yield "a layout", qpy(circuit(layout=struct.pack("!?iiiIi", True, 2**31 - 1, 2**31 - 1, 1, 0, 0)))
-    yield "a layout's register", qpy(
-        circuit(layout=struct.pack("!?iiiIi", True, 0, 0, 0, 1, 0) + register(large))
+    yield (
+        "a layout",
+        qpy(circuit(layout=struct.pack("!?iiiIi", True, 2**31 - 1, 2**31 - 1, 1, 0, 0))),
+    )
+    yield (
+        "a layout's register",
+        qpy(circuit(layout=struct.pack("!?iiiIi", True, 0, 0, 0, 1, 0) + register(large))),
     )
     yield "deep definitions", qpy(nested(200))
     yield "deep text", qpy(circuit(metadata=b"[" * 100_000))
@@ -294,12 +311,14 @@ def circuits(folder):
     large = 2**62
     yield "a number to a number", angle(step(4, whole(large), whole(large)))
     yield "x to a number", angle(step(2, whole(2), X), step(4, right=whole(large)))
-    yield "a number to x to a number", angle(
-        step(2, X, whole(0)), step(0, right=whole(large)), step(20, right=whole(3))
+    yield (
+        "a number to x to a number",
+        angle(step(2, X, whole(0)), step(0, right=whole(large)), step(20, right=whole(3))),
     )
     yield "powers of powers", angle(*[step(4, X, whole(1000)), *[step(4, right=whole(1000))] * 9])
-    yield "x to x, and a number for x", angle(
-        step(4, whole(3), X), step(15, (b"u", struct.pack("!QQ", 20, 0)), rest=_put(large))
+    yield (
+        "x to x, and a number for x",
+        angle(step(4, whole(3), X), step(15, (b"u", struct.pack("!QQ", 20, 0)), rest=_put(large))),
     )
     yield "a step that never ends", angle(struct.pack("!Bc16sc16s", 255, b"f", b"", b"f", b""))
     yield "an expression that doubles", qpy(circuit(instruction("RXGate", doubled(60))))
@@ -309,7 +328,9 @@ def circuits(folder):
 
 
 def _put(number):
-    return struct.pack("!Q", 1) + struct.pack("!H1cH", 1, b"i", 8) + b"x" + struct.pack("!q", number)
+    return (
+        struct.pack("!Q", 1) + struct.pack("!H1cH", 1, b"i", 8) + b"x" + struct.pack("!q", number)
+    )
 
 
 def _archive(members, compression=zipfile.ZIP_STORED):
@@ -363,8 +384,9 @@ def checkpoints(folder, honest):
 
     for name, data in circuits(folder):
         program = whole_states["programs"]["1"]
-        yield f"{name}, in a checkpoint", whole_file(
-            with_part("programs", {"1": {**program, "circuit": data}})
+        yield (
+            f"{name}, in a checkpoint",
+            whole_file(with_part("programs", {"1": {**program, "circuit": data}})),
         )
     for name, text in (
         ("no text", 3),
@@ -374,8 +396,9 @@ def checkpoints(folder, honest):
         ("large labels", json.dumps({"observables": [[["Z" * 10, 1]] * 1000]})),
     ):
         program = whole_states["programs"]["1"]
-        yield f"a program with {name}", whole_file(
-            with_part("programs", {"1": {**program, "program": text}})
+        yield (
+            f"a program with {name}",
+            whole_file(with_part("programs", {"1": {**program, "program": text}})),
         )
     yield "no program", whole_file(with_part("programs", {}))
     yield "a program that is none", whole_file(with_part("programs", {"1": None}))
@@ -390,15 +413,17 @@ def checkpoints(folder, honest):
         shape = [10**12, *[1] * (rank - 1)]
         for where in ("cursor", "model"):
             tensor = {"T": ["float32", 0, shape, [1] * rank, False]}
-            yield f"an expanded tensor of rank {rank}, as {where}", whole_file(
-                tree({"d": [[where, tensor]]}, [blob])
+            yield (
+                f"an expanded tensor of rank {rank}, as {where}",
+                whole_file(tree({"d": [[where, tensor]]}, [blob])),
             )
     wide = {"T": ["float32", 0, [10**12], [10**12], False]}
     yield "a tensor of 10^12", whole_file(tree({"d": [["cursor", wide]]}, [4 * 10**12]))
     yield "a tensor of 10^12 in few bytes", whole_file(tree({"d": [["cursor", wide]]}, [64]))
     many = {"T": ["float32", 0, [1 << 22], [1 << 22], False]}
-    yield "many tensors from one", whole_file(
-        tree({"d": [["cursor", [many] * 200]]}, [1 << 24], bytes(1 << 24))
+    yield (
+        "many tensors from one",
+        whole_file(tree({"d": [["cursor", [many] * 200]]}, [1 << 24], bytes(1 << 24))),
     )
     for value in (
         ["float32", -1, [1], [1], False], ["float32", 7, [1], [1], False],

@@ -23,7 +23,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ReverseEstimatorGradient
 
-from qiskit_torch_bridge.program.content import same_circuit
+from qiskit_torch_bridge.program.identity import same_circuit
 
 VERSION = tuple(int(part) for part in qiskit.__version__.split(".")[:2])
 

@@ -34,7 +34,7 @@ from qiskit_torch_bridge.gradients import (
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import AnalysisCache, AngleMap, reading
-from qiskit_torch_bridge.program.content import same_circuit
+from qiskit_torch_bridge.program.identity import same_circuit
 
 x, y, w = Parameter("x"), Parameter("y"), Parameter("w")
 EXACT = 1e-12

@@ -27,9 +27,9 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import JournalError
 from ..primitives.tracking import Usage
-from ..recent import OfObjects
+from ..program.identity import content_digest, content_key
+from ..recent import Recent
 from .entries import Entries, Entry
-from .fingerprint import described
 
 VERSION = 1
 HEADER = b'{"event":"journal",'
@@ -60,7 +60,7 @@ class Journal(Entries):
             raise JournalError(f"Expected journal to be the path of a file; got {path!r}.")
         self.path = Path(path)
         self._entries: dict[int, Entry] = {}
-        self._described = OfObjects(described)
+        self._digests: Recent[str] = Recent(64)
         self._process = os.getpid()
         self._run = ""  # in all tags; from the header of the file
         try:
@@ -193,7 +193,8 @@ class Journal(Entries):
         values = pub.parameter_values.as_array(pub.circuit.parameters)
         precision = None if pub.precision is None else float(pub.precision)
         asked = [pub.observables.tolist(), list(values.shape), precision]
-        content = hashlib.sha256(self._described(pub.circuit))
+        circuit = self._digests(content_key(pub.circuit), lambda: content_digest(pub.circuit))
+        content = hashlib.sha256(circuit.encode())
         content.update(json.dumps(asked, sort_keys=True, default=float).encode())
         content.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
         return content.hexdigest()

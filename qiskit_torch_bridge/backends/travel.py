@@ -16,19 +16,19 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import CircuitError
-from ..recent import OfObjects
-from .fingerprint import described
+from ..program.identity import content_key, same_circuit
+from ..recent import Recent
 
 
 class TravelCheck:
-    """Checks each circuit once."""
+    """Checks each circuit once, and again when it was changed in place."""
 
     def __init__(self) -> None:
-        self._arrived = OfObjects(check_travels)
+        self._arrived: Recent[None] = Recent(64)
 
     def __call__(self, pub: EstimatorPub) -> None:
         """Raise :class:`.CircuitError` if the circuit of a PUB cannot be sent."""
-        self._arrived(pub.circuit)
+        self._arrived(content_key(pub.circuit), lambda: check_travels(pub.circuit))
 
 
 def check_travels(circuit: QuantumCircuit) -> None:
@@ -45,7 +45,7 @@ def check_travels(circuit: QuantumCircuit) -> None:
             f"{error}. {remedy}"
         ) from error
     # Compared by what they do: equality of circuits also compares how expressions are written.
-    if described(arrived) != described(circuit):
+    if not same_circuit(arrived, circuit, arrived.parameters, circuit.parameters):
         raise CircuitError(
             "The circuit would arrive at a service as another one: it changes on its way through "
             f"QPY. {remedy}"

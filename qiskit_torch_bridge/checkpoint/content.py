@@ -170,7 +170,14 @@ def unpacked(payload: bytes, max_bytes: int | None = None) -> dict[str, Any]:
         raise CheckpointError(_damaged("it is nested too deep")) from error
     except CheckpointError:
         raise
-    except (struct.error, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (
+        struct.error,
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         # RuntimeError is how PyTorch says that a shape or a dtype cannot be.
         raise CheckpointError(_damaged(f"{type(error).__name__}: {error}")) from error
     if type(content) is not dict:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..exceptions import CheckpointError, InputError, StateDictError
-from ..state_dicts import check_program, check_weights
 from ..module import TorchQuantumModule
+from ..state_dicts import check_program, check_weights
 from .randomness import check_global_states, check_state, state_of
 from .tasks import Journal
 

@@ -26,7 +26,7 @@ def circuits_as_bytes() -> Finding:
     from qiskit.quantum_info import SparsePauliOp
 
     from ..program import AnalysedCircuit
-    from ..program.content import same_circuit
+    from ..program.identity import same_circuit
 
     a, b = Parameter("a"), Parameter("b")
     circuit = QuantumCircuit(3)

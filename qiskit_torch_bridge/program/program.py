@@ -19,7 +19,7 @@ from qiskit.quantum_info import SparsePauliOp
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, StateDictError
 from .analysis import AnalysedCircuit
-from .content import same_circuit
+from .identity import same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
 from .lowering import accepts_aer, expand
 from .observables import Layout, normalise_observables, observables_array, same_operator

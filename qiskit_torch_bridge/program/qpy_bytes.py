@@ -21,8 +21,8 @@ from qiskit.circuit import Parameter, QuantumCircuit
 
 from ..exceptions import StateDictError
 from .binding import without_quotients
-from .content import same_circuit
 from .expressions import affine_form, expressions_of, is_free
+from .identity import same_circuit
 from .lowering import accepts_aer, expand
 from .qpy_grammar import VERSION, check_qpy, without_symengine
 
@@ -91,7 +91,9 @@ def _read(data: bytes) -> QuantumCircuit:
             # A circuit need not use all elements of a vector; they are matched by name here.
             warnings.filterwarnings("ignore", message="The ParameterVector", category=UserWarning)
             # Version 13 is the same whichever release of Qiskit wrote it.
-            warnings.filterwarnings("ignore", message="The qiskit version used", category=UserWarning)
+            warnings.filterwarnings(
+                "ignore", message="The qiskit version used", category=UserWarning
+            )
             return qpy.load(io.BytesIO(data))[0]
     except Exception as error:
         raise StateDictError(

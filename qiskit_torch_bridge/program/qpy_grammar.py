@@ -413,7 +413,7 @@ def _combined(operation: int, a: Any, b: Any) -> _Term:
             _refuse("it puts numbers in place of parameters in exponents")
         size = a.size if all(v == LEAF for v in b) else math.inf
         result = _Term(a.weight * weight, size, a.open or any(v.open for v in b))
-    elif not isinstance(a, _Term) or not isinstance(b, _Term) or a.number and b.number:
+    elif not isinstance(a, _Term) or not isinstance(b, _Term) or (a.number and b.number):
         _refuse("it computes with numbers alone")
     elif operation in (POWER, REVERSED_POWER):
         base, exponent = (a, b) if operation == POWER else (b, a)
