@@ -25,7 +25,7 @@ from .functional import PendingOutput, evaluate, refuse_onnx, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
 from .program import CircuitProgram
-from .state_dicts import check_weights, refuse_old
+from .state_dicts import check_marks, check_weights, mark, refuse_old
 
 PLACE = (
     "estimator", "estimators", "backend", "mode", "backend_options", "optimization_level",
@@ -578,6 +578,7 @@ class TorchQuantumModule(nn.Module):
     ) -> None:
         refuse_onnx()  # what exports by tracing begins with the state
         super()._save_to_state_dict(destination, prefix, keep_vars)
+        mark(getattr(destination, "_metadata", None), prefix, self.program)
 
     def _load_from_state_dict(
         self,
@@ -588,6 +589,7 @@ class TorchQuantumModule(nn.Module):
     ) -> None:
         # Before any weight is copied: a mismatch must leave the module as it was.
         refuse_old(state_dict, prefix)
+        check_marks(self.program, local_metadata)
         check_weights(state_dict.get(f"{prefix}weight"))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from .exceptions import InputError, StateDictError
 from .program import CircuitProgram
+from .program.marks import NAMES, difference_of_marks
 
 OLD_KEY = "_extra_state"
+MARKS = "marks"
+"""Under which the marks of a program are kept."""
 
 
 def check_weights(weights: Any) -> None:
@@ -39,13 +42,38 @@ def refuse_old(state_dict: Mapping[str, Any], prefix: str) -> None:
         )
 
 
+def mark(metadata: Any, prefix: str, program: CircuitProgram) -> None:
+    """Write down, beside a state dict, which program the weights belong to.
+
+    PyTorch keeps this in the file; tools that make a state dict anew leave it out.
+    """
+    if isinstance(metadata, Mapping) and prefix[:-1] in metadata:
+        metadata[prefix[:-1]][MARKS] = dict(program.marks)
+
+
+def check_marks(program: CircuitProgram, metadata: Mapping[str, Any]) -> None:
+    """Raise :class:`.StateDictError` if weights are said to belong to another program."""
+    saved = metadata.get(MARKS)
+    difference = difference_of_marks(program.marks, saved) if isinstance(saved, Mapping) else None
+    if difference is not None:
+        raise _another(difference)
+
+
+def saved_program(program: CircuitProgram) -> dict[str, Any]:
+    """Return a program as bytes and text, and its marks."""
+    return {**program.to_state(), MARKS: dict(program.marks)}
+
+
 def check_program(program: CircuitProgram, state: Any, max_bytes: int | None = None) -> None:
     """Raise :class:`.StateDictError` unless a program from a file is the one that is here."""
-    if not isinstance(state, Mapping) or {k: type(v) for k, v in state.items()} != {
-        "circuit": bytes,
-        "program": str,
-    }:
+    kinds = {"circuit": bytes, "program": str, MARKS: dict}
+    if not isinstance(state, Mapping) or {k: type(v) for k, v in state.items()} != kinds:
         raise StateDictError("The saved program is damaged: it has other parts. Nothing was read.")
+    marks = state[MARKS]
+    complete = set(program.marks) == set(marks) == set(NAMES)
+    if complete and difference_of_marks(program.marks, marks) is None:
+        return
+    # Another program, or the same one, taken apart in another way by another version of Qiskit.
     difference = program.difference_from_state(dict(state), max_bytes=max_bytes)
     if difference is not None:
         raise _another(difference)

@@ -19,6 +19,7 @@ import sys
 import uuid
 import warnings
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from qiskit_torch_bridge.checkpoint import content, files
 from qiskit_torch_bridge.engines.names import EXACT, engine_named
 
 ALLOWED = 1 << 30
+NO_LAYOUT = struct.pack("!?iiiIi", False, -1, -1, -1, 0, 0)
+ZERO = b"f", struct.pack("!d", 0)
 HUGE = 1 << 40
 PARAMETER = struct.pack("!H16s", 1, uuid.UUID(int=1).bytes) + b"x"
 
@@ -53,8 +56,8 @@ def qpy(body, *, version=13, encoding=b"p", kind=b"q", circuits=1):
 
 
 def circuit(
-    *instructions, qubits=1, clbits=0, phase=(b"f", struct.pack("!d", 0)), metadata=b"{}",
-    registers=(), custom=(), variables=0, calibrations=b"\0\0", layout=None, version=13,
+    *instructions, qubits=1, clbits=0, phase=ZERO, metadata=b"{}",
+    registers=(), custom=(), variables=0, calibrations=b"\0\0", layout=NO_LAYOUT, version=13,
     count=None,
 ):  # fmt: skip
     """A circuit."""
@@ -64,7 +67,6 @@ def circuit(
     if version >= 12:
         header += struct.pack("!I", variables)
     parts = [header, b"c", phase[1], metadata, *registers, struct.pack("!Q", len(custom)), *custom]
-    layout = layout or struct.pack("!?iiiIi", False, -1, -1, -1, 0, 0)
     return b"".join([*parts, *instructions, calibrations, layout])
 
 
@@ -96,7 +98,7 @@ def custom(name, definition, *, kind=b"g", qubits=1, controls=0, base=b""):
     return header + name.encode() + (definition or b"") + base
 
 
-def evolution(operator, synthesis, time=(b"f", struct.pack("!d", 1))):
+def evolution(operator, synthesis, time=ZERO):
     """An evolution gate's definition."""
     text = json.dumps(synthesis).encode()
     header = struct.pack("!Q?1cQQ", 1, True, time[0], len(time[1]), len(text))
@@ -225,7 +227,7 @@ def circuits(folder):
     kinds = {
         "an array of objects": saved(hidden, pickled=True),
         "a pickle for an array": evil,
-        "an archive for an array": _archive({"a.npy": saved(hidden, pickled=True)}),
+        "an archive for an array": _archive("a.npy", saved(hidden, pickled=True)),
         "an array of 10^12": array((10**12,)),
         "an array of 10^12 nothings": array((10**12,), descr="<U0"),
         "an array of negative length": array((-1, -8), b"\0" * 64),
@@ -284,8 +286,8 @@ def circuits(folder):
     for name in ("QFTGate", "Barrier", "PermutationGate", "MSGate", "Initialize"):
         yield f"{name} of 2^40", qpy(circuit(instruction(name, (b"i", number))))
     for name in (
-        "QFT", "QuantumVolume", "PhaseOracle", "PhaseOracleGate", "ForLoopOp", "WhileLoopOp", "Gate",
-        "ControlledGate", "QuantumCircuit", "library", "__loader__", "eval", "no such gate", "",
+        "QFT", "QuantumVolume", "PhaseOracle", "PhaseOracleGate", "ForLoopOp", "WhileLoopOp",
+        "Gate", "ControlledGate", "QuantumCircuit", "library", "__loader__", "eval", "no gate", "",
     ):  # fmt: skip
         yield f"the operation {name!r}", qpy(circuit(instruction(name, (b"s", b"(a & b)"))))
     yield "a condition", qpy(circuit(instruction("XGate", condition=1)))
@@ -328,16 +330,18 @@ def circuits(folder):
 
 
 def _put(number):
-    return (
-        struct.pack("!Q", 1) + struct.pack("!H1cH", 1, b"i", 8) + b"x" + struct.pack("!q", number)
-    )
+    return struct.pack("!QH1cH", 1, 1, b"i", 8) + b"x" + struct.pack("!q", number)
 
 
-def _archive(members, compression=zipfile.ZIP_STORED):
+def _archive(name, data, times=1):
+    """An archive of one member, deflated: much in few bytes."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
+    with (
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(name, "w", force_zip64=True) as member,
+    ):
+        for _ in range(times):
+            member.write(data)
     return stream.getvalue()
 
 
@@ -364,7 +368,7 @@ def tree(node, blobs=(), tail=None, length=None):
     """The payload of a checkpoint with any tree in it."""
     text = json.dumps({"blobs": list(blobs), "content": node}).encode()
     if tail is None:
-        tail = bytes(sum(n + -n % 64 for n in blobs)) if sum(blobs) < 1 << 20 else b""
+        tail = bytes(sum(n + -n % 64 for n in blobs) if 0 < sum(blobs) < 1 << 20 else 0)
     return struct.pack("<Q", len(text) if length is None else length) + text + tail
 
 
@@ -386,7 +390,7 @@ def checkpoints(folder, honest):
         program = whole_states["programs"]["1"]
         yield (
             f"{name}, in a checkpoint",
-            whole_file(with_part("programs", {"1": {**program, "circuit": data}})),
+            whole_file(with_part("programs", {"1": {**program, "circuit": data, "marks": {}}})),
         )
     for name, text in (
         ("no text", 3),
@@ -398,7 +402,7 @@ def checkpoints(folder, honest):
         program = whole_states["programs"]["1"]
         yield (
             f"a program with {name}",
-            whole_file(with_part("programs", {"1": {**program, "program": text}})),
+            whole_file(with_part("programs", {"1": {**program, "program": text, "marks": {}}})),
         )
     yield "no program", whole_file(with_part("programs", {}))
     yield "a program that is none", whole_file(with_part("programs", {"1": None}))
@@ -406,7 +410,7 @@ def checkpoints(folder, honest):
     for part in content.unpacked(files.read(honest)):
         if part not in ("cursor", "extra", "step", "written_by"):
             for value in (None, 3, "text", [[]], {"a": {"b": 1}}, [{"class": 1}]):
-                if whole_states[part] != value:
+                if whole_states[part] != value and (part, type(value)) != ("metadata", dict):
                     yield f"{part} is {value}", whole_file(with_part(part, value))
 
     for rank, blob in ((1, 4), (12, 4)):
@@ -420,10 +424,8 @@ def checkpoints(folder, honest):
     wide = {"T": ["float32", 0, [10**12], [10**12], False]}
     yield "a tensor of 10^12", whole_file(tree({"d": [["cursor", wide]]}, [4 * 10**12]))
     yield "a tensor of 10^12 in few bytes", whole_file(tree({"d": [["cursor", wide]]}, [64]))
-    many = {"T": ["float32", 0, [1 << 22], [1 << 22], False]}
-    yield (
-        "many tensors from one",
-        whole_file(tree({"d": [["cursor", [many] * 200]]}, [1 << 24], bytes(1 << 24))),
+    yield "many wide tensors from one", whole_file(
+        tree({"d": [["cursor", [{"T": ["float32", 0, [1 << 22], [1], False]}] * 200]]}, [4])
     )
     for value in (
         ["float32", -1, [1], [1], False], ["float32", 7, [1], [1], False],
@@ -441,7 +443,7 @@ def checkpoints(folder, honest):
     ):  # fmt: skip
         yield f"a node {node}", whole_file(tree({"d": [["cursor", node]]}))
     yield "a deep tree", whole_file(struct.pack("<Q", 100_000) + b"[" * 100_000)
-    yield "a tree of many lists", whole_file(tree([[]] * 3_000_000))
+    yield "a tree of many lists", whole_file(tree([[]] * 300_000))
     yield "a long tree", whole_file(tree(None, length=2**63))
     yield "a number with many digits", whole_file(struct.pack("<Q", 100_000) + b"9" * 100_000)
     yield "blobs that are none", whole_file(tree(None, [-64]))
@@ -450,7 +452,7 @@ def checkpoints(folder, honest):
     yield "an earlier release's pickle", whole_file(of_tensors(Executed(folder)), 1)
     stretched = torch.zeros(1).as_strided([1 << 34], [0])
     yield "an earlier release's expanded tensor", whole_file(of_tensors({"a": stretched}), 1)
-    deflated = _archive({"a/data.pkl": bytes(1 << 28)}, zipfile.ZIP_DEFLATED)
+    deflated = _archive("a/data/0", bytes(1 << 20), 1500)
     yield "an earlier release's deflated tensor", whole_file(deflated, 1)
     yield "tensors in this format", whole_file(of_tensors(Executed(folder)))
     yield "a pickle", pickle.dumps(Executed(folder))
@@ -469,19 +471,19 @@ def readers(folder):
     hostile = folder / "hostile"
 
     for name, data in circuits(folder / "executed"):
-        yield name, lambda: CircuitProgram.from_state({"circuit": data, "program": text})
+        yield name, partial(CircuitProgram.from_state, {"circuit": data, "program": text})
         named = json.dumps([base64.b64encode(data).decode(), text, "complex128"])
-        yield f"{name}, exported", lambda: engine_named(EXACT + named)
+        yield f"{name}, exported", partial(engine_named, EXACT + named)
         old = {"weight": ours[1].weight, "_extra_state": {"version": 1, "program": text}}
         old["_extra_state"]["circuit"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        yield f"{name}, in an earlier state dict", lambda: ours[1].load_state_dict(old)
+        yield f"{name}, in an earlier state dict", partial(ours[1].load_state_dict, old)
     for name, data in checkpoints(folder / "executed", honest):
         hostile.write_bytes(data)
-        yield name, lambda: load_checkpoint(hostile, model=ours)
+        yield name, partial(load_checkpoint, hostile, model=ours)
     with open(hostile, "wb") as file:  # a hole: it takes no room on the disk
         file.write(files.HEADER.pack(files.MAGIC, files.VERSION, HUGE, bytes(32)))
         file.truncate(HUGE + files.HEADER.size)
-    yield "a file of a tebibyte", lambda: load_checkpoint(hostile, model=ours)
+    yield "a file of a tebibyte", partial(load_checkpoint, hostile, model=ours)
 
 
 def main(folder):
@@ -500,7 +502,7 @@ def main(folder):
         except BaseException as error:
             found, message = type(error).__name__, str(error)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        print(json.dumps([name, found, message[:300], grown >> 10]), flush=True)
+        print(json.dumps([name, found, message[:600], grown >> 10]), flush=True)
 
 
 if __name__ == "__main__":

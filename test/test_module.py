@@ -212,7 +212,7 @@ def test_state_dict_round_trip_with_weights_only(module, tmp_path):
     path = tmp_path / "model.pt"
     torch.save(module.state_dict(), path)
     state = torch.load(path, weights_only=True)
-    assert list(state) == ["weight", "_extra_state"]
+    assert list(state) == ["weight"]
     # Built by the same script in another process: same names, other Parameter objects.
     x, a = ParameterVector("x", 2), ParameterVector("a", 3)
     circuit = hybrid().assign_parameters(dict(zip([*X, *A], [*x, *a], strict=True)))
@@ -220,19 +220,6 @@ def test_state_dict_round_trip_with_weights_only(module, tmp_path):
     other.load_state_dict(state)
     inputs = torch.rand(3, 2)
     assert torch.equal(other(inputs), module(inputs))
-
-
-def test_extra_state_carries_the_program(module):
-    state = module.state_dict()["_extra_state"]
-    saved = CircuitProgram.from_state(
-        {"circuit": state["circuit"].numpy().tobytes(), "program": state["program"]}
-    )
-    assert saved == module.program
-    assert [p.name for p in saved.input_params] == ["x[0]", "x[1]"]
-    x = torch.rand(2, 2, dtype=torch.float64)
-    torch.testing.assert_close(
-        expectation(saved, x, module.weight), expectation(module.program, x, module.weight)
-    )
 
 
 def other_programs():
@@ -265,19 +252,6 @@ def test_state_of_another_circuit_is_refused_and_nothing_changes(module, differe
     with pytest.raises(StateDictError):
         model.load_state_dict(state)
     assert torch.equal(module.weight, before)
-
-
-@pytest.mark.parametrize("state", [None, {"version": 1}, 3, {"circuit": 1, "program": 2}])
-def test_foreign_extra_state_is_refused(module, state):
-    with pytest.raises(StateDictError, match="extra state"):
-        module.load_state_dict({"weight": torch.zeros(3), "_extra_state": state})
-
-
-def test_state_of_a_newer_release_is_refused(module):
-    state = module.state_dict()
-    state["_extra_state"] = {**state["_extra_state"], "version": 99}
-    with pytest.raises(StateDictError, match="version 99"):
-        module.load_state_dict(state)
 
 
 def test_deepcopy_pickle_and_whole_module_save(module):

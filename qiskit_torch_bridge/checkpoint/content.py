@@ -38,9 +38,10 @@ LENGTH = struct.Struct("<Q")
 ALIGNMENT = 64
 DEPTH = 100
 """How deep lists, tuples and mappings may be nested."""
-BYTES_OF_TEXT = 32
+BYTES_OF_TEXT = 64
 """What a byte of the tree takes in memory, at most, once it is read."""
 MARGIN = 64 << 20
+REFUSALS = (struct.error, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 # -- to bytes ------------------------------------------------------------------------------------
@@ -126,7 +127,8 @@ class _Packer:
         key = (plain.device, plain.data_ptr(), plain.dtype, plain.shape, plain.stride())
         if key not in self._known or not plain.numel():
             self._known[key] = len(self.blobs), plain
-            content = plain.cpu().contiguous().view(-1).view(torch.uint8)
+            content = plain.cpu().clone(memory_format=torch.contiguous_format)
+            content = content.view(-1).view(torch.uint8)
             self.blobs.append(content.numpy().tobytes())
         name = str(plain.dtype).removeprefix("torch.")
         blob, _ = self._known[key]
@@ -150,35 +152,27 @@ def unpacked(payload: bytes, max_bytes: int | None = None) -> dict[str, Any]:
 
     Args:
         payload: From :func:`packed`, or made by anyone.
-        max_bytes: What they may take in memory; default: 64 MiB and 32 times their own size.
+        max_bytes: What they may take in memory; default: 64 MiB more than they need without tensors
+            that were expanded.
 
     Raises:
         CheckpointError: If they are damaged, or would take more.
     """
-    if max_bytes is None:
-        max_bytes = MARGIN + BYTES_OF_TEXT * len(payload)
     try:
         (length,) = LENGTH.unpack_from(payload)
         begin = LENGTH.size + length
-        unpacker = _Unpacker(memoryview(payload)[begin:], max_bytes)
-        unpacker.spend(BYTES_OF_TEXT * min(length, len(payload)))
-        text = payload[LENGTH.size : begin]
-        tree = json.loads(text)
+        text, blobs = payload[LENGTH.size : begin], memoryview(payload)[begin:]
+        needed = BYTES_OF_TEXT * len(text) + len(blobs)
+        unpacker = _Unpacker(blobs, needed + MARGIN if max_bytes is None else max_bytes)
+        unpacker.spend(needed)
+        tree = json.loads(str(text, "ascii"))
         unpacker.locate(tree["blobs"])
         content = unpacker.value(tree["content"], 0)
     except RecursionError as error:
         raise CheckpointError(_damaged("it is nested too deep")) from error
     except CheckpointError:
         raise
-    except (
-        struct.error,
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        RuntimeError,
-    ) as error:
-        # RuntimeError is how PyTorch says that a shape or a dtype cannot be.
+    except REFUSALS as error:  # RuntimeError: so PyTorch says that a shape cannot be
         raise CheckpointError(_damaged(f"{type(error).__name__}: {error}")) from error
     if type(content) is not dict:
         raise CheckpointError(_damaged("it is no mapping"))
@@ -191,6 +185,7 @@ class _Unpacker:
     def __init__(self, blobs: memoryview, max_bytes: int) -> None:
         self._bytes, self._left, self._all = blobs, max_bytes, max_bytes
         self._ranges: list[tuple[int, int]] = []
+        self._made: dict[int, Tensor] = {}
 
     def spend(self, count: int) -> None:
         """Count bytes that are about to be taken."""
@@ -255,12 +250,14 @@ class _Unpacker:
         begin, end = self._ranges[blob]
         if math.prod(stored) * dtype.itemsize != end - begin:
             _refuse(f"a tensor of shape {stored} and {dtype} has {end - begin} bytes")
-        self.spend(math.prod(shape) * dtype.itemsize)
+        if shape != stored:
+            self.spend(math.prod(shape) * dtype.itemsize)
         if dtype is torch.bool and (np.frombuffer(self._bytes[begin:end], np.uint8) > 1).any():
             _refuse("truth values are other numbers than 0 and 1")
-        content = torch.empty(end - begin, dtype=torch.uint8)
-        content.numpy()[:] = np.frombuffer(self._bytes[begin:end], np.uint8)
-        result = content.view(dtype).view(stored).expand(shape)
+        if blob not in self._made:  # tensors that shared their numbers do so again
+            self._made[blob] = torch.empty(end - begin, dtype=torch.uint8)
+            self._made[blob].numpy()[:] = np.frombuffer(self._bytes[begin:end], np.uint8)
+        result = self._made[blob].view(dtype).view(stored).expand(shape)
         return result.requires_grad_(requires_grad is True)
 
 

@@ -133,11 +133,11 @@ def write(path: Path, payload: bytes) -> None:
         CheckpointError: If there is something else than a file, or the system refuses; what was
             there is then as it was.
     """
-    _check_regular(path)
     target = Path(os.path.realpath(path))  # a link stays a link
     # Not from Python's or NumPy's generators, whose states are being saved.
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
+        _check_regular(path)
         _remove_leftovers(target)
         try:
             with open(temporary, "xb") as file:
@@ -160,10 +160,14 @@ def write(path: Path, payload: bytes) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    """Raise :class:`CheckpointError` if there is something that is no file, behind links, too."""
+    """Raise :class:`CheckpointError` if there is something that is no file, behind links, too.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # nothing, or nothing that can be looked at: opening it will tell
+    except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
         kinds = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..exceptions import CheckpointError, InputError, StateDictError
 from ..module import TorchQuantumModule
-from ..state_dicts import check_program, check_weights
+from ..state_dicts import MARKS, check_program, check_weights, saved_program
 from .randomness import check_global_states, check_state, state_of
 from .tasks import Journal
 
@@ -34,7 +34,8 @@ def saved_metadata(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 def saved_programs(model: nn.Module) -> dict[str, Any]:
     """Return the circuits, observables and roles of a model's quantum modules, by their names."""
-    return {name: module.program.to_state() for name, module in _quantum_modules(model).items()}
+    modules = _quantum_modules(model)
+    return {name: saved_program(module.program) for name, module in modules.items()}
 
 
 def _quantum_modules(model: nn.Module) -> dict[str, TorchQuantumModule]:
@@ -81,7 +82,10 @@ def check_model(
                 f"The checkpoint belongs to another model, in {name or 'the module'}: {error}"
             ) from error
     result = OrderedDict(saved)
-    result._metadata = OrderedDict(states["metadata"])  # type: ignore[attr-defined]
+    result._metadata = OrderedDict(  # type: ignore[attr-defined]
+        (name, {k: v for k, v in dict(kept).items() if k != MARKS})  # they were checked above
+        for name, kept in states["metadata"].items()
+    )
     return result
 
 

@@ -35,8 +35,8 @@ from .tasks import Journal, Task, carry_out, of_generator, of_journal, position_
 
 PACKAGES = ("qiskit-torch-bridge", "qiskit", "torch", "numpy", "numba")
 PARTS = {
-    "model", "metadata", "programs", "optimizers", "schedulers", "global_states", "generators", "noise", "cursor", "extra",
-    "step", "journal_position", "written_by",
+    "model", "metadata", "programs", "optimizers", "schedulers", "global_states", "generators",
+    "noise", "cursor", "extra", "step", "journal_position", "written_by",
 }  # fmt: skip
 
 
@@ -169,9 +169,8 @@ def load_checkpoint(
         only_weights: Whether to load the model's weights and nothing else, random states included:
             to evaluate a model, or to train it in another way or on another estimator.
         max_bytes: The most memory that what is in the file may take, which is known before any of
-            it is taken. Default: 64 MiB and 32 times the size of the file, more than any tensors
-            need that were not expanded; and for a circuit 256 MiB and 64 times the size of its
-            QPY.
+            it is taken. Default: 64 MiB more than it needs without tensors that were expanded;
+            and for each circuit 256 MiB and 64 times the size of its QPY.
 
     Returns:
         Cursor, extra and so on, as they were saved.
@@ -233,13 +232,15 @@ def load_checkpoint(
 
 
 def _read(path: Path, max_bytes: int | None) -> dict[str, Any]:
+    payload = files.read(path)
     try:
-        states = content.unpacked(files.read(path), max_bytes)
+        states = content.unpacked(payload, max_bytes)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"In {path}: {error}") from error
     if set(states) != PARTS:
         raise CheckpointError(
-            f"The checkpoint {path} has other parts than save_checkpoint writes. {UNCHANGED}"
+            f"The checkpoint {path} has other parts than save_checkpoint writes. {UNCHANGED} Restore "
+            "it from a copy."
         )
     return states
 

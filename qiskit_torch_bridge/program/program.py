@@ -22,6 +22,7 @@ from .analysis import AnalysedCircuit
 from .identity import same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
 from .lowering import accepts_aer, expand
+from .marks import marks_of
 from .observables import Layout, normalise_observables, observables_array, same_operator
 from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
 from .roles import Parameters, check_roles, listed, names_of
@@ -217,6 +218,11 @@ class CircuitProgram:
         result = CircuitProgram.__new__(CircuitProgram)
         result._set(analysed, self.observables, self.output_shape, analysed.parameters, ())
         return result
+
+    @functools.cached_property
+    def marks(self) -> dict[str, str]:
+        """Short texts that tell the program from others: see :func:`.marks_of`."""
+        return marks_of(self)
 
     def to_state(self) -> dict[str, Any]:
         """Return the program as plain bytes and text: QPY, and JSON for the rest.

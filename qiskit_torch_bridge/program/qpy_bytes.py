@@ -2,8 +2,9 @@
 """Circuits as bytes and back, in Qiskit's format QPY.
 
 Files hold version 13: the first in which expressions are data, and the newest that all supported
-versions of Qiskit read. Whatever that cannot hold is expanded to gates before it is written. Pickles
-of programs, which are code anyway, may also hold the newest version, and keep the circuit as it is.
+versions of Qiskit read. Whatever that cannot hold is expanded to gates before it is written.
+Pickles of programs, which are code anyway, may also hold the newest version, and keep the circuit
+as it is.
 """
 
 from __future__ import annotations
@@ -45,16 +46,20 @@ def circuit_to_bytes(
     """
     cause: Exception | None = None
     circuit = _without_calibrations(circuit)
-    for expanded in (False, True):
-        written = _with_sums(expand(circuit, accepts_aer)) if expanded else circuit
+    for expanded, form in (
+        (False, lambda: circuit),
+        (False, lambda: _with_sums(circuit)),
+        (True, lambda: _with_sums(expand(circuit, accepts_aer))),
+    ):
         for version in (VERSION, qpy.common.QPY_VERSION) if for_pickle else (VERSION,):
             try:
-                buffer = io.BytesIO()
+                written, buffer = form(), io.BytesIO()
                 qpy.dump(written, buffer, version=version, use_symengine=False)
                 data = buffer.getvalue()
                 read = _read(data) if for_pickle else circuit_from_bytes(data, UNLIMITED)
                 names = {p.name: p for p in read.parameters}
-                if same_circuit(written, read, order, [names.get(p.name, p) for p in order]):
+                meant = written if expanded else circuit
+                if same_circuit(meant, read, order, [names.get(p.name, p) for p in order]):
                     return data, expanded
             except Exception as error:  # QPY raises errors of many types for what it cannot hold
                 cause = error
@@ -89,11 +94,9 @@ def _read(data: bytes) -> QuantumCircuit:
     try:
         with warnings.catch_warnings():
             # A circuit need not use all elements of a vector; they are matched by name here.
-            warnings.filterwarnings("ignore", message="The ParameterVector", category=UserWarning)
+            warnings.filterwarnings("ignore", "The ParameterVector", UserWarning)
             # Version 13 is the same whichever release of Qiskit wrote it.
-            warnings.filterwarnings(
-                "ignore", message="The qiskit version used", category=UserWarning
-            )
+            warnings.filterwarnings("ignore", "The qiskit version used", UserWarning)
             return qpy.load(io.BytesIO(data))[0]
     except Exception as error:
         raise StateDictError(

@@ -306,13 +306,15 @@ class _Walk:
         """Walk through an array in NumPy's format that takes all bytes; return its shape."""
         length = len(self._data)
         stream = io.BytesIO(self.take(length))
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-        else:
-            _refuse(f"it has an array in the version {version} of NumPy's format")
+        try:
+            version = np.lib.format.read_magic(stream)
+            header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, _, dtype = header(stream)
+        except Exception as error:  # NumPy has Python read the header, which fails in many ways
+            _refuse(f"it has an array that is none ({type(error).__name__})")
         if dtype.hasobject or not dtype.itemsize:
             _refuse(f"it has an array of {dtype}")
         if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != length - stream.tell():
