@@ -424,8 +424,11 @@ def checkpoints(folder, honest):
     wide = {"T": ["float32", 0, [10**12], [10**12], False]}
     yield "a tensor of 10^12", whole_file(tree({"d": [["cursor", wide]]}, [4 * 10**12]))
     yield "a tensor of 10^12 in few bytes", whole_file(tree({"d": [["cursor", wide]]}, [64]))
-    yield "many wide tensors from one", whole_file(
-        tree({"d": [["cursor", [{"T": ["float32", 0, [1 << 22], [1], False]}] * 200]]}, [4])
+    yield (
+        "many wide tensors from one",
+        whole_file(
+            tree({"d": [["cursor", [{"T": ["float32", 0, [1 << 22], [1], False]}] * 200]]}, [4])
+        ),
     )
     for value in (
         ["float32", -1, [1], [1], False], ["float32", 7, [1], [1], False],

@@ -7,6 +7,8 @@ import gzip
 import math
 import struct
 import subprocess
+import os
+import resource
 import sys
 
 import numpy as np
@@ -240,6 +242,24 @@ def test_a_corrupt_archive_is_named(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DemoError, match="Cannot read"):
             data.read_idx(path)
+
+
+def test_a_small_archive_of_a_large_file_is_not_unpacked(tmp_path):
+    path, took = tmp_path / "large.gz", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"\0\0\x08\x01" + (1500 << 20).to_bytes(4, "big"))
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+    with pytest.raises(DemoError, match="at most 256 MiB"):
+        data.read_idx(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - took < 700 << 10
+
+
+def test_a_plot_goes_to_a_file_only(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert main(["demo", "hello", "--plot", str(tmp_path / "pipe.png")]) == 2
+    assert "a device, a pipe or a socket" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["pipe.png"]
 
 
 def test_a_folder_that_lacks_something_is_explained(folder):

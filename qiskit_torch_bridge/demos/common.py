@@ -113,8 +113,9 @@ def check_plot(path: Path | None) -> None:
         raise DemoError(f"Expected --plot to name a .png file; got '{path}'.")
     if not path.parent.is_dir():
         raise DemoError(f"The folder of --plot, '{path.parent}', does not exist. Create it first.")
-    if path.is_dir():
-        raise DemoError(f"Expected --plot to name a file; '{path}' is a folder.")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device, a pipe or a socket"
+        raise DemoError(f"Expected --plot to name a file; '{path}' is {kind}.")
 
 
 def progress(steps: int, description: str, unit: str = "step") -> Any:

@@ -25,6 +25,8 @@ FILES = {
     "held-out": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 UNSIGNED_BYTE = 0x08
+LARGEST = 256 << 20
+"""Bytes of a file, unpacked, that can be a part of MNIST."""
 """The only element type that MNIST's IDX files have."""
 
 
@@ -117,14 +119,20 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read an array of unsigned bytes from an IDX file, plain or gzipped.
 
     Raises:
-        DemoError: If the file cannot be read, has no IDX header or another length than it says.
+        DemoError: If the file cannot be read, is larger than :data:`LARGEST`, has no IDX header or
+            another length than it says.
     """
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rb") as file:
+            content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DemoError(f"Cannot read '{path}': {error}. Fetch the file again.") from error
+    if len(content) > LARGEST:
+        raise DemoError(
+            f"Expected '{path}' to hold at most {LARGEST >> 20} MiB, five times what MNIST's "
+            "largest file does. Fetch the file again."
+        )
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE:
         raise DemoError(
             f"Expected '{path}' to be an IDX file of unsigned bytes; its first bytes are "
