@@ -159,22 +159,29 @@ def doubled(times):
 
 
 def symengine_payload(folder):
-    """What symengine unpickles; nothing where there is none."""
+    """What symengine executes when it reads an expression; nothing where there is none."""
     try:
         import symengine
+        from symengine.lib.symengine_wrapper import load_basic
     except ImportError:
         return b"\0" * 80
+    room = "#" * 200
 
     class Hidden(symengine.Symbol):
         def __init__(self, name):
             super().__init__(name, store_pickle=True)
 
         def __reduce__(self):
-            return os.mkdir, (str(folder),)
+            return str, (room,)
 
     payload = (Hidden("x") + 1).__reduce__()[1][0]
-    if folder.exists():  # it was pickled with a look at what comes of it
-        folder.rmdir()
+    begin = payload.rindex(b"\x80", 0, payload.index(room.encode()))
+    end = payload.index(b".", payload.index(room.encode())) + 1
+    evil = pickle.dumps(Executed(folder))
+    assert len(evil) <= end - begin, "choose a folder with a shorter name"
+    payload = payload[:begin] + evil + b"." * (end - begin - len(evil)) + payload[end:]
+    load_basic(payload)
+    folder.rmdir()  # it was made: the payload does what it is to do
     return payload
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import gzip
 import math
-import struct
-import subprocess
 import os
 import resource
+import struct
+import subprocess
 import sys
 
 import numpy as np

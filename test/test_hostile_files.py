@@ -17,6 +17,7 @@ from pathlib import Path
 
 import hostile_files
 import pytest
+import qiskit
 import torch
 from hostile_files import model
 from qiskit import qpy
@@ -106,6 +107,23 @@ def test_what_qiskit_writes_in_this_version_is_read_whether_or_not_for_symengine
     for encoding in (b"p", b"e", b"?"):
         changed = data[:18] + encoding + data[19:]
         assert circuit_from_bytes(changed).num_parameters == honest().num_parameters
+
+
+@pytest.mark.skipif(qiskit.__version__.startswith("2"), reason="pulses are gone from Qiskit 2")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_pulses_stay_at_home():
+    from qiskit import pulse
+
+    angle = Parameter("angle")
+    made = QuantumCircuit(1)
+    made.rx(angle, 0)
+    with pulse.build() as schedule:
+        pulse.play(pulse.Gaussian(100, angle, 10), pulse.DriveChannel(0))
+    made.add_calibration("rx", [0], schedule, [angle])
+    data, expanded = circuit_to_bytes(made, [angle])
+    assert not expanded and made.calibrations
+    check_qpy(data)
+    assert not circuit_from_bytes(data).calibrations
 
 
 def test_damaged_circuits_are_read_or_refused_and_nothing_else():

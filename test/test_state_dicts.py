@@ -217,7 +217,8 @@ def test_marks_that_say_nothing_refuse_nothing(marks):
 
 def test_a_state_dict_of_an_earlier_release_says_how_to_load_its_weights():
     ours, other = model(seed=1), model(seed=2)
-    state = {**other.state_dict(), "1._extra_state": {"version": 1, "circuit": torch.zeros(3)}}
+    extra = {"version": 1, "circuit": torch.zeros(3), "program": "{}"}
+    state = {**other.state_dict(), "1._extra_state": extra}
     before = copy.deepcopy(ours)
     for strict in (True, False):
         with pytest.raises(StateDictError, match="not k.endswith"):
@@ -225,6 +226,20 @@ def test_a_state_dict_of_an_earlier_release_says_how_to_load_its_weights():
         assert torch.equal(ours[1].weight, before[1].weight)
     ours.load_state_dict({k: v for k, v in state.items() if not k.endswith("_extra_state")})
     assert equal(ours, other)
+
+
+def test_a_subclass_may_have_an_extra_state_of_its_own():
+    class Counted(TorchQuantumModule):
+        def get_extra_state(self):
+            return {"count": 3}
+
+        def set_extra_state(self, state):
+            self.count = state["count"]
+
+    made, x = circuit()
+    ours, other = (Counted(made, ["ZI", "XX"], input_params=[x], seed=seed) for seed in (1, 2))
+    ours.load_state_dict(through_a_file(other.state_dict()))
+    assert ours.count == 3 and torch.equal(ours.weight, other.weight)
 
 
 def test_the_circuit_travels_in_checkpoints(tmp_path):

@@ -239,8 +239,8 @@ def _read(path: Path, max_bytes: int | None) -> dict[str, Any]:
         raise CheckpointError(f"In {path}: {error}") from error
     if set(states) != PARTS:
         raise CheckpointError(
-            f"The checkpoint {path} has other parts than save_checkpoint writes. {UNCHANGED} Restore "
-            "it from a copy."
+            f"The checkpoint {path} has other parts than save_checkpoint writes. {UNCHANGED} "
+            "Restore it from a copy."
         )
     return states
 
