@@ -40,6 +40,7 @@ class AnalysedCircuit:
         circuit: The circuit to evaluate.
         steps: Its operations with the indices of their qubits, without boxes; read-only.
         parameters: The ``P`` parameters, the order of the last axis of ``values``.
+        column_of: Where each of them is in it.
         original: What it was rewritten from, gate by gate; itself, if it was not. Both are the same
             function, and the frequencies of a gate are fewer than the sums of those of its parts.
 
@@ -56,14 +57,13 @@ class AnalysedCircuit:
     ) -> None:
         self.circuit, self.steps = validated(circuit, evolutions)
         self.parameters = tuple(circuit.parameters if parameters is None else parameters)
-        without_place = set(self.circuit.parameters).difference(self.parameters)
-        if without_place:
-            missing = sorted(p.name for p in without_place)
+        self.column_of = {p: column for column, p in enumerate(self.parameters)}
+        missing = sorted(p.name for p in self.circuit.parameters if p not in self.column_of)
+        if missing:
             raise ParameterError(f"The circuit's parameters {missing} have no place in the order.")
         self.original = self
         expressions = [e for operation, _ in self.steps for e in leaf_expressions_of(operation)]
-        self._expressions = AngleMap(expressions, self.parameters)
-        self._column_of = {p: column for column, p in enumerate(self.parameters)}
+        self._expressions = AngleMap(expressions, self.column_of)
         self._frequencies: dict[int, Frequencies] = {}
 
     @property
@@ -97,7 +97,7 @@ class AnalysedCircuit:
             circuit: The circuit to bind, if it is a transpiled form of this one.
         """
         names = tuple((self.circuit if circuit is None else circuit).parameters)
-        return {names: values[..., [self._column_of[p] for p in names]]}
+        return {names: values[..., [self.column_of[p] for p in names]]}
 
     def angle_map(self, expressions: Sequence[ParameterExpression]) -> AngleMap:
         """Return the map to expressions, of which those of :attr:`steps` are compiled already."""

@@ -68,7 +68,7 @@ class AngleMap:
 
     Args:
         expressions: ``A`` expressions or numbers.
-        parameters: The ``P`` parameters, in the order of the values' last axis.
+        parameters: The ``P`` parameters, in the order of the values' last axis, or their columns.
         known: What some of the expressions, told by identity, have been compiled to.
 
     Attributes:
@@ -82,10 +82,14 @@ class AngleMap:
     def __init__(
         self,
         expressions: Sequence[ParameterExpression | float],
-        parameters: Sequence[Parameter],
+        parameters: Sequence[Parameter] | dict[Parameter, int],
         known: Mapping[int, Compiled] | None = None,
     ) -> None:
-        index = {parameter: column for column, parameter in enumerate(parameters)}
+        index = (
+            parameters
+            if isinstance(parameters, dict)
+            else {parameter: column for column, parameter in enumerate(parameters)}
+        )
         self.num_angles = len(expressions)
         self.num_parameters = len(parameters)
         self.offset = np.zeros(self.num_angles)
@@ -125,7 +129,7 @@ class AngleMap:
         mine = self._expressions
         if len(expressions) == len(mine) and all(map(operator.is_, expressions, mine)):
             return self
-        return AngleMap(expressions, tuple(self._index), self._known)
+        return AngleMap(expressions, self._index, self._known)
 
     @property
     def is_affine(self) -> bool:

@@ -173,7 +173,7 @@ def operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
             yield instruction.operation
 
 
-def steps_of(circuit: QuantumCircuit, operations: Iterable[Operation] | None = None) -> list[Step]:
+def steps_of(circuit: QuantumCircuit, read: Iterable[Step] | None = None) -> list[Step]:
     """Return a circuit's operations with the indices of their qubits, without its boxes.
 
     What is in a box takes its place. Qiskit makes an object for an operation at every access to
@@ -181,20 +181,23 @@ def steps_of(circuit: QuantumCircuit, operations: Iterable[Operation] | None = N
 
     Args:
         circuit: The circuit.
-        operations: Those of its instructions, where they have been read before.
+        read: Its operations and their qubits, where they have been read before.
     """
     index = {qubit: q for q, qubit in enumerate(circuit.qubits)}
-    if operations is None:
-        operations = (instruction.operation for instruction in circuit.data)
     steps: list[Step] = []
-    for operation, instruction in zip(operations, circuit.data, strict=True):
-        places = tuple([index[q] for q in instruction.qubits])
+    for operation, qubits in read_of(circuit) if read is None else read:
+        places = tuple([index[q] for q in qubits])
         if is_box(operation):
             inside = steps_of(operation.body)
             steps += [(inner, tuple([places[q] for q in on])) for inner, on in inside]
         else:
             steps.append((operation, places))
     return steps
+
+
+def read_of(circuit: QuantumCircuit) -> list[Step]:
+    """Return a circuit's operations with their qubits, boxes as such."""
+    return [(instruction.operation, instruction.qubits) for instruction in circuit.data]
 
 
 def flattened(steps: Iterable[Step], accept: Callable[[Operation], bool]) -> Iterator[Step]:

@@ -36,6 +36,7 @@ from .lowering import (
     is_standard,
     kind_of,
     operations_of,
+    read_of,
     steps_of,
 )
 
@@ -54,15 +55,15 @@ def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumC
         )
     if not circuit.num_qubits:
         raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
-    operations = [instruction.operation for instruction in circuit.data]
-    for position, operation in enumerate(operations):
+    read = read_of(circuit)
+    for position, (operation, _) in enumerate(read):
         if is_standard(operation) and not _is_conditioned(operation):
             continue
         if isinstance(operation, Measure):
             raise _measured(circuit, position)
         _check(operation)
-    result = resolved(circuit, evolutions, operations)
-    return result, steps_of(result, operations if result is circuit else None)
+    result = resolved(circuit, evolutions, [operation for operation, _ in read])
+    return result, steps_of(result, read if result is circuit else None)
 
 
 def _measured(circuit: QuantumCircuit, position: int) -> CircuitError:
@@ -157,7 +158,8 @@ def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
 def leaf_expressions_of(operation: Operation) -> Iterator[ParameterExpression]:
     """Yield an operation's expressions, and those of what it is built from."""
     expressions = expressions_of(operation)
-    if not expressions:
+    if not expressions or is_standard(operation):
+        yield from expressions
         return
     if isinstance(operation, AnnotatedOperation):
         operation = operation.base_op

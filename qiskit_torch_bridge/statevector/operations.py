@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import Barrier, Delay, Operation, ParameterExpression
+from qiskit.circuit import Barrier, Delay, Operation
 from qiskit.circuit.library import (
     CXGate,
     CYGate,
@@ -203,11 +203,6 @@ def euler_angles(matrix: ComplexArray) -> tuple[float, float, float]:
         return math.pi, cmath.phase(matrix[1, 0]) - cmath.phase(-matrix[0, 1]), 0.0
     phi = cmath.phase(matrix[1, 0]) - cmath.phase(matrix[0, 0])
     return theta, phi, cmath.phase(matrix[1, 1]) - cmath.phase(matrix[1, 0])
-
-
-def is_fixed(angle: object) -> bool:
-    """Whether a gate's angle is a number."""
-    return not isinstance(angle, ParameterExpression) or not angle.parameters
 
 
 def letters_of(label: str) -> tuple[str, tuple[int, ...]]:

@@ -29,6 +29,7 @@ from qiskit.circuit.library import (
 from ..exceptions import CircuitError
 from ..program.analysis import AnalysedCircuit
 from ..program.angle_map import AngleMap
+from ..program.expressions import is_free
 from ..program.lowering import Step, expand, flattened, kind_of, opaque, steps_of
 from .operations import (
     CLIFFORDS,
@@ -44,13 +45,12 @@ from .operations import (
     accepts_tape,
     euler_angles,
     evolution_terms,
-    is_fixed,
     is_simple,
     letters_of,
     prepared_amplitudes,
     quarter_turns,
 )
-from .paulis import CliffordFrame, PauliString, pauli_string
+from .paulis import CliffordFrame, pauli_string
 
 MAX_BITS = 62
 
@@ -152,14 +152,16 @@ class _Builder:
             )
         self.position = {q: bit for bit, q in enumerate(active)}
         self.frame = CliffordFrame(len(active))
-        self.absorbed: list[tuple[Turn, Sequence[int]]] = []
+        self.absorbed: list[tuple[Sequence[Turn], tuple[int, ...]]] = []
         self.operations: list[Rotation | FixedMatrix] = []
         self.preparations: list[Preparation] = []
         self.expressions: list[ParameterExpression] = []
         self.pending: dict[int, ComplexArray] = {}
         self.touched: set[int] = set()
+        moved = active[-1] >= len(active)
         for operation, qubits in taken:
-            self._append(operation, tuple([self.position[q] for q in qubits]))
+            bits = tuple([self.position[q] for q in qubits]) if moved else qubits
+            self._append(operation, bits)
         for bit in list(self.pending):
             self._settle(bit)
         if in_full:
@@ -172,18 +174,21 @@ class _Builder:
 
     def _append(self, operation: Operation, bits: tuple[int, ...]) -> None:
         kind = kind_of(operation)
+        letters = ROTATIONS.get(kind)
+        if letters is not None and is_free(operation.params[0]):  # most of what there is
+            self._settle_all(bits)
+            self._rotate(letters, bits, self._angle(operation.params[0]))
+            return
         if len(bits) == 1 and self._merge(operation, kind, bits[0]):
             return
         if kind not in _GATES and isinstance(operation, (Initialize, StatePreparation)):
             self._prepare(operation, bits)
             return
-        for bit in bits:
-            self._settle(bit)
-        self.touched.update(bits)
-        if kind in ROTATIONS:
-            self._rotate(ROTATIONS[kind], bits, self._angle(operation.params[0]))
-        elif kind in CLIFFORDS:
+        self._settle_all(bits)
+        if kind in CLIFFORDS:
             self._clifford(kind, bits)
+        elif letters is not None:
+            self._rotate(letters, bits, self._angle(operation.params[0]))
         elif kind in EULER:
             theta, phi, lam = (
                 Angle(offset=np.pi / 2) if place is None else self._angle(operation.params[place])
@@ -204,63 +209,63 @@ class _Builder:
         """Multiply a fixed gate on one qubit with its neighbours before it is looked at."""
         if kind in CLIFFORDS:
             matrix = _matrix_of_kind(cast(Hashable, kind))
+        elif any(map(is_free, operation.params)) or (
+            kind not in _GATES
+            and isinstance(operation, (PauliEvolutionGate, Initialize, StatePreparation))
+        ):
+            return False
         else:
-            params = operation.params
-            if params and not all(isinstance(p, np.ndarray) or is_fixed(p) for p in params):
-                return False
-            if kind not in _GATES and isinstance(
-                operation, (PauliEvolutionGate, Initialize, StatePreparation)
-            ):
-                return False
             matrix = np.asarray(operation.to_matrix(), dtype=complex)
         before = self.pending.get(bit)
         self.pending[bit] = matrix if before is None else matrix @ before
         return True
 
+    def _settle_all(self, bits: tuple[int, ...]) -> None:
+        """Make bits ready for an operation on all of them."""
+        self.touched.update(bits)
+        for bit in bits if self.pending else ():
+            if bit in self.pending:
+                self._settle(bit)
+
     def _settle(self, bit: int) -> None:
         """Write down the fixed gates that have been merged on one bit."""
-        matrix = self.pending.pop(bit, None)
-        if matrix is None:
-            return
         self.touched.add(bit)
-        for letter, turns, angle in _turns_of(matrix.tobytes()):
-            if turns is not None:
-                self._turn((letter, turns), (bit,))
+        for letter, turns, angle in _turns_of(self.pending.pop(bit).tobytes()):
+            if turns is None:
+                self._rotate(letter, (bit,), Angle(offset=angle))
             else:
-                pauli = self.frame.conjugated(pauli_string(letter, (bit,)))
-                self.operations.append(Rotation(pauli, Angle(offset=angle)))
+                self._turn((letter, turns), (bit,))
 
     def _angle(self, angle: ParameterExpression | float) -> Angle:
-        if is_fixed(angle):
+        if not is_free(angle):
             return Angle(offset=float(angle))
         self.expressions.append(angle)
         return Angle(scale=1.0, source=len(self.expressions) - 1)
 
-    def _rotate(self, letters: str, bits: Sequence[int], angle: Angle) -> None:
+    def _rotate(self, letters: str, bits: tuple[int, ...], angle: Angle) -> None:
         if angle.is_fixed:
             turns = quarter_turns(angle.offset)
             if turns is not None:
                 self._turn((letters, turns), bits)
                 return
-        pauli = pauli_string(letters, bits)
-        self.operations.append(Rotation(self.frame.conjugated(pauli), angle))
+        pauli = self.frame.conjugated(_string(letters, bits))
+        self.operations.append(Rotation(pauli, angle))
 
-    def _turn(self, turn: Turn, bits: Sequence[int]) -> None:
+    def _turn(self, turn: Turn, bits: tuple[int, ...]) -> None:
         if turn[1]:
-            self.frame.append_rotation(_pauli_of(turn, bits), turn[1])
-            self.absorbed.append((turn, bits))
+            self.frame.append_rotation(_string(turn[0], bits), turn[1])
+            self.absorbed.append(((turn,), bits))
 
     def _clifford(self, kind: type[Operation], bits: tuple[int, ...]) -> None:
-        turns = CLIFFORDS[kind]
         if kind is CXGate:
             self.frame.append_cx(*bits)
         elif kind is CZGate:
             self.frame.append_cz(*bits)
         else:
-            for turn in turns:
+            for turn in CLIFFORDS[kind]:
                 self._turn(turn, bits)
             return
-        self.absorbed += [(turn, bits) for turn in turns]
+        self.absorbed.append((CLIFFORDS[kind], bits))
 
     def _evolve(self, operation: PauliEvolutionGate, bits: tuple[int, ...]) -> None:
         time = self._angle(operation.params[0])
@@ -271,7 +276,7 @@ class _Builder:
             if not letters:
                 continue
             angle = Angle(2 * coefficient * time.offset, 2 * coefficient * time.scale, time.source)
-            self._rotate(letters, [bits[q] for q in places], angle)
+            self._rotate(letters, tuple([bits[q] for q in places]), angle)
 
     def _prepare(self, operation: Operation, bits: tuple[int, ...]) -> None:
         amplitudes = prepared_amplitudes(operation)
@@ -294,9 +299,11 @@ class _Builder:
         """Write the absorbed Clifford gates as rotations, after which the frame is the identity."""
         for bit in list(self.pending):
             self._settle(bit)
-        for turn, bits in self.absorbed:
-            angle = Angle(offset=turn[1] * np.pi / 2)
-            self.operations.append(Rotation(_pauli_of(turn, bits), angle))
+        for turns, bits in self.absorbed:
+            self.operations += [
+                Rotation(_string(letters, bits), Angle(offset=count * np.pi / 2))
+                for letters, count in turns
+            ]
         self.absorbed = []
         self.frame = CliffordFrame(self.frame.num_bits)
 
@@ -304,10 +311,7 @@ class _Builder:
 _GATES = frozenset((*CLIFFORDS, *ROTATIONS, *EULER))
 
 
-def _pauli_of(turn: Turn, bits: Sequence[int]) -> PauliString:
-    """Return the Pauli string of a turn, whose letters may be I."""
-    used = [(letter, bit) for letter, bit in zip(turn[0], bits, strict=True) if letter != "I"]
-    return pauli_string("".join(letter for letter, _ in used), [bit for _, bit in used])
+_string = functools.lru_cache(maxsize=4096)(pauli_string)
 
 
 @functools.cache
@@ -321,4 +325,5 @@ def _turns_of(matrix: bytes) -> tuple[tuple[str, int | None, float], ...]:
     """Return a matrix as rotations in turn: letter, quarter turns if it is whole ones, angle."""
     theta, phi, lam = euler_angles(np.frombuffer(matrix, dtype=complex).reshape(2, 2))
     angles = (("Z", lam), ("Y", theta), ("Z", phi))
-    return tuple((letter, quarter_turns(angle), angle) for letter, angle in angles)
+    turns = ((letter, quarter_turns(angle), angle) for letter, angle in angles)
+    return tuple(turn for turn in turns if turn[1] != 0)
