@@ -17,8 +17,14 @@ import numpy as np
 import pytest
 import torch
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.quantum_info import Pauli
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule
+from qiskit_torch_bridge.gradients import (
+    AdjointEstimatorGradient,
+    FiniteDifferenceEstimatorGradient,
+)
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.statevector.simulator import StatevectorSimulator
 
 
@@ -30,15 +36,18 @@ def grows_in_proportion(count: Callable[[int], int], small: int, large: int) -> 
 
 
 class Hashed(Parameter):
-    """A parameter that counts how often its hash is asked for: once for every look into a set."""
+    """A parameter that counts how often its hash is asked for, once for every look into a set,
+    and how often it is compared."""
 
     asked = 0
+    compared = 0
 
     def __hash__(self) -> int:
         Hashed.asked += 1
         return Parameter.__hash__(self)
 
     def __eq__(self, other: object) -> bool:
+        Hashed.compared += 1
         return bool(Parameter.__eq__(self, other))
 
 
@@ -58,6 +67,41 @@ def test_roles_look_each_parameter_up_a_fixed_number_of_times(roles: str) -> Non
         return Hashed.asked
 
     grows_in_proportion(count, 50, 200)
+
+
+@pytest.mark.parametrize("kind", [AdjointEstimatorGradient, FiniteDifferenceEstimatorGradient])
+def test_gradients_look_each_parameter_up_once(kind: type) -> None:
+    def count(size: int) -> int:
+        parameters = [Hashed(f"p{k}") for k in range(size)]
+        circuit = QuantumCircuit(1)
+        for p in parameters:
+            circuit.rx(p, 0)
+        gradient = kind(BatchedStatevectorEstimator())
+        Hashed.asked = Hashed.compared = 0
+        gradient.run([circuit], [Pauli("Z")], [np.zeros(size)], [parameters]).result()
+        return Hashed.asked + Hashed.compared
+
+    grows_in_proportion(count, 40, 160)
+
+
+@pytest.mark.parametrize("gradient", ["parameter-shift", "finite-difference", "aqgd", "spsa"])
+def test_plans_grow_as_weights_do(gradient: str) -> None:
+    """A plan of two points for each weight is no table of points by weights."""
+
+    def count(size: int) -> int:
+        module = TorchQuantumModule(
+            rotations(size), "ZZZZ", gradient=gradient, estimator=BatchedStatevectorEstimator()
+        )
+        engine = module._training_engine
+        assert engine.rule is not None
+        plan = engine.rule.differentiation(
+            module.program.analysed, module.program.weight_columns
+        ).plan
+        assert plan.num_points == (2 if gradient == "spsa" else 2 * size)
+        held = vars(plan).values()
+        return sum(part.nbytes for part in held if isinstance(part, np.ndarray))
+
+    grows_in_proportion(count, 16, 64)
 
 
 def calls_of(function: Callable[[], object], within: str = "") -> Counter[str]:

@@ -161,7 +161,7 @@ class AngleMap:
         one of the ``columns.kinds`` at a time.
         """
         terms = taken(values, self.columns, m) * m.asarray(self.coefficients)
-        angles = m.asarray(self.offset) + _scatter(terms, m.asarray(self.rows), self.num_angles)
+        angles = m.asarray(self.offset) + scattered(terms, m.asarray(self.rows), self.num_angles)
         families = self.families if columns is None else self.families_by(columns.kinds)
         for family in families:
             arguments = [
@@ -169,7 +169,7 @@ class AngleMap:
                 for places in family.columns
             ]
             found = family.value(arguments, m)
-            angles = angles + _scatter(found, m.asarray(family.angles), self.num_angles)
+            angles = angles + scattered(found, m.asarray(family.angles), self.num_angles)
         return angles
 
     def check(self, values: FloatArray, first_row: int = 0) -> None:
@@ -245,12 +245,12 @@ class Pullback:
     def __call__(self, values: Any, derivatives: Any, m: Any = np) -> Any:
         """Map derivatives by angles ``(B, A')`` to derivatives by columns ``(B, C)``."""
         terms = taken(derivatives, self._sources, m) * self._factors(values, m)
-        return _scatter(terms, m.asarray(self._destinations), self._size)
+        return scattered(terms, m.asarray(self._destinations), self._size)
 
     def variances(self, values: FloatArray, variances: FloatArray) -> FloatArray:
         """Map variances of derivatives by angles to those of derivatives by columns."""
         terms = variances[..., self._sources] * self._factors(values, np) ** 2
-        result: FloatArray = _scatter(terms, self._destinations, self._size)
+        result: FloatArray = scattered(terms, self._destinations, self._size)
         return result
 
     def _factors(self, values: Any, m: Any) -> Any:
@@ -291,7 +291,7 @@ def taken(array: Any, places: IntArray, m: Any) -> Any:
     return array.index_select(-1, m.asarray(places))
 
 
-def _scatter(entries: Any, index: Any, size: int) -> Any:
+def scattered(entries: Any, index: Any, size: int) -> Any:
     """Add ``entries`` of shape ``(..., E)`` into ``(..., size)`` at ``index`` of shape ``(E,)``."""
     if hasattr(entries, "index_add"):  # a torch tensor
         zeros = entries.new_zeros((*entries.shape[:-1], size))

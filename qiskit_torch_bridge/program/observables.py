@@ -189,20 +189,18 @@ def combined(operator: SparsePauliOp) -> SparsePauliOp:
     Left out are terms that are exactly zero, and those that have cancelled: what is left of
     :math:`K` coefficients is rounding if it is below :math:`K u` times the sum of their sizes.
     """
+    _, first, group_of = np.unique(pauli_keys(operator), return_index=True, return_inverse=True)
     coefficients = np.asarray(operator.coeffs, dtype=complex)
-    first, sums = np.zeros(1, dtype=np.int64), coefficients
-    if len(coefficients) > 1:
-        _, first, group_of = np.unique(pauli_keys(operator), return_index=True, return_inverse=True)
-        sums, sizes = np.zeros(len(first), dtype=complex), np.zeros(len(first))
-        np.add.at(sums, group_of, coefficients)
-        np.add.at(sizes, group_of, np.abs(coefficients))
-        counts = np.bincount(group_of)
-        sums[(counts > 1) & (np.abs(sums) <= counts * ROUNDING * sizes)] = 0
+    sums, sizes = np.zeros(len(first), dtype=complex), np.zeros(len(first))
+    np.add.at(sums, group_of, coefficients)
+    np.add.at(sizes, group_of, np.abs(coefficients))
+    counts = np.bincount(group_of)
+    sums[(counts > 1) & (np.abs(sums) <= counts * ROUNDING * sizes)] = 0
     kept = np.flatnonzero(sums)
     kept = kept[np.argsort(first[kept])]
     if not len(kept):
         return SparsePauliOp("I" * operator.num_qubits, 0.0)
-    return _operator(operator.paulis[first[kept]], sums[kept])
+    return SparsePauliOp(operator.paulis[first[kept]], sums[kept])
 
 
 def same_operator(a: SparsePauliOp, b: SparsePauliOp) -> bool:
@@ -277,7 +275,7 @@ def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     if not np.isfinite(coefficients).all():
         raise ObservableError(f"An observable has coefficients that are not finite: {given!r}.")
-    merged = combined(_operator(operator.paulis, coefficients))
+    merged = combined(SparsePauliOp(operator.paulis, coefficients))
     size = np.abs(merged.coeffs).max()
     if not size:
         raise ObservableError(
@@ -291,8 +289,7 @@ def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
         )
     real = merged.coeffs.real
     kept = np.flatnonzero(real)
-    paulis = merged.paulis if len(kept) == len(real) else merged.paulis[kept]
-    return _operator(paulis, real[kept])
+    return SparsePauliOp(merged.paulis[kept], real[kept])
 
 
 def _placed(operator: SparsePauliOp, circuit: QuantumCircuit, layout: Layout) -> SparsePauliOp:

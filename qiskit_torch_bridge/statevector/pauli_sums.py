@@ -66,18 +66,20 @@ def compile_sums(observables: Sequence[SparsePauliOp], tape: Tape) -> PauliSums:
     Imaginary parts of coefficients count only where the operator is applied to a state: with
     :math:`i`, an even number of Y takes the place of an odd one.
     """
-    if not observables:
-        return _Writer(tape.num_bits).sums(0, np.zeros(0), np.zeros((0, 2), dtype=np.int64))
-    x, z, kept = masks_of(observables, tape.position)
-    c = np.concatenate([np.asarray(o.coeffs, dtype=complex) for o in observables])[kept]
-    target = np.repeat(np.arange(len(observables)), list(map(len, observables)))[kept]
+    no_mask = np.zeros(0, dtype=np.int64)
+    parts: list[tuple[Any, ...]] = [(no_mask, no_mask, no_mask, np.zeros(0, dtype=complex))]
+    for o, operator in enumerate(observables):
+        x, z, kept = masks_of(operator, tape.position)
+        c = np.asarray(operator.coeffs, dtype=complex)[kept]
+        parts.append((x, z, np.full_like(x, o), c))
+    x, z, target, c = map(np.concatenate, zip(*parts, strict=True))
     x, z, k = tape.frame.conjugated_terms(x, z)
     uneven = np.bitwise_count(x & z).astype(np.int64) & 1
     # i**k with k = 0, 2: a real part with its sign; k = 1, 3: minus and plus an imaginary part
-    c = np.where((k == 1) | (k == 2), -c, c)
-    terms, numbers = np.stack([x, uneven, z, target]), c.real
+    c = c * _SIGNS[k]
+    terms, numbers = np.array([x, uneven, z, target]), c.real
     if c.imag.any():
-        terms = np.hstack([terms, np.stack([x, 1 - uneven, z, target])])
+        terms = np.hstack([terms, [x, 1 - uneven, z, target]])
         numbers = np.concatenate([numbers, np.where(uneven, -c.imag, c.imag)])
     trivial = ~(terms[0] | terms[1] | terms[2]).astype(bool)
     sums = np.bincount(terms[3, trivial], numbers[trivial], len(observables))
@@ -90,6 +92,9 @@ def compile_sums(observables: Sequence[SparsePauliOp], tape: Tape) -> PauliSums:
     for start, stop in itertools.pairwise([*starts, terms.shape[1]]):
         writer.group(terms[:, start:stop], numbers[start:stop])
     return writer.sums(len(observables), constants, terms[[0, 2]].T)
+
+
+_SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
 
 
 def _changes(sorted_numbers: IntArray) -> list[int]:

@@ -151,27 +151,31 @@ class CliffordFrame:
         return result_x, result_z, result_k % 4
 
 
-def masks_of(
-    operator: SparsePauliOp | Sequence[SparsePauliOp], position: dict[int, int]
-) -> tuple[Masks, Masks, Masks]:
+def masks_of(operator: SparsePauliOp, position: dict[int, int]) -> tuple[Masks, Masks, Masks]:
     """Return the masks of an operator's terms on some qubits, and the terms that stay.
 
     Args:
-        operator: Any Hermitian operator, or several one after the other.
+        operator: Any Hermitian operator.
         position: Maps the circuit's qubits to bits. The other qubits are in state zero: a term
             with X or Y on one of them has expectation value zero, and Z there is one.
 
     Returns:
         Masks ``x`` and ``z`` of the terms that stay, and their indices.
     """
-    operators = [operator] if isinstance(operator, SparsePauliOp) else operator
-    table_x = np.concatenate([np.asarray(o.paulis.x) for o in operators])
-    table_z = np.concatenate([np.asarray(o.paulis.z) for o in operators])
-    qubits, powers = list(position), 1 << np.array(list(position.values()), dtype=np.int64)
+    table_x, table_z = np.asarray(operator.paulis.x), np.asarray(operator.paulis.z)
     kept = np.arange(len(table_x))
-    if len(qubits) < table_x.shape[1]:
+    qubits = sorted(position, key=position.__getitem__)
+    if qubits != list(range(table_x.shape[1])):
         idle = np.ones(table_x.shape[1], dtype=bool)
         idle[qubits] = False
         kept = np.flatnonzero(~table_x[:, idle].any(axis=1))
-        table_x, table_z = table_x[kept], table_z[kept]
-    return table_x[:, qubits] @ powers, table_z[:, qubits] @ powers, kept
+        table_x, table_z = table_x[kept][:, qubits], table_z[kept][:, qubits]
+    return _numbers(table_x), _numbers(table_z), kept
+
+
+def _numbers(table: NDArray[np.bool_]) -> Masks:
+    """Return the rows of a table ``(K, n)`` as numbers, the first column least significant."""
+    packed = np.packbits(table, axis=1, bitorder="little")
+    padded = np.zeros((len(table), 8), dtype=np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view("<i8")[:, 0].astype(np.int64, copy=False)
