@@ -20,6 +20,7 @@ from ..arrays import FloatArray, IntArray
 from ..program import AnalysedCircuit
 from ..statevector import StatevectorSimulator
 from ..statevector.paulis import masks_of
+from .grouping import group_qubit_wise
 
 ComplexArray = NDArray[np.complex128]
 
@@ -165,46 +166,12 @@ def measurement(
     trivial = (terms[:, :2] == 0).all(axis=1)
     np.add.at(constants, terms[trivial, 2], c[trivial])
     terms, c = terms[~trivial], c[~trivial]
-    group_of = group_qubit_wise(terms[:, 0], terms[:, 1], simulator.tape.num_bits)
+    group_of = group_qubit_wise(terms[:, :1], terms[:, 1:2], simulator.tape.num_bits)
     groups = tuple(
         _group(terms[group_of == g], c[group_of == g], simulator.tape.num_bits)
         for g in range(group_of.max(initial=-1) + 1)
     )
     return Measurement(simulator, groups, constants)
-
-
-def group_qubit_wise(x: IntArray, z: IntArray, num_bits: int) -> IntArray:
-    """Return the group of each Pauli string, given by its masks: as few groups as a greedy finds.
-
-    Strings with many conflicts come first, those with equally many by their labels. That is what
-    Qiskit's ``PauliList.group_commuting(qubit_wise=True)`` makes of a sorted list.
-    """
-    letter_at = [(x >> b & 1) + (z >> b & 1) * (3 - 2 * (x >> b & 1)) for b in range(num_bits)]
-    order = np.lexsort(letter_at)
-    pairs = np.stack([x, z], axis=1)[order]
-    new = np.any(np.diff(pairs, axis=0, prepend=-1) != 0, axis=1)
-    string_of = np.empty(len(x), dtype=np.int64)
-    string_of[order] = np.cumsum(new) - 1
-    return _coloured(*pairs[new].T)[string_of]
-
-
-def _coloured(x: IntArray, z: IntArray) -> IntArray:
-    conflicts = [np.count_nonzero(_conflict(x[t], z[t], x, z)) for t in range(len(x))]
-    group_x, group_z, group_of = (np.zeros(len(x), dtype=np.int64) for _ in range(3))
-    count = 0
-    for t in np.argsort(-np.array(conflicts, dtype=np.int64), kind="stable"):
-        fits = ~_conflict(x[t], z[t], group_x[:count], group_z[:count])
-        g = int(np.argmax(fits)) if fits.any() else count
-        count = max(count, g + 1)
-        group_x[g] |= x[t]
-        group_z[g] |= z[t]
-        group_of[t] = g
-    return group_of
-
-
-def _conflict(x: Any, z: Any, others_x: IntArray, others_z: IntArray) -> Any:
-    """Whether a string has another letter than others somewhere where both have one."""
-    return ((x ^ others_x) | (z ^ others_z)) & (x | z) & (others_x | others_z) != 0
 
 
 def _group(terms: IntArray, c: FloatArray, num_bits: int) -> Group:

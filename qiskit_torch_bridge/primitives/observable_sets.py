@@ -13,7 +13,7 @@ from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from ..arrays import IntArray
 from ..exceptions import ObservableError
-from ..program.observables import hermitian, nested
+from ..program.observables import elements, hermitian, nested
 from ..recent import Recent
 
 KEPT_TERMS = 1 << 20
@@ -67,7 +67,7 @@ def _read(observables: Any) -> ObservableSet:
     of_objects: dict[int, int] = {}
     if isinstance(observables, ObservablesArray):
         shape = observables.shape
-        flat = _elements(observables)
+        flat = elements(observables)
     else:
         flat, shape = nested(observables)
     for observable in flat:
@@ -81,12 +81,6 @@ def _read(observables: Any) -> ObservableSet:
         raise ObservableError(f"Expected Hermitian observables of one width; got {sorted(widths)}.")
     index = np.array([of_objects[id(o)] for o in flat], dtype=np.int64).reshape(shape)
     return ObservableSet(tuple(operators.values()), index, widths.pop() if widths else None)
-
-
-def _elements(array: ObservablesArray) -> list[Any]:
-    if hasattr(array, "sparse_observables_array"):
-        return list(array.sparse_observables_array().ravel())
-    return [array[at] for at in np.ndindex(*array.shape)]  # Qiskit before 2.1 keeps mappings
 
 
 def _operator(observable: Any) -> SparsePauliOp:
@@ -126,7 +120,7 @@ def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
 
 def _key_of_array(array: ObservablesArray) -> Hashable:
     if not hasattr(array, "sparse_observables_array"):
-        return array.shape, *(frozenset(terms.items()) for terms in _elements(array))
+        return array.shape, *(frozenset(terms.items()) for terms in elements(array))
     parts = (
         (o.num_qubits, *(np.asarray(part).tobytes() for part in _raw_parts(o)))
         for o in array.sparse_observables_array().ravel()

@@ -33,7 +33,6 @@ from qiskit.circuit import (
 )
 from qiskit.circuit.library import HamiltonianGate, PauliEvolutionGate, UnitaryGate
 from qiskit.quantum_info import Operator, PauliList, SparsePauliOp
-from qiskit.synthesis import LieTrotter, SuzukiTrotter
 from scipy.sparse import SparseEfficiencyWarning
 from scipy.sparse.csgraph import connected_components
 
@@ -43,13 +42,19 @@ from ..exceptions import MemoryLimitError
 from ..free_memory import GIB
 from .annotated import modified
 from .expressions import expressions_of, is_free
-from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard
+from .lowering import (
+    LEAVES,
+    definition_of,
+    has_matrix,
+    is_box,
+    is_standard,
+    with_constant_time,
+)
+from .pauli_span import PauliSpan
+from .product_formula import formula_of, is_linear
 
 Evolutions = Literal["definition", "exponential", "simulated"]
 """The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
-
-FAITHFUL = (LieTrotter, SuzukiTrotter)
-"""Syntheses known to be exact where all terms commute; ``QDrift``, for one, is not."""
 
 SPECTRUM_QUBITS = 8
 """The most qubits on which the eigenvalues of commuting terms are looked at."""
@@ -112,6 +117,11 @@ def _append(
         _append_exponential(block, np.asarray(matrix), time, block.qubits)
     elif isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
         block = exponential(generator(operation), operation.time)
+    elif isinstance(operation, PauliEvolutionGate) and (
+        formula := formula_of(with_constant_time(operation))
+    ):
+        result.append(formula, qubits, copy=False)
+        return
     else:
         block = definition_of(operation)
     result.global_phase += block.global_phase
@@ -125,7 +135,7 @@ def _is_open(operation: Operation) -> bool:
     if is_standard(operation):
         return False
     if isinstance(operation, PauliEvolutionGate):
-        return not (_is_faithful(operation) and is_commuting(generator(operation)))
+        return not (is_linear(operation) and is_commuting(generator(operation)))
     if isinstance(operation, HamiltonianGate):
         return bool(expressions_of(operation))
     if isinstance(operation, AnnotatedOperation):
@@ -137,11 +147,6 @@ def _is_open(operation: Operation) -> bool:
     if not expressions_of(operation) and has_matrix(operation):
         return False
     return any(_is_open(i.operation) for i in definition_of(operation).data)
-
-
-def _is_faithful(operation: PauliEvolutionGate) -> bool:
-    synthesis = operation.synthesis
-    return type(synthesis) in FAITHFUL and not synthesis.settings.get("atomic_evolution")
 
 
 def generator(operation: PauliEvolutionGate) -> SparsePauliOp:
@@ -157,7 +162,18 @@ def generator(operation: PauliEvolutionGate) -> SparsePauliOp:
 
 def is_commuting(operator: SparsePauliOp) -> bool:
     """Whether all terms commute with each other."""
-    return not _anticommuting(operator).any()
+    span = PauliSpan(operator.num_qubits)
+    for x, z in zip(_as_numbers(operator.paulis.x), _as_numbers(operator.paulis.z), strict=True):
+        if not span.commutes(x, z):
+            return False
+        span.add(x, z)
+    return True
+
+
+def _as_numbers(table: Any) -> list[int]:
+    """Return each row of bits as a number, the first bit least significant."""
+    packed = np.packbits(np.asarray(table), axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 
 def _anticommuting(operator: SparsePauliOp) -> Any:

@@ -219,6 +219,13 @@ def observables_array(observables: Any) -> ObservablesArray:
     return ObservablesArray(converted.reshape(shape), validate=False)
 
 
+def elements(array: ObservablesArray) -> list[Any]:
+    """Return what the container holds, one after the other: no label is written for it."""
+    if hasattr(array, "sparse_observables_array"):
+        return list(array.sparse_observables_array().ravel())
+    return [array[at] for at in np.ndindex(*array.shape)]  # Qiskit before 2.1 keeps mappings
+
+
 def _element(operator: SparsePauliOp) -> Any:
     """Return what the container holds for an operator."""
     if not hasattr(ObservablesArray, "sparse_observables_array"):

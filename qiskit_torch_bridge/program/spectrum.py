@@ -36,6 +36,17 @@ DIGITS = 9
 Frequencies = tuple[float, ...]  # positive, ascending, rounded
 
 
+def operations_by_parameter(
+    operations: Iterable[Operation],
+) -> dict[Parameter, list[Operation]]:
+    """Return for each parameter the operations that it is in, so that all are looked at once."""
+    found: dict[Parameter, list[Operation]] = {}
+    for operation in operations:
+        for parameter in set().union(*(e.parameters for e in expressions_of(operation))):
+            found.setdefault(parameter, []).append(operation)
+    return found
+
+
 def frequencies(operations: Iterable[Operation], parameter: Parameter) -> Frequencies:
     """Return the positive frequencies in ``parameter`` of the circuit made of ``operations``.
 

@@ -27,6 +27,11 @@ from ..exceptions import CircuitError
 from .evolutions import Evolutions, resolved
 from .expressions import expressions_of
 from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard, operations_of
+from .product_formula import ProductFormula
+
+
+TIMED = (PauliEvolutionGate, ProductFormula)
+"""Gates whose time says all: the angles of what they are built from are multiples of it."""
 
 
 def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
@@ -145,5 +150,5 @@ def leaf_expressions_of(operation: Operation) -> Iterator[ParameterExpression]:
     if isinstance(operation, AnnotatedOperation):
         operation = operation.base_op
     yield from expressions
-    if not is_standard(operation) and not isinstance(operation, PauliEvolutionGate):
+    if not is_standard(operation) and not isinstance(operation, TIMED):
         yield from leaf_expressions(definition_of(operation))

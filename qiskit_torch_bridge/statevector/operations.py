@@ -46,11 +46,13 @@ from qiskit.circuit.library import (
     YGate,
     ZGate,
 )
-from qiskit.quantum_info import Operator, Pauli
+from qiskit.quantum_info import Operator
 
 from ..program.evolutions import generator, is_commuting
 from ..program.expressions import expressions_of
 from ..program.lowering import kind_of
+from ..program.product_formula import ProductFormula, Turns
+from ..program.validation import TIMED
 from .paulis import PauliString
 
 ComplexArray = NDArray[np.complex128]
@@ -142,8 +144,8 @@ def accepts_tape(operation: Operation) -> bool:
     kind = kind_of(operation)
     if kind in ROTATIONS or kind in EULER:
         return True
-    if isinstance(operation, PauliEvolutionGate):
-        return evolution_terms(operation) is not None
+    if isinstance(operation, TIMED):
+        return evolution_turns(operation) is not None
     if expressions_of(operation):
         return False
     if kind in CLIFFORDS:
@@ -156,13 +158,14 @@ def accepts_tape(operation: Operation) -> bool:
     )
 
 
-def evolution_terms(operation: PauliEvolutionGate) -> list[tuple[str, float]] | None:
-    """Return labels and coefficients of the generator if its terms commute, else ``None``."""
+def evolution_turns(operation: PauliEvolutionGate | ProductFormula) -> list[Turns] | None:
+    """Return the rotations that an evolution is; ``None`` if its terms do not commute."""
+    if isinstance(operation, ProductFormula):
+        return operation.rotations
     operator = generator(operation)
     if not is_commuting(operator):
         return None
-    coefficients = np.asarray(operator.coeffs, dtype=complex).real.tolist()
-    return list(zip(operator.paulis.to_labels(), coefficients, strict=True))
+    return [(letters, on, 2 * c.real) for letters, on, c in operator.to_sparse_list()]
 
 
 def prepared_amplitudes(operation: Operation) -> ComplexArray | None:
@@ -206,7 +209,3 @@ def is_fixed(angle: object) -> bool:
     return not isinstance(angle, ParameterExpression) or not angle.parameters
 
 
-def letters_of(label: str) -> tuple[str, tuple[int, ...]]:
-    """Return the letters other than I of a label and the positions they stand at."""
-    found = [(c, q) for q, c in enumerate(reversed(Pauli(label).to_label())) if c in "XYZ"]
-    return "".join(c for c, _ in found), tuple(q for _, q in found)

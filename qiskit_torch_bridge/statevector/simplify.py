@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..arrays import IntArray
+from ..program.pauli_span import PauliSpan
 from .operations import FixedMatrix, Preparation, Rotation
 
 
@@ -15,6 +14,7 @@ def effective(
     operations: Sequence[Rotation | FixedMatrix],
     preparations: Sequence[Preparation],
     masks: IntArray,
+    num_bits: int,
 ) -> list[Rotation | FixedMatrix]:
     r"""Return the operations without those that have no effect on some expectation values.
 
@@ -26,25 +26,26 @@ def effective(
         operations: The tape.
         preparations: What its initial state holds beside zeros.
         masks: The masks ``x`` and ``z`` of all terms of the observables, shape ``(K, 2)``.
+        num_bits: Of the state.
     """
-    later: list[Rotation] = []
+    later = PauliSpan(num_bits)
+    for x, z in masks.tolist():
+        later.add(x, z)
     kept: list[Rotation | FixedMatrix] = []
     for position in range(len(operations) - 1, -1, -1):
         operation = operations[position]
         if isinstance(operation, FixedMatrix):
             kept = [*operations[: position + 1], *reversed(kept)]
             break
-        if all(operation.pauli.commutes(other.pauli) for other in reversed(later)):
-            x, z, _ = operation.pauli
-            swaps = np.bitwise_count(masks[:, 0] & z) + np.bitwise_count(masks[:, 1] & x)
-            if not (swaps & 1).any():
-                continue
+        x, z, _ = operation.pauli
+        if later.commutes(x, z):
+            continue
         kept.append(operation)
-        later.append(operation)
+        later.add(x, z)
     else:
         kept.reverse()
     prepared = sum(1 << b for p in preparations for b in p.bits)
-    earlier: list[Rotation] = []
+    earlier = PauliSpan(num_bits)
     result: list[Rotation | FixedMatrix] = []
     for position, operation in enumerate(kept):
         if isinstance(operation, FixedMatrix):
@@ -54,9 +55,9 @@ def effective(
         if (
             not pauli.x
             and not pauli.z & prepared
-            and all(pauli.commutes(other.pauli) for other in earlier)
+            and earlier.commutes(pauli.x, pauli.z)
         ):
             continue
         result.append(operation)
-        earlier.append(operation)
+        earlier.add(pauli.x, pauli.z)
     return result

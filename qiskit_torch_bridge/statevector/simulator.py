@@ -115,7 +115,9 @@ class StatevectorSimulator:
         self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
         # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
         if observables is not None and not any(np.imag(o.coeffs).any() for o in observables):
-            self.operations = effective(tape.operations, tape.preparations, self.sums.masks)
+            self.operations = effective(
+                tape.operations, tape.preparations, self.sums.masks, tape.num_bits
+            )
         #: Whether ``x`` must hold the tape's angles instead of inputs: some are not affine.
         self.takes_angles = not tape.angle_map.is_affine
         self._place = dict.fromkeys(range(tape.angle_map.num_parameters), -1)

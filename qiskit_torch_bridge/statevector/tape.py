@@ -15,11 +15,12 @@ from qiskit.circuit import (
     ParameterExpression,
     QuantumCircuit,
 )
-from qiskit.circuit.library import Initialize, PauliEvolutionGate, StatePreparation, UnitaryGate
+from qiskit.circuit.library import Initialize, StatePreparation, UnitaryGate
 
 from ..exceptions import CircuitError
 from ..program.angle_map import AngleMap
 from ..program.lowering import expand, kind_of, opaque, operations_of
+from ..program.validation import TIMED
 from .operations import (
     CLIFFORDS,
     EULER,
@@ -32,9 +33,8 @@ from .operations import (
     Rotation,
     accepts_tape,
     euler_angles,
-    evolution_terms,
+    evolution_turns,
     is_fixed,
-    letters_of,
     prepared_amplitudes,
     quarter_turns,
 )
@@ -176,7 +176,7 @@ class _Builder:
             )
             for letter, angle in (("Z", lam), ("Y", theta), ("Z", phi)):
                 self._rotate(letter, bits, angle)
-        elif isinstance(operation, PauliEvolutionGate):
+        elif isinstance(operation, TIMED):
             self._evolve(operation, bits)
         elif isinstance(operation, UnitaryGate):
             self.apply_frame()
@@ -189,7 +189,7 @@ class _Builder:
     def _is_fixed_matrix(operation: Operation) -> bool:
         """Whether a one-qubit gate is best merged with its neighbours before it is looked at."""
         return all(isinstance(p, np.ndarray) or is_fixed(p) for p in operation.params) and (
-            not isinstance(operation, PauliEvolutionGate)
+            not isinstance(operation, TIMED)
         )
 
     def _settle(self, bit: int) -> None:
@@ -237,16 +237,14 @@ class _Builder:
         if shortcut is not None:
             shortcut(*bits)
 
-    def _evolve(self, operation: PauliEvolutionGate, bits: tuple[int, ...]) -> None:
+    def _evolve(self, operation: Operation, bits: tuple[int, ...]) -> None:
         time = self._angle(operation.params[0])
-        terms = evolution_terms(operation)
-        assert terms is not None
-        for label, coefficient in terms:
-            letters, places = letters_of(label)
-            if not letters:
-                continue
-            angle = Angle(2 * coefficient * time.offset, 2 * coefficient * time.scale, time.source)
-            self._rotate(letters, [bits[q] for q in places], angle)
+        turns = evolution_turns(operation)
+        assert turns is not None
+        for letters, places, factor in turns:
+            if letters:
+                angle = Angle(factor * time.offset, factor * time.scale, time.source)
+                self._rotate(letters, [bits[q] for q in places], angle)
 
     def _prepare(self, operation: Operation, bits: tuple[int, ...]) -> None:
         amplitudes = prepared_amplitudes(operation)
