@@ -20,7 +20,7 @@ import environments
 
 HERE = Path(__file__).parent
 # These need no environment but main.
-ALONE = ("primitive", "shift_step", "second_order", "call", "optimizers")
+ALONE = ("primitive", "shift_step", "second_order", "call", "construction", "optimizers")
 COMPARING = ("exact_step", "energy_gradient", "sweeps", "first_gradient")
 QUICK = {
     **dict.fromkeys(COMPARING, ("--quick", "--repeats", "3", "--turn", "0.05")),
@@ -29,6 +29,7 @@ QUICK = {
     ),
     "second_order": ("--repeats", "3"),
     "call": ("--repeats", "3", "--calls", "10", "--backend", "aot_eager"),
+    "construction": ("--quick", "--repeats", "1"),
     "optimizers": ("--quick",),
 }
 

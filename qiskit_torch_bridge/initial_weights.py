@@ -51,8 +51,9 @@ def _from_mapping(program: CircuitProgram, given: Mapping[Any, Any]) -> list[flo
                 f"many numbers as they have elements; got {key!r} with {value!r}."
             )
         values.update(zip(keys, numbers, strict=True))
+    known = set(program.weight_params)
     missing = [p.name for p in program.weight_params if p not in values]
-    foreign = [getattr(p, "name", p) for p in values if p not in set(program.weight_params)]
+    foreign = [getattr(p, "name", p) for p in values if p not in known]
     if missing or foreign:
         raise InputError(
             f"Expected initial_weights for exactly the circuit's weights; missing: "

@@ -93,12 +93,12 @@ class CircuitProgram:
         known = list(circuit.parameters)
         inputs = listed(input_params, known, "input_params")
         if weight_params is None:
-            weights = tuple(p for p in known if p not in set(inputs))
+            taken = set(inputs)
+            weights = tuple(p for p in known if p not in taken)
         else:
             weights = listed(weight_params, known, "weight_params")
         check_roles(known, inputs, weights)
-        extra = [p for p in (*inputs, *weights) if p not in set(known)]
-        analysed = AnalysedCircuit(circuit, [*known, *extra])
+        analysed = AnalysedCircuit(circuit, tuple(dict.fromkeys([*known, *inputs, *weights])))
         operators, shape = normalise_observables(observables, circuit, observables_layout)
         self._set(analysed, operators, shape, inputs, weights)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -44,8 +45,8 @@ def listed(
             raise _foreign(item.name, known, role)
         else:
             result.append(item)
-    doubled = sorted({p.name for p in result if result.count(p) > 1})
-    if doubled:
+    if len(set(result)) < len(result):
+        doubled = sorted({p.name for p, count in Counter(result).items() if count > 1})
         raise ParameterError(f"{role} lists {', '.join(doubled)} more than once.")
     return tuple(result)
 
@@ -72,7 +73,8 @@ def check_roles(
             f"Parameters {', '.join(both)} are listed as inputs and as weights; each must have "
             "one role."
         )
-    unlisted = [p.name for p in known if p not in set(inputs) | set(weights)]
+    listed_once = set(inputs) | set(weights)
+    unlisted = [p.name for p in known if p not in listed_once]
     if unlisted:
         raise ParameterError(
             f"Parameters {', '.join(unlisted)} are neither inputs nor weights. List them in "
