@@ -54,8 +54,8 @@ def group_qubit_wise(x: IntArray, z: IntArray, num_bits: int) -> IntArray:
 
 def _coloured(x: IntArray, z: IntArray) -> IntArray:
     # Word by word, each of them one after the other in memory, and no wider than it need be.
-    largest = max(x.max(initial=0), z.max(initial=0))
-    word = np.uint16 if 0 <= min(x.min(initial=0), z.min(initial=0)) <= largest < 1 << 16 else x.dtype
+    bits = np.bitwise_or.reduce(np.bitwise_or(x, z), axis=None)
+    word = np.uint16 if 0 <= bits < 1 << 16 else x.dtype
     strings = [(a.astype(word), b.astype(word)) for a, b in zip(x.T, z.T, strict=True)]
     conflicts = [np.count_nonzero(_conflict(strings, t, strings)) for t in range(len(x))]
     groups = [(np.zeros_like(a), np.zeros_like(b)) for a, b in strings]

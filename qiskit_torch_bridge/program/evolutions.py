@@ -77,7 +77,9 @@ def simulated_evolutions() -> Evolutions:
     return "exponential" if found.equiv(Operator(exponential)) else "definition"
 
 
-def resolved(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
+def resolved(
+    circuit: QuantumCircuit, evolutions: Evolutions, *, in_box: bool = False
+) -> QuantumCircuit:
     """Return ``circuit`` with every evolution that has two forms written out in the one given.
 
     However deep they are in other operations; those that hold none stay as they are.
@@ -90,18 +92,22 @@ def resolved(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
     for instruction in circuit.data:
         operation, bits = instruction.operation, (instruction.qubits, instruction.clbits)
         if is_box(operation):
-            box = operation.replace_blocks([resolved(operation.body, evolutions)])
+            box = operation.replace_blocks([resolved(operation.body, evolutions, in_box=True)])
             result.append(box, *bits, copy=False)
         elif isinstance(operation, ControlFlowOp) or instruction.clbits:
             result.append(operation, *bits, copy=False)
         else:
-            _append(result, operation, instruction.qubits, evolutions)
+            _append(result, operation, instruction.qubits, evolutions, in_box)
     result.global_phase = circuit.global_phase  # what the steps have added changes no value
     return result
 
 
 def _append(
-    result: QuantumCircuit, operation: Operation, qubits: Sequence[Qubit], evolutions: Evolutions
+    result: QuantumCircuit,
+    operation: Operation,
+    qubits: Sequence[Qubit],
+    evolutions: Evolutions,
+    written_out: bool,
 ) -> None:
     if not _is_open(operation):
         result.append(operation, qubits, copy=False)
@@ -109,7 +115,7 @@ def _append(
     if isinstance(operation, AnnotatedOperation):
         # What is modified is the operation in its form, by Qiskit's simulators and transpilers.
         base = QuantumCircuit(operation.base_op.num_qubits)
-        _append(base, operation.base_op, base.qubits, evolutions)
+        _append(base, operation.base_op, base.qubits, evolutions, True)
         block = modified(base, operation.modifiers, definition_of)
     elif isinstance(operation, HamiltonianGate):
         matrix, time = operation.params
@@ -117,8 +123,10 @@ def _append(
         _append_exponential(block, np.asarray(matrix), time, block.qubits)
     elif isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
         block = exponential(generator(operation), operation.time)
-    elif isinstance(operation, PauliEvolutionGate) and (
-        formula := formula_of(with_constant_time(operation))
+    elif (
+        isinstance(operation, PauliEvolutionGate)
+        and not written_out  # in boxes, binding a copy of a circuit changes such gates of its own
+        and (formula := formula_of(with_constant_time(operation)))
     ):
         result.append(formula, qubits, copy=False)
         return
@@ -127,7 +135,8 @@ def _append(
     result.global_phase += block.global_phase
     place = dict(zip(block.qubits, qubits, strict=True))
     for inner in block.data:
-        _append(result, inner.operation, [place[q] for q in inner.qubits], evolutions)
+        on = [place[q] for q in inner.qubits]
+        _append(result, inner.operation, on, evolutions, written_out)
 
 
 def _is_open(operation: Operation) -> bool:

@@ -50,9 +50,7 @@ class ProductFormula(Gate):
     def _define(self) -> None:
         own = self._evolution
         (time,) = self.params
-        self.definition = PauliEvolutionGate(
-            own.operator, time, synthesis=own.synthesis
-        ).definition
+        self.definition = PauliEvolutionGate(own.operator, time, synthesis=own.synthesis).definition
 
 
 def is_linear(operation: PauliEvolutionGate) -> bool:

@@ -29,7 +29,6 @@ from .expressions import expressions_of
 from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard, operations_of
 from .product_formula import ProductFormula
 
-
 TIMED = (PauliEvolutionGate, ProductFormula)
 """Gates whose time says all: the angles of what they are built from are multiples of it."""
 

@@ -207,5 +207,3 @@ def euler_angles(matrix: ComplexArray) -> tuple[float, float, float]:
 def is_fixed(angle: object) -> bool:
     """Whether a gate's angle is a number."""
     return not isinstance(angle, ParameterExpression) or not angle.parameters
-
-

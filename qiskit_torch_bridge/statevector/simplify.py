@@ -52,11 +52,7 @@ def effective(
             result += kept[position:]
             break
         pauli = operation.pauli
-        if (
-            not pauli.x
-            and not pauli.z & prepared
-            and earlier.commutes(pauli.x, pauli.z)
-        ):
+        if not pauli.x and not pauli.z & prepared and earlier.commutes(pauli.x, pauli.z):
             continue
         result.append(operation)
         earlier.add(pauli.x, pauli.z)
