@@ -236,6 +236,27 @@ def evolution() -> Iterator[Work]:
         )  # fmt: skip
 
 
+@row("all outcomes of some qubits, as projectors")
+def projectors() -> Iterator[Work]:
+    """Make the module, and take a step with it."""
+    for qubits in (6, 8, 10):
+        labels = [format(k, f"0{qubits}b") for k in range(1 << qubits)]
+        yield Work(
+            f"{1 << qubits:,} labels", 1 << qubits, lambda n=qubits: layers(2 * n, n),
+            lambda circuit, o=labels: step(TorchQuantumModule(circuit, o)),
+        )  # fmt: skip
+
+
+@row("a projector on all qubits")
+def one_projector() -> Iterator[Work]:
+    """Make the module alone."""
+    for qubits in (10, 14, 20):
+        yield Work(
+            f"{qubits} qubits", qubits, lambda n=qubits: layers(2 * n, n),
+            lambda circuit: TorchQuantumModule(circuit, "0" * circuit.num_qubits),
+        )  # fmt: skip
+
+
 @row("the first cost() with shots")
 def first_cost() -> Iterator[Work]:
     """Work out what a step costs, for which the terms are grouped."""

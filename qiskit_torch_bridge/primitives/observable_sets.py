@@ -14,6 +14,7 @@ from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 from ..arrays import IntArray
 from ..exceptions import ObservableError
 from ..program.observables import elements, hermitian, nested
+from ..program.product_operator import Observable, ProductOperator
 from ..recent import Recent
 
 KEPT_TERMS = 1 << 20
@@ -30,7 +31,7 @@ class ObservableSet:
         num_qubits: On how many qubits they are; ``None`` if there are none.
     """
 
-    operators: tuple[SparsePauliOp, ...]
+    operators: tuple[Observable, ...]
     index: IntArray
     num_qubits: int | None
 
@@ -62,7 +63,7 @@ def _weight(found: ObservableSet) -> int:
 
 def _read(observables: Any) -> ObservableSet:
     """Read observables without Qiskit's conversion, which drops coefficients up to 1e-8."""
-    operators: dict[Hashable, SparsePauliOp] = {}
+    operators: dict[Hashable, Observable] = {}
     places: dict[Hashable, int] = {}
     of_objects: dict[int, int] = {}
     if isinstance(observables, ObservablesArray):
@@ -83,7 +84,7 @@ def _read(observables: Any) -> ObservableSet:
     return ObservableSet(tuple(operators.values()), index, widths.pop() if widths else None)
 
 
-def _operator(observable: Any) -> SparsePauliOp:
+def _operator(observable: Any) -> Observable:
     try:
         return hermitian(observable)
     except ObservableError as error:
@@ -105,6 +106,9 @@ def _key(observables: Any) -> Hashable:
         if observables.coeffs.dtype == object:
             return None
         return (*_key_of_paulis(observables.paulis), observables.coeffs.tobytes())
+    if isinstance(observables, ProductOperator):
+        shape, letters = observables.letters.shape, observables.letters.tobytes()
+        return "products", shape, letters, observables.coeffs.tobytes()
     if isinstance(observables, Pauli):
         return "Pauli", observables.to_label()
     if isinstance(observables, PauliList):

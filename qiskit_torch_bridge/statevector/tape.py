@@ -74,7 +74,11 @@ class Tape:
 
 
 def compile_tape(
-    circuit: QuantumCircuit, parameters: Sequence[Parameter], *, in_full: bool = False
+    circuit: QuantumCircuit,
+    parameters: Sequence[Parameter],
+    *,
+    in_full: bool = False,
+    axes: str | None = None,
 ) -> Tape:
     """Compile a validated circuit.
 
@@ -83,13 +87,16 @@ def compile_tape(
         parameters: The order of the values.
         in_full: Apply the Clifford gates to the state too, so that its amplitudes are the
             circuit's own and the frame is the identity.
+        axes: Do so, and turn each bit from the axis given, X, Y or Z, to Z; the frame turns back.
 
     Raises:
         CircuitError: If an operation cannot be simulated exactly; it is named.
     """
     builder = _Builder(circuit, parameters)
-    if in_full:
+    if in_full or axes is not None:
         builder.apply_frame()
+    for bit, axis in enumerate(axes or ""):
+        builder.turn(bit, axis)
     return builder.tape()
 
 
@@ -271,3 +278,13 @@ class _Builder:
             self.operations.append(Rotation(pauli, Angle(offset=turns * np.pi / 2)))
         self.absorbed = []
         self.frame = CliffordFrame(self.frame.num_bits)
+
+    def turn(self, bit: int, axis: str) -> None:
+        """Turn an axis to Z, and back in the frame."""
+        if axis == "Z":
+            return
+        about, turns = pauli_string("Y", [bit]), 3
+        if axis == "Y":
+            about, turns = pauli_string("X", [bit]), 1
+        self.operations.append(Rotation(about, Angle(offset=turns * np.pi / 2)))
+        self.frame.append_rotation(about, -turns)
