@@ -17,7 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from qiskit import transpile
+from qiskit import quantum_info, transpile
 from qiskit.circuit import (
     AnnotatedOperation,
     ControlModifier,
@@ -459,6 +459,35 @@ def test_pairs_of_many_terms_are_not_looked_at() -> None:
     tracemalloc.stop()
     assert peak < 16 << 20
     assert not is_commuting(operator + SparsePauliOp("X" + "I" * 14))
+
+
+@pytest.mark.skipif(
+    not hasattr(quantum_info.SparseObservable, "as_paulis"),
+    reason="gates of this Qiskit take no projectors",
+)
+@pytest.mark.parametrize("gradient", ["adjoint", "aqgd", "parameter-shift"])
+def test_projectors_are_controls(gradient: str) -> None:
+    """Sixteen of them would be 2**16 strings; of four the exponential is there to compare with."""
+    for labels in (["1" * 16], ["10r+", "1Zr-"]):
+        operator = quantum_info.SparseObservable.from_list([(p, 0.7) for p in labels])
+        circuit = QuantumCircuit(len(labels[0]))
+        circuit.h(range(len(labels[0])))
+        circuit.append(PauliEvolutionGate(operator, 2 * T), circuit.qubits)
+        program = CircuitProgram(circuit, "X" * len(labels[0]))
+        w = torch.tensor([0.4], dtype=torch.float64, requires_grad=True)
+        value = expectation(program, weights=w, gradient=gradient).sum()
+        (slope,) = torch.autograd.grad(value, w)
+        if labels == ["1" * 16]:  # all other outcomes have X...X 1; two of 2**16 turn
+            right = 1 - (2 / 2**16) * (1 - np.cos(1.4 * 0.4))
+            derivative = -(2 / 2**16) * 1.4 * np.sin(1.4 * 0.4)
+        else:
+            matrix = SparsePauliOp.from_sparse_observable(operator).to_matrix()
+            plus, flip = np.full(16, 0.25), np.fliplr(np.eye(16))
+            state = expm(-0.8j * matrix) @ plus
+            right = np.vdot(state, flip @ state).real
+            derivative = 2 * np.vdot(state, flip @ (-2j * matrix @ state)).real
+        assert value.item() == pytest.approx(right, abs=1e-12)
+        assert slope.item() == pytest.approx(derivative, abs=1e-12)
 
 
 def test_frequencies_of_a_time_are_differences_of_energies() -> None:

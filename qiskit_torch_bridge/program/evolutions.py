@@ -51,10 +51,14 @@ from .lowering import (
     with_constant_time,
 )
 from .pauli_span import PauliSpan
+from .product_operator import ProductOperator
 from .product_formula import formula_of, is_linear
 
 Evolutions = Literal["definition", "exponential", "simulated"]
 """The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
+
+FEW_PROJECTORS = 3
+"""Projectors of a term up to which an evolution by it is as many rotations as it has strings."""
 
 SPECTRUM_QUBITS = 8
 """The most qubits on which the eigenvalues of commuting terms are looked at."""
@@ -144,7 +148,8 @@ def _is_open(operation: Operation) -> bool:
     if is_standard(operation):
         return False
     if isinstance(operation, PauliEvolutionGate):
-        return not (is_linear(operation) and is_commuting(generator(operation)))
+        commute = names_outcomes(operation) or is_commuting(generator(operation))
+        return not (is_linear(operation) and commute)
     if isinstance(operation, HamiltonianGate):
         return bool(expressions_of(operation))
     if isinstance(operation, AnnotatedOperation):
@@ -167,6 +172,21 @@ def generator(operation: PauliEvolutionGate) -> SparsePauliOp:
             for part in parts
         ]
     )
+
+
+def names_outcomes(operation: PauliEvolutionGate) -> bool:
+    """Whether terms with many projectors commute, of which each would be as many as 2**n strings.
+
+    Such terms come of controls, and their definition is a gate under these controls. They commute
+    if all letters on a qubit have one axis; otherwise nothing is said.
+    """
+    parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
+    if not all(hasattr(part, "bit_terms") for part in parts):
+        return False
+    products = [ProductOperator.from_sparse_observable(part) for part in parts]
+    many = max(int(p.projected.sum(axis=1).max(initial=0)) for p in products)
+    axes = np.concatenate([p.letters & 3 for p in products])
+    return many > FEW_PROJECTORS and all(len(set(column[column > 0])) < 2 for column in axes.T)
 
 
 def is_commuting(operator: SparsePauliOp) -> bool:

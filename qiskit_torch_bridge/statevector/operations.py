@@ -48,7 +48,7 @@ from qiskit.circuit.library import (
 )
 from qiskit.quantum_info import Operator
 
-from ..program.evolutions import generator, is_commuting
+from ..program.evolutions import generator, is_commuting, names_outcomes
 from ..program.expressions import expressions_of
 from ..program.lowering import kind_of
 from ..program.product_formula import ProductFormula, Turns
@@ -159,9 +159,11 @@ def accepts_tape(operation: Operation) -> bool:
 
 
 def evolution_turns(operation: PauliEvolutionGate | ProductFormula) -> list[Turns] | None:
-    """Return the rotations that an evolution is; ``None`` if its terms do not commute."""
+    """Return the rotations that an evolution is; ``None`` if it is better taken by definition."""
     if isinstance(operation, ProductFormula):
         return operation.rotations
+    if names_outcomes(operation):
+        return None
     operator = generator(operation)
     if not is_commuting(operator):
         return None
