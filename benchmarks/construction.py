@@ -23,8 +23,9 @@ from typing import Any
 import harness
 import numpy as np
 import torch
-from qiskit.circuit import ParameterVector, QuantumCircuit
-from qiskit.circuit.library import PauliFeatureMap, ZZFeatureMap
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit.library import PauliEvolutionGate, PauliFeatureMap, ZZFeatureMap
+from qiskit.quantum_info import SparsePauliOp, random_pauli_list
 from shift_step import workload
 
 from qiskit_torch_bridge import TorchQuantumModule, __version__
@@ -206,6 +207,75 @@ def new_circuits() -> Iterator[Work]:
         yield Work(
             f"{gates} gates", gates, lambda n=gates: build(n), each,
             lambda _, n=gates: build(n, 1),
+        )  # fmt: skip
+
+
+def terms_of(qubits: int, count: int, seed: int = 0) -> SparsePauliOp:
+    """Return a sum of random Pauli strings."""
+    paulis = random_pauli_list(qubits, count, seed=seed, phase=False)
+    return SparsePauliOp(paulis, np.random.default_rng(seed).normal(size=count))
+
+
+@row("an evolution by terms that do not commute", "decomposes it")
+def evolution() -> Iterator[Work]:
+    """Make the module alone: of one gate on 8 qubits, and of four on 10."""
+
+    def build(qubits: int, count: int, gates: int) -> QuantumCircuit:
+        circuit = QuantumCircuit(qubits)
+        for k in range(gates):
+            gate = PauliEvolutionGate(terms_of(qubits, count, k), Parameter(f"t{k}"))
+            circuit.append(gate, range(qubits))
+        return circuit
+
+    for qubits, count, gates in ((8, 500, 1), (8, 2000, 1), (10, 3000, 4)):
+        yield Work(
+            f"{gates} x {count:,} terms", gates * count,
+            lambda n=qubits, k=count, g=gates: build(n, k, g),
+            lambda circuit: TorchQuantumModule(circuit, "Z" * circuit.num_qubits),
+            QuantumCircuit.decompose,
+        )  # fmt: skip
+
+
+@row("all outcomes of some qubits, as projectors")
+def projectors() -> Iterator[Work]:
+    """Make the module, and take a step with it."""
+    for qubits in (6, 8, 10):
+        labels = [format(k, f"0{qubits}b") for k in range(1 << qubits)]
+        yield Work(
+            f"{1 << qubits:,} labels", 1 << qubits, lambda n=qubits: layers(2 * n, n),
+            lambda circuit, o=labels: step(TorchQuantumModule(circuit, o)),
+        )  # fmt: skip
+
+
+@row("a projector on all qubits")
+def one_projector() -> Iterator[Work]:
+    """Make the module alone."""
+    for qubits in (10, 14, 20):
+        yield Work(
+            f"{qubits} qubits", qubits, lambda n=qubits: layers(2 * n, n),
+            lambda circuit: TorchQuantumModule(circuit, "0" * circuit.num_qubits),
+        )  # fmt: skip
+
+
+@row("the first cost() with shots")
+def first_cost() -> Iterator[Work]:
+    """Work out what a step costs, for which the terms are grouped."""
+    for count in (1250, 2500, 5000):
+        yield Work(
+            f"{count:,} terms", count,
+            lambda k=count: TorchQuantumModule(layers(24, 12), terms_of(12, k), shots=1000),
+            TorchQuantumModule.cost,
+        )  # fmt: skip
+
+
+@row("a module with the gradient aqgd", "builds the circuit")
+def aqgd() -> Iterator[Work]:
+    """Make a module whose parameters are displaced as they are."""
+    for count in (250, 500, 1000):
+        yield Work(
+            f"{count:,} weights", count, lambda n=count: layers(n),
+            lambda circuit: TorchQuantumModule(circuit, gradient="aqgd", shots=100),
+            lambda _, n=count: layers(n),
         )  # fmt: skip
 
 

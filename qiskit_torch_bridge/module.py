@@ -220,13 +220,18 @@ class TorchQuantumModule(nn.Module):
             algorithm: ``VQE``, ``VQD``, ``SamplingVQE`` or ``QAOA`` of qiskit-algorithms or
                 qiskit-optimization, or ``AdaptVQE`` that has run: ansatz, estimator, gradient,
                 transpiler and initial point are taken from it. For one on a sampler an estimator
-                on the same backend, with as many shots, takes its place.
+                on the same backend, with as many shots, takes its place. The exact engine takes
+                that of an exact simulator, and logs it: of ``StatevectorEstimator``,
+                ``BatchedStatevectorEstimator`` and Aer's ``EstimatorV2`` without precision and
+                noise, and of ``StatevectorSampler`` with its default number of shots, unless the
+                gradient is one of estimates or a journal or budget is given.
             operator: The operator whose expectation value the module gives.
             result: What ``compute_minimum_eigenvalue`` returned: its circuit and parameters are
                 then the module's, to go on training from there.
-            **options: Arguments of the module that replace those of the algorithm. With another
-                place to run (``estimator``, ``backend`` ...) its gradient is not taken over: it
-                belongs to its own estimator.
+            **options: Arguments of the module that replace those of the algorithm, such as
+                ``estimator=vqe.estimator`` to keep an exact simulator. With another place to run
+                (``estimator``, ``backend`` ...) its gradient is not taken over: it belongs to its
+                own estimator.
 
         Raises:
             AlgorithmTypeError: If it is not an algorithm.
@@ -254,8 +259,10 @@ class TorchQuantumModule(nn.Module):
         """Return a module with what an ``EstimatorQNN`` of qiskit-machine-learning holds.
 
         Circuit, observables, roles of the parameters, estimator, precision and gradient are taken
-        over; its default estimator, an exact simulator, is replaced by the exact engine. Initial
-        weights are those of a ``TorchConnector`` if you pass ``initial_weights=connector.weight``.
+        over. The exact engine takes the place of an exact simulator, as in :meth:`from_algorithm`,
+        and logs it; the precision 0.015625, which networks have by default, does not count then.
+        Initial weights are those of a ``TorchConnector`` if you pass
+        ``initial_weights=connector.weight``.
 
         Args:
             qnn: The network.

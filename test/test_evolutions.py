@@ -9,12 +9,15 @@ gradient on it, mean what the installed Qiskit's ``StatevectorEstimator`` does: 
 from __future__ import annotations
 
 import math
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from qiskit import transpile
+from hypothesis import given
+from hypothesis import strategies as st
+from qiskit import quantum_info, transpile
 from qiskit.circuit import (
     AnnotatedOperation,
     ControlModifier,
@@ -26,7 +29,14 @@ from qiskit.circuit import (
 )
 from qiskit.circuit.library import HamiltonianGate, PauliEvolutionGate
 from qiskit.primitives import StatevectorEstimator
-from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_hermitian
+from qiskit.quantum_info import (
+    Operator,
+    PauliList,
+    SparsePauliOp,
+    Statevector,
+    random_hermitian,
+    random_pauli_list,
+)
 from qiskit.synthesis import LieTrotter, MatrixExponential, QDrift, SuzukiTrotter
 from qiskit_aer.primitives import EstimatorV2
 from qiskit_algorithms import VQE
@@ -45,7 +55,13 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import AnalysedCircuit
-from qiskit_torch_bridge.program.evolutions import exponential, simulated_evolutions
+from qiskit_torch_bridge.program.evolutions import (
+    exponential,
+    is_commuting,
+    simulated_evolutions,
+)
+from qiskit_torch_bridge.program.pauli_span import PauliSpan
+from qiskit_torch_bridge.statevector.paulis import PauliString
 
 H = SparsePauliOp(["ZZ", "XI", "IX"], [1.0, 0.7, 0.7])
 OBSERVABLE = SparsePauliOp("ZI")
@@ -388,6 +404,90 @@ def around_by(formula: Operator) -> QuantumCircuit:
     circuit.unitary(formula, [0, 1])
     circuit.rx(0.3, 1)
     return circuit
+
+
+@pytest.mark.parametrize("synthesis", [LieTrotter(reps=2), SuzukiTrotter(order=4), None])
+@pytest.mark.parametrize("free", [True, False])
+def test_many_terms_are_as_many_rotations(
+    synthesis: object, free: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asks for the circuit of each term, and the values are those of that circuit."""
+    operator = SparsePauliOp(
+        random_pauli_list(5, 40, seed=3, phase=False), np.linspace(-0.3, 0.5, 40)
+    )
+    observable = random_pauli_list(5, 1, seed=8, phase=False)[0]
+    gate = PauliEvolutionGate(operator, 2 * T - 1 if free else 0.2, synthesis=synthesis)
+    circuit = QuantumCircuit(6)
+    circuit.h(range(6))
+    circuit.ry(A, 2)
+    circuit.append(gate, [4, 0, 5, 2, 1])
+    formula = circuit.decompose("PauliEvolution")
+    right = Statevector(formula.assign_parameters([0.3, 0.6][: formula.num_parameters]))
+    synthesised: list[object] = []
+    monkeypatch.setattr(
+        PauliEvolutionGate, "_define", lambda self: synthesised.append(self), raising=True
+    )
+    operator_on_six = SparsePauliOp(observable).apply_layout([4, 0, 5, 2, 1], 6)
+    program = CircuitProgram(circuit, operator_on_six)
+    point = torch.tensor([0.3, 0.6][: 1 + free], dtype=torch.float64)
+    value = expectation(program, weights=point).item()
+    assert not synthesised
+    assert value == pytest.approx(right.expectation_value(operator_on_six).real, abs=1e-11)
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 511)] * 2), max_size=12),
+    st.tuples(*[st.integers(0, 511)] * 2),
+)
+def test_what_commutes_with_a_span_commutes_with_each(
+    strings: list[tuple[int, int]], other: tuple[int, int]
+) -> None:
+    span = PauliSpan(9)
+    for string in strings:
+        span.add(*string)
+    each = [PauliString(*s).commutes(PauliString(*other)) for s in strings]
+    assert span.commutes(*other) == all(each)
+
+
+def test_pairs_of_many_terms_are_not_looked_at() -> None:
+    """Of 2**15 terms there are 2**30 pairs; the memory for a bit of each would be 128 MB."""
+    z = (np.arange(1 << 15)[:, None] >> np.arange(15) & 1).astype(bool)
+    operator = SparsePauliOp(PauliList.from_symplectic(z, np.zeros_like(z)))
+    tracemalloc.start()
+    assert is_commuting(operator)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    assert not is_commuting(operator + SparsePauliOp("X" + "I" * 14))
+
+
+@pytest.mark.skipif(
+    not hasattr(quantum_info.SparseObservable, "as_paulis"),
+    reason="gates of this Qiskit take no projectors",
+)
+@pytest.mark.parametrize("gradient", ["adjoint", "aqgd", "parameter-shift"])
+def test_projectors_are_controls(gradient: str) -> None:
+    """Sixteen of them would be 2**16 strings; of four the exponential is there to compare with."""
+    for labels in (["1" * 16], ["10r+", "1Zr-"]):
+        operator = quantum_info.SparseObservable.from_list([(p, 0.7) for p in labels])
+        circuit = QuantumCircuit(len(labels[0]))
+        circuit.h(range(len(labels[0])))
+        circuit.append(PauliEvolutionGate(operator, 2 * T), circuit.qubits)
+        program = CircuitProgram(circuit, "X" * len(labels[0]))
+        w = torch.tensor([0.4], dtype=torch.float64, requires_grad=True)
+        value = expectation(program, weights=w, gradient=gradient).sum()
+        (slope,) = torch.autograd.grad(value, w)
+        if labels == ["1" * 16]:  # all other outcomes have X...X 1; two of 2**16 turn
+            right = 1 - (2 / 2**16) * (1 - np.cos(1.4 * 0.4))
+            derivative = -(2 / 2**16) * 1.4 * np.sin(1.4 * 0.4)
+        else:
+            matrix = SparsePauliOp.from_sparse_observable(operator).to_matrix()
+            plus, flip = np.full(16, 0.25), np.fliplr(np.eye(16))
+            state = expm(-0.8j * matrix) @ plus
+            right = np.vdot(state, flip @ state).real
+            derivative = 2 * np.vdot(state, flip @ (-2j * matrix @ state)).real
+        assert value.item() == pytest.approx(right, abs=1e-12)
+        assert slope.item() == pytest.approx(derivative, abs=1e-12)
 
 
 def test_frequencies_of_a_time_are_differences_of_energies() -> None:

@@ -8,18 +8,24 @@ import pytest
 import torch
 from estimators import CountingEstimator
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
-from qiskit.primitives import StatevectorEstimator, StatevectorSampler
+from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator, StatevectorSampler
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel
+from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms import QAOA, VQD, VQE, AdaptVQE, NumPyMinimumEigensolver, SamplingVQE
-from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
+from qiskit_algorithms.gradients import ParamShiftEstimatorGradient, SPSAEstimatorGradient
 from qiskit_algorithms.optimizers import COBYLA, SLSQP
 from qiskit_algorithms.state_fidelities import ComputeUncompute
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.algorithms import TorchOptimizer
 from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.primitives.kinds import workers
+from qiskit_torch_bridge.primitives.tracking import Usage
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*circuit.library.* is deprecated as of Qiskit 2.1"  # QAOA makes such a circuit
@@ -66,10 +72,99 @@ def test_vqe():
     estimator, start = StatevectorEstimator(), np.linspace(-1, 1, 12)
     vqe = VQE(estimator, ansatz(), SLSQP(), initial_point=start)
     module = TorchQuantumModule.from_algorithm(vqe, OPERATOR)
-    assert module.estimator is estimator and module.gradient == "parameter-shift"
+    assert isinstance(module.estimator, BatchedStatevectorEstimator)
+    assert module.gradient == "adjoint" and module.precision is None
     np.testing.assert_array_equal(module.weight.detach().numpy(), start.astype(np.float32))
     assert module.program.weight_params == tuple(vqe.ansatz.parameters)
     assert_energies(module, vqe._get_evaluate_energy(vqe.ansatz, OPERATOR))
+
+
+def aer(**options):
+    return AerEstimator(options=options)
+
+
+EXACT_GRADIENT = {"theirs": ParamShiftEstimatorGradient, "ours": AdjointEstimatorGradient}
+SIMULATORS = {
+    "statevector": StatevectorEstimator,
+    "batched": BatchedStatevectorEstimator,
+    "aer": AerEstimator,
+}
+OTHERS = {
+    "a precision": lambda: (StatevectorEstimator(default_precision=0.1), None, {}),
+    "a precision of ours": lambda: (BatchedStatevectorEstimator(default_precision=0.1), None, {}),
+    "a precision of Aer's": lambda: (aer(default_precision=0.1), None, {}),
+    "noise": lambda: (aer(backend_options={"noise_model": NoiseModel()}), None, {}),
+    "another method": lambda: (
+        aer(backend_options={"method": "matrix_product_state"}), None, {}
+    ),
+    "a backend": lambda: (BackendEstimatorV2(backend=AerSimulator()), None, {}),
+    "another class": lambda: (CountingEstimator(), None, {}),
+    "a gradient of estimates": lambda: (
+        StatevectorEstimator(), SPSAEstimatorGradient(StatevectorEstimator(), 0.1), {}
+    ),
+    "a gradient of a noisy estimator": lambda: (
+        StatevectorEstimator(),
+        ParamShiftEstimatorGradient(StatevectorEstimator(default_precision=0.1)),
+        {},
+    ),
+    "a budget": lambda: (StatevectorEstimator(), None, {"budget": Usage(jobs=5)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [None, *EXACT_GRADIENT])
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_exact_simulators_mean_the_exact_engine(simulator, kind, caplog):
+    """Which says so, differentiates by adjoint, and gives the same numbers."""
+    estimator = SIMULATORS[simulator]()
+    gradient = kind and EXACT_GRADIENT[kind](estimator)
+    vqe = VQE(estimator, ansatz(), SLSQP(), gradient=gradient, initial_point=[0.3] * 12)
+    with caplog.at_level("WARNING", "qiskit_torch_bridge"):
+        module = TorchQuantumModule.from_algorithm(vqe, OPERATOR).double()
+    name = type(estimator).__name__
+    assert f"exact engine takes the place of {name} in VQE" in caplog.text
+    assert module.gradient == "adjoint" and module.estimator is not estimator
+    with Tracker() as tracker:
+        module().sum().backward()
+    assert tracker.usage.jobs == 0
+    caplog.clear()
+    kept = TorchQuantumModule.from_algorithm(vqe, OPERATOR, estimator=estimator).double()
+    kept().sum().backward()
+    assert kept.estimator is estimator and not caplog.text
+    np.testing.assert_allclose(module.weight.grad, kept.weight.grad, **EXACT)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_is_not_exact_is_kept(other):
+    estimator, gradient, options = OTHERS[other]()
+    vqe = VQE(estimator, ansatz(), SLSQP(), gradient=gradient)
+    module = TorchQuantumModule.from_algorithm(vqe, OPERATOR, **options)
+    assert workers(module.estimator) == workers(estimator)
+    assert gradient is None or module.gradient != "adjoint"
+
+
+def test_a_number_format_comes_along():
+    for estimator, gradient in (
+        (BatchedStatevectorEstimator(dtype="complex64"), None),
+        (StatevectorEstimator(), AdjointEstimatorGradient(dtype="complex64")),
+    ):
+        vqe = VQE(estimator, ansatz(), SLSQP(), gradient=gradient)
+        module = TorchQuantumModule.from_algorithm(vqe, OPERATOR)
+        assert module.gradient == "adjoint" and module.estimator.dtype == "complex64"
+        sampled = TorchQuantumModule.from_algorithm(vqe, OPERATOR, shots=10, seed=1)
+        assert sampled.precision == pytest.approx(10**-0.5)
+
+
+def test_shots_that_nobody_asked_for_are_not_drawn():
+    """A sampler of state vectors has no other way; with a number of one's own it is meant."""
+    qaoa = QAOA(StatevectorSampler(seed=3), COBYLA(), initial_point=[0.4, 0.7])
+    module = TorchQuantumModule.from_algorithm(qaoa, DIAGONAL)
+    assert module.gradient == "adjoint" and module.precision is None
+    qaoa._check_operator_ansatz(DIAGONAL)
+    assert_energies(module, energy_of(qaoa.ansatz, DIAGONAL))
+    qaoa = QAOA(StatevectorSampler(default_shots=300), COBYLA())
+    module = TorchQuantumModule.from_algorithm(qaoa, DIAGONAL)
+    assert module.estimator.default_precision == pytest.approx(300**-0.5)
+    assert module.gradient == "parameter-shift"
 
 
 def test_gradients_come_along():

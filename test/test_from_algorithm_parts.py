@@ -25,6 +25,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_aer.primitives import SamplerV2 as AerSampler
 from qiskit_algorithms import VQE, SamplingVQE
+from qiskit_algorithms.gradients import ReverseEstimatorGradient
 from qiskit_algorithms.optimizers import SLSQP
 from qiskit_ibm_runtime import EstimatorV2 as RuntimeEstimator
 from qiskit_ibm_runtime import SamplerV2 as RuntimeSampler
@@ -197,7 +198,29 @@ def test_a_network_keeps_its_order_and_its_precision():
     module = TorchQuantumModule.from_qnn(Network())
     assert module.program.weight_params == (A[2], A[0], A[1])
     assert module.program.input_params == tuple(X)
-    assert module.precision == 0.015625 and isinstance(module.estimator, StatevectorEstimator)
+    assert module.gradient == "adjoint" and module.precision is None  # which nobody has chosen
+    chosen = Network()
+    chosen.default_precision = 0.25
+    module = TorchQuantumModule.from_qnn(chosen)
+    assert module.precision == 0.25 and module.estimator is chosen.estimator
+    noisy = Network(estimator=StatevectorEstimator(default_precision=0.1))
+    module = TorchQuantumModule.from_qnn(noisy)
+    assert module.precision == 0.015625 and module.estimator is noisy.estimator
+
+
+def test_a_network_on_an_exact_simulator():
+    """Values and gradients of the exact engine are those of shifts on the network's estimator."""
+    x = torch.tensor([[0.25, -0.5], [1.0, 2.0]], dtype=torch.float64)
+    weights, found = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64), []
+    theirs = ReverseEstimatorGradient()
+    for options in ({}, {"estimator": StatevectorEstimator(), "gradient": "parameter-shift"}):
+        module = TorchQuantumModule.from_qnn(
+            Network(gradient=theirs), precision=None, initial_weights=weights, **options
+        ).double()
+        y = module(x)
+        found += [y, *torch.autograd.grad(y[:, 0].sum(), module.weight)]
+    torch.testing.assert_close(found[:2], found[2:], rtol=0, atol=1e-10)
+    assert module.gradient == "parameter-shift"
 
 
 def test_a_transpiled_networks_observables_are_physical():

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from qiskit.circuit import ParameterVector, QuantumCircuit
 
 from qiskit_torch_bridge.exceptions import GradientError
+from qiskit_torch_bridge.program import AnalysedCircuit, spectrum
 from qiskit_torch_bridge.rules import FiniteDifferenceRule, frequency_shifts, recommended_epsilon
 
 
@@ -119,3 +121,22 @@ def test_epsilon_must_be_positive(epsilon):
 def test_unknown_method_lists_the_known_ones():
     with pytest.raises(GradientError, match="'central', 'forward', 'backward'"):
         FiniteDifferenceRule(0.1, "sideways")
+
+
+def test_each_gate_is_looked_at_once_for_all_frequencies(monkeypatch):
+    """And not once for each parameter, which takes a time that grows as their square."""
+    count = 50
+    weights = ParameterVector("w", count)
+    circuit = QuantumCircuit(1)
+    for k in range(count):
+        circuit.ry((1 + k % 3) * weights[k], 0)
+        circuit.rz(weights[k], 0)
+    analysed = AnalysedCircuit(circuit)
+    seen = []
+    monkeypatch.setattr(
+        spectrum, "expressions_of", lambda operation: seen.append(operation) or operation.params
+    )
+    found = [analysed.frequencies(analysed.parameters.index(w)) for w in weights]
+    right = [(1.0, 2.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 4.0)]  # 1 with 1, 2 and 3
+    assert found == [right[k % 3] for k in range(count)]
+    assert len(seen) <= 2 * len(circuit.data)  # by the index, and by the gate itself

@@ -7,6 +7,7 @@ algorithms of qiskit-optimization and of older releases are understood as well.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Collection
 from typing import Any
@@ -23,9 +24,20 @@ from qiskit.primitives import (
 
 from ..exceptions import AlgorithmError, AlgorithmTypeError
 from ..primitives import BatchedStatevectorEstimator, shots_to_precision
+from ..primitives.kinds import is_exact
+
+_log = logging.getLogger("qiskit_torch_bridge")
 
 PLACES = frozenset({"estimator", "estimators", "backend", "mode"})
 """Arguments of a module that say where to run, in the place of the algorithm's own estimator."""
+
+EXACT_GRADIENTS = frozenset(
+    {"AdjointEstimatorGradient", "LinCombEstimatorGradient", "ParamShiftEstimatorGradient"}
+)
+"""Gradients that are exact where their estimator is."""
+
+NETWORK_PRECISION = 0.015625
+"""The precision that networks ask of their estimator where nobody has chosen one."""
 
 NO_ANSATZ = (
     "Expected {name} to have an ansatz, a parameterized QuantumCircuit; it has {found}. Set "
@@ -88,8 +100,14 @@ def arguments_of_algorithm(
     if circuit.layout is not None:
         arguments["observables_layout"] = _layout_of(circuit, operator)
     if not PLACES & set(given):
-        arguments["estimator"] = _estimator(algorithm)
-        arguments["gradient"] = getattr(algorithm, "gradient", None)  # on the same estimator
+        primitive = getattr(algorithm, "estimator", None) or getattr(algorithm, "sampler", None)
+        gradient = getattr(algorithm, "gradient", None)
+        exact = _exact_engine(name, primitive, gradient, circuit.num_qubits, given)
+        if exact is not None:
+            arguments |= exact
+        else:
+            arguments["estimator"] = _estimator(algorithm)
+            arguments["gradient"] = gradient  # on the same estimator
     if "initial_weights" not in given:
         arguments["initial_weights"] = _start(algorithm, circuit, result)
     return {k: v for k, v in arguments.items() if v is not None}
@@ -122,18 +140,20 @@ def arguments_of_qnn(qnn: Any, given: Collection[str] = ()) -> dict[str, Any]:
     }
     if qnn.circuit.layout is not None:
         arguments["observables_layout"] = "physical"  # it hands both to the estimator as they are
-    estimator = qnn.estimator
-    own_default = type(estimator).__name__ == "QMLEstimator"
-    if own_default and not getattr(estimator, "default_precision", 0.0):
-        return arguments  # their exact simulator, hence the exact engine
+    estimator, precision = qnn.estimator, getattr(qnn, "default_precision", None)
+    kind = type(qnn.gradient).__name__
     if not PLACES & set(given):
+        exact = None
+        if precision in (None, 0.0, NETWORK_PRECISION):
+            width = qnn.circuit.num_qubits
+            exact = _exact_engine(type(qnn).__name__, estimator, qnn.gradient, width, given)
+        if exact is not None:
+            return arguments | exact
         if not isinstance(estimator, BaseEstimatorV2):
             raise AlgorithmError(_version("estimator", estimator, "qnn.estimator"))
         arguments["estimator"] = estimator
-    precision = getattr(qnn, "default_precision", None)
     if precision:
         arguments["precision"] = precision
-    kind = type(qnn.gradient).__name__
     names = {"ParamShiftEstimatorGradient": "parameter-shift", "SPSAEstimatorGradient": "spsa"}
     if kind in names:
         arguments["gradient"] = names[kind]
@@ -143,6 +163,54 @@ def arguments_of_qnn(qnn: Any, given: Collection[str] = ()) -> dict[str, Any]:
             "TorchQuantumModule.from_qnn(qnn, gradient='parameter-shift')."
         )
     return arguments
+
+
+def _exact_engine(
+    owner: str, primitive: Any, gradient: Any, num_qubits: int, given: Collection[str]
+) -> dict[str, Any] | None:
+    """Return the arguments with which the exact engine takes a simulator's place, and say so.
+
+    ``None`` if it is no exact simulator, if the gradient is one of estimates, or if a journal or a
+    budget is to watch over the estimator.
+    """
+    if {"journal", "budget"} & set(given) or not _is_exact(primitive, num_qubits):
+        return None
+    if "gradient" not in given and not _is_exact_gradient(gradient, num_qubits):
+        return None
+    _log.warning(
+        "The exact engine takes the place of %s in %s, which simulates circuits exactly as well; "
+        "gradients are adjoint unless another one is named. Give estimator= to keep it.",
+        type(primitive).__name__,
+        owner,
+    )
+    single = {getattr(thing, "dtype", None) == "complex64" for thing in (primitive, gradient)}
+    chosen = {"dtype", "shots", "precision"} & set(given)
+    return {"dtype": "complex64"} if True in single and not chosen else {}
+
+
+def _is_exact(primitive: Any, num_qubits: int) -> bool:
+    """Whether what is meant by a primitive are exact values.
+
+    Shots that nobody asked for are not meant: a ``StatevectorSampler`` has no other way to give
+    expectation values than the number of shots that it draws by default.
+    """
+    if type(primitive) is StatevectorSampler:
+        return primitive.default_shots == StatevectorSampler().default_shots
+    if type(primitive).__name__ == "QMLEstimator":  # the default of qiskit-machine-learning
+        return not getattr(primitive, "default_precision", 0.0)
+    return is_exact(primitive, num_qubits)
+
+
+def _is_exact_gradient(gradient: Any, num_qubits: int) -> bool:
+    """Whether a gradient is the exact one of real expectation values, by whatever method."""
+    kind = getattr(gradient, "derivative_type", None)
+    if getattr(kind, "name", "REAL") != "REAL":
+        return False
+    name = type(gradient).__name__
+    if name in ("NoneType", "ReverseEstimatorGradient"):
+        return True
+    own = getattr(gradient, "_estimator", None)
+    return name in EXACT_GRADIENTS and (own is None or _is_exact(own, num_qubits))
 
 
 def _ansatz(algorithm: Any, operator: Any) -> QuantumCircuit:

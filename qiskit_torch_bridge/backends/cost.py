@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
@@ -38,8 +38,7 @@ class Cost:
     seconds: float | None
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(NamedTuple):
     """A request that a step will make."""
 
     estimator: BaseEstimatorV2
@@ -51,8 +50,11 @@ def cost_of(
     requests: Sequence[Planned], isa_circuit: QuantumCircuit | None, backend: BackendV2 | None
 ) -> Cost:
     """Return what requests will cost."""
+    # Made once: Qiskit writes a label for every term whenever it makes one.
+    pubs = [EstimatorPub.coerce(p.pub, p.precision) for p in requests]
+    requests = [p._replace(pub=pub) for p, pub in zip(requests, pubs, strict=True)]
     usage, sizes = usage_of_requests(requests), Sizes()
-    size = sum(sum(sizes(EstimatorPub.coerce(p.pub, p.precision))) for p in requests)
+    size = sum(sum(sizes(pub)) for pub in pubs)
     seconds = None
     if backend is not None and isa_circuit is not None:
         duration = duration_of(isa_circuit, backend.target)

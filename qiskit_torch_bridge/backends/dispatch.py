@@ -125,7 +125,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Request:
         """Submit ``pubs``, and return a job over all their parts."""
-        coerced = [self._for_aer(coerced_pub(pub, precision)) for pub in pubs]
+        coerced = [self._for_aer(coerced_pub(pub, precision, self)) for pub in pubs]
         for check, pub in itertools.product(self.checks, coerced):
             check(pub)
         parts = self._parts(coerced)
@@ -138,7 +138,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def usage(self, pubs: Iterable[Any], precision: float | None = None) -> Usage:
         """Return what running ``pubs`` would amount to, if nothing fails."""
-        coerced = [self._for_aer(coerced_pub(pub, precision)) for pub in pubs]
+        coerced = [self._for_aer(coerced_pub(pub, precision, self)) for pub in pubs]
         return self._usage(self._parts(coerced))
 
     def _submitted(self, estimator: BaseEstimatorV2, part: Part) -> Usage:

@@ -64,7 +64,7 @@ class ExecutorEstimator(FreshSeeds):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Submit ``pubs`` to the executor."""
-        coerced = [self._for_aer(coerced_pub(pub, precision)) for pub in pubs]
+        coerced = [self._for_aer(coerced_pub(pub, precision, self)) for pub in pubs]
         with self._lock:
             future = self._submit(_run_there, self.inner, coerced, self._next())
         job = PrimitiveJob(_received, future)

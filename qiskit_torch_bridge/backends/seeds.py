@@ -53,7 +53,7 @@ class FreshSeeds(BaseEstimatorV2):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Run ``pubs`` with a seed of their own."""
-        coerced = [coerced_pub(pub, precision) for pub in pubs]
+        coerced = [coerced_pub(pub, precision, self) for pub in pubs]
         counts = [calls_for(self.inner, pub) for pub in coerced]
         with self._lock:
             seed = self._next()

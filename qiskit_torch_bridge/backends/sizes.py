@@ -7,11 +7,11 @@ import io
 import math
 from typing import NamedTuple
 
-import numpy as np
 from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..program.observables import elements
 from ..recent import OfObjects
 
 ENCODED = 4 / 3
@@ -50,7 +50,7 @@ class Sizes:
 
     def __call__(self, pub: EstimatorPub) -> Size:
         """Return the estimate in bytes."""
-        terms = sum(len(o) for o in np.ravel(pub.observables.tolist()).tolist())
+        terms = sum(map(len, elements(pub.observables)))
         numbers = pub.parameter_values.size * pub.parameter_values.num_parameters
         text = terms * (pub.circuit.num_qubits + 24)
         return Size(ENCODED * self._bytes_of(pub.circuit) + text, ENCODED * 8 * numbers)

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import BackendV2
 
 from ..arrays import FloatArray
 from ..backends.cost import Planned, usage_of_requests
 from ..exceptions import GradientError
-from ..primitives.kinds import binds_rightly
+from ..primitives.kinds import binds_rightly, takes_projectors
 from ..primitives.submission import Evaluation, points_pub, submitted
 from ..program import CircuitProgram
 from ..rules import Differentiation, Rule
@@ -106,7 +107,7 @@ class EstimatorEngine:
             nothing = Evaluation(np.zeros((0, count)), np.zeros((0, count)))
             return lambda: self._noted(nothing)
         self.program.analysed.check(values)
-        pub = points_pub(self.program.analysed, self.program.observables_array, values)
+        pub = points_pub(self.program.analysed, self._observables, values)
         # Without parameters to bind there is one point, which stands for every row.
         shape = (count, rows if self.program.circuit.parameters else 1)
         wait = submitted(self.estimator, [pub], [shape], self.precision)
@@ -121,6 +122,12 @@ class EstimatorEngine:
             return self._noted(Evaluation(by_row(found.evs), stds, found.precision))
 
         return evaluation
+
+    @property
+    def _observables(self) -> ObservablesArray:
+        if takes_projectors(self.estimator):
+            return self.program.projectors_array
+        return self.program.observables_array
 
     def _noted(self, evaluation: Evaluation) -> Evaluation:
         self._stds.values = evaluation.stds
@@ -240,13 +247,13 @@ class EstimatorEngine:
         """Return the requests of a forward pass and, by some columns, of a backward pass."""
         program = self.program
         points = np.zeros((rows, len(program.parameters)))
-        pub = points_pub(program.analysed, program.observables_array, points)
+        pub = points_pub(program.analysed, self._observables, points)
         requests = [Planned(self.estimator, pub, self.precision)]
         found = None if columns is None else self.evaluations_for(columns)
         if found is not None and len(columns or ()):
             d, engine = found
             points = np.zeros((rows * d.plan.num_points, len(engine.program.parameters)))
-            pub = points_pub(engine.program.analysed, program.observables_array, points)
+            pub = points_pub(engine.program.analysed, engine._observables, points)
             requests.append(Planned(engine.estimator, pub, engine.precision))
         elif columns:
             raise GradientError(

@@ -20,6 +20,7 @@ from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
 from ..program.binding import check_differentiation
 from ..program.observables import combined
+from ..program.product_operator import as_paulis
 from .estimator import EstimatorEngine
 
 DROPPED = 1e-8
@@ -123,7 +124,7 @@ class PluginEngine(EstimatorEngine):
 
     def _effective(self, weights: FloatArray) -> SparsePauliOp:
         terms = zip(weights, self.program.observables, strict=True)
-        return combined(SparsePauliOp.sum([w * o for w, o in terms]))
+        return as_paulis(combined(SparsePauliOp.sum([w * as_paulis(o) for w, o in terms])))
 
     def _scale(self, operator: SparsePauliOp) -> float:
         """Return by what to multiply an operator of which Qiskit would drop some terms, or all.

@@ -10,7 +10,6 @@ import numpy as np
 import scipy.linalg
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
-from qiskit.quantum_info import SparsePauliOp
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import DerivativeType
 
@@ -19,6 +18,7 @@ from ..primitives import BatchedStatevectorEstimator
 from ..primitives.kinds import evolutions_on
 from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
+from ..program.product_operator import Observable
 from ..statevector import SimulatorCache
 from .base import BridgeGradientResult
 from .derivative_type import WithDerivativeType, checked_type
@@ -106,7 +106,7 @@ class AdjointEstimatorGradient(WithDerivativeType):
         precision: float | Sequence[float] | None,
     ) -> BridgeGradientResult:
         groups: dict[int, tuple[AnalysedCircuit, list[int]]] = {}
-        operators: list[SparsePauliOp] = []
+        operators: list[Observable] = []
         for i, circuit in enumerate(circuits):
             analysed = self._analysed(circuit)
             groups.setdefault(id(analysed), (analysed, []))[1].append(i)
@@ -138,12 +138,12 @@ class AdjointEstimatorGradient(WithDerivativeType):
         self,
         analysed: AnalysedCircuit,
         entries: Sequence[int],
-        operators: Sequence[SparsePauliOp],
+        operators: Sequence[Observable],
         values: FloatArray,
         part: DerivativeType,
     ) -> Any:
         """Return the gradients ``(entries, P)`` by all parameters of one circuit."""
-        distinct: list[SparsePauliOp] = []
+        distinct: list[Observable] = []
         which = []
         for i in entries:
             found = next((k for k, o in enumerate(distinct) if o == operators[i]), len(distinct))
@@ -168,7 +168,7 @@ class AdjointEstimatorGradient(WithDerivativeType):
     def _vjp(
         self,
         analysed: AnalysedCircuit,
-        operators: Sequence[SparsePauliOp],
+        operators: Sequence[Observable],
         values: FloatArray,
         cotangent: FloatArray,
     ) -> FloatArray:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
-from qiskit.quantum_info import SparsePauliOp
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms import AlgorithmJob
 from qiskit_algorithms.gradients import EstimatorGradientResult
@@ -19,12 +18,20 @@ from qiskit_algorithms.gradients import EstimatorGradientResult
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
-from ..primitives.kinds import binds_rightly, evolutions_on, names_with_noise, runs_boxes
+from ..primitives.kinds import (
+    binds_rightly,
+    evolutions_on,
+    names_with_noise,
+    runs_boxes,
+    takes_projectors,
+)
 from ..primitives.precision import assumed_precision, default_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.binding import check_binding
 from ..program.lowering import refuse_lost_noise
+from ..program.observables import observables_array
+from ..program.product_operator import Observable
 from ..rules import Differentiation, Rule, SPSARule
 from .derivative_type import WithDerivativeType, require_real
 
@@ -146,7 +153,8 @@ class EstimatorGradient(WithDerivativeType):
             group = groups.setdefault(key, _Group(d.target, requested))
             group.add(i, d, values, operator)
         active = [g for g in groups.values() if g.num_points]
-        pubs = [g.pub(self._submitted(g.target)) for g in active]
+        named = takes_projectors(self._estimator)
+        pubs = [g.pub(self._submitted(g.target), named) for g in active]
         evaluations = evaluate(self._estimator, pubs, [g.shape for g in active])
         gradients: dict[int, FloatArray] = {}
         errors: dict[int, FloatArray | None] = {}
@@ -222,12 +230,10 @@ class _Group:
         self._rows: dict[Any, list[int]] = {}
         self._taken: set[tuple[int, int]] = set()  # pairs of row and operator
         self._blocks: list[tuple[Differentiation, FloatArray, FloatArray]] = []
-        self._operators: list[SparsePauliOp] = []
+        self._operators: list[Observable] = []
         self._entries: list[tuple[int, int, int]] = []  # entry, row, operator
 
-    def add(
-        self, entry: int, d: Differentiation, values: FloatArray, operator: SparsePauliOp
-    ) -> None:
+    def add(self, entry: int, d: Differentiation, values: FloatArray, operator: Observable) -> None:
         """Take in one entry with ``values`` of shape ``(1, P)``."""
         matches = (k for k, o in enumerate(self._operators) if o is operator or o == operator)
         position = next(matches, len(self._operators))
@@ -260,17 +266,23 @@ class _Group:
             return (len(self._operators), self.num_points)
         return (sum(len(self._blocks[row][2]) for _, row, _ in self._entries),)
 
-    def pub(self, circuit: QuantumCircuit) -> tuple[Any, ...]:
-        """Return the PUB: observables as a column over all points, or paired with them."""
+    def pub(self, circuit: QuantumCircuit, projectors: bool) -> tuple[Any, ...]:
+        """Return the PUB: observables as a column over all points, or paired with them.
+
+        Args:
+            circuit: The circuit as it is submitted.
+            projectors: Whether observables may name projectors.
+        """
         operators = self._operators
         if circuit.layout is not None:
             operators = [o.apply_layout(circuit.layout, circuit.num_qubits) for o in operators]
         blocks = [points for _, _, points in self._blocks]
         if self._is_product:
-            column = [[operator] for operator in operators]
+            column = observables_array([[o] for o in operators], projectors=projectors)
             pub = points_pub(self.target, column, np.concatenate(blocks), circuit)
         else:
-            paired = [operators[o] for _, row, o in self._entries for _ in blocks[row]]
+            listed = [operators[o] for _, row, o in self._entries for _ in blocks[row]]
+            paired = observables_array(listed, projectors=projectors)
             points = np.concatenate([blocks[row] for _, row, _ in self._entries])
             pub = points_pub(self.target, paired, points, circuit)
         return pub if self.precision is None else (*pub, self.precision)

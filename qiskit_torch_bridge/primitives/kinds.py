@@ -7,6 +7,7 @@ from typing import Any
 
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 
+from .. import free_memory
 from ..program.evolutions import Evolutions
 from .batched import BatchedStatevectorEstimator
 
@@ -61,6 +62,49 @@ def measures(estimator: object) -> bool:
     return not isinstance(inner, StatevectorEstimator) and not is_of_aer(inner)
 
 
+def is_exact(estimator: object, num_qubits: int) -> bool:
+    """Whether an estimator, as it is set up, gives exact values of circuits of some width.
+
+    Of Aer's that is one without noise on state vectors that are not larger than this process can
+    hold: with wider circuits it turns to other methods.
+    """
+    if type(estimator) in (StatevectorEstimator, BatchedStatevectorEstimator):
+        return not estimator.default_precision  # type: ignore[attr-defined]
+    backend: Any = getattr(estimator, "_backend", None)
+    if type(estimator).__name__ != "EstimatorV2" or type(backend).__name__ != "AerSimulator":
+        return False
+    if not is_of_aer(estimator) or not is_of_aer(backend):
+        return False
+    own, options = getattr(estimator, "options"), backend.options  # noqa: B009 - Aer's, known now
+    return (
+        not own.default_precision
+        and not own.run_options
+        and options.noise_model is None
+        and options.method in ("automatic", "statevector")
+        and options.device == "CPU"
+        and options.precision == "double"
+        and 64 << num_qubits <= free_memory.available()  # a bra and a ket, and as much again
+    )
+
+
+def takes_projectors(estimator: object) -> bool:
+    """Whether observables may name projectors: Qiskit's and Aer's estimators take Paulis only."""
+    return all(
+        isinstance(worker, BatchedStatevectorEstimator) or _is_of_the_service(worker)
+        for worker in workers(estimator)
+    )
+
+
+def _is_of_the_service(estimator: object) -> bool:
+    packages = {kind.__module__.partition(".")[0] for kind in type(estimator).__mro__}
+    return "qiskit_ibm_runtime" in packages and not _is_local_mode(estimator)
+
+
+def _is_local_mode(estimator: object) -> bool:
+    """Whether it is the runtime's local mode, which measures with BackendEstimatorV2."""
+    return type(getattr(estimator, "_service", None)).__name__ == "QiskitRuntimeLocalService"
+
+
 def binds_rightly(estimator: Any) -> bool:
     """Whether an estimator evaluates parameter expressions with the package's own numbers."""
     inner = getattr(estimator, "estimators", None) or [getattr(estimator, "inner", None)]
@@ -74,8 +118,7 @@ def binds_here(estimator: object) -> bool:
     inner = innermost(estimator)
     if isinstance(inner, (StatevectorEstimator, BackendEstimatorV2)) or is_of_aer(inner):
         return True
-    # The runtime's local mode measures with BackendEstimatorV2.
-    return type(getattr(inner, "_service", None)).__name__ == "QiskitRuntimeLocalService"
+    return _is_local_mode(inner)
 
 
 def repeats_noise(estimator: object) -> bool:

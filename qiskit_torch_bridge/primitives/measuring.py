@@ -10,16 +10,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray, IntArray
 from ..program import AnalysedCircuit
+from ..program.product_operator import Observable, ProductOperator, axes_of
 from ..statevector import StatevectorSimulator
 from ..statevector.paulis import masks_of
+from .grouping import group_qubit_wise
 
 ComplexArray = NDArray[np.complex128]
 
@@ -35,7 +35,9 @@ class Group:
         bits: The bits of the state that are measured, ascending; they are the outcome's bits.
         changes: The bits of the state that are measured in X or Y, and whether it is Y.
         members: The observables ``M`` of all that have a term here.
-        masks: For each term the bits of the outcome whose parity is its sign.
+        masks: For each term the bits of the outcome whose parity is its sign,
+        fixed: those that its projectors fix, and
+        wanted: what they fix them to; other outcomes give it no value.
         owners: Which of the members it belongs to.
         coefficients: With which coefficient.
     """
@@ -44,6 +46,8 @@ class Group:
     changes: tuple[tuple[int, bool], ...]
     members: IntArray
     masks: IntArray
+    fixed: IntArray
+    wanted: IntArray
     owners: IntArray
     coefficients: FloatArray
 
@@ -55,7 +59,10 @@ class Group:
         return bound
 
     def outcome_values(self, first: int, last: int) -> FloatArray:
-        r"""Return :math:`\sum_t c_t (-1)^{|s \wedge m_t|}` of each outcome and some members."""
+        r"""Return :math:`\sum_t c_t (-1)^{|s \wedge m_t|}` of each outcome and some members.
+
+        The sum is over the terms without projectors, and those whose projectors let it pass.
+        """
         whole = (first, last) == (0, len(self.members))
         if whole and len(self.members) << len(self.bits) <= KEPT_VALUES:
             return self._all_values
@@ -67,12 +74,32 @@ class Group:
 
     def _values(self, first: int, last: int) -> FloatArray:
         values = np.zeros((1 << len(self.bits), last - first))
-        mine = (first <= self.owners) & (self.owners < last)
+        own = (first <= self.owners) & (self.owners < last)
+        mine = own & (self.fixed == 0)
         np.add.at(values, (self.masks[mine], self.owners[mine] - first), self.coefficients[mine])
         for bit in range(len(self.bits)):
             pairs = values.reshape(-1, 2, 1 << bit, last - first)
             pairs[:, 0], pairs[:, 1] = pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]
+        for t in np.flatnonzero(own & (self.fixed != 0)).tolist():
+            passing = self._passing(t)
+            values[passing, self.owners[t] - first] += self.values_of(t, passing)
         return values
+
+    def values_of(self, t: int, outcomes: IntArray) -> FloatArray:
+        """Return what outcomes give to a term."""
+        odd = np.bitwise_count(outcomes & self.masks[t]) & 1
+        values: FloatArray = self.coefficients[t] * (1.0 - 2.0 * odd)
+        if self.fixed[t]:
+            values = values * ((outcomes & self.fixed[t]) == self.wanted[t])
+        return values
+
+    def _passing(self, t: int) -> IntArray:
+        """Return the outcomes that the projectors of a term let pass."""
+        found = self.wanted[t : t + 1]
+        for bit in range(len(self.bits)):
+            if not self.fixed[t] >> bit & 1:
+                found = np.concatenate([found, found | 1 << bit])
+        return found
 
     def probabilities(self, states: ComplexArray) -> FloatArray:
         """Return the probability of each outcome, ``(N, S)``, in states ``(N, 2**n)``.
@@ -131,14 +158,12 @@ class Measurement:
         )
 
 
-def idle_qubits(
-    observables: Sequence[SparsePauliOp], simulated: Collection[int]
-) -> tuple[int, ...]:
+def idle_qubits(observables: Sequence[Observable], simulated: Collection[int]) -> tuple[int, ...]:
     """Return the qubits that are measured in X or Y though nothing acts on them.
 
     Their outcomes are random; only Z is known of a qubit in state zero.
     """
-    needed = np.any([np.asarray(o.paulis.x).any(axis=0) for o in observables], axis=0)
+    needed = np.any([axes_of(o)[0].any(axis=0) for o in observables], axis=0)
     return tuple(q for q in np.flatnonzero(needed).tolist() if q not in simulated)
 
 
@@ -149,23 +174,30 @@ def with_qubits(analysed: AnalysedCircuit, qubits: Sequence[int]) -> AnalysedCir
     return AnalysedCircuit(circuit, analysed.parameters)
 
 
-def measurement(
-    simulator: StatevectorSimulator, observables: Sequence[SparsePauliOp]
-) -> Measurement:
+def measurement(simulator: StatevectorSimulator, observables: Sequence[Observable]) -> Measurement:
     """Plan the measurement of ``observables`` on the states that ``simulator`` prepares."""
     position = simulator.tape.position
     parts: list[IntArray] = []
     coefficients: list[FloatArray] = []
+    by_bit = sorted(position, key=position.__getitem__)
+    weights = np.int64(1) << np.arange(len(by_bit), dtype=np.int64)
     for o, operator in enumerate(observables):
-        x, z, kept = masks_of(operator, position)
-        parts.append(np.stack([x, z, np.full_like(x, o)], axis=1))
+        if isinstance(operator, ProductOperator):
+            operator = operator.on_qubits(by_bit)
+            tables = operator.x, operator.z, operator.projected, operator.negative
+            x, z, fixed, wanted = (table @ weights for table in tables)
+            kept = np.arange(len(operator))
+        else:
+            x, z, kept = masks_of(operator, position)
+            fixed = wanted = np.zeros_like(x)
+        parts.append(np.stack([x, z, np.full_like(x, o), fixed, wanted], axis=1))
         coefficients.append(np.asarray(operator.coeffs).real[kept])
     terms, c = np.concatenate(parts), np.concatenate(coefficients)
     constants = np.zeros(len(observables))
     trivial = (terms[:, :2] == 0).all(axis=1)
     np.add.at(constants, terms[trivial, 2], c[trivial])
     terms, c = terms[~trivial], c[~trivial]
-    group_of = group_qubit_wise(terms[:, 0], terms[:, 1], simulator.tape.num_bits)
+    group_of = group_qubit_wise(terms[:, :1], terms[:, 1:2], simulator.tape.num_bits)
     groups = tuple(
         _group(terms[group_of == g], c[group_of == g], simulator.tape.num_bits)
         for g in range(group_of.max(initial=-1) + 1)
@@ -173,47 +205,15 @@ def measurement(
     return Measurement(simulator, groups, constants)
 
 
-def group_qubit_wise(x: IntArray, z: IntArray, num_bits: int) -> IntArray:
-    """Return the group of each Pauli string, given by its masks: as few groups as a greedy finds.
-
-    Strings with many conflicts come first, those with equally many by their labels. That is what
-    Qiskit's ``PauliList.group_commuting(qubit_wise=True)`` makes of a sorted list.
-    """
-    letter_at = [(x >> b & 1) + (z >> b & 1) * (3 - 2 * (x >> b & 1)) for b in range(num_bits)]
-    order = np.lexsort(letter_at)
-    pairs = np.stack([x, z], axis=1)[order]
-    new = np.any(np.diff(pairs, axis=0, prepend=-1) != 0, axis=1)
-    string_of = np.empty(len(x), dtype=np.int64)
-    string_of[order] = np.cumsum(new) - 1
-    return _coloured(*pairs[new].T)[string_of]
-
-
-def _coloured(x: IntArray, z: IntArray) -> IntArray:
-    conflicts = [np.count_nonzero(_conflict(x[t], z[t], x, z)) for t in range(len(x))]
-    group_x, group_z, group_of = (np.zeros(len(x), dtype=np.int64) for _ in range(3))
-    count = 0
-    for t in np.argsort(-np.array(conflicts, dtype=np.int64), kind="stable"):
-        fits = ~_conflict(x[t], z[t], group_x[:count], group_z[:count])
-        g = int(np.argmax(fits)) if fits.any() else count
-        count = max(count, g + 1)
-        group_x[g] |= x[t]
-        group_z[g] |= z[t]
-        group_of[t] = g
-    return group_of
-
-
-def _conflict(x: Any, z: Any, others_x: IntArray, others_z: IntArray) -> Any:
-    """Whether a string has another letter than others somewhere where both have one."""
-    return ((x ^ others_x) | (z ^ others_z)) & (x | z) & (others_x | others_z) != 0
-
-
 def _group(terms: IntArray, c: FloatArray, num_bits: int) -> Group:
     x, z = (int(np.bitwise_or.reduce(column)) for column in (terms[:, 0], terms[:, 1]))
     bits = tuple(b for b in range(num_bits) if (x | z) >> b & 1)
-    support = terms[:, 0] | terms[:, 1]
-    masks = np.zeros(len(terms), dtype=np.int64)
-    for place, bit in enumerate(bits):
-        masks |= (support >> bit & 1) << place
+    fixed, wanted = terms[:, 3], terms[:, 4]
+    parity = (terms[:, 0] | terms[:, 1]) & ~fixed
+    masks, fixed, wanted = (
+        np.bitwise_or.reduce([(m >> bit & 1) << place for place, bit in enumerate(bits)], axis=0)
+        for m in (parity, fixed, wanted)
+    )
     changes = tuple((b, bool(z >> b & 1)) for b in range(num_bits) if x >> b & 1)
     members, owners = np.unique(terms[:, 2], return_inverse=True)
-    return Group(bits, changes, members, masks, owners, c)
+    return Group(bits, changes, members, masks, fixed, wanted, owners, c)

@@ -13,7 +13,8 @@ from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from ..arrays import IntArray
 from ..exceptions import ObservableError
-from ..program.observables import hermitian, nested
+from ..program.observables import elements, hermitian, nested
+from ..program.product_operator import Observable, ProductOperator
 from ..recent import Recent
 
 KEPT_TERMS = 1 << 20
@@ -30,7 +31,7 @@ class ObservableSet:
         num_qubits: On how many qubits they are; ``None`` if there are none.
     """
 
-    operators: tuple[SparsePauliOp, ...]
+    operators: tuple[Observable, ...]
     index: IntArray
     num_qubits: int | None
 
@@ -62,12 +63,12 @@ def _weight(found: ObservableSet) -> int:
 
 def _read(observables: Any) -> ObservableSet:
     """Read observables without Qiskit's conversion, which drops coefficients up to 1e-8."""
-    operators: dict[Hashable, SparsePauliOp] = {}
+    operators: dict[Hashable, Observable] = {}
     places: dict[Hashable, int] = {}
     of_objects: dict[int, int] = {}
     if isinstance(observables, ObservablesArray):
         shape = observables.shape
-        flat = _elements(observables)
+        flat = elements(observables)
     else:
         flat, shape = nested(observables)
     for observable in flat:
@@ -83,13 +84,7 @@ def _read(observables: Any) -> ObservableSet:
     return ObservableSet(tuple(operators.values()), index, widths.pop() if widths else None)
 
 
-def _elements(array: ObservablesArray) -> list[Any]:
-    if hasattr(array, "sparse_observables_array"):
-        return list(array.sparse_observables_array().ravel())
-    return [array[at] for at in np.ndindex(*array.shape)]  # Qiskit before 2.1 keeps mappings
-
-
-def _operator(observable: Any) -> SparsePauliOp:
+def _operator(observable: Any) -> Observable:
     try:
         return hermitian(observable)
     except ObservableError as error:
@@ -111,6 +106,9 @@ def _key(observables: Any) -> Hashable:
         if observables.coeffs.dtype == object:
             return None
         return (*_key_of_paulis(observables.paulis), observables.coeffs.tobytes())
+    if isinstance(observables, ProductOperator):
+        shape, letters = observables.letters.shape, observables.letters.tobytes()
+        return "products", shape, letters, observables.coeffs.tobytes()
     if isinstance(observables, Pauli):
         return "Pauli", observables.to_label()
     if isinstance(observables, PauliList):
@@ -126,7 +124,7 @@ def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
 
 def _key_of_array(array: ObservablesArray) -> Hashable:
     if not hasattr(array, "sparse_observables_array"):
-        return array.shape, *(frozenset(terms.items()) for terms in _elements(array))
+        return array.shape, *(frozenset(terms.items()) for terms in elements(array))
     parts = (
         (o.num_qubits, *(np.asarray(part).tobytes() for part in _raw_parts(o)))
         for o in array.sparse_observables_array().ravel()

@@ -71,9 +71,8 @@ def _one_by_one(
     square = np.empty_like(mean)
     for member in range(len(group.members)):
         value = np.zeros(outcomes.shape)
-        for t in np.flatnonzero(group.owners == member):
-            odd = np.bitwise_count(outcomes & group.masks[t]) & 1
-            value += group.coefficients[t] * (1.0 - 2.0 * odd)
+        for t in np.flatnonzero(group.owners == member).tolist():
+            value += group.values_of(t, outcomes)
         mean[:, member] = value.mean(axis=1)
         square[:, member] = (value**2).mean(axis=1)
     return mean, square

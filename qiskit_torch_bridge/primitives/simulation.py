@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray
 from ..program import AnalysedCircuit
+from ..program.product_operator import Observable
 from ..recent import Recent
 from ..statevector import StatevectorSimulator
 from .measuring import Measurement, idle_qubits, measurement, with_qubits
@@ -116,7 +116,7 @@ class Simulators:
         )
 
     def _preparation(
-        self, circuit: AnalysedCircuit, observables: list[SparsePauliOp]
+        self, circuit: AnalysedCircuit, observables: list[Observable]
     ) -> StatevectorSimulator:
         """Return what prepares the states on all qubits that have to be measured."""
         simulator = self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
@@ -128,13 +128,13 @@ class Simulators:
         )
 
     def _new(
-        self, circuit: AnalysedCircuit, observables: list[SparsePauliOp] | None
+        self, circuit: AnalysedCircuit, observables: list[Observable] | None
     ) -> StatevectorSimulator:
         columns = range(circuit.num_parameters)
         return StatevectorSimulator(circuit, observables, columns, (), self._dtype)
 
 
-def _chosen(request: Request, block: Block) -> list[SparsePauliOp]:
+def _chosen(request: Request, block: Block) -> list[Observable]:
     return [request.observables.operators[u] for u in block.observables]
 
 

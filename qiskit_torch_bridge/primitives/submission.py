@@ -23,6 +23,7 @@ from ..exceptions import (
 )
 from ..program import AnalysedCircuit
 from ..program.observables import observables_array
+from .kinds import takes_projectors
 from .memory import calls_of
 from .parts import Part, joined
 from .tracking import Usage, record, usage_of
@@ -60,10 +61,14 @@ def points_pub(
     return submitted, operators, analysed.bindings(points, submitted)
 
 
-def coerced_pub(pub: Any, precision: float | None = None) -> EstimatorPub:
-    """Return a PUB in any form as Qiskit's, with every coefficient of its observables."""
+def coerced_pub(pub: Any, precision: float | None = None, estimator: object = None) -> EstimatorPub:
+    """Return a PUB in any form as Qiskit's, with every coefficient of its observables.
+
+    Projectors stay projectors where the ``estimator`` that it is for takes them.
+    """
     if isinstance(pub, (tuple, list)) and len(pub) > 1:
-        pub = (pub[0], observables_array(pub[1]), *pub[2:])
+        named = estimator is not None and takes_projectors(estimator)
+        pub = (pub[0], observables_array(pub[1], projectors=named), *pub[2:])
     return EstimatorPub.coerce(pub, precision)
 
 

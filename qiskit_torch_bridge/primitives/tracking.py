@@ -13,9 +13,9 @@ import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
-from qiskit.quantum_info import PauliList
 
 from ..recent import OfObjects
+from .grouping import basis_of, group_labels
 from .kinds import innermost, measures
 from .pairing import blocks_of
 from .precision import UNKNOWN_PRECISION, default_precision
@@ -99,13 +99,11 @@ def circuits_of(pub: EstimatorPub, *, grouped: bool = True) -> int:
 
 def groups_of(observables: Iterable[Mapping[str, Any]], *, grouped: bool = True) -> int:
     """Return into how many groups the terms of some observables fall, each measured at once."""
-    labels = {_basis(label) for observable in observables for label in observable}
+    labels = {basis_of(label) for observable in observables for label in observable}
     if not grouped:
         return len(labels)
     labels = {label for label in labels if label.strip("I")}
-    if not labels:
-        return 1
-    return len(PauliList(sorted(labels)).group_commuting(qubit_wise=True))
+    return int(group_labels(list(labels)).max()) + 1 if labels else 1
 
 
 def _all_of(observables: ObservablesArray) -> list[Mapping[str, Any]]:
@@ -123,11 +121,6 @@ def _count_single(observables: ObservablesArray) -> int:
 
 # Every step asks for the same observables.
 groups_in, _terms_in = OfObjects(_count_grouped), OfObjects(_count_single)
-
-
-def _basis(label: str) -> str:
-    """Return the Pauli that a term is measured in; projectors count as their axis."""
-    return label.translate(str.maketrans("01+-rl", "ZZXXYY"))
 
 
 class Tracker:

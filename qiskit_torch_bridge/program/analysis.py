@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from qiskit.circuit import Parameter, ParameterExpression, QuantumCircuit
+from qiskit.circuit import Operation, Parameter, ParameterExpression, QuantumCircuit
 
 from ..arrays import FloatArray
 from ..exceptions import InputError, ParameterError
@@ -22,7 +22,7 @@ from .lowering import (
     split_angles,
     without_boxes,
 )
-from .spectrum import Frequencies, frequencies
+from .spectrum import Frequencies, frequencies, operations_by_parameter
 from .validation import leaf_expressions_of, validated
 
 
@@ -161,6 +161,11 @@ class AnalysedCircuit:
             GradientError: If the parameter enters a non-affine expression.
         """
         if column not in self._frequencies:
-            operations = operations_of(self.original.circuit)
-            self._frequencies[column] = frequencies(operations, self.parameters[column])
+            parameter = self.parameters[column]
+            operations = self.original._operations_by_parameter.get(parameter, ())
+            self._frequencies[column] = frequencies(operations, parameter)
         return self._frequencies[column]
+
+    @functools.cached_property
+    def _operations_by_parameter(self) -> dict[Parameter, list[Operation]]:
+        return operations_by_parameter(operations_of(self.circuit))

@@ -20,8 +20,9 @@ from .angle_map import AngleMap
 from .expressions import compile_expression, is_free
 from .formulas import Call, Formula, Number, Power, Product, Sum, Variable, mapped
 from .lowering import is_standard, steps_of_definition
+from .product_formula import ProductFormula
 from .reading import FAILURES, TOLERANCE, points, read, text_is_exact
-from .validation import leaf_expressions, leaf_expressions_of
+from .validation import TIMED, leaf_expressions, leaf_expressions_of
 
 
 def check_binding(circuit: QuantumCircuit) -> None:
@@ -103,7 +104,7 @@ def _append(
     if all(_is_kept(e, numbers) for e in leaf_expressions_of(operation)):
         circuit.append(operation, qubits, copy=False)
         return
-    whole = is_standard(operation) or isinstance(operation, PauliEvolutionGate)
+    whole = is_standard(operation) or isinstance(operation, TIMED)
     if isinstance(operation, AnnotatedOperation) or not whole:
         for inner, places in steps_of_definition(operation, qubits):
             _append(circuit, inner, places, numbers)
@@ -111,6 +112,8 @@ def _append(
     if is_standard(operation):
         operation = operation.to_mutable()
         operation.params = [_angle(p, numbers) for p in operation.params]
+    elif isinstance(operation, ProductFormula):
+        operation = operation.with_time(_angle(operation.params[0], numbers))
     else:
         (time,) = operation.params
         operation = PauliEvolutionGate(

@@ -33,7 +33,6 @@ from qiskit.circuit import (
 )
 from qiskit.circuit.library import HamiltonianGate, PauliEvolutionGate, UnitaryGate
 from qiskit.quantum_info import Operator, PauliList, SparsePauliOp
-from qiskit.synthesis import LieTrotter, SuzukiTrotter
 from scipy.sparse import SparseEfficiencyWarning
 from scipy.sparse.csgraph import connected_components
 
@@ -43,13 +42,23 @@ from ..exceptions import MemoryLimitError
 from ..free_memory import GIB
 from .annotated import modified
 from .expressions import expressions_of, is_free
-from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard
+from .lowering import (
+    LEAVES,
+    definition_of,
+    has_matrix,
+    is_box,
+    is_standard,
+    with_constant_time,
+)
+from .pauli_span import PauliSpan
+from .product_formula import formula_of, is_linear
+from .product_operator import ProductOperator
 
 Evolutions = Literal["definition", "exponential", "simulated"]
 """The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
 
-FAITHFUL = (LieTrotter, SuzukiTrotter)
-"""Syntheses known to be exact where all terms commute; ``QDrift``, for one, is not."""
+FEW_PROJECTORS = 3
+"""Projectors of a term up to which an evolution by it is as many rotations as it has strings."""
 
 SPECTRUM_QUBITS = 8
 """The most qubits on which the eigenvalues of commuting terms are looked at."""
@@ -73,7 +82,11 @@ def simulated_evolutions() -> Evolutions:
 
 
 def resolved(
-    circuit: QuantumCircuit, evolutions: Evolutions, operations: Iterable[Operation] | None = None
+    circuit: QuantumCircuit,
+    evolutions: Evolutions,
+    operations: Iterable[Operation] | None = None,
+    *,
+    in_box: bool = False,
 ) -> QuantumCircuit:
     """Return ``circuit`` with every evolution that has two forms written out in the one given.
 
@@ -90,18 +103,22 @@ def resolved(
     for instruction in circuit.data:
         operation, bits = instruction.operation, (instruction.qubits, instruction.clbits)
         if is_box(operation):
-            box = operation.replace_blocks([resolved(operation.body, evolutions)])
+            box = operation.replace_blocks([resolved(operation.body, evolutions, in_box=True)])
             result.append(box, *bits, copy=False)
         elif isinstance(operation, ControlFlowOp) or instruction.clbits:
             result.append(operation, *bits, copy=False)
         else:
-            _append(result, operation, instruction.qubits, evolutions)
+            _append(result, operation, instruction.qubits, evolutions, in_box)
     result.global_phase = circuit.global_phase  # what the steps have added changes no value
     return result
 
 
 def _append(
-    result: QuantumCircuit, operation: Operation, qubits: Sequence[Qubit], evolutions: Evolutions
+    result: QuantumCircuit,
+    operation: Operation,
+    qubits: Sequence[Qubit],
+    evolutions: Evolutions,
+    written_out: bool,
 ) -> None:
     if not _is_open(operation):
         result.append(operation, qubits, copy=False)
@@ -109,7 +126,7 @@ def _append(
     if isinstance(operation, AnnotatedOperation):
         # What is modified is the operation in its form, by Qiskit's simulators and transpilers.
         base = QuantumCircuit(operation.base_op.num_qubits)
-        _append(base, operation.base_op, base.qubits, evolutions)
+        _append(base, operation.base_op, base.qubits, evolutions, True)
         block = modified(base, operation.modifiers, definition_of)
     elif isinstance(operation, HamiltonianGate):
         matrix, time = operation.params
@@ -117,12 +134,20 @@ def _append(
         _append_exponential(block, np.asarray(matrix), time, block.qubits)
     elif isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
         block = exponential(generator(operation), operation.time)
+    elif (
+        isinstance(operation, PauliEvolutionGate)
+        and not written_out  # in boxes, binding a copy of a circuit changes such gates of its own
+        and (formula := formula_of(with_constant_time(operation)))
+    ):
+        result.append(formula, qubits, copy=False)
+        return
     else:
         block = definition_of(operation)
     result.global_phase += block.global_phase
     place = dict(zip(block.qubits, qubits, strict=True))
     for inner in block.data:
-        _append(result, inner.operation, [place[q] for q in inner.qubits], evolutions)
+        on = [place[q] for q in inner.qubits]
+        _append(result, inner.operation, on, evolutions, written_out)
 
 
 def _is_open(operation: Operation) -> bool:
@@ -130,7 +155,8 @@ def _is_open(operation: Operation) -> bool:
     if is_standard(operation):
         return False
     if isinstance(operation, PauliEvolutionGate):
-        return not (_is_faithful(operation) and is_commuting(generator(operation)))
+        commute = names_outcomes(operation) or is_commuting(generator(operation))
+        return not (is_linear(operation) and commute)
     if isinstance(operation, HamiltonianGate):
         return bool(expressions_of(operation))
     if isinstance(operation, AnnotatedOperation):
@@ -144,11 +170,6 @@ def _is_open(operation: Operation) -> bool:
     return any(_is_open(i.operation) for i in definition_of(operation).data)
 
 
-def _is_faithful(operation: PauliEvolutionGate) -> bool:
-    synthesis = operation.synthesis
-    return type(synthesis) in FAITHFUL and not synthesis.settings.get("atomic_evolution")
-
-
 def generator(operation: PauliEvolutionGate) -> SparsePauliOp:
     """Return the operator of an evolution, a list of them added up."""
     parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
@@ -160,9 +181,35 @@ def generator(operation: PauliEvolutionGate) -> SparsePauliOp:
     )
 
 
+def names_outcomes(operation: PauliEvolutionGate) -> bool:
+    """Whether terms with many projectors commute, of which each would be as many as 2**n strings.
+
+    Such terms come of controls, and their definition is a gate under these controls. They commute
+    if all letters on a qubit have one axis; otherwise nothing is said.
+    """
+    parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
+    if not all(hasattr(part, "bit_terms") for part in parts):
+        return False
+    products = [ProductOperator.from_sparse_observable(part) for part in parts]
+    many = max(int(p.projected.sum(axis=1).max(initial=0)) for p in products)
+    axes = np.concatenate([p.letters & 3 for p in products])
+    return many > FEW_PROJECTORS and all(len(set(column[column > 0])) < 2 for column in axes.T)
+
+
 def is_commuting(operator: SparsePauliOp) -> bool:
     """Whether all terms commute with each other."""
-    return not _anticommuting(operator).any()
+    span = PauliSpan(operator.num_qubits)
+    for x, z in zip(_as_numbers(operator.paulis.x), _as_numbers(operator.paulis.z), strict=True):
+        if not span.commutes(x, z):
+            return False
+        span.add(x, z)
+    return True
+
+
+def _as_numbers(table: Any) -> list[int]:
+    """Return each row of bits as a number, the first bit least significant."""
+    packed = np.packbits(np.asarray(table), axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 
 def _anticommuting(operator: SparsePauliOp) -> Any:

@@ -10,6 +10,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from .observables import combined
+from .product_operator import Observable, ProductOperator
 
 
 def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
@@ -38,11 +39,14 @@ def restricted_circuit(circuit: QuantumCircuit, kept: Sequence[int]) -> QuantumC
     return result
 
 
-def restricted_operator(operator: SparsePauliOp, kept: Sequence[int]) -> SparsePauliOp:
+def restricted_operator(operator: Observable, kept: Sequence[int]) -> Observable:
     """Return the operator on the qubits ``kept``, the others being in their initial state zero.
 
     There Z has the value one, and X and Y the value zero.
     """
+    if isinstance(operator, ProductOperator):
+        rest = operator.on_qubits(kept)
+        return combined(rest) if len(rest) else SparsePauliOp("I" * len(kept), 0.0)
     others = np.ones(operator.num_qubits, dtype=bool)
     others[list(kept)] = False
     vanishing = operator.paulis.x[:, others].any(axis=1)

@@ -64,6 +64,7 @@ from qiskit.circuit.library import (
 from ..exceptions import CircuitError
 from .annotated import annotated_definition, controlled
 from .expressions import affine_form, expressions_of, is_free
+from .product_formula import ProductFormula
 
 UNIT_SHIFT_GATES = (
     RXGate,
@@ -90,6 +91,7 @@ LEAVES = (
     Initialize,
     Isometry,
     PauliEvolutionGate,
+    ProductFormula,
     StatePreparation,
     UnitaryGate,
 )
@@ -332,7 +334,7 @@ def definition_of(operation: Operation) -> QuantumCircuit:
     if isinstance(operation, AnnotatedOperation):
         return annotated_definition(operation, definition_of)
     if isinstance(operation, PauliEvolutionGate):
-        operation = _with_constant_time(operation)
+        operation = with_constant_time(operation)
     try:
         definition = getattr(operation, "definition", None)
     except Exception as error:
@@ -367,7 +369,7 @@ def _matrix_of(operation: Operation) -> Any:
         raise opaque(operation) from error
 
 
-def _with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
+def with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
     """Put a number for a time in which all parameters cancel, which Qiskit cannot synthesise."""
     for expression in expressions_of(operation):
         affine = affine_form(expression)

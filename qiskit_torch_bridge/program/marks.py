@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from qiskit.circuit import Parameter
-from qiskit.quantum_info import SparsePauliOp
 
-from ..exceptions import BridgeError
+from ..exceptions import BridgeError, ObservableError
 from .identity import GRIDS, fingerprint, fingerprints_agree
-from .observables import ROUNDING, pauli_keys
+from .observables import ROUNDING, term_keys
+from .product_operator import Observable, ProductOperator
 
 if TYPE_CHECKING:
     from .program import CircuitProgram
 
 DIGITS = 8
+MAX_EXPANDED = 256
+"""Products of projectors are marked as the Pauli strings that they are up to this number."""
 NAMES = {
     "inputs": "the inputs",
     "weights": "the weights",
@@ -59,12 +62,12 @@ def _of_names(parameters: Sequence[Parameter]) -> str:
     return hashlib.sha256(repr([p.name for p in parameters]).encode()).hexdigest()[:32]
 
 
-def _of_operators(operators: Sequence[SparsePauliOp], shape: tuple[int, ...]) -> str:
+def _of_operators(operators: Sequence[Observable], shape: tuple[int, ...]) -> str:
     texts = []
     for grid in GRIDS:
         content = hashlib.sha256(repr(shape).encode())
-        for operator in operators:
-            paulis, place = np.unique(pauli_keys(operator), return_inverse=True)
+        for operator in map(_expanded, operators):
+            paulis, place = np.unique(term_keys(operator), return_inverse=True)
             found = np.zeros(len(paulis))
             np.add.at(found, place.reshape(-1), operator.coeffs.real)
             kept = np.abs(found) > 2 * ROUNDING * np.abs(found).max(initial=0)
@@ -73,3 +76,10 @@ def _of_operators(operators: Sequence[SparsePauliOp], shape: tuple[int, ...]) ->
             content.update("".join(f" {c:.{DIGITS}e}" for c in found[kept] * grid).encode())
         texts.append(content.hexdigest()[:32])
     return "-".join(texts)
+
+
+def _expanded(operator: Observable) -> Observable:
+    if isinstance(operator, ProductOperator):
+        with contextlib.suppress(ObservableError):
+            return operator.expanded(MAX_EXPANDED)
+    return operator

@@ -15,18 +15,17 @@ from qiskit.circuit import ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Operator, Pauli, PauliList, SparsePauliOp
 
+from ..arrays import IntArray
 from ..exceptions import ObservableError
+from .product_operator import (
+    Observable,
+    ProductOperator,
+    as_paulis,
+    axes_of,
+    has_projectors,
+)
 
 Layout = Literal["auto", "virtual", "physical"]
-
-_PROJECTORS = {  # Qiskit's extended alphabet of single-qubit observables
-    "0": (("I", 0.5), ("Z", 0.5)),
-    "1": (("I", 0.5), ("Z", -0.5)),
-    "+": (("I", 0.5), ("X", 0.5)),
-    "-": (("I", 0.5), ("X", -0.5)),
-    "r": (("I", 0.5), ("Y", 0.5)),
-    "l": (("I", 0.5), ("Y", -0.5)),
-}
 
 ROUNDING = 2.0**-53
 """The relative error of a number in double precision."""
@@ -48,7 +47,7 @@ def default_observables(circuit: QuantumCircuit) -> list[SparsePauliOp]:
 
 def normalise_observables(
     observables: Any, circuit: QuantumCircuit, layout: Layout = "auto"
-) -> tuple[tuple[SparsePauliOp, ...], tuple[int, ...]]:
+) -> tuple[tuple[Observable, ...], tuple[int, ...]]:
     """Return the flat operators on the circuit's qubits, and the shape they were nested in.
 
     Args:
@@ -99,10 +98,14 @@ def nested(observables: Any) -> tuple[list[Any], tuple[int, ...]]:
     return [o for flat, _ in parts for o in flat], (len(parts), *inner)
 
 
-def hermitian(observable: Any) -> SparsePauliOp:
-    """Convert one observable to a Hermitian SparsePauliOp, each Pauli in it once."""
+def hermitian(observable: Any) -> Observable:
+    """Convert one observable to a Hermitian operator, each product in it once.
+
+    What names projectors stays a sum of products of these; it may be far too many Paulis.
+    """
+    operator: Observable
     try:
-        if isinstance(observable, SparsePauliOp):
+        if isinstance(observable, (SparsePauliOp, ProductOperator)):
             operator = observable
         elif isinstance(observable, Pauli):
             operator = SparsePauliOp(observable)
@@ -112,8 +115,10 @@ def hermitian(observable: Any) -> SparsePauliOp:
             operator = from_terms({observable: 1.0})
         elif isinstance(observable, Mapping):
             operator = from_terms(observable)
-        elif hasattr(observable, "as_paulis") and hasattr(observable, "bit_terms"):
-            operator = _from_sparse_observable(observable)
+        elif hasattr(observable, "bit_terms"):
+            named = has_projectors(observable)
+            read = ProductOperator.from_sparse_observable if named else _from_sparse_observable
+            operator = read(observable)
         elif isinstance(observable, Operator):
             operator = _from_matrix(observable)
         else:
@@ -143,7 +148,6 @@ def _of_letters(label: str) -> SparsePauliOp:
 
 def _from_sparse_observable(observable: Any) -> SparsePauliOp:
     """Do what ``SparsePauliOp.from_sparse_observable`` does, without a label for each term."""
-    observable = observable.as_paulis()
     count = len(observable)
     x, z = np.zeros((2, count, observable.num_qubits), dtype=bool)
     terms = np.repeat(np.arange(count), np.diff(np.asarray(observable.boundaries, dtype=int)))
@@ -152,44 +156,48 @@ def _from_sparse_observable(observable: Any) -> SparsePauliOp:
     return SparsePauliOp(PauliList.from_symplectic(z, x), np.asarray(observable.coeffs))
 
 
-def from_terms(terms: Mapping[Any, Any]) -> SparsePauliOp:
-    """Sum labelled terms, single-qubit projectors among the letters expanded to Paulis."""
+def from_terms(terms: Mapping[Any, Any]) -> Observable:
+    """Sum labelled terms; with projectors among the letters, as products of one-qubit operators."""
     if not terms:
         raise ObservableError("Expected an observable with at least one term; got an empty one.")
     labels: list[tuple[str, complex]] = []
     for key, coefficient in terms.items():
         if isinstance(coefficient, numbers.Complex) and not cmath.isfinite(coefficient):
             raise ObservableError(f"An observable has coefficients that are not finite: {terms!r}.")
+        label, sign = str(key), 1.0 + 0j
         if isinstance(key, Pauli):
-            sign = SparsePauliOp(key)
-            expanded = [(sign.paulis.to_labels()[0], complex(sign.coeffs[0]))]
-        else:
-            expanded = [("", 1.0 + 0j)]
-            for letter in str(key):
-                expanded = [
-                    (label + pauli, factor * part)
-                    for label, factor in expanded
-                    for pauli, part in _PROJECTORS.get(letter, ((letter, 1.0),))
-                ]
-        labels += [(label, factor * coefficient) for label, factor in expanded]
+            ((label, sign),) = SparsePauliOp(key).to_list()
+        labels.append((label, sign * coefficient))
     if not all(label for label, _ in labels):
         raise ObservableError("Expected a Pauli label such as 'ZI'; got an empty string.")
-    return SparsePauliOp.from_list(labels)
+    return operator_from_list(labels)
 
 
-def pauli_keys(operator: SparsePauliOp) -> NDArray[np.void]:
-    """Return a number for each term that tells its Pauli from others: ``(K,)``."""
-    keys = np.packbits(np.hstack([operator.paulis.x, operator.paulis.z]), axis=1)
+def operator_from_list(terms: list[tuple[str, complex]]) -> Observable:
+    """Sum labels with coefficients."""
+    if any(has_projectors(label) for label, _ in terms):
+        return ProductOperator.from_list(terms)
+    return SparsePauliOp.from_list(terms)
+
+
+def term_keys(operator: Observable) -> NDArray[np.void]:
+    """Return a number for each term that tells its letters from others: ``(K,)``."""
+    if isinstance(operator, ProductOperator):
+        keys = np.ascontiguousarray(operator.letters)
+    else:
+        keys = np.packbits(np.hstack(axes_of(operator)), axis=1)
     return np.ascontiguousarray(keys).view(f"V{keys.shape[1]}").ravel()
 
 
-def combined(operator: SparsePauliOp) -> SparsePauliOp:
-    """Return the operator with each Pauli once, whatever the size of its coefficients.
+def combined(operator: Observable) -> Observable:
+    """Return the operator with each product once, whatever the size of its coefficients.
 
     Left out are terms that are exactly zero, and those that have cancelled: what is left of
     :math:`K` coefficients is rounding if it is below :math:`K u` times the sum of their sizes.
     """
-    _, first, group_of = np.unique(pauli_keys(operator), return_index=True, return_inverse=True)
+    if len(operator) == 1:
+        return operator
+    _, first, group_of = np.unique(term_keys(operator), return_index=True, return_inverse=True)
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     sums, sizes = np.zeros(len(first), dtype=complex), np.zeros(len(first))
     np.add.at(sums, group_of, coefficients)
@@ -200,17 +208,28 @@ def combined(operator: SparsePauliOp) -> SparsePauliOp:
     kept = kept[np.argsort(first[kept])]
     if not len(kept):
         return SparsePauliOp("I" * operator.num_qubits, 0.0)
-    return SparsePauliOp(operator.paulis[first[kept]], sums[kept])
+    return _with_terms(operator, first[kept], sums[kept])
 
 
-def same_operator(a: SparsePauliOp, b: SparsePauliOp) -> bool:
+def _with_terms(operator: Observable, terms: IntArray, coefficients: Any) -> Observable:
+    if isinstance(operator, ProductOperator):
+        return ProductOperator(operator.letters[terms], coefficients)
+    return SparsePauliOp(operator.paulis[terms], coefficients)
+
+
+def same_operator(a: Observable, b: Observable) -> bool:
     """Whether two operators agree in each coefficient, to nine digits or rounding of the largest.
 
     Qiskit's ``equiv`` takes operators for equal if they are both small.
     """
     if a.num_qubits != b.num_qubits:
         return False
-    keys = np.concatenate([pauli_keys(a), pauli_keys(b)])
+    if type(a) is not type(b):
+        try:
+            a, b = as_paulis(a), as_paulis(b)
+        except ObservableError:
+            return False  # of that many Paulis nobody writes the sum
+    keys = np.concatenate([term_keys(a), term_keys(b)])
     paulis, place = np.unique(keys, return_inverse=True)
     mine, theirs = np.zeros((2, len(paulis)), dtype=complex)
     np.add.at(mine, place[: len(a)], a.coeffs)
@@ -219,11 +238,19 @@ def same_operator(a: SparsePauliOp, b: SparsePauliOp) -> bool:
     return bool((np.abs(mine - theirs) <= 1e-9 * np.abs(mine) + rounding).all())
 
 
-def observables_array(observables: Any) -> ObservablesArray:
+def observables_array(observables: Any, *, projectors: bool = False) -> ObservablesArray:
     """Return observables in any form, or nested lists of them, as Qiskit's container.
 
     Where that holds sparse observables (Qiskit from 2.1 on), Qiskit's own conversion drops
     coefficients up to 1e-8; here all are kept.
+
+    Args:
+        observables: The observables.
+        projectors: Whether who gets it takes projectors, as the service does; Qiskit's own
+            estimators take nothing but Paulis.
+
+    Raises:
+        ObservableError: If projectors would have to be written as too many Paulis.
     """
     if isinstance(observables, ObservablesArray):
         return observables
@@ -232,12 +259,25 @@ def observables_array(observables: Any) -> ObservablesArray:
         return ObservablesArray.coerce(observables)
     converted = np.empty(len(flat), dtype=object)
     for i, observable in enumerate(flat):
-        converted[i] = _element(hermitian(observable))
+        operator = hermitian(observable)
+        converted[i] = _element(operator if projectors else as_paulis(operator))
     return ObservablesArray(converted.reshape(shape), validate=False)
 
 
-def _element(operator: SparsePauliOp) -> Any:
+def elements(array: ObservablesArray) -> list[Any]:
+    """Return what the container holds, one after the other: no label is written for it."""
+    if hasattr(array, "sparse_observables_array"):
+        return list(array.sparse_observables_array().ravel())
+    return [array[at] for at in np.ndindex(*array.shape)]  # Qiskit before 2.1 keeps mappings
+
+
+def _element(operator: Observable) -> Any:
     """Return what the container holds for an operator."""
+    if isinstance(operator, ProductOperator):
+        terms = [(label, c.real) for label, c in operator.to_list()]
+        if not hasattr(ObservablesArray, "sparse_observables_array"):
+            return dict(terms)
+        return qiskit.quantum_info.SparseObservable.from_list(terms).simplify(0.0)
     if not hasattr(ObservablesArray, "sparse_observables_array"):
         return ObservablesArray.coerce_observable(operator)
     sparse = qiskit.quantum_info.SparseObservable.from_sparse_pauli_op(operator)
@@ -262,7 +302,7 @@ def _from_matrix(matrix: Operator) -> SparsePauliOp:
     return SparsePauliOp(operator.paulis[kept], operator.coeffs[kept])
 
 
-def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
+def _hermitian(operator: Observable, given: Any) -> Observable:
     if operator.coeffs.dtype == object and any(
         isinstance(c, ParameterExpression) and c.parameters for c in operator.coeffs
     ):
@@ -270,12 +310,12 @@ def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
             "An observable has a parameter among its coefficients; observables must be fixed. "
             "Give its terms as separate observables and weight them in torch."
         )
-    if not len(operator.paulis):
+    if not len(operator):
         raise ObservableError("Expected an observable with at least one term; got an empty one.")
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     if not np.isfinite(coefficients).all():
         raise ObservableError(f"An observable has coefficients that are not finite: {given!r}.")
-    merged = combined(SparsePauliOp(operator.paulis, coefficients))
+    merged = combined(_with_terms(operator, np.arange(len(operator)), coefficients))
     size = np.abs(merged.coeffs).max()
     if not size:
         raise ObservableError(
@@ -289,10 +329,10 @@ def _hermitian(operator: SparsePauliOp, given: Any) -> SparsePauliOp:
         )
     real = merged.coeffs.real
     kept = np.flatnonzero(real)
-    return SparsePauliOp(merged.paulis[kept], real[kept])
+    return _with_terms(merged, kept, real[kept])
 
 
-def _placed(operator: SparsePauliOp, circuit: QuantumCircuit, layout: Layout) -> SparsePauliOp:
+def _placed(operator: Observable, circuit: QuantumCircuit, layout: Layout) -> Observable:
     """Put an operator on the circuit's own qubits, applying its layout where that is due."""
     width, physical = operator.num_qubits, circuit.num_qubits
     if circuit.layout is None:

@@ -23,7 +23,14 @@ from .identity import same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
 from .lowering import accepts_aer, expand
 from .marks import marks_of
-from .observables import Layout, normalise_observables, observables_array, same_operator
+from .observables import (
+    Layout,
+    normalise_observables,
+    observables_array,
+    operator_from_list,
+    same_operator,
+)
+from .product_operator import Observable
 from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
 from .roles import Parameters, check_roles, listed, names_of
 
@@ -47,7 +54,8 @@ class CircuitProgram:
     Args:
         circuit: Any parameterized circuit of unitary gates, transpiled or not. It is copied.
         observables: A ``SparsePauliOp``, ``Pauli``, label, mapping of labels to real
-            coefficients, or nested lists of these; default Z on each qubit.
+            coefficients, or nested lists of these; default Z on each qubit. Labels may have the
+            letters of one-qubit projectors, ``0 1 + - r l``.
         input_params: Parameters fed from outside, in the order of the inputs' last axis; a
             ``ParameterVector`` stands for its elements. Default: none.
         weight_params: Trainable parameters, in the order of the weights. Default: every parameter
@@ -56,7 +64,8 @@ class CircuitProgram:
             transpilation or to the ``"physical"`` ones; ``"auto"`` tells by their width.
 
     Attributes:
-        observables: The ``O`` operators, on the circuit's qubits.
+        observables: The ``O`` operators, on the circuit's qubits: each a ``SparsePauliOp``, or a
+            sum of products with a ``to_list()`` of the same form where projectors are named.
         output_shape: How the observables were nested; ``(O,)`` for a flat list.
 
     Raises:
@@ -75,7 +84,7 @@ class CircuitProgram:
     """
 
     analysed: AnalysedCircuit
-    observables: tuple[SparsePauliOp, ...]
+    observables: tuple[Observable, ...]
     output_shape: tuple[int, ...]
     input_params: tuple[Parameter, ...]
     weight_params: tuple[Parameter, ...]
@@ -109,7 +118,7 @@ class CircuitProgram:
     def _set(
         self,
         analysed: AnalysedCircuit,
-        operators: tuple[SparsePauliOp, ...],
+        operators: tuple[Observable, ...],
         shape: tuple[int, ...],
         inputs: tuple[Parameter, ...],
         weights: tuple[Parameter, ...],
@@ -159,6 +168,13 @@ class CircuitProgram:
     def observables_array(self) -> ObservablesArray:
         """The observables as the column ``(O, 1)`` that broadcasts against a PUB's points."""
         return observables_array([[operator] for operator in self.observables])
+
+    @functools.cached_property
+    def projectors_array(self) -> ObservablesArray:
+        """The same column for who takes projectors: what names some is left as it is."""
+        if all(isinstance(operator, SparsePauliOp) for operator in self.observables):
+            return self.observables_array
+        return observables_array([[o] for o in self.observables], projectors=True)
 
     def rewritten(self, rewrite: Callable[[QuantumCircuit], QuantumCircuit]) -> CircuitProgram:
         """Return the program with its circuit transformed and the observables moved along.
@@ -338,7 +354,7 @@ class CircuitProgram:
 def _rebuilt(
     circuit: QuantumCircuit,
     parameters: tuple[Parameter, ...],
-    operators: tuple[SparsePauliOp, ...],
+    operators: tuple[Observable, ...],
     shape: tuple[int, ...],
     inputs: tuple[Parameter, ...],
     weights: tuple[Parameter, ...],
@@ -384,7 +400,7 @@ def _described(text: str) -> dict[str, Any]:
             and math.prod(shape) == len(found["observables"])
             and type(found["expanded"]) is bool
         )
-        observables = tuple(SparsePauliOp.from_list(terms) for terms in found["observables"])
+        observables = tuple(operator_from_list(terms) for terms in found["observables"])
     except (KeyError, TypeError, ValueError, RecursionError, QiskitError) as error:
         raise StateDictError(f"The saved program is damaged: {error!r}.") from error
     if not fits:
@@ -392,7 +408,7 @@ def _described(text: str) -> dict[str, Any]:
     return {**found, "shape": shape, "observables": observables}
 
 
-def _brief(operator: SparsePauliOp) -> str:
+def _brief(operator: Observable) -> str:
     """A short text for an operator: all of a few terms, the number of many."""
     if len(operator) > 3:
         return f"<{len(operator)} terms>"

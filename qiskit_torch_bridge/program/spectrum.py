@@ -25,7 +25,7 @@ from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import Operator
 
 from ..exceptions import GradientError
-from .evolutions import generator, spectrum_of
+from .evolutions import generator, names_outcomes, spectrum_of
 from .expressions import affine_form, expressions_of
 from .lowering import UNIT_SHIFT_GATES, definition_of, is_standard, kind_of
 
@@ -34,6 +34,17 @@ STEP = 1e-3  # small enough that no eigenphase of a gate's generator wraps aroun
 DIGITS = 9
 
 Frequencies = tuple[float, ...]  # positive, ascending, rounded
+
+
+def operations_by_parameter(
+    operations: Iterable[Operation],
+) -> dict[Parameter, list[Operation]]:
+    """Return for each parameter the operations that it is in, so that all are looked at once."""
+    found: dict[Parameter, list[Operation]] = {}
+    for operation in operations:
+        for parameter in set().union(*(e.parameters for e in expressions_of(operation))):
+            found.setdefault(parameter, []).append(operation)
+    return found
 
 
 def frequencies(operations: Iterable[Operation], parameter: Parameter) -> Frequencies:
@@ -85,7 +96,7 @@ def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None
     kind = kind_of(operation)
     if kind in UNIT_SHIFT_GATES:
         return (1.0,)
-    if isinstance(operation, PauliEvolutionGate):
+    if isinstance(operation, PauliEvolutionGate) and not names_outcomes(operation):
         return _differences(spectrum_of(generator(operation)))
     base = getattr(operation, "base_gate", None)
     if isinstance(base, Gate) and len(base.params) == len(operation.params):

@@ -39,6 +39,10 @@ from .lowering import (
     read_of,
     steps_of,
 )
+from .product_formula import ProductFormula
+
+TIMED = (PauliEvolutionGate, ProductFormula)
+"""Gates whose time says all: the angles of what they are built from are multiples of it."""
 
 _HAS_CONDITIONS = hasattr(Instruction, "condition")
 
@@ -164,5 +168,5 @@ def leaf_expressions_of(operation: Operation) -> Iterator[ParameterExpression]:
     if isinstance(operation, AnnotatedOperation):
         operation = operation.base_op
     yield from expressions
-    if not is_standard(operation) and not isinstance(operation, PauliEvolutionGate):
+    if not is_standard(operation) and not isinstance(operation, TIMED):
         yield from leaf_expressions(definition_of(operation))

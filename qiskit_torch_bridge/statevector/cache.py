@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from qiskit.quantum_info import SparsePauliOp
 
 from ..program import AnalysedCircuit
+from ..program.observables import term_keys
+from ..program.product_operator import Observable
 from ..recent import Recent
 from .simulator import StatevectorSimulator
 
@@ -22,12 +23,11 @@ class SimulatorCache:
         self._recent: Recent[tuple[AnalysedCircuit, StatevectorSimulator]] = Recent(size)
 
     def __call__(
-        self, analysed: AnalysedCircuit, observables: Sequence[SparsePauliOp]
+        self, analysed: AnalysedCircuit, observables: Sequence[Observable]
     ) -> StatevectorSimulator:
         """Return the simulator for a circuit and observables, all parameters inputs."""
         content = (
-            (o.paulis.x.tobytes(), o.paulis.z.tobytes(), np.asarray(o.coeffs).tobytes())
-            for o in observables
+            (term_keys(o).tobytes(), type(o), np.asarray(o.coeffs).tobytes()) for o in observables
         )
 
         def compiled() -> tuple[AnalysedCircuit, StatevectorSimulator]:

@@ -16,6 +16,7 @@ SOURCES = (
     "blocks",
     "passes",
     "pauli_kernels",
+    "projection_kernels",
     "protocol",
     "sweeps",
     "trigonometry",

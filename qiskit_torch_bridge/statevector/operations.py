@@ -47,11 +47,13 @@ from qiskit.circuit.library import (
     YGate,
     ZGate,
 )
-from qiskit.quantum_info import Operator, Pauli
+from qiskit.quantum_info import Operator
 
-from ..program.evolutions import generator, is_commuting
+from ..program.evolutions import generator, is_commuting, names_outcomes
 from ..program.expressions import expressions_of
 from ..program.lowering import kind_of
+from ..program.product_formula import ProductFormula, Turns
+from ..program.validation import TIMED
 from .paulis import PauliString
 
 ComplexArray = NDArray[np.complex128]
@@ -149,8 +151,8 @@ def accepts_tape(operation: Operation) -> bool:
     """Accept what the tape takes as it is; everything else follows its definition."""
     if is_simple(operation) or isinstance(operation, NOTHING):
         return True
-    if isinstance(operation, PauliEvolutionGate):
-        return evolution_terms(operation) is not None
+    if isinstance(operation, TIMED):
+        return evolution_turns(operation) is not None
     if expressions_of(operation) or kind_of(operation) in CLIFFORDS:
         return False
     if isinstance(operation, (Initialize, StatePreparation)):
@@ -160,13 +162,16 @@ def accepts_tape(operation: Operation) -> bool:
     )
 
 
-def evolution_terms(operation: PauliEvolutionGate) -> list[tuple[str, float]] | None:
-    """Return labels and coefficients of the generator if its terms commute, else ``None``."""
+def evolution_turns(operation: PauliEvolutionGate | ProductFormula) -> list[Turns] | None:
+    """Return the rotations that an evolution is; ``None`` if it is better taken by definition."""
+    if isinstance(operation, ProductFormula):
+        return operation.rotations
+    if names_outcomes(operation):
+        return None
     operator = generator(operation)
     if not is_commuting(operator):
         return None
-    coefficients = np.asarray(operator.coeffs, dtype=complex).real.tolist()
-    return list(zip(operator.paulis.to_labels(), coefficients, strict=True))
+    return [(letters, on, 2 * c.real) for letters, on, c in operator.to_sparse_list()]
 
 
 def prepared_amplitudes(operation: Operation) -> ComplexArray | None:
@@ -203,9 +208,3 @@ def euler_angles(matrix: ComplexArray) -> tuple[float, float, float]:
         return math.pi, cmath.phase(matrix[1, 0]) - cmath.phase(-matrix[0, 1]), 0.0
     phi = cmath.phase(matrix[1, 0]) - cmath.phase(matrix[0, 0])
     return theta, phi, cmath.phase(matrix[1, 1]) - cmath.phase(matrix[1, 0])
-
-
-def letters_of(label: str) -> tuple[str, tuple[int, ...]]:
-    """Return the letters other than I of a label and the positions they stand at."""
-    found = [(c, q) for q, c in enumerate(reversed(Pauli(label).to_label())) if c in "XYZ"]
-    return "".join(c for c, _ in found), tuple(q for _, q in found)

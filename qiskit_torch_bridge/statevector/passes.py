@@ -15,6 +15,7 @@ from numba import njit
 from .angle_kernels import chain, prepare
 from .basics import aligned, barrier, jit, stopped
 from .pauli_kernels import collect, expect, observe, weigh
+from .projection_kernels import expect_projections, observe_projections
 from .protocol import ADJOINT, STATE, TANGENT_ADJOINT, TANGENT_STATE
 from .protocol import LANES as W
 from .sweeps import compiled_sweep
@@ -60,11 +61,12 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
         runs, coset_offsets, lanes, operations, signs, matrices,
         slots, sources, coefficients, offsets, initial,
         groups, entries, pointers, targets, weights, tables,
+        views, directions, terms, strengths,
         x, w, dx, dw, cotangent, tangent_cotangent, work, kept, totals, evs, gx, gw,
     ):  # fmt: skip
         """Run one mode for some chunks of the batch; false if values are not finite.
 
-        Layout and Pauli sums describe the arrays ``runs`` to ``tables``.
+        Layout, Pauli sums and projections describe the arrays ``runs`` to ``strengths``.
 
         Args:
             mode: FORWARD fills ``evs``; ADJOINT adds to ``gx`` and ``gw``; TANGENT fills ``evs``
@@ -134,6 +136,8 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
                 if part == 0:
                     collect(evs, begin, count, rows_t, parts, groups, entries, pointers, targets,
                              weights, totals)  # fmt: skip
+                    expect_projections(state, tangent, dim, rows_t, begin, count, views, directions,
+                                       terms, strengths, evs, signals)  # fmt: skip
                 barrier(signals, parts)
                 continue
             weigh(cotangent, begin, count, rows_t, entries, pointers, targets, weights, weighed)
@@ -148,6 +152,20 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
                          part, parts, signals)  # fmt: skip
             observe(work, bra, zero, no, dim, rows_t, groups, entries, tables, weighed, part, parts,
                      signals)  # fmt: skip
+            if len(terms):
+                barrier(signals, parts)
+                if part == 0:  # walks lead anywhere in the state
+                    observe_projections(work, bra, zero, cotangent, dim, rows_t, begin, count,
+                                        views, directions, terms, strengths, signals)  # fmt: skip
+                    if tangent:
+                        observe_projections(
+                            work, bra_tangent, ket_tangent, cotangent, dim, rows_t, begin, count,
+                            views, directions, terms, strengths, signals,
+                        )  # fmt: skip
+                        observe_projections(
+                            work, bra_tangent, zero, tangent_cotangent, dim, rows_t, begin, count,
+                            views, directions, terms, strengths, signals,
+                        )  # fmt: skip
             barrier(signals, parts)
             if tangent:
                 tangent_sweep(

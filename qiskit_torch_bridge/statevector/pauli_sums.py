@@ -18,8 +18,11 @@ import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray, IntArray
+from ..program.analysis import AnalysedCircuit
+from ..program.product_operator import Observable, ProductOperator
 from .paulis import masks_of
-from .tape import Tape
+from .projections import FEW, Projections, compile_projections
+from .tape import Tape, tape_of
 
 MAX_TABLES = 1 << 26
 """Numbers that all tables may hold (half a GiB); beyond it, terms are summed one by one."""
@@ -31,6 +34,7 @@ class PauliSums:
 
     Attributes:
         num_observables: Their number ``O``.
+        num_bits: Of the state.
         constants: What terms without any Pauli contribute to values, shape ``(O,)``.
         groups: For each mask: the mask, where its entries start, where those with an odd number
             of Y start, and where they end.
@@ -39,10 +43,12 @@ class PauliSums:
         targets: Observables that entries contribute to.
         weights: With which coefficient.
         tables: Sums of signs, ``2**n`` numbers each.
-        masks: The masks ``x`` and ``z`` of all terms, shape ``(K, 2)``.
+        projections: Products of projectors, and
+        masks: The masks ``x`` and ``z`` of all terms and of what projects, shape ``(K, 2)``.
     """
 
     num_observables: int
+    num_bits: int
     constants: FloatArray
     groups: IntArray
     entries: IntArray
@@ -50,17 +56,25 @@ class PauliSums:
     targets: IntArray
     weights: FloatArray
     tables: FloatArray
+    projections: Projections
     masks: IntArray
 
     @property
     def arrays(self) -> tuple[Any, ...]:
         """The arrays that kernels take, in their order."""
         return (
-            self.groups, self.entries, self.pointers, self.targets, self.weights, self.tables
+            self.groups, self.entries, self.pointers, self.targets, self.weights, self.tables,
+            *self.projections,
         )  # fmt: skip
 
+    @property
+    def work(self) -> float:
+        """What one application to a state costs, in states that are passed over."""
+        states = self.projections.numbers / (1 << self.num_bits)
+        return len(self.entries) + 2 * states + len(self.projections.terms) / (1 << self.num_bits)
 
-def compile_sums(observables: Sequence[SparsePauliOp], tape: Tape) -> PauliSums:
+
+def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
     """Conjugate observables by the tape's frame and group their terms.
 
     Imaginary parts of coefficients count only where the operator is applied to a state: with
@@ -68,8 +82,9 @@ def compile_sums(observables: Sequence[SparsePauliOp], tape: Tape) -> PauliSums:
     """
     no_mask = np.zeros(0, dtype=np.int64)
     parts: list[tuple[Any, ...]] = [(no_mask, no_mask, no_mask, np.zeros(0, dtype=complex))]
-    for o, operator in enumerate(observables):
-        x, z, kept = masks_of(operator, tape.position)
+    paulis, products = _parted(observables, tape)
+    for o, operator, position in paulis:
+        x, z, kept = masks_of(operator, position)
         c = np.asarray(operator.coeffs, dtype=complex)[kept]
         parts.append((x, z, np.full_like(x, o), c))
     x, z, target, c = map(np.concatenate, zip(*parts, strict=True))
@@ -91,7 +106,9 @@ def compile_sums(observables: Sequence[SparsePauliOp], tape: Tape) -> PauliSums:
     starts = _changes(terms[0])
     for start, stop in itertools.pairwise([*starts, terms.shape[1]]):
         writer.group(terms[:, start:stop], numbers[start:stop])
-    return writer.sums(len(observables), constants, terms[[0, 2]].T)
+    projections, masks = compile_projections(*products, tape.frame)
+    masks = np.concatenate([terms[[0, 2]].T, masks])
+    return writer.sums(len(observables), constants, projections, masks)
 
 
 _SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
@@ -103,6 +120,62 @@ def _changes(sorted_numbers: IntArray) -> list[int]:
         return []
     changes: list[int] = (np.flatnonzero(sorted_numbers[1:] != sorted_numbers[:-1]) + 1).tolist()
     return [0, *changes]
+
+
+def compiled(
+    analysed: AnalysedCircuit, observables: Sequence[Observable]
+) -> tuple[Tape, PauliSums]:
+    """Compile a circuit and its observables, in the frame in which both take the least work.
+
+    Clifford gates that are left out of the tape make each product of projectors as large as the
+    state. Where there are many, they are put in, and their projectors are on the bits.
+    """
+    tape = tape_of(analysed)
+    sums = compile_sums(observables, tape)
+    if not sums.projections.are_connected:
+        return tape, sums
+    products, _ = _parted(observables, tape)[1]
+    counts = [
+        np.count_nonzero(products.projected & (products.letters & 3 == axis), axis=0)
+        for axis in (1, 2, 3)
+    ]
+    axes = "".join("ZXY"[axis] for axis in np.argmax(counts, axis=0))
+    turned = tape_of(analysed, axes=axes)
+    others = compile_sums(observables, turned)
+    if len(turned.operations) + others.work < len(tape.operations) + sums.work:
+        return turned, others
+    return tape, sums
+
+
+def _parted(
+    observables: Sequence[Observable], tape: Tape
+) -> tuple[list[tuple[int, SparsePauliOp, dict[int, int]]], tuple[ProductOperator, IntArray]]:
+    """Tell products of many projectors from the rest.
+
+    Returns:
+        Pauli strings: to which observable they belong, and the bits of their qubits. Then all
+        products, on the bits of the tape, and to which observables these belong.
+    """
+    paulis: list[tuple[int, SparsePauliOp, dict[int, int]]] = []
+    letters = [np.zeros((0, tape.num_bits), dtype=np.uint8)]
+    coefficients: list[Any] = [np.zeros(0)]
+    owners: list[IntArray] = [np.zeros(0, dtype=np.int64)]
+    by_bit = sorted(tape.position, key=tape.position.__getitem__)
+    for o, operator in enumerate(observables):
+        if isinstance(operator, SparsePauliOp):
+            paulis.append((o, operator, tape.position))
+            continue
+        there = operator.on_qubits(by_bit)
+        many = there.projected.sum(axis=1) > FEW
+        if not many.all():
+            few = ProductOperator(there.letters[~many], there.coeffs[~many])
+            own = {bit: bit for bit in range(tape.num_bits)}
+            paulis.append((o, few.expanded(len(few) << FEW), own))
+        letters.append(there.letters[many])
+        coefficients.append(there.coeffs[many])
+        owners.append(np.full(np.count_nonzero(many), o, dtype=np.int64))
+    products = ProductOperator(np.concatenate(letters), np.concatenate(coefficients))
+    return paulis, (products, np.concatenate(owners))
 
 
 class _Writer:
@@ -147,9 +220,12 @@ class _Writer:
         self.weights += weights
         self.pointers.append(len(self.targets))
 
-    def sums(self, count: int, constants: FloatArray, masks: IntArray) -> PauliSums:
+    def sums(
+        self, count: int, constants: FloatArray, projections: Projections, masks: IntArray
+    ) -> PauliSums:
         return PauliSums(
             count,
+            self.num_bits,
             constants,
             np.array(self.groups, dtype=np.int64).reshape(-1, 4),
             np.array(self.entries, dtype=np.int64).reshape(-1, 2),
@@ -157,6 +233,7 @@ class _Writer:
             np.array(self.targets, dtype=np.int64),
             np.array(self.weights, dtype=float),
             np.concatenate(self.tables) if self.tables else np.zeros(0),
+            projections,
             masks,
         )
 

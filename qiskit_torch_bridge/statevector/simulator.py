@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray
 from ..program import AnalysedCircuit
+from ..program.product_operator import Observable
 from . import memory
 from .compiled import kernel
 from .layout import Layout, lay_out, rows_side_by_side
 from .operations import FixedMatrix, Rotation
-from .pauli_sums import compile_sums
+from .pauli_sums import compile_sums, compiled
 from .protocol import (
     ADJOINT,
     FORWARD,
@@ -113,17 +114,20 @@ class StatevectorSimulator:
     def __init__(
         self,
         analysed: AnalysedCircuit,
-        observables: Sequence[SparsePauliOp] | None,
+        observables: Sequence[Observable] | None,
         inputs: Sequence[int],
         weights: Sequence[int],
         dtype: Any = np.complex128,
     ) -> None:
         self.dtype = np.dtype(dtype)
         self._float = np.dtype(np.float32 if self.dtype == np.complex64 else np.float64)
-        tape = tape_of(analysed, in_full=observables is None)
+        if observables is None:
+            tape = tape_of(analysed, in_full=True)
+            sums = compile_sums((), tape)
+        else:
+            tape, sums = compiled(analysed, observables)
         memory.require(2 * self.dtype.itemsize << tape.num_bits, tape.num_bits)
-        self.tape = tape
-        self.sums = compile_sums(observables or (), tape)
+        self.tape, self.sums = tape, sums
         self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
         # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
         if observables is not None and not any(np.imag(o.coeffs).any() for o in observables):
@@ -141,7 +145,7 @@ class StatevectorSimulator:
         self.reads_all = not self.takes_angles and len(read) == len(inputs) + len(weights)
         self._initial = _initial(tape)
         self._constants = self.sums.constants if self.sums.constants.any() else None
-        self._work_per_number = len(self.operations) + len(self.sums.entries)
+        self._work_per_number = math.ceil(len(self.operations) + self.sums.work)
         self._widest = max(
             (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
         )

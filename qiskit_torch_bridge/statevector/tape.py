@@ -17,20 +17,14 @@ from qiskit.circuit import (
     ParameterExpression,
     QuantumCircuit,
 )
-from qiskit.circuit.library import (
-    CXGate,
-    CZGate,
-    Initialize,
-    PauliEvolutionGate,
-    StatePreparation,
-    UnitaryGate,
-)
+from qiskit.circuit.library import CXGate, CZGate, Initialize, StatePreparation, UnitaryGate
 
 from ..exceptions import CircuitError
 from ..program.analysis import AnalysedCircuit
 from ..program.angle_map import AngleMap
 from ..program.expressions import is_free
 from ..program.lowering import Step, expand, flattened, kind_of, opaque, steps_of
+from ..program.validation import TIMED
 from .operations import (
     CLIFFORDS,
     EULER,
@@ -44,9 +38,8 @@ from .operations import (
     Turn,
     accepts_tape,
     euler_angles,
-    evolution_terms,
+    evolution_turns,
     is_simple,
-    letters_of,
     prepared_amplitudes,
     quarter_turns,
 )
@@ -86,7 +79,11 @@ class Tape:
 
 
 def compile_tape(
-    circuit: QuantumCircuit, parameters: Sequence[Parameter], *, in_full: bool = False
+    circuit: QuantumCircuit,
+    parameters: Sequence[Parameter],
+    *,
+    in_full: bool = False,
+    axes: str | None = None,
 ) -> Tape:
     """Compile a validated circuit.
 
@@ -95,6 +92,7 @@ def compile_tape(
         parameters: The order of the values.
         in_full: Apply the Clifford gates to the state too, so that its amplitudes are the
             circuit's own and the frame is the identity.
+        axes: Do so, and turn each bit from the axis given, X, Y or Z, to Z; the frame turns back.
 
     Raises:
         CircuitError: If an operation cannot be simulated exactly; it is named.
@@ -103,9 +101,18 @@ def compile_tape(
     return builder.tape(AngleMap(builder.expressions, parameters))
 
 
-def tape_of(analysed: AnalysedCircuit, *, in_full: bool = False) -> Tape:
-    """Compile an analysed circuit, whose steps and expressions have been read; see above."""
-    builder = _Builder(analysed.steps, in_full)
+def tape_of(analysed: AnalysedCircuit, *, in_full: bool = False, axes: str | None = None) -> Tape:
+    """Compile an analysed circuit, whose steps and expressions have been read; see above.
+
+    Args:
+        analysed: The circuit.
+        in_full: As above.
+        axes: As ``in_full``, and turn each bit from the axis given, X, Y or Z, to Z; the frame
+            turns back.
+    """
+    builder = _Builder(analysed.steps, in_full or axes is not None)
+    for bit, axis in enumerate(axes or ""):
+        builder.turn(bit, axis)
     return builder.tape(analysed.angle_map(builder.expressions))
 
 
@@ -196,7 +203,7 @@ class _Builder:
             )
             for letter, angle in (("Z", lam), ("Y", theta), ("Z", phi)):
                 self._rotate(letter, bits, angle)
-        elif isinstance(operation, PauliEvolutionGate):
+        elif isinstance(operation, TIMED):
             self._evolve(operation, bits)
         elif isinstance(operation, UnitaryGate):
             self.apply_frame()
@@ -210,8 +217,7 @@ class _Builder:
         if kind in CLIFFORDS:
             matrix = _matrix_of_kind(cast(Hashable, kind))
         elif any(map(is_free, operation.params)) or (
-            kind not in _GATES
-            and isinstance(operation, (PauliEvolutionGate, Initialize, StatePreparation))
+            kind not in _GATES and isinstance(operation, (*TIMED, Initialize, StatePreparation))
         ):
             return False
         else:
@@ -267,16 +273,14 @@ class _Builder:
             return
         self.absorbed.append((CLIFFORDS[kind], bits))
 
-    def _evolve(self, operation: PauliEvolutionGate, bits: tuple[int, ...]) -> None:
+    def _evolve(self, operation: Operation, bits: tuple[int, ...]) -> None:
         time = self._angle(operation.params[0])
-        terms = evolution_terms(operation)
-        assert terms is not None
-        for label, coefficient in terms:
-            letters, places = letters_of(label)
-            if not letters:
-                continue
-            angle = Angle(2 * coefficient * time.offset, 2 * coefficient * time.scale, time.source)
-            self._rotate(letters, tuple([bits[q] for q in places]), angle)
+        turns = evolution_turns(operation)
+        assert turns is not None
+        for letters, places, factor in turns:
+            if letters:
+                angle = Angle(factor * time.offset, factor * time.scale, time.source)
+                self._rotate(letters, tuple([bits[q] for q in places]), angle)
 
     def _prepare(self, operation: Operation, bits: tuple[int, ...]) -> None:
         amplitudes = prepared_amplitudes(operation)
@@ -306,6 +310,16 @@ class _Builder:
             ]
         self.absorbed = []
         self.frame = CliffordFrame(self.frame.num_bits)
+
+    def turn(self, bit: int, axis: str) -> None:
+        """Turn an axis to Z, and back in the frame."""
+        if axis == "Z":
+            return
+        about, turns = pauli_string("Y", [bit]), 3
+        if axis == "Y":
+            about, turns = pauli_string("X", [bit]), 1
+        self.operations.append(Rotation(about, Angle(offset=turns * np.pi / 2)))
+        self.frame.append_rotation(about, -turns)
 
 
 _GATES = frozenset((*CLIFFORDS, *ROTATIONS, *EULER))

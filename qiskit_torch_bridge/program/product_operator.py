@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Sums of products of one-qubit Paulis and projectors, which Paulis alone would take many for.
+
+A projector is half of the sum or difference of one and a Pauli, so a product of :math:`f` of them
+would be :math:`2^f` Pauli strings. Here it stays one term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
+
+from ..arrays import BoolArray
+from ..exceptions import ObservableError
+
+LETTERS = {
+    "I": 0, "Z": 1, "X": 2, "Y": 3, "1": 5, "-": 6, "l": 7, "0": 9, "+": 10, "r": 11
+}  # fmt: skip
+"""The letters of Qiskit's alphabet of one-qubit observables, as its ``BitTerm`` numbers them: bits
+for Z and X, and for projectors one that tells on which of the eigenvalues -1 and 1."""
+Z, X, MINUS, PROJECTED = 1, 2, 4, 12
+
+PROJECTORS = frozenset(letter for letter, code in LETTERS.items() if code & PROJECTED)
+
+MAX_EXPANDED = 1 << 16
+"""Pauli strings that projectors are written as for an estimator that takes nothing else."""
+
+_CODES = np.zeros(128, dtype=np.uint8)
+_CODES[[ord(letter) for letter in LETTERS]] = list(LETTERS.values())
+_NAMES = np.zeros(12, dtype=np.uint8)
+_NAMES[list(LETTERS.values())] = [ord(letter) for letter in LETTERS]
+
+
+class ProductOperator:
+    """A sum of products of one-qubit Paulis and projectors.
+
+    Args:
+        letters: The numbers of :data:`LETTERS` of each term by qubit, shape ``(K, n)``.
+        coeffs: The coefficients, shape ``(K,)``.
+    """
+
+    def __init__(self, letters: NDArray[np.uint8], coeffs: Any) -> None:
+        self.letters = letters
+        self.coeffs = np.asarray(coeffs)
+
+    @classmethod
+    def from_list(cls, terms: Iterable[tuple[str, complex]]) -> ProductOperator:
+        """Read labels, the rightmost letter on qubit 0, and coefficients.
+
+        Raises:
+            ObservableError: If labels differ in length or have letters that are unknown.
+        """
+        labels, coeffs = zip(*terms, strict=True)
+        if len(set(map(len, labels))) > 1:
+            raise ObservableError(
+                f"Expected labels of one length; got {sorted(set(map(len, labels)))}."
+            )
+        unknown = set("".join(labels)) - LETTERS.keys()
+        if unknown:
+            raise ObservableError(
+                f"Expected labels of the letters {', '.join(LETTERS)}; got {sorted(unknown)}."
+            )
+        codes = _CODES[np.frombuffer("".join(labels).encode(), dtype=np.uint8)]
+        return cls(codes.reshape(len(labels), -1)[:, ::-1], coeffs)
+
+    @classmethod
+    def from_sparse_observable(cls, observable: Any) -> ProductOperator:
+        """Read a ``SparseObservable``, whose terms list the letters that are not I."""
+        count = len(observable)
+        letters = np.zeros((count, observable.num_qubits), dtype=np.uint8)
+        terms = np.repeat(np.arange(count), np.diff(np.asarray(observable.boundaries, dtype=int)))
+        letters[terms, np.asarray(observable.indices)] = np.asarray(observable.bit_terms)
+        return cls(letters, np.asarray(observable.coeffs))
+
+    @property
+    def num_qubits(self) -> int:
+        """The number ``n`` of qubits."""
+        return self.letters.shape[1]
+
+    @property
+    def x(self) -> BoolArray:
+        """Where a letter is X or Y or a projector of these: ``(K, n)``."""
+        return (self.letters & X) != 0
+
+    @property
+    def z(self) -> BoolArray:
+        """Where a letter is Z or Y or a projector of these: ``(K, n)``."""
+        return (self.letters & Z) != 0
+
+    @property
+    def projected(self) -> BoolArray:
+        """Where a letter is a projector: ``(K, n)``."""
+        return (self.letters & PROJECTED) != 0
+
+    @property
+    def negative(self) -> BoolArray:
+        """Where it projects on the eigenvalue -1: ``(K, n)``."""
+        return (self.letters & MINUS) != 0
+
+    def __len__(self) -> int:
+        return len(self.letters)
+
+    def to_list(self) -> list[tuple[str, complex]]:
+        """Return labels and coefficients."""
+        names = _NAMES[self.letters[:, ::-1]]
+        return [
+            (row.tobytes().decode(), complex(c)) for row, c in zip(names, self.coeffs, strict=True)
+        ]
+
+    def apply_layout(self, layout: Any, num_qubits: int) -> ProductOperator:
+        """Put it on the qubits of a transpiled circuit, as Qiskit does with its operators."""
+        places = layout if isinstance(layout, Sequence) else layout.final_index_layout()
+        if len(places) != self.num_qubits:
+            raise ObservableError(
+                f"Expected an observable on {len(places)} qubits, as the layout has; got one on "
+                f"{self.num_qubits}."
+            )
+        letters = np.zeros((len(self), num_qubits), dtype=np.uint8)
+        letters[:, list(places)] = self.letters
+        return ProductOperator(letters, self.coeffs)
+
+    def on_qubits(self, kept: Sequence[int]) -> ProductOperator:
+        """Return what is left on some qubits, in their order, where all others are in state zero.
+
+        There Z and its projector on 1 are one, that on -1 and X and Y zero, and projectors of the
+        latter a half.
+        """
+        if list(kept) == list(range(self.num_qubits)):
+            return self
+        others = np.ones(self.num_qubits, dtype=bool)
+        others[list(kept)] = False
+        rest = self.letters[:, others]
+        of_x, projected = (rest & X) != 0, (rest & PROJECTED) != 0
+        vanishing = (of_x & ~projected) | (rest == LETTERS["1"])
+        factors = np.where(vanishing, 0.0, np.where(of_x & projected, 0.5, 1.0)).prod(axis=1)
+        stay = np.flatnonzero(factors)
+        return ProductOperator(self.letters[stay][:, list(kept)], (self.coeffs * factors)[stay])
+
+    def expanded(self, most: int = MAX_EXPANDED) -> SparsePauliOp:
+        """Return it as Pauli strings.
+
+        Raises:
+            ObservableError: If there would be more than ``most``.
+        """
+        total = sum(1 << count for count in self.projected.sum(axis=1).tolist())
+        if total > most:
+            raise ObservableError(
+                "An observable of projectors is a sum of at least "
+                f"2**{total.bit_length() - 1} Pauli strings, and the estimator takes nothing else; "
+                f"at most 2**{most.bit_length() - 1} are written out. Leave out estimator= for "
+                "the exact engine, or give a BatchedStatevectorEstimator or an estimator of "
+                "qiskit-ibm-runtime, which take projectors as they are."
+            )
+        letters, coeffs = self.letters, np.asarray(self.coeffs, dtype=complex)
+        for q in range(self.num_qubits):
+            column = letters[:, q]
+            split = np.flatnonzero(column & PROJECTED)
+            if len(split):
+                ones, paulis = letters[split].copy(), letters.copy()
+                ones[:, q], paulis[:, q] = 0, column & (X | Z)
+                halves, sign = coeffs.copy(), np.where(column[split] & MINUS, -0.5, 0.5)
+                halves[split] *= sign
+                coeffs = np.concatenate([halves, 0.5 * coeffs[split]])
+                letters = np.concatenate([paulis, ones])
+        return SparsePauliOp(
+            PauliList.from_symplectic((letters & Z) != 0, (letters & X) != 0), coeffs
+        )
+
+    def __mul__(self, factor: complex) -> ProductOperator:
+        return ProductOperator(self.letters, factor * self.coeffs)
+
+    __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ProductOperator)
+            and np.array_equal(self.letters, other.letters)
+            and np.array_equal(self.coeffs, other.coeffs)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"ProductOperator.from_list({self.to_list()})"
+
+
+Observable: TypeAlias = SparsePauliOp | ProductOperator
+"""An operator as the package keeps it: projectors stay what they are."""
+
+
+def has_projectors(observable: Any) -> bool:
+    """Whether a label, a mapping of labels or a sparse observable names projectors."""
+    if isinstance(observable, ProductOperator):
+        return True
+    if isinstance(observable, str):
+        return not PROJECTORS.isdisjoint(observable)
+    if isinstance(observable, Mapping):
+        return any(not isinstance(k, Pauli) and has_projectors(str(k)) for k in observable)
+    return bool((np.asarray(observable.bit_terms) & PROJECTED).any())
+
+
+def axes_of(operator: Observable) -> tuple[BoolArray, BoolArray]:
+    """Return the tables ``x`` and ``z`` of what is measured on each qubit: ``(K, n)``."""
+    if isinstance(operator, ProductOperator):
+        return operator.x, operator.z
+    return np.asarray(operator.paulis.x), np.asarray(operator.paulis.z)
+
+
+def as_paulis(operator: Observable) -> SparsePauliOp:
+    """Return an operator as Pauli strings."""
+    return operator.expanded() if isinstance(operator, ProductOperator) else operator

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Products of projectors on a state, as walks over the amplitudes that they leave.
+
+In the frame of a tape a projector on one qubit is :math:`(1 \pm S)/2` with a Pauli string
+:math:`S`. A product of :math:`f` of them projects on a space that the strings' products fix, of
+which those without X hold the index of the state to a subspace. The others connect its elements,
+:math:`2^r` at a time; in each such orbit one vector of the space is left, with one of
+:math:`1, i, -1, -i` for each element:
+
+.. math:: \Pi|\psi\rangle = 2^{-r} \sum_{\text{orbits}} |v\rangle\langle v|\psi\rangle, \qquad
+    v_{i \oplus x_j} = \pm i^{k_j} (-1)^{|i \wedge z_j|} v_i.
+
+So a term costs :math:`2^{n-f+r}` amplitudes, of which :math:`2^{n-f}` are orbits: one, if it is a
+basis state, and never more than the state has. Strings multiplied to the projectors
+commute with them, and act on what is left.
+
+Terms with the same letters differ in their signs alone. They share a *view*: which strings have
+been multiplied together, and the directions of subspace and orbits.
+
+Reference: D. Gottesman, arXiv:quant-ph/9705052, on the spaces that commuting Pauli strings fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import FloatArray, IntArray
+from ..program.product_operator import ProductOperator
+from .paulis import CliffordFrame, PauliString
+
+FEW = 3
+"""Projectors of a term up to which it is written as Pauli strings, of which one pass takes many."""
+
+
+class Projections(NamedTuple):
+    """Products of projectors, in the form that the kernels read.
+
+    Attributes:
+        views: Where the directions of a view start, those of its orbits, and where they end.
+        directions: Masks: those from orbit to orbit, which are no strings, then the ``x`` of the
+            strings that connect an orbit; beside them their ``z`` and the power of ``i``.
+        terms: For each term its view, an element of its subspace, signs of the connecting strings,
+            the masks and power of ``i`` of the string multiplied to it, and its observable.
+        strengths: Its coefficient, ``2**-r`` included.
+    """
+
+    views: IntArray
+    directions: IntArray
+    terms: IntArray
+    strengths: FloatArray
+
+    @property
+    def are_connected(self) -> bool:
+        """Whether any orbit has more than one element."""
+        return bool((self.views[:, 2] > self.views[:, 1]).any())
+
+    @property
+    def numbers(self) -> float:
+        """The amplitudes that all terms look at."""
+        spans = (self.views[:, 2] - self.views[:, 0])[self.terms[:, 0]]
+        return float(np.exp2(spans).sum())
+
+
+def compile_projections(
+    operator: ProductOperator, owners: IntArray, frame: CliffordFrame
+) -> tuple[Projections, IntArray]:
+    """Conjugate products of projectors by a frame, and find what they leave of the index.
+
+    Args:
+        operator: All products, on the bits of the tape.
+        owners: The observable that each belongs to, shape ``(K,)``.
+        frame: The tape's frame.
+
+    Returns:
+        The products, and the masks of all strings that they depend on, shape ``(K, 2)``.
+    """
+    projected = operator.projected
+    axes = np.where(projected, operator.letters & 3, 0)
+    _, first, view_of = np.unique(axes, axis=0, return_index=True, return_inverse=True)
+    bits = np.int64(1) << np.arange(frame.num_bits, dtype=np.int64)
+    x, z = ((table & ~projected) @ bits for table in (operator.x, operator.z))
+    x, z, k = frame.conjugated_terms(x, z)
+    masks = [np.stack([x, z], axis=1)]
+    coefficients = np.asarray(operator.coeffs, dtype=complex)
+    views: list[tuple[int, int, int]] = []
+    directions: list[PauliString] = []
+    terms: list[IntArray] = [np.zeros((0, 7), dtype=np.int64)]
+    strengths: list[FloatArray] = [np.zeros(0)]
+    for number, example in enumerate(first.tolist()):
+        mine = np.flatnonzero(view_of.ravel() == number)
+        where = np.flatnonzero(projected[example])
+        strings = _strings(axes[example], where, frame)
+        masks.append(np.array([(string.x, string.z) for string in strings]))
+        view = _View(strings, frame.num_bits)
+        start, middle = len(directions), len(directions) + len(view.between)
+        directions += [*(PauliString(v, 0) for v in view.between), *view.connecting]
+        views.append((start, middle, len(directions)))
+        offsets, signs = view.of(operator.negative[np.ix_(mine, where)])
+        for part, turn in ((coefficients.real, 0), (coefficients.imag, 1)):
+            some = np.flatnonzero(part[mine])
+            at = mine[some]
+            columns = [
+                np.full_like(at, number), offsets[some], signs[some], x[at], z[at],
+                (k[at] + turn) % 4, owners[at],
+            ]  # fmt: skip
+            terms.append(np.stack(columns, axis=1))
+            strengths.append(part[at] / (1 << len(view.connecting)))
+    return Projections(
+        np.array(views, dtype=np.int64).reshape(-1, 3),
+        np.array(directions, dtype=np.int64).reshape(-1, 3),
+        np.concatenate(terms),
+        np.concatenate(strengths),
+    ), np.concatenate(masks)
+
+
+def _strings(axes: Any, where: IntArray, frame: CliffordFrame) -> list[PauliString]:
+    """Return the conjugated strings of the projectors' axes, signs aside."""
+    strings = []
+    for q in where.tolist():
+        x, z = int(axes[q]) >> 1 & 1, int(axes[q]) & 1
+        strings.append(frame.conjugated(PauliString(x << q, z << q, x & z)))
+    return strings
+
+
+class _View:
+    """What commuting strings leave of the index, whatever their signs."""
+
+    def __init__(self, strings: Sequence[PauliString], num_bits: int) -> None:
+        self.connecting: list[PauliString] = []
+        self._of_connecting: list[int] = []  # of which strings each is the product, as bits
+        fixing: list[tuple[PauliString, int]] = []
+        for number, given in enumerate(strings):
+            string, product = given, 1 << number
+            for other, its in zip(self.connecting, self._of_connecting, strict=True):
+                if string.x & _top(other.x):
+                    string, product = string * other, product ^ its
+            if string.x:
+                # Others are left without this one's highest bit, so that one look is enough.
+                for j, (other, its) in enumerate(
+                    zip(self.connecting, self._of_connecting, strict=True)
+                ):
+                    if other.x & _top(string.x):
+                        self.connecting[j] = other * string
+                        self._of_connecting[j] = its ^ product
+                self.connecting.append(string)
+                self._of_connecting.append(product)
+            else:
+                fixing.append((string, product))
+        rows: list[tuple[PauliString, int]] = []  # each with a highest bit that no other has
+        for string, product in fixing:
+            for other, its in rows:
+                if string.z & _top(other.z):
+                    string, product = string * other, product ^ its
+            rows = [
+                (other * string, its ^ product) if other.z & _top(string.z) else (other, its)
+                for other, its in rows
+            ]
+            rows.append((string, product))
+        self._rows = rows
+        pivots = sum(_top(row.z) for row, _ in rows)
+        kernel = [
+            1 << b | sum(_top(row.z) for row, _ in rows if row.z >> b & 1)
+            for b in range(num_bits)
+            if not pivots >> b & 1
+        ]
+        taken = [string.x for string in self.connecting]
+        #: Directions that lead from orbit to orbit.
+        self.between: list[int] = []
+        echelon: dict[int, int] = {}
+        for vector in [*taken, *kernel]:
+            rest = vector
+            while rest and _top(rest) in echelon:
+                rest ^= echelon[_top(rest)]
+            if rest:
+                echelon[_top(rest)] = rest
+                if len(echelon) > len(taken):
+                    self.between.append(rest)
+
+    def of(self, negative: Any) -> tuple[IntArray, IntArray]:
+        """Return elements and signs for projectors on -1 at some strings, ``(T, f)``."""
+        count = negative.shape[1]
+        words = negative.astype(np.int64) @ (np.int64(1) << np.arange(count, dtype=np.int64))
+        offsets, signs = np.zeros_like(words), np.zeros_like(words)
+        for row, product in self._rows:
+            # (-1)**|i & z| i**k is to be the product of the signs.
+            odd = (np.bitwise_count(words & product).astype(np.int64) + row.k // 2) & 1
+            offsets |= odd * _top(row.z)
+        for j, product in enumerate(self._of_connecting):
+            signs |= (np.bitwise_count(words & product).astype(np.int64) & 1) << j
+        return offsets, signs
+
+
+def _top(number: int) -> int:
+    """Return the highest bit of a number by itself."""
+    return 1 << number.bit_length() >> 1
