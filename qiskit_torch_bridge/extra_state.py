@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .arguments import shown
 from .exceptions import InputError, StateDictError
 from .program import CircuitProgram
 
@@ -43,7 +44,7 @@ def check_state(program: CircuitProgram, state: Any) -> None:
         )
     if state["version"] != VERSION:
         raise StateDictError(
-            f"The state has version {state['version']!r}; this release reads version "
+            f"The state has version {shown(state['version'])}; this release reads version "
             f"{VERSION}. Upgrade qiskit-torch-bridge."
         )
     if not isinstance(state["circuit"], Tensor) or not isinstance(state["program"], str):

@@ -21,6 +21,7 @@ from qiskit.primitives import (
     StatevectorSampler,
 )
 
+from ..arguments import shown
 from ..exceptions import AlgorithmError, AlgorithmTypeError
 from ..primitives import BatchedStatevectorEstimator, shots_to_precision
 
@@ -50,6 +51,7 @@ def arguments_of_algorithm(
         AlgorithmTypeError: If it is not an algorithm.
         AlgorithmError: If something is missing in it, or has no counterpart in a module.
     """
+    _named(given)
     solver = getattr(algorithm, "solver", None)  # AdaptVQE grows the ansatz of its solver
     name = type(algorithm).__name__
     if solver is not None:
@@ -87,7 +89,7 @@ def arguments_of_algorithm(
     arguments["circuit"] = circuit
     if circuit.layout is not None:
         arguments["observables_layout"] = _layout_of(circuit, operator)
-    if not PLACES & set(given):
+    if not PLACES & _named(given):
         arguments["estimator"] = _estimator(algorithm)
         arguments["gradient"] = getattr(algorithm, "gradient", None)  # on the same estimator
     if "initial_weights" not in given:
@@ -126,7 +128,7 @@ def arguments_of_qnn(qnn: Any, given: Collection[str] = ()) -> dict[str, Any]:
     own_default = type(estimator).__name__ == "QMLEstimator"
     if own_default and not getattr(estimator, "default_precision", 0.0):
         return arguments  # their exact simulator, hence the exact engine
-    if not PLACES & set(given):
+    if not PLACES & _named(given):
         if not isinstance(estimator, BaseEstimatorV2):
             raise AlgorithmError(_version("estimator", estimator, "qnn.estimator"))
         arguments["estimator"] = estimator
@@ -143,6 +145,16 @@ def arguments_of_qnn(qnn: Any, given: Collection[str] = ()) -> dict[str, Any]:
             "TorchQuantumModule.from_qnn(qnn, gradient='parameter-shift')."
         )
     return arguments
+
+
+def _named(given: Any) -> set[str]:
+    """Return the names of arguments that are given, or say what else it is."""
+    listed = isinstance(given, Collection) and not isinstance(given, (str, bytes))
+    if not listed or not all(isinstance(name, str) for name in given):
+        raise AlgorithmTypeError(
+            f"Expected given to be a collection of names of arguments; got {shown(given)}."
+        )
+    return set(given)
 
 
 def _ansatz(algorithm: Any, operator: Any) -> QuantumCircuit:

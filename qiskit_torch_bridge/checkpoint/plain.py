@@ -10,12 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import shown
 from ..exceptions import CheckpointError
 
 LEAVES = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype)
 
 
-def plain(value: Any, where: str) -> Any:
+DEEPEST = 100
+"""Levels of lists and mappings; what writes and reads them calls itself for each."""
+
+
+def plain(value: Any, where: str, depth: int = 0) -> Any:
     """Return a value with NumPy's numbers as Python's, after checking that it can be saved.
 
     Only such values can be read back with ``torch.load(weights_only=True)``, which executes nothing
@@ -26,6 +31,11 @@ def plain(value: Any, where: str) -> Any:
     """
     if isinstance(value, Tensor) or type(value) in LEAVES:
         return value
+    if depth > DEEPEST:
+        raise CheckpointError(
+            f"Expected what is saved to be nested at most {DEEPEST} deep; {where[:80]}... goes on. "
+            "Nothing was written."
+        )
     if isinstance(value, np.generic) and value.dtype.kind in "biufc":
         return value.item()
     if type(value) in (dict, OrderedDict):
@@ -33,13 +43,13 @@ def plain(value: Any, where: str) -> Any:
         for key, item in value.items():
             if type(key) not in LEAVES and type(key) is not tuple:
                 raise CheckpointError(
-                    f"Expected the keys of {where} to be text or numbers; got {key!r}."
+                    f"Expected the keys of {where} to be text or numbers; got {shown(key)}."
                 )
-            items[key] = plain(item, f"{where}[{key!r}]")
+            items[key] = plain(item, f"{where}[{shown(key)}]", depth + 1)
         same = all(items[key] is item for key, item in value.items())
         return value if same else type(value)(items)
     if type(value) in (list, tuple):
-        parts = [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        parts = [plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
         same = all(a is b for a, b in zip(parts, value, strict=True))
         return value if same else type(value)(parts)
     remedy = "Leave it out, or convert it to one of these."

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ..arguments import file_path, flag, instance, is_whole, shown
 from ..exceptions import CheckpointError
 from . import files
 from .fitting import (
@@ -116,10 +117,10 @@ def save_checkpoint(
         >>> model().item() == first  # the same shots again
         True
     """
-    if not isinstance(model, nn.Module):
-        raise CheckpointError(
-            f"Expected model to be a torch.nn.Module; got {type(model).__name__}."
-        )
+    path = file_path(path, "path", error=CheckpointError)
+    instance(model, "model", nn.Module, "a torch.nn.Module", error=CheckpointError)
+    if step is not None and not is_whole(step):
+        raise CheckpointError(f"Expected step to be a whole number; got {shown(step)}.")
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     given = as_generators(generators)
     states = {
@@ -139,7 +140,7 @@ def save_checkpoint(
     }
     buffer = io.BytesIO()
     torch.save({name: plain(value, name) for name, value in states.items()}, buffer)
-    files.write(Path(path), buffer.getvalue())
+    files.write(path, buffer.getvalue())
 
 
 def load_checkpoint(
@@ -186,7 +187,12 @@ def load_checkpoint(
         >>> checkpoint.cursor, checkpoint.step
         ([3, 4], 10)
     """
-    states = _read(Path(path))
+    path = file_path(path, "path", error=CheckpointError)
+    instance(model, "model", nn.Module, "a torch.nn.Module", error=CheckpointError)
+    flag(only_weights, "only_weights", error=CheckpointError)
+    if journal is not None:
+        position_of(journal)
+    states = _read(path)
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     own, noise = as_generators(generators), noise_generators(model, optimizers)
     if only_weights and (optimizers or schedulers or own or journal is not None):

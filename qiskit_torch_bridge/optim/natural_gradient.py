@@ -11,6 +11,7 @@ import torch
 from qiskit_algorithms.gradients import QFI, BaseQGT
 from torch import Tensor
 
+from ..arguments import function, shown
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
 from .base import (
@@ -124,10 +125,11 @@ class QuantumNaturalGradient(QuantumOptimizer):
                 continue
             if not callable(metric):
                 self.param_groups.pop()
+                found = "alone" if metric is None else f"and {shown(metric)}"
                 raise OptimizerTypeError(
                     "Expected a TorchQuantumModule, or parameters together with metric=, a "
                     "function from weights (W,) to a matrix (W, W) such as "
-                    "FubiniStudyMetric(circuit); got parameters alone."
+                    f"FubiniStudyMetric(circuit); got parameters {found}."
                 )
             self._metrics[parameter] = metric
 
@@ -140,6 +142,7 @@ class QuantumNaturalGradient(QuantumOptimizer):
         """
         loss = None
         if closure is not None:
+            function(closure, "closure", "a function of nothing", error=OptimizerTypeError)
             with torch.enable_grad(), self._replicas.watched():
                 loss = closure()
             if loss is not None:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..exceptions import OptimizerError
+from ..arguments import flag
+from ..exceptions import OptimizerError, OptimizerTypeError
 from .base import (
     Closure,
     Generator,
@@ -97,6 +98,8 @@ class SPSA(QuantumOptimizer):
             allowed_increase=allowed_increase,
         )
         check_whole(resamplings=resamplings)
+        flag(trust_region, "trust_region", error=OptimizerTypeError)
+        flag(blocking, "blocking", error=OptimizerTypeError)
         defaults = {
             "lr": lr,
             "perturbation": perturbation,
@@ -167,6 +170,7 @@ class SPSA(QuantumOptimizer):
         Returns:
             The learning rate.
         """
+        required(closure, self)
         check_positive(target=target)
         check_whole(steps=steps)
         start = [p.detach().clone() for p, _ in self._parameters()]

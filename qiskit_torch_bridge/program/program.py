@@ -14,8 +14,9 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 
+from ..arguments import UNREADABLE, function, instance, is_options, real_array, shown
 from ..arrays import FloatArray
-from ..exceptions import CircuitError, StateDictError
+from ..exceptions import CircuitError, InputError, StateDictError
 from .analysis import AnalysedCircuit
 from .content import circuit_from_bytes, circuit_to_bytes, same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
@@ -148,6 +149,15 @@ class CircuitProgram:
 
     def placed(self, x: FloatArray, w: FloatArray) -> FloatArray:
         """Put inputs ``(B, I)`` and weights ``(1, W)`` or ``(B, W)`` in order: ``(B, P)``."""
+        if not (type(x) is type(w) is np.ndarray and x.ndim == w.ndim == 2):
+            x = real_array(x, "x", (None, len(self.input_params)))
+            w = real_array(w, "w", (None, len(self.weight_params)))
+        if x.shape[1] + w.shape[1] != len(self.parameters) or len(w) not in (1, len(x)):
+            raise InputError(
+                f"Expected inputs of shape (B, {len(self.input_params)}) and weights of shape "
+                f"(1, {len(self.weight_params)}) or (B, {len(self.weight_params)}); got {x.shape} "
+                f"and {w.shape}."
+            )
         rows = np.broadcast_to(w, (len(x), w.shape[1]))
         return np.concatenate([x, rows], axis=-1)[:, self.placement]
 
@@ -163,6 +173,7 @@ class CircuitProgram:
             rewrite: For instance ``pass_manager.run``. If the circuit that it returns has a
                 layout, the observables get it too.
         """
+        function(rewrite, "rewrite", "a function of a circuit, such as pass_manager.run")
         circuit = rewrite(self.circuit)
         if not isinstance(circuit, QuantumCircuit):
             raise CircuitError(
@@ -211,6 +222,7 @@ class CircuitProgram:
 
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same observables on another form of the circuit, all parameters inputs."""
+        instance(analysed, "analysed", AnalysedCircuit, "an AnalysedCircuit")
         result = CircuitProgram.__new__(CircuitProgram)
         result._set(analysed, self.observables, self.output_shape, analysed.parameters, ())
         return result
@@ -245,6 +257,15 @@ class CircuitProgram:
         Raises:
             StateDictError: If the state is damaged or was written by a newer Qiskit.
         """
+        if not is_options(state) or not isinstance(state.get("program"), str):
+            raise StateDictError(
+                "Expected the state of a program, which to_state() returns: a mapping with circuit "
+                f"and program; got {shown(state)}."
+            )
+        if not isinstance(state.get("circuit"), (bytes, bytearray)):
+            raise StateDictError(
+                f"Expected the state's circuit to be bytes; got {shown(state.get('circuit'))}."
+            )
         circuit = circuit_from_bytes(bytes(state["circuit"]))
         try:
             described = json.loads(state["program"])
@@ -259,11 +280,12 @@ class CircuitProgram:
                 tuple(known[name] for name in described["inputs"]),
                 tuple(known[name] for name in described["weights"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:  # text that is nested too deeply among them
             raise StateDictError(f"The saved program is damaged: {error!r}.") from error
 
     def difference(self, other: CircuitProgram) -> str | None:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""
+        instance(other, "other", CircuitProgram, "a CircuitProgram")
         for what, mine, theirs in (
             ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
             ("inputs", names_of(self.input_params), names_of(other.input_params)),

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from ..arguments import instance, is_whole, real_array, shown, whole_number
 from ..arrays import FloatArray
+from ..exceptions import GradientError
+from ..program import AnalysedCircuit, AngleMap, Pullback
 
-if TYPE_CHECKING:  # the rules see circuits, they do not build them
-    from ..program import AnalysedCircuit, AngleMap, Pullback
+MOST_COORDINATES = 1 << 24
+"""More would not fit into memory, with a few points."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class ShiftPlan:
     displacements: FloatArray
     coefficients: FloatArray
 
+    def __post_init__(self) -> None:
+        real_array(self.displacements, "displacements", (None, None), error=GradientError)
+        points = (None, len(self.displacements))
+        real_array(self.coefficients, "coefficients", points, error=GradientError)
+
     @classmethod
     def from_columns(
         cls, size: int, stencils: Sequence[tuple[int, FloatArray, FloatArray]]
@@ -43,6 +51,18 @@ class ShiftPlan:
         Equal points are evaluated once: the undisplaced point of one-sided differences is shared
         by all derivatives.
         """
+        whole_number(size, "size", 0, MOST_COORDINATES, error=GradientError)
+        given: Any = stencils
+        listed = isinstance(given, (list, tuple))
+        if not listed or not all(isinstance(s, tuple) and len(s) == 3 for s in given):
+            raise GradientError(
+                "Expected stencils to be a list of triples (coordinate, shifts, coefficients); got "
+                f"{shown(stencils)}."
+            )
+        for coordinate, shifts, coefficients in stencils:
+            whole_number(coordinate, "coordinate", 0, size - 1, error=GradientError)
+            count = real_array(shifts, "shifts", (None,), error=GradientError).shape
+            real_array(coefficients, "coefficients", count, error=GradientError)
         displacements: list[tuple[int, float]] = []
         row_of: dict[tuple[int, float], int] = {}
         entries: list[tuple[int, int, float]] = []
@@ -89,6 +109,14 @@ class Differentiation:
     pullback: Pullback | None
     plan: ShiftPlan
 
+    def __post_init__(self) -> None:
+        check_circuit(self.target, "target")
+        instance(self.plan, "plan", ShiftPlan, "a ShiftPlan", error=GradientError)
+        for name, kind in (("angle_map", AngleMap), ("pullback", Pullback)):
+            if getattr(self, name) is not None:
+                what = f"of {kind.__name__}"
+                instance(getattr(self, name), name, kind, what, error=GradientError)
+
     def points(self, values: Any, m: Any = np) -> Any:
         """Displace ``values`` of shape ``(B, P)`` to the shift points ``(S, B, K)``."""
         coordinates = values if self.angle_map is None else self.angle_map.angles(values, m)
@@ -108,6 +136,25 @@ class Differentiation:
         if self.pullback is not None:
             variances = self.pullback.variances(values, variances)
         return np.sqrt(variances)
+
+
+def check_circuit(circuit: Any, name: str) -> None:
+    """Raise :class:`.GradientError` unless something can be asked what a rule asks a circuit."""
+    if not hasattr(circuit, "is_used") or not hasattr(circuit, "parameters"):
+        raise GradientError(f"Expected {name} to be an AnalysedCircuit; got {shown(circuit)}.")
+
+
+def check_wanted(circuit: Any, columns: Any) -> None:
+    """Raise :class:`.GradientError` unless columns are those of some parameters of a circuit."""
+    check_circuit(circuit, "circuit")
+    count = len(circuit.parameters)
+    listed = isinstance(columns, (tuple, list))
+    if listed and all(is_whole(c) and 0 <= c < count for c in columns):
+        return
+    raise GradientError(
+        f"Expected columns to be whole numbers from 0 to {count - 1}, the positions of parameters "
+        f"of the circuit; got {shown(columns)}."
+    )
 
 
 class Rule(Protocol):
