@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from argument_cases import CASES, ESTIMATOR, NOT_RUN, NOTHING, RECORDS, Case, folder
+from argument_cases import CASES, ESTIMATOR, NOT_RUN, NOTHING, RECORDS, Case, folder, program
 from public_callables import Public, public_callables
-from wrong_values import WRONG
+from wrong_values import WRONG, Silent
 
-from qiskit_torch_bridge import Tracker
-from qiskit_torch_bridge.exceptions import BridgeError, InputError
+from qiskit_torch_bridge import CircuitProgram, Tracker
+from qiskit_torch_bridge.arguments import shown
+from qiskit_torch_bridge.engines import engine_named
+from qiskit_torch_bridge.exceptions import BridgeError, InputError, StateDictError, TracingError
 
 PUBLIC = {public.name: public for public in public_callables()}
 SECONDS = 10.0
@@ -182,3 +184,26 @@ def test_a_tracker_is_opened_and_closed_in_turns():
         tracker.__enter__()
     with tracker:  # it can be used again
         pass
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", "5", "null", '{"parameters": 5}', ""])
+def test_text_of_a_state_that_is_damaged(text):
+    """Python's reader of JSON calls itself for every level."""
+    state = {**program().to_state(), "program": text}
+    with pytest.raises(StateDictError, match="The saved program is damaged"):
+        CircuitProgram.from_state(state)
+    with pytest.raises(StateDictError, match="The saved program is damaged"):
+        program().difference_from_state(state)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[1, 2]", "nothing"])
+def test_names_of_engines_that_are_damaged(text):
+    with pytest.raises(TracingError, match="damaged circuit"):
+        engine_named(f"exact:{text}")
+
+
+def test_whatever_arrives_is_shown_in_short():
+    assert shown(WRONG["a deep list"]()) == "[[[[[...]]]]]"
+    assert shown("x" * 10_000).count("x") <= 200 and len(shown(10**10_000)) <= 200
+    assert shown(Silent()).startswith("<Silent instance at")
+    assert "\n" not in shown(np.eye(5)) and len(shown(list(range(10**6)))) < 100
