@@ -38,10 +38,15 @@ _brief.maxlist = _brief.maxtuple = _brief.maxset = _brief.maxfrozenset = _brief.
 _brief.maxstring = _brief.maxother = _brief.maxlong = 200
 
 
+LONGEST = 400
+"""Characters that are shown of what arrived."""
+
+
 def shown(value: object) -> str:
     """Return a short text for a value, whatever it is: deep, endless, or unable to show itself."""
     try:
-        return re.sub(r"\s*\n\s*", " ", _brief.repr(value))
+        text = re.sub(r"\s*\n\s*", " ", _brief.repr(value))
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 53]}...{text[-50:]}"
     except Exception:  # Python refuses the digits of very long numbers
         return f"<{type(value).__name__}>"
 
@@ -172,12 +177,14 @@ def is_options(value: object) -> bool:
 def file_path(value: Any, name: str, *, error: Error, hint: str = "") -> Path:
     """Return the path of a file: text, or an object such as ``pathlib.Path``."""
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(given, str) or not given or "\0" in given:
-        raise error(
-            f"Expected {name} to be the path of a file, text without NUL or a pathlib.Path; got "
-            f"{shown(value)}.{hint}"
-        )
-    return Path(given)
+    named = isinstance(given, str) and given != "" and "\0" not in given
+    if named:
+        with contextlib.suppress(UnicodeError):  # as the system writes names, if it can
+            return Path(os.fsdecode(os.fsencode(given)))
+    raise error(
+        f"Expected {name} to be the path of a file, text without NUL or a pathlib.Path; got "
+        f"{shown(value)}.{hint}"
+    )
 
 
 def real_array(

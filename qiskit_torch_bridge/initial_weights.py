@@ -29,8 +29,9 @@ def initial_weights(program: CircuitProgram, given: Any, seed: int | None) -> Te
         try:
             if isinstance(given, Mapping):
                 given = _from_mapping(program, given)
-            if np.iscomplexobj(given):
-                raise TypeError("complex numbers")
+            kind = np.asarray(given).dtype
+            if kind.kind not in "biufO":  # NumPy makes numbers of text, and of halves of others
+                raise TypeError(f"values of dtype {kind}")
             given = torch.as_tensor(np.asarray(given, dtype=float)).to(torch.get_default_dtype())
         except BridgeError:
             raise

@@ -72,6 +72,7 @@ SEED64 = right("whole numbers that torch's generators take", "5", "0", "10**9")
 POSITIVE = right("positive finite numbers", "5", "10**9", "1.5")
 NOT_NEGATIVE = right("finite numbers from 0 up", "5", "0", "10**9", "1.5")
 SAME_RULE = Right("the rule is the same at any precision, and does not look at it", ALL)
+SECONDS = right("seconds, or without end", "5", "0", "10**9", "1.5", "inf")
 FLAG = right("True is a flag", "True")
 PATH = right("any text names a file", "'a'")
 FUNCTION = right("a function of the right number of arguments", "a function")
@@ -498,9 +499,9 @@ CASES: dict[str, Case] = {
         fixed(),
         {
             "attempts": COUNT,
-            "first_delay": NOT_NEGATIVE,
-            "longest_delay": NOT_NEGATIVE,
-            "deadline": NOT_NEGATIVE,
+            "first_delay": SECONDS,
+            "longest_delay": SECONDS,
+            "deadline": SECONDS,
             "sleep": CALLABLE,
             "clock": CALLABLE,
         },

@@ -8,6 +8,8 @@ appears there. ``argument_cases`` has a valid call of each, and says which odd v
 from __future__ import annotations
 
 import contextlib
+import copy
+import math
 import re
 import signal
 import sys
@@ -18,14 +20,40 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from argument_cases import CASES, ESTIMATOR, NOT_RUN, NOTHING, RECORDS, Case, folder, program
+from argument_cases import (
+    CASES,
+    ESTIMATOR,
+    NOT_RUN,
+    NOTHING,
+    RECORDS,
+    Case,
+    folder,
+    module,
+    node,
+    program,
+    square,
+)
 from public_callables import Public, public_callables
 from wrong_values import WRONG, Silent
 
-from qiskit_torch_bridge import CircuitProgram, Tracker
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    TorchQuantumModule,
+    Tracker,
+    optim,
+    rules,
+    save_checkpoint,
+)
 from qiskit_torch_bridge.arguments import shown
+from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.engines import engine_named
-from qiskit_torch_bridge.exceptions import BridgeError, InputError, StateDictError, TracingError
+from qiskit_torch_bridge.exceptions import (
+    BridgeError,
+    InputError,
+    OptimizerError,
+    StateDictError,
+    TracingError,
+)
 
 PUBLIC = {public.name: public for public in public_callables()}
 SECONDS = 10.0
@@ -207,3 +235,58 @@ def test_whatever_arrives_is_shown_in_short():
     assert shown("x" * 10_000).count("x") <= 200 and len(shown(10**10_000)) <= 200
     assert shown(Silent()).startswith("<Silent instance at")
     assert "\n" not in shown(np.eye(5)) and len(shown(list(range(10**6)))) < 100
+
+
+def spsa_state(**changed: object) -> dict[str, object]:
+    return {**optim.SPSA(node()).state_dict(), **changed}
+
+
+THETA = node().program.weight_params[0]
+BAD_STATE = {"steps": 1, "random_state": 5, "accepted_loss": None}
+WITHIN = {  # what is wrong is inside of a value of the right kind
+    "weights by text": lambda: TorchQuantumModule(node().circuit, initial_weights={THETA: "a"}),
+    "weights by bytes": lambda: TorchQuantumModule(node().circuit, initial_weights=["1"]),
+    "huge weights": lambda: TorchQuantumModule(node().circuit, initial_weights={THETA: 10**400}),
+    "coefficients of text": lambda: CircuitProgram(node().circuit, {"Z": "a"}),
+    "evaluation": lambda: TorchQuantumModule(node().circuit, evaluation={"shots": "a"}),
+    "one of several estimators": lambda: DispatchingEstimator([ESTIMATOR, 5]),
+    "one of several checks": lambda: DispatchingEstimator(ESTIMATOR, checks=[5]),
+    "values of a PUB": lambda: DispatchingEstimator(ESTIMATOR).run([(node().circuit, "Z", ["a"])]),
+    "rate of a group": lambda: optim.SPSA([{"params": [square()], "lr": "a"}]),
+    "width of a group": lambda: optim.SPSA([{"params": [square()], "perturbation": 0}]),
+    "damping of a group": lambda: optim.QuantumNaturalGradient(
+        [{"params": [square()], "damping": "a"}], metric=lambda w: np.eye(1)
+    ),
+    "text as a bound": lambda: optim.ScipyMinimize([square()], bounds=[("a", 1)]),
+    "nan as a bound": lambda: optim.ScipyMinimize([square()], bounds=[(math.nan, 1)]),
+    "random state": lambda: optim.SPSA(node()).load_state_dict(spsa_state(bridge_state=BAD_STATE)),
+    "groups of a state": lambda: optim.SPSA(node()).load_state_dict(spsa_state(param_groups=5)),
+    "descending frequencies": lambda: rules.frequency_shifts((2.0, 1.0)),
+    "frequencies given twice": lambda: rules.frequency_shifts((1.0, 1.0)),
+    "object in a cursor": lambda: save_checkpoint("run", model=node(), cursor=[{"a": object()}]),
+    "name that cannot be written": lambda: save_checkpoint("\ud800", model=node()),
+    "journal of such a name": lambda: Journal("\ud800"),
+    "cost of too many rows": lambda: module().cost(10**9),
+}
+
+
+@pytest.mark.parametrize("call", WITHIN.values(), ids=WITHIN)
+def test_what_is_wrong_inside_of_values_is_refused(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    jobs = len(ESTIMATOR.runs)
+    with bounded(), pytest.raises(BridgeError, match="xpected .*; got|damaged"):
+        call()
+    assert len(ESTIMATOR.runs) == jobs and not list(tmp_path.iterdir())
+
+
+def test_a_state_that_is_refused_changes_nothing():
+    optimizer = optim.SPSA(node(), seed=3)
+    before = copy.deepcopy(optimizer.state_dict())
+    for changed in ({"bridge_state": BAD_STATE}, {"param_groups": []}):
+        with pytest.raises(OptimizerError, match="Nothing was loaded"):
+            optimizer.load_state_dict(spsa_state(**changed))
+    after = optimizer.state_dict()
+    assert torch.equal(
+        before["bridge_state"].pop("random_state"), after["bridge_state"].pop("random_state")
+    )
+    assert before == after

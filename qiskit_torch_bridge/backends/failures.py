@@ -7,6 +7,7 @@ not be installed; ``QiskitError`` is all that they have in common.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -137,7 +138,9 @@ class Retry:
     def __post_init__(self) -> None:
         whole_number(self.attempts, "attempts", 1)
         for name in ("first_delay", "longest_delay", "deadline"):
-            real_number(getattr(self, name), name, zero=True)
+            seconds = getattr(self, name)
+            if not isinstance(seconds, float) or seconds != math.inf:  # without end is a choice
+                real_number(seconds, name, zero=True)
         function(self.sleep, "sleep", "a function of seconds")
         function(self.clock, "clock", "a function that returns seconds")
         instance(self.rng, "rng", np.random.Generator, "a numpy.random.Generator")

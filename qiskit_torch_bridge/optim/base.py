@@ -45,7 +45,7 @@ class QuantumOptimizer(torch.optim.Optimizer):
             super().__init__(self._groups(params), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, which must be real."""
+        """Add parameters, which must be real, with options of their own."""
         if not isinstance(param_group, dict):
             raise OptimizerTypeError(
                 f"Expected param_group to be a dict with params; got {shown(param_group)}."
@@ -53,11 +53,15 @@ class QuantumOptimizer(torch.optim.Optimizer):
         with _in_words(param_group):
             super().add_param_group(param_group)
         try:
+            self._check_options(self.param_groups[-1])
             for parameter in self.param_groups[-1]["params"]:
                 _check_real(parameter)
-        except OptimizerTypeError:
+        except BridgeError:
             self.param_groups.pop()
             raise
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        """Raise :class:`.OptimizerError` if an option of a group is out of range."""
 
     def _groups(self, params: Any) -> Any:
         if isinstance(params, nn.Module):
@@ -110,8 +114,16 @@ class QuantumOptimizer(torch.optim.Optimizer):
                 f"{sorted(expected)}; got {sorted(found)}. It belongs to another kind of "
                 "optimizer: load it into one of the class it was saved from."
             )
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != OWN_STATE})
-        self._set_own_state(state_dict[OWN_STATE])
+        before = self._own_state()
+        try:
+            self._set_own_state(own)
+            super().load_state_dict({k: v for k, v in state_dict.items() if k != OWN_STATE})
+        except UNREADABLE as error:
+            self._set_own_state(before)
+            raise OptimizerError(
+                f"Expected the state dict of {type(self).__name__} over parameters of the same "
+                f"groups; got {shown(state_dict)}: {error}. Nothing was loaded."
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         # PyTorch copies groups and state only, and a scheduler replaces step().

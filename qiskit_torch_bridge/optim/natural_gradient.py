@@ -90,7 +90,6 @@ class QuantumNaturalGradient(QuantumOptimizer):
         qgt: BaseQGT | QFI | None = None,
         damping: float = 1e-3,
     ) -> None:
-        check_positive(zero=True, lr=lr, damping=damping)
         self._metrics: dict[Tensor, Any] = {}
         self._common = metric
         super().__init__(params, {"lr": lr, "damping": damping})
@@ -108,6 +107,9 @@ class QuantumNaturalGradient(QuantumOptimizer):
             self._metrics[weight] = FubiniStudyMetric(module.program, approximation, qgt)
         self._recorder = Recorder(self._module_of.values())
         self._replicas.listen()
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        check_positive(zero=True, lr=group["lr"], damping=group["damping"])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
