@@ -12,6 +12,7 @@ import torch
 from qiskit.circuit import Parameter
 from torch import Tensor
 
+from .arguments import UNREADABLE, shown
 from .exceptions import InputError, InputTypeError, TracingError
 from .program import CircuitProgram
 
@@ -131,9 +132,9 @@ def checked_weights(weights: Any, program: CircuitProgram) -> Tensor:
     if not isinstance(weights, Tensor):
         try:
             weights = torch.as_tensor(np.asarray(weights))
-        except (TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise InputTypeError(
-                f"Expected weights to be real numbers; got {weights!r}."
+                f"Expected weights to be real numbers; got {shown(weights)}."
             ) from error
     if weights.is_complex():
         raise InputTypeError(f"Expected real weights; got {weights.dtype}.")

@@ -12,8 +12,9 @@ import torch
 from qiskit.circuit import Parameter, ParameterVector
 from torch import Tensor
 
+from .arguments import MOST_SEED, UNREADABLE, seed_number, shown
 from .calls import checked_weights
-from .exceptions import InputError, InputTypeError
+from .exceptions import BridgeError, InputError, InputTypeError
 from .program import CircuitProgram
 
 
@@ -21,16 +22,23 @@ def initial_weights(program: CircuitProgram, given: Any, seed: int | None) -> Te
     """Return the initial weights ``(W,)``, as for :class:`.TorchQuantumModule`."""
     count = len(program.weight_params)
     if given is None:
+        seed = seed_number(seed, most=MOST_SEED)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return torch.empty(count).uniform_(-math.pi, math.pi, generator=generator)
-    if isinstance(given, Mapping):
-        given = _from_mapping(program, given)
     if not isinstance(given, Tensor):
         try:
+            if isinstance(given, Mapping):
+                given = _from_mapping(program, given)
+            kind = np.asarray(given).dtype
+            if kind.kind not in "biufO":  # NumPy makes numbers of text, and of halves of others
+                raise TypeError(f"values of dtype {kind}")
             given = torch.as_tensor(np.asarray(given, dtype=float)).to(torch.get_default_dtype())
-        except (TypeError, ValueError) as error:
+        except BridgeError:
+            raise
+        except UNREADABLE as error:
             raise InputTypeError(
-                f"Expected initial_weights to be {count} real numbers or a mapping; got {given!r}."
+                f"Expected initial_weights to be {count} real numbers or a mapping; got "
+                f"{shown(given)}."
             ) from error
     if not given.is_complex() and not given.is_floating_point():
         given = given.to(torch.get_default_dtype())
@@ -48,7 +56,7 @@ def _from_mapping(program: CircuitProgram, given: Mapping[Any, Any]) -> list[flo
         if len(keys) != len(numbers) or not all(isinstance(k, Parameter) for k in keys):
             raise InputError(
                 f"Expected initial_weights to map Parameter objects to numbers and vectors to as "
-                f"many numbers as they have elements; got {key!r} with {value!r}."
+                f"many numbers as they have elements; got {shown(key)} with {shown(value)}."
             )
         values.update(zip(keys, numbers, strict=True))
     known = set(program.weight_params)

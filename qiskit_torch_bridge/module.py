@@ -16,15 +16,18 @@ from torch import Tensor, nn
 
 from . import compiled  # noqa: F401 - its operators are called by name
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
+from .arguments import UNREADABLE, flag, shown, whole_number
 from .backends import DispatchingEstimator, kind_of
 from .backends.cost import Cost, cost_of
 from .backends.selection import Transpiled, backend_of, is_same_device
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
+from .engines.evaluation import check_evaluation
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .functional import PendingOutput, evaluate, refuse_onnx, submitted
 from .initial_weights import initial_weights as starting_weights
 from .primitives import validated_precision
 from .program import CircuitProgram
+from .rules.options import named
 from .state_dicts import check_marks, check_weights, mark, refuse_old
 
 PLACE = (
@@ -55,9 +58,11 @@ class TorchQuantumModule(nn.Module):
             given.
         gradient: ``"adjoint"`` (exact, from the engine in this process; the default where no
             estimator, shots or precision is given), ``"parameter-shift"`` (the default
-            elsewhere), ``"aqgd"``, ``"finite-difference"``, ``"spsa"``, or any
-            ``qiskit_algorithms.gradients.BaseEstimatorGradient`` instance. With an estimator,
-            ``"adjoint"`` ignores its noise: values come from the estimator, gradients are exact.
+            elsewhere), ``"aqgd"``, ``"finite-difference"``, ``"spsa"``; a
+            :class:`.FiniteDifference` or :class:`.SimultaneousPerturbation` for options of these
+            two; or any ``qiskit_algorithms.gradients.BaseEstimatorGradient`` instance. With an
+            estimator, ``"adjoint"`` ignores its noise: values come from the estimator, gradients
+            are exact.
         shots: Shots for every evaluation, forward and backward, or
         precision: the standard error for every evaluation; at most one of them.
         pass_manager: Transpiles the circuit once, now; observables are given the layout.
@@ -184,12 +189,15 @@ class TorchQuantumModule(nn.Module):
             "journal": journal,
             "budget": budget,
         }
+        weights = starting_weights(self.program, initial_weights, seed)
         self._set_engines(choices, evaluation)
-        self.weight = nn.Parameter(starting_weights(self.program, initial_weights, seed))
+        self.weight = nn.Parameter(weights)
 
     def _set_engines(
         self, choices: Mapping[str, Any], evaluation: Mapping[str, Any] | None
     ) -> None:
+        if evaluation is not None:
+            check_evaluation(choices, evaluation)
         self._training_engine = make_engine(self.program, **choices)
         self._evaluation_engine = self._training_engine
         if evaluation is not None:
@@ -198,7 +206,7 @@ class TorchQuantumModule(nn.Module):
             )
         #: What :meth:`with_backend` keeps: anywhere, and as long as the numbers are exact.
         self._kept = {name: choices[name] for name in MEASUREMENT}
-        if not isinstance(self._kept["gradient"], str):
+        if not named(self._kept["gradient"]):
             self._kept["gradient"] = None
         self._kept_exact = {"dtype": choices["dtype"]}
         #: What it keeps on the same device.
@@ -381,7 +389,7 @@ class TorchQuantumModule(nn.Module):
             if not engine.samples:
                 raise PrecisionError(
                     "The exact engine measures nothing, so it takes no shots. Move the module: "
-                    f"module.with_backend(shots={shots!r}), or make it with shots=."
+                    f"module.with_backend(shots={shown(shots)}), or make it with shots=."
                 )
         precision = validated_precision(shots, None)
         for_gradient = validated_precision(gradient_shots, None) or precision
@@ -415,11 +423,9 @@ class TorchQuantumModule(nn.Module):
             InputError: If ``batch_size`` is not a positive whole number.
             GradientError: If the gradient is another package's, for ``backward=True``.
         """
-        whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-        if not whole or batch_size < 1:
-            raise InputError(
-                f"Expected batch_size to be a whole number from 1 up; got {batch_size!r}."
-            )
+        batch_size = whole_number(batch_size, "batch_size", 1)
+        flag(backward, "backward")
+        flag(input_gradients, "input_gradients")
         columns: tuple[int, ...] | None = None
         if backward:
             program = self._engine.program
@@ -498,13 +504,14 @@ class TorchQuantumModule(nn.Module):
             kept.update(shots=None, precision=None)
         choices = {**nothing, **kept, **self._kept_at(backend, options), **options}
         choices["backend"] = backend
-        evaluation = choices.pop("evaluation", None)
+        evaluation = choices.get("evaluation")
         sampled = ("estimator", "estimators", "mode", "shots", "precision", "gradient_shots")
         if backend is None and all(choices[name] is None for name in sampled):
             choices = {**choices, **self._kept_exact, **options}
             choices["backend"] = None
         if kept["gradient"] == "adjoint" and "gradient" not in options and backend is not None:
             choices["gradient"] = None  # on a backend the gradient is measured unless asked for
+        choices.pop("evaluation", None)
         moved = self._copied_without_engines()
         moved._set_engines(choices, evaluation)
         return moved
@@ -632,14 +639,14 @@ def _input_rows(inputs: Any, params: tuple[Parameter, ...]) -> Any:
     if inputs is None and not count:
         return np.zeros(0)
     rows = np.asarray(np.nan)
-    if isinstance(inputs, Tensor) and not inputs.is_complex():
-        rows = inputs.detach().cpu().double().numpy()
-    elif not np.iscomplexobj(inputs):
-        with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(*UNREADABLE):
+        if isinstance(inputs, Tensor) and not inputs.is_complex():
+            rows = inputs.detach().cpu().double().numpy()
+        elif not np.iscomplexobj(inputs):
             rows = np.asarray(inputs, dtype=float)
     if rows.ndim not in (1, 2) or rows.shape[-1] != count or not np.isfinite(rows).all():
         raise InputError(
-            f"Expected finite inputs of shape ({count},) or (B, {count}); got {inputs!r}. The "
+            f"Expected finite inputs of shape ({count},) or (B, {count}); got {shown(inputs)}. The "
             f"circuit's inputs are {', '.join(p.name for p in params) or '(none)'}."
         )
     return rows

@@ -167,7 +167,7 @@ def test_elements_of_a_vector_that_the_circuit_does_not_use_are_allowed():
         ({"ZZ": 0.0}, "which is zero"),
         (SparsePauliOp(["ZZ", "ZZ"], [1, -1]), "which is zero"),
         ("", "empty string"),
-        ("ZQ", "Cannot read 'ZQ'"),
+        ("ZQ", "got 'ZQ'"),
         (SparsePauliOp(["ZZ"], [math.nan]), "not finite"),
         (SparsePauliOp(["ZZ"], np.array([Parameter("c")], dtype=object)), "parameter among"),
         (3, "got int"),
@@ -323,7 +323,7 @@ def test_unknown_estimator(estimator, hint):
 
 @pytest.mark.parametrize("shots", [0, -1, 1.5, math.nan, "100", True])
 def test_shots(shots):
-    with pytest.raises(e.PrecisionError, match="shots to be a positive whole number"):
+    with pytest.raises(e.PrecisionError, match="shots to be a whole number from 1 to"):
         roles(shots=shots)
 
 

@@ -131,7 +131,7 @@ def test_calibration_makes_first_steps_as_long_as_asked():
     assert abs(p.item() + 0.25) < 1e-12
     with pytest.raises(e.OptimizerError, match="does not change along random directions"):
         optimizer.calibrate(lambda: 0 * p.sum())
-    with pytest.raises(e.OptimizerError, match="target to be a number above 0"):
+    with pytest.raises(e.OptimizerError, match="target to be a positive finite number"):
         optimizer.calibrate(lambda: p.sum(), target=0)
     with pytest.raises(ZeroDivisionError):
         optimizer.calibrate(lambda: 1 / 0)

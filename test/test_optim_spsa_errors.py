@@ -64,16 +64,16 @@ def test_frozen_weights_stay(kind):
 def test_options_and_closures_that_are_refused():
     node = energy()
     for name, value, least in [
-        ("lr", -0.1, "from 0 up"),
-        ("perturbation", 0.0, "above 0"),
-        ("alpha", np.inf, "from 0 up"),
-        ("gamma", "x", "from 0 up"),
-        ("stability", True, "from 0 up"),
-        ("allowed_increase", -1, "from 0 up"),
+        ("lr", -0.1, "a finite number from 0 up"),
+        ("perturbation", 0.0, "a positive finite number"),
+        ("alpha", np.inf, "a finite number from 0 up"),
+        ("gamma", "x", "a finite number from 0 up"),
+        ("stability", True, "a finite number from 0 up"),
+        ("allowed_increase", -1, "a finite number from 0 up"),
     ]:
-        with pytest.raises(e.OptimizerError, match=f"{name} to be a number {least}; got {value!r}"):
+        with pytest.raises(e.OptimizerError, match=f"{name} to be {least}; got {value!r}"):
             SPSA(node, **{name: value})
-    with pytest.raises(e.OptimizerError, match="damping to be a number above 0"):
+    with pytest.raises(e.OptimizerError, match="damping to be a positive finite number"):
         QNSPSA(node, damping=0)
     for kind, name in ((SPSA, "resamplings"), (QNSPSA, "metric_resamplings")):
         for value in (0, 1.5, True):

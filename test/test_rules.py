@@ -119,7 +119,7 @@ def test_epsilon_must_be_positive(epsilon):
 
 
 def test_unknown_method_lists_the_known_ones():
-    with pytest.raises(GradientError, match="'central', 'forward', 'backward'"):
+    with pytest.raises(GradientError, match="'central', 'forward' or 'backward'; got 'sideways'"):
         FiniteDifferenceRule(0.1, "sideways")
 
 

@@ -119,8 +119,8 @@ def test_seeds_repeat_directions_and_copies_go_on_with_them() -> None:
     assert (gradient() == gradient()).all() and (gradient() != gradient(seed=9)).any()
     rule = SPSARule(0.1, seed=3)
     twins = [copy.deepcopy(rule), pickle.loads(pickle.dumps(rule))]
-    drawn = rule.signs(4, 5)
-    assert all((twin.signs(4, 5) == drawn).all() for twin in twins)
+    drawn = rule._signs(4, 5)
+    assert all((twin._signs(4, 5) == drawn).all() for twin in twins)
     assert set(drawn.ravel()) == {-1.0, 1.0}
 
 

@@ -16,7 +16,7 @@ from qiskit_algorithms import VQE
 from scipy.optimize import minimize
 
 from qiskit_torch_bridge.algorithms import TorchOptimizer
-from qiskit_torch_bridge.algorithms.objective import Objective
+from qiskit_torch_bridge.algorithms.objective import Objective, numerical_gradient
 from qiskit_torch_bridge.optim import (
     QNSPSA,
     SPSA,
@@ -44,9 +44,8 @@ def gradient(x):
 
 
 def objective_of(fun, numerical, epsilon, rng=None, grouped=None):
-    return Objective(
-        fun, None, numerical=numerical, epsilon=epsilon, grouped=grouped, rng=rng or RNG
-    )
+    how = numerical_gradient(numerical, epsilon)
+    return Objective(fun, None, numerical=how, grouped=grouped, rng=rng or RNG)
 
 
 @pytest.mark.parametrize("epsilon", [2.0, 0.5, 1e-2, None])

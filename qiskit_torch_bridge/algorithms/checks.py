@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..arguments import UNREADABLE, as_real, real_array, real_number, shown, whole_number
 from ..arrays import FloatArray
 from ..exceptions import InputError, OptimizerError, OptimizerTypeError
 
@@ -28,49 +28,37 @@ def validated_class(optimizer: Any) -> type[torch.optim.Optimizer]:
             f"parameters of its own. Give the class and its keywords: TorchOptimizer({name}, ...)."
         )
     raise OptimizerTypeError(
-        f"Expected a class of torch optimizers, such as torch.optim.Adam; got {optimizer!r}."
+        f"Expected a class of torch optimizers, such as torch.optim.Adam; got {shown(optimizer)}."
     )
 
 
 def check_whole_numbers(least: int = 0, *, optional: bool = False, **values: Any) -> None:
     """Raise :class:`OptimizerError` unless numbers are whole and at least ``least``."""
     for name, value in values.items():
-        if value is None and optional:
-            continue
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise OptimizerError(
-                f"Expected {name} to be a whole number from {least} up; got {value!r}."
-            )
+        if value is not None or not optional:
+            whole_number(value, name, least, error=OptimizerError)
 
 
 def check_numbers(*, zero: bool = True, optional: bool = True, **values: Any) -> None:
     """Raise :class:`OptimizerError` unless numbers are finite and not negative."""
     for name, value in values.items():
-        if value is None and optional:
-            continue
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not real or not 0 <= value < math.inf or (value == 0 and not zero):
-            least = "from 0 up" if zero else "above 0"
-            raise OptimizerError(f"Expected {name} to be a number {least}; got {value!r}.")
+        if value is not None or not optional:
+            real_number(value, name, zero=zero, error=OptimizerError)
 
 
 def validated_point(x0: Any) -> FloatArray:
     """Return the initial point as an array of its own, of shape ``(P,)``; a number is ``(1,)``."""
-    if isinstance(x0, torch.Tensor):
-        x0 = x0.detach().cpu().resolve_conj().resolve_neg()
-        x0 = (x0 if x0.is_complex() else x0.double()).numpy()
-    try:
-        if np.iscomplexobj(x0):
-            raise TypeError("complex numbers")
-        point = np.array(x0, dtype=float, ndmin=1)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Expected the initial point to be real numbers; got {x0!r}.") from error
-    if point.ndim != 1 or not np.isfinite(point).all():
+    given = x0
+    if isinstance(x0, torch.Tensor) and not x0.is_meta and not x0.is_complex():
+        given = (x0 if x0.dtype == torch.bool else x0.double()).detach().cpu().numpy()
+    if math.isfinite(as_real(given)) or getattr(given, "shape", None) == ():
+        given = [given]  # a number, as SciPy has it
+    point = real_array(given, "the initial point", (None,))
+    if not np.isfinite(point).all():
         raise InputError(
-            f"Expected the initial point to be finite numbers of shape (P,); got {x0!r}."
+            f"Expected the initial point to be finite numbers of shape (P,); got {shown(x0)}."
         )
-    return point
+    return point.copy()
 
 
 def limits(bounds: Bounds | None, size: int) -> tuple[FloatArray, FloatArray]:
@@ -81,13 +69,16 @@ def limits(bounds: Bounds | None, size: int) -> tuple[FloatArray, FloatArray]:
         pairs = [(low, high) for low, high in bounds]
         lower = np.array([-np.inf if a is None else a for a, _ in pairs], dtype=float)
         upper = np.array([np.inf if b is None else b for _, b in pairs], dtype=float)
-    except (TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise InputError(
-            "Expected bounds to be pairs (lower, upper), one per parameter, with None for no "
-            f"limit; got {bounds!r}."
+            f"Expected {size} pairs (lower, upper) as bounds, one per parameter, with None for no "
+            f"limit; got {shown(bounds)}."
         ) from error
     if len(pairs) != size:
-        raise InputError(f"Expected {size} pairs as bounds, one per parameter; got {pairs}.")
+        raise InputError(
+            f"Expected {size} pairs (lower, upper) as bounds, one per parameter; got "
+            f"{shown(bounds)}."
+        )
     if not (lower <= upper).all():
         raise InputError(f"Expected bounds (lower, upper) with lower <= upper; got {pairs}.")
     return lower, upper

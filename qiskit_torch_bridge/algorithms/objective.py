@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from ..arguments import UNREADABLE, one_of, real_number, shown
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError
 from ..rules.finite_difference import STENCILS, recommended_epsilon
+from ..rules.options import FiniteDifference, SimultaneousPerturbation, WithOptions, named
 from ..rules.plan import ShiftPlan
 
-Numerical = Literal["finite-difference", "spsa"]
-NUMERICAL: tuple[Numerical, ...] = ("finite-difference", "spsa")
+NUMERICAL = (FiniteDifference.name, SimultaneousPerturbation.name)
+Numerical: TypeAlias = Literal["finite-difference", "spsa"] | WithOptions
 SPSA_STEP = 0.1
 """Default step of SPSA, in radians: the estimate is noisy anyway, and this suits sampled values."""
 NOT_FINITE = " Lower the learning rate, clip the gradient (clip_norm=), or look at the objective."
@@ -29,7 +31,6 @@ class Objective:
             returns ``K`` numbers.
         jac: Takes ``(P,)`` and returns the gradient ``(P,)``; ``None`` to make one from values.
         numerical: How to make one.
-        epsilon: The step for that, in radians.
         grouped: The most points that ``fun`` takes in one call; ``None`` for one at a time.
         rng: Draws the directions of SPSA.
         limits: Lower and upper bounds; points outside are evaluated, but none is the best.
@@ -47,14 +48,13 @@ class Objective:
         fun: Callable[[FloatArray], Any],
         jac: Callable[[FloatArray], Any] | None,
         *,
-        numerical: Numerical,
-        epsilon: float | None,
+        numerical: WithOptions,
         grouped: int | None,
         rng: np.random.Generator,
         limits: tuple[FloatArray, FloatArray] | None = None,
     ) -> None:
         self._fun, self._jac = fun, jac
-        self._numerical, self._epsilon = numerical, epsilon
+        self._numerical = numerical
         self._grouped = grouped or 1
         self._rng = rng
         self._limits = limits
@@ -84,16 +84,17 @@ class Objective:
 
     def _differences(self, size: int) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
         """Return displacements ``(S, P)``, and what makes a gradient of the values there."""
-        if self._numerical == "finite-difference":
-            step = recommended_epsilon(None) if self._epsilon is None else self._epsilon
-            shifts, coefficients = STENCILS["central"]
+        how = self._numerical
+        if isinstance(how, FiniteDifference):
+            step = recommended_epsilon(None, how.method) if how.epsilon is None else how.epsilon
+            shifts, coefficients = STENCILS[how.method]
             stencils = [(c, shifts * step, coefficients / step) for c in range(size)]
             plan = ShiftPlan.from_columns(size, stencils)
             return plan.displacements, lambda values: plan.combined(values[:, None])[0]
-        step = SPSA_STEP if self._epsilon is None else self._epsilon
-        direction = self._rng.choice([-1.0, 1.0], size)
-        displacements = np.array([direction, -direction]) * step
-        return displacements, lambda values: direction * (values[0] - values[1]) / (2 * step)
+        step = SPSA_STEP if how.epsilon is None else how.epsilon
+        directions = [self._rng.choice([-1.0, 1.0], size) for _ in range(how.resamplings)]
+        sides = np.concatenate([directions, np.negative(directions)])
+        return sides * step, lambda values: values @ sides / (2 * how.resamplings * step)
 
     def _values(self, points: Sequence[FloatArray]) -> list[float]:
         values: list[float] = []
@@ -108,7 +109,7 @@ class Objective:
                 )
                 self._refuse(
                     f"Expected the objective to return {len(group)} real number(s) for points of "
-                    f"shape {argument.shape}; got {returned!r}.{hint}",
+                    f"shape {argument.shape}; got {shown(returned)}.{hint}",
                     " Return a number such as loss.item(), or an array of them.",
                 )
             for point, number in zip(group, numbers.tolist(), strict=True):
@@ -123,7 +124,7 @@ class Objective:
         if numbers is None or numbers.shape != x.shape:
             self._refuse(
                 f"Expected the gradient to be {len(x)} real numbers, one for each parameter; got "
-                f"{returned!r}.",
+                f"{shown(returned)}.",
                 f" Return an array of shape ({len(x)},).",
             )
         if not np.isfinite(numbers).all():
@@ -159,20 +160,25 @@ def _numbers(returned: Any) -> Any:
         if np.iscomplexobj(array) and not array.imag.any():
             array = array.real  # an expectation value that went through complex arithmetic
         return None if np.iscomplexobj(array) else array.astype(float).reshape(-1)
-    except (TypeError, ValueError, RuntimeError):  # the last for tensors that require a gradient
+    except UNREADABLE:  # tensors that require a gradient among them
         return None
 
 
-def validated_numerical(gradient: Any, epsilon: Any) -> None:
-    """Raise :class:`OptimizerError` if the gradient cannot be made as asked."""
-    if gradient not in NUMERICAL:
-        raise OptimizerError(
-            f"Expected gradient to be one of {', '.join(map(repr, NUMERICAL))}; got {gradient!r}. "
-            "It is used where the algorithm gives no gradient of its own."
-        )
-    positive = isinstance(epsilon, (int, float)) and not isinstance(epsilon, bool)
-    if epsilon is not None and (not positive or not 0 < epsilon < math.inf):
-        raise OptimizerError(
-            f"Expected epsilon, the step of the {gradient} gradient in radians, to be a positive "
-            f"number; got {epsilon!r}."
-        )
+def numerical_gradient(gradient: Any, epsilon: Any) -> WithOptions:
+    """Return how a gradient is made from values, or raise :class:`OptimizerError`."""
+    if not isinstance(gradient, str) and named(gradient):
+        if epsilon is not None:
+            raise OptimizerError(
+                f"Expected epsilon to be left out where the gradient has options of its own; got "
+                f"{gradient} and epsilon={shown(epsilon)}."
+            )
+        chosen: WithOptions = gradient
+        return chosen
+    hint = " It is used where the algorithm gives no gradient of its own."
+    one_of(gradient, "gradient", NUMERICAL, error=OptimizerError, hint=hint)
+    if epsilon is not None:
+        name = f"epsilon, the step of the {gradient} gradient in radians,"
+        real_number(epsilon, name, error=OptimizerError)
+    if gradient == FiniteDifference.name:
+        return FiniteDifference(epsilon)
+    return SimultaneousPerturbation(epsilon)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import numbers
-
+from ..arguments import is_whole, shown, whole_number
 from ..exceptions import InputError
+
+MOST_QUBITS = 1 << 20
 
 
 def bits_by_qubit(outcome: str | int, num_qubits: int | None = None) -> tuple[int, ...]:
@@ -31,8 +32,10 @@ def bits_by_qubit(outcome: str | int, num_qubits: int | None = None) -> tuple[in
         >>> bits_by_qubit(1, 3)
         (1, 0, 0)
     """
-    if isinstance(outcome, numbers.Integral) and not isinstance(outcome, bool):
-        known = num_qubits is not None and 0 <= outcome < 1 << num_qubits
+    if num_qubits is not None:
+        whole_number(num_qubits, "num_qubits", 0, MOST_QUBITS)
+    if not isinstance(outcome, str) and is_whole(outcome):
+        known = num_qubits is not None and outcome >= 0 and int(outcome).bit_length() <= num_qubits
         text = format(int(outcome), f"0{num_qubits}b") if known else ""
     else:
         text = outcome.replace(" ", "") if isinstance(outcome, str) else ""
@@ -41,5 +44,5 @@ def bits_by_qubit(outcome: str | int, num_qubits: int | None = None) -> tuple[in
     count = "" if num_qubits is None else f" of {num_qubits} qubits"
     raise InputError(
         f"Expected a measured outcome{count}: a bit string such as '011', or a number from 0 up "
-        f"together with num_qubits, below 2**num_qubits; got {outcome!r}."
+        f"together with num_qubits, below 2**num_qubits; got {shown(outcome)}."
     )

@@ -22,6 +22,7 @@ from qiskit.primitives import (
     StatevectorSampler,
 )
 
+from ..arguments import shown
 from ..exceptions import AlgorithmError, AlgorithmTypeError
 from ..primitives import BatchedStatevectorEstimator, shots_to_precision
 from ..primitives.kinds import is_exact
@@ -62,6 +63,7 @@ def arguments_of_algorithm(
         AlgorithmTypeError: If it is not an algorithm.
         AlgorithmError: If something is missing in it, or has no counterpart in a module.
     """
+    _named(given)
     solver = getattr(algorithm, "solver", None)  # AdaptVQE grows the ansatz of its solver
     name = type(algorithm).__name__
     if solver is not None:
@@ -99,7 +101,7 @@ def arguments_of_algorithm(
     arguments["circuit"] = circuit
     if circuit.layout is not None:
         arguments["observables_layout"] = _layout_of(circuit, operator)
-    if not PLACES & set(given):
+    if not PLACES & _named(given):
         primitive = getattr(algorithm, "estimator", None) or getattr(algorithm, "sampler", None)
         gradient = getattr(algorithm, "gradient", None)
         exact = _exact_engine(name, primitive, gradient, circuit.num_qubits, given)
@@ -142,7 +144,7 @@ def arguments_of_qnn(qnn: Any, given: Collection[str] = ()) -> dict[str, Any]:
         arguments["observables_layout"] = "physical"  # it hands both to the estimator as they are
     estimator, precision = qnn.estimator, getattr(qnn, "default_precision", None)
     kind = type(qnn.gradient).__name__
-    if not PLACES & set(given):
+    if not PLACES & _named(given):
         exact = None
         if precision in (None, 0.0, NETWORK_PRECISION):
             width = qnn.circuit.num_qubits
@@ -211,6 +213,16 @@ def _is_exact_gradient(gradient: Any, num_qubits: int) -> bool:
         return True
     own = getattr(gradient, "_estimator", None)
     return name in EXACT_GRADIENTS and (own is None or _is_exact(own, num_qubits))
+
+
+def _named(given: Any) -> set[str]:
+    """Return the names of arguments that are given, or say what else it is."""
+    listed = isinstance(given, Collection) and not isinstance(given, (str, bytes))
+    if not listed or not all(isinstance(name, str) for name in given):
+        raise AlgorithmTypeError(
+            f"Expected given to be a collection of names of arguments; got {shown(given)}."
+        )
+    return set(given)
 
 
 def _ansatz(algorithm: Any, operator: Any) -> QuantumCircuit:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from qiskit_algorithms.optimizers import Optimizer, OptimizerResult, OptimizerSupportLevel
 
+from ..arguments import MOST_SEED, UNREADABLE, flag, function, seed_number, shown
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
 from .checks import (
@@ -23,7 +24,7 @@ from .checks import (
     validated_point,
 )
 from .history import History, Stop
-from .objective import Numerical, Objective, validated_numerical
+from .objective import Numerical, Objective, numerical_gradient
 
 Callback = Callable[[int, FloatArray, float, "FloatArray | None"], "bool | None"]
 
@@ -41,7 +42,8 @@ class TorchOptimizer(Optimizer):
         maxiter: The most steps.
         gradient: How to make a gradient if the algorithm gives none: ``"finite-difference"``
             (central, two evaluations per parameter) or ``"spsa"`` (two evaluations, random
-            directions). All points of a gradient go into one call of the objective if
+            directions), or a :class:`.FiniteDifference` or :class:`.SimultaneousPerturbation` for
+            options of these. All points of a gradient go into one call of the objective if
             ``max_evals_grouped`` allows.
         epsilon: The step of that gradient in radians; default 1e-4, good for exact values only,
             and 0.1 for SPSA. :func:`~qiskit_torch_bridge.rules.recommended_epsilon` gives one that
@@ -134,11 +136,13 @@ class TorchOptimizer(Optimizer):
                 "maximize=True climbs, where an algorithm minimises. Leave it out; to maximise, "
                 "minimise the negative operator."
             )
-        validated_numerical(gradient, epsilon)
+        numerical_gradient(gradient, epsilon)
         check_whole_numbers(maxiter=maxiter)
-        check_whole_numbers(optional=True, seed=seed)
+        seed_number(seed, most=MOST_SEED, error=OptimizerError)
         check_whole_numbers(1, optional=True, patience=patience)
-        check_numbers(tol=tol, gradient_tol=gradient_tol, min_improvement=min_improvement)
+        check_numbers(tol=tol, gradient_tol=gradient_tol)
+        check_numbers(optional=False, min_improvement=min_improvement)
+        flag(progress, "progress", error=OptimizerTypeError)
         check_numbers(zero=False, clip_norm=clip_norm)
         if callback is not None and not callable(callback):
             raise OptimizerTypeError(
@@ -230,16 +234,20 @@ class TorchOptimizer(Optimizer):
             ``x`` and ``fun``, the best point and its value; ``jac`` if it is known there; ``nfev``
             points evaluated, ``njev`` gradients and ``nit`` steps.
         """
+        function(fun, "fun", "a function of a point", error=OptimizerTypeError)
+        if jac is not None:
+            function(jac, "jac", "a function of a point, or None", error=OptimizerTypeError)
         x0 = validated_point(x0)
         low, high = limits(bounds, len(x0))
         own = self._own
+        how = numerical_gradient(own["gradient"], own["epsilon"])
+        seed = getattr(how, "seed", None)
         objective = Objective(
             fun,
             jac,
-            numerical=own["gradient"],
-            epsilon=own["epsilon"],
+            numerical=how,
             grouped=self._max_evals_grouped,
-            rng=np.random.default_rng(own["seed"]),
+            rng=np.random.default_rng(own["seed"] if seed is None else seed),
             limits=(low, high),
         )
         parameter = torch.nn.Parameter(torch.from_numpy(np.clip(x0, low, high)))
@@ -313,14 +321,13 @@ class TorchOptimizer(Optimizer):
             options["seed"] = self._own["seed"]
         try:
             return self._class([parameter], **options)
-        except TypeError as error:
+        except UNREADABLE as error:
             names = ", ".join(name for name in accepted if name != "params")
+            known = f" It takes: {names}." if isinstance(error, TypeError) else ""
+            why = str(error).rstrip(".")
             raise OptimizerError(
-                f"{self._class.__name__} cannot be made with {options}: {error}. It takes: {names}."
-            ) from error
-        except ValueError as error:
-            raise OptimizerError(
-                f"{self._class.__name__} cannot be made with {options}: {error}."
+                f"Expected options that {self._class.__name__} can be made with; got "
+                f"{shown(options)}: {why}.{known}"
             ) from error
 
     def _scheduled(self, optimizer: torch.optim.Optimizer) -> Any:
@@ -338,7 +345,7 @@ class TorchOptimizer(Optimizer):
             )
         try:
             scheduler = make(optimizer)
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise OptimizerTypeError(
                 f"Expected scheduler to be {remedy}; given {self._class.__name__} it raised "
                 f"{error!r}."

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import numbers
 import threading
 from dataclasses import fields
 from typing import Any
 
+from ..arguments import instance, is_whole, shown
 from ..exceptions import BudgetError, InputError
 from ..primitives.tracking import Usage
 
@@ -31,7 +31,7 @@ class Budget:
 
     def __init__(self, limits: int | Usage | None = None, used: Usage | None = None) -> None:
         self.limits = _limits(limits)
-        self.used = Usage() if used is None else used
+        self.used = Usage() if used is None else instance(used, "used", Usage, "a Usage")
         self._begin()
 
     def _begin(self) -> None:
@@ -44,6 +44,7 @@ class Budget:
 
     def check(self, wanted: Usage) -> None:
         """Raise :class:`.BudgetError` if there is no room for a request."""
+        instance(wanted, "wanted", Usage, "a Usage")
         for name in (field.name for field in fields(Usage)):
             limit, used, more = (getattr(u, name) for u in (self.limits, self.used, wanted))
             if limit and used + more > limit:
@@ -70,8 +71,8 @@ def _limits(limits: Any) -> Usage:
         return Usage()
     if isinstance(limits, Usage):
         return limits
-    if isinstance(limits, bool) or not isinstance(limits, numbers.Integral) or limits < 1:
+    if not is_whole(limits) or limits < 1:
         raise InputError(
-            f"Expected budget to be a Usage or a positive number of shots; got {limits!r}."
+            f"Expected budget to be a Usage or a positive number of shots; got {shown(limits)}."
         )
     return Usage(shots=int(limits))

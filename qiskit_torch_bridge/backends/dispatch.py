@@ -11,12 +11,13 @@ from typing import Any
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..exceptions import EstimatorTypeError, InputError
+from ..arguments import instance, real_number, shown
+from ..exceptions import EstimatorTypeError, InputTypeError
 from ..primitives import memory
 from ..primitives.kinds import repeats_noise
 from ..primitives.parts import Part, cut, rows_of
 from ..primitives.precision import default_precision
-from ..primitives.submission import coerced_pub, validated_estimator
+from ..primitives.submission import coerced_pubs, validated_estimator
 from ..primitives.tracking import Usage, record_usage, usage_of
 from .aer_circuits import AerCircuits
 from .budget import Budget
@@ -60,6 +61,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     Raises:
         EstimatorTypeError: If there is no estimator, or something else.
+        BridgeError: One of its subclasses for anything else that is wrong with the arguments.
         JobError: In ``result()``, if a job failed for good or took too long.
 
     Example:
@@ -89,17 +91,25 @@ class DispatchingEstimator(BaseEstimatorV2):
         budget: int | Usage | Budget | None = None,
         checks: Sequence[Callable[[EstimatorPub], None]] = (),
     ) -> None:
-        given = [estimators] if isinstance(estimators, BaseEstimatorV2) else list(estimators)
+        several = isinstance(estimators, Sequence) and not isinstance(estimators, (str, bytes))
+        given: list[Any] = list(estimators) if several else [estimators]
         if not given:
             raise EstimatorTypeError("Expected at least one estimator; got none.")
         self.estimators = tuple(validated_estimator(e) for e in given)
-        if not max_bytes > 0:
-            raise InputError(f"Expected max_bytes to be a positive number; got {max_bytes!r}.")
-        self.max_bytes = max_bytes
-        self.retry = Retry() if retry is None else retry
-        self.entries = _entries_of(journal)
-        self.budget = budget if isinstance(budget, Budget) else Budget(budget, self.entries.used)
+        self.max_bytes = real_number(max_bytes, "max_bytes")
+        what = "a backends.Retry, such as Retry(attempts=5)"
+        self.retry = Retry() if retry is None else instance(retry, "retry", Retry, what)
+        listed: Any = checks
+        if not isinstance(listed, (list, tuple)) or not all(map(callable, checks)):
+            raise InputTypeError(
+                "Expected checks to be a list of functions that take a PUB and raise to refuse it; "
+                f"got {shown(checks)}."
+            )
         self.checks = tuple(checks)
+        self.budget = budget if isinstance(budget, Budget) else Budget(budget)
+        self.entries = _entries_of(journal)  # a file is opened last
+        if self.budget is not budget:
+            self.budget.used = self.entries.used
         self._sizes = Sizes()
         self._for_aer = AerCircuits(self.estimators)
 
@@ -125,7 +135,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Request:
         """Submit ``pubs``, and return a job over all their parts."""
-        coerced = [self._for_aer(coerced_pub(pub, precision, self)) for pub in pubs]
+        coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
         for check, pub in itertools.product(self.checks, coerced):
             check(pub)
         parts = self._parts(coerced)
@@ -138,7 +148,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def usage(self, pubs: Iterable[Any], precision: float | None = None) -> Usage:
         """Return what running ``pubs`` would amount to, if nothing fails."""
-        coerced = [self._for_aer(coerced_pub(pub, precision, self)) for pub in pubs]
+        coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
         return self._usage(self._parts(coerced))
 
     def _submitted(self, estimator: BaseEstimatorV2, part: Part) -> Usage:

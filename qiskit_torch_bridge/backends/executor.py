@@ -11,8 +11,9 @@ from qiskit.primitives import BaseEstimatorV2, PrimitiveJob, PrimitiveResult, Pu
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..arguments import shown
 from ..exceptions import EstimatorTypeError
-from ..primitives.submission import coerced_pub, validated_estimator
+from ..primitives.submission import coerced_pubs, validated_estimator
 from .aer_circuits import AerCircuits
 from .seeds import FreshSeeds, reseeded
 
@@ -64,7 +65,7 @@ class ExecutorEstimator(FreshSeeds):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Submit ``pubs`` to the executor."""
-        coerced = [self._for_aer(coerced_pub(pub, precision, self)) for pub in pubs]
+        coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
         with self._lock:
             future = self._submit(_run_there, self.inner, coerced, self._next())
         job = PrimitiveJob(_received, future)
@@ -80,7 +81,7 @@ def _submission_to(executor: Any) -> Any:
     if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
         raise EstimatorTypeError(
             "Expected executor to be a concurrent.futures.Executor or a Dask Client; got "
-            f"{executor!r}. For example concurrent.futures.ProcessPoolExecutor(4)."
+            f"{shown(executor)}. For example concurrent.futures.ProcessPoolExecutor(4)."
         )
     return executor.submit
 

@@ -7,6 +7,7 @@ not be installed; ``QiskitError`` is all that they have in common.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+
+from ..arguments import function, instance, real_number, whole_number
 
 Verdict = Literal["transient", "waiting", "too long", "permanent"]
 
@@ -36,6 +39,7 @@ def verdict_on(error: BaseException) -> Verdict:
     * ``"too long"``: the job exceeded its time; submit it in halves.
     * ``"permanent"``: everything else, such as wrong input or credentials.
     """
+    instance(error, "error", BaseException, "an exception")
     return _judged(error)[0]
 
 
@@ -130,6 +134,16 @@ class Retry:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     rng: np.random.Generator = field(default_factory=np.random.default_rng, repr=False)
+
+    def __post_init__(self) -> None:
+        whole_number(self.attempts, "attempts", 1)
+        for name in ("first_delay", "longest_delay", "deadline"):
+            seconds = getattr(self, name)
+            if not isinstance(seconds, float) or seconds != math.inf:  # without end is a choice
+                real_number(seconds, name, zero=True)
+        function(self.sleep, "sleep", "a function of seconds")
+        function(self.clock, "clock", "a function that returns seconds")
+        instance(self.rng, "rng", np.random.Generator, "a numpy.random.Generator")
 
     def pause(self, attempt: int) -> None:
         """Wait before the next attempt after ``attempt`` of them, counted from one."""

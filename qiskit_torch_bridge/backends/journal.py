@@ -25,6 +25,7 @@ from qiskit.primitives import PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..arguments import file_path
 from ..exceptions import JournalError
 from ..primitives.tracking import Usage
 from ..program.identity import content_digest, content_key
@@ -55,10 +56,7 @@ class Journal(Entries):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        given: object = path
-        if not isinstance(given, (str, os.PathLike)) or not os.fspath(path):
-            raise JournalError(f"Expected journal to be the path of a file; got {path!r}.")
-        self.path = Path(path)
+        self.path = file_path(path, "journal", error=JournalError)
         self._entries: dict[int, Entry] = {}
         self._digests: Recent[str] = Recent(64)
         self._process = os.getpid()

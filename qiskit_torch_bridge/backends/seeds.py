@@ -17,10 +17,11 @@ from qiskit.primitives import (
 )
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..arguments import seed_number
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.parts import cut, joined
 from ..primitives.precision import default_precision
-from ..primitives.submission import coerced_pub
+from ..primitives.submission import coerced_pubs
 from .pauses import calls_for
 
 
@@ -38,7 +39,7 @@ class FreshSeeds(BaseEstimatorV2):
 
     def __init__(self, estimator: BaseEstimatorV2, seed: int | None) -> None:
         self.inner = estimator
-        self._generator = np.random.default_rng(seed)
+        self._generator = np.random.default_rng(seed_number(seed))
         self._lock = Lock()
 
     @property
@@ -53,7 +54,7 @@ class FreshSeeds(BaseEstimatorV2):
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Run ``pubs`` with a seed of their own."""
-        coerced = [coerced_pub(pub, precision, self) for pub in pubs]
+        coerced = coerced_pubs(pubs, precision, self)
         counts = [calls_for(self.inner, pub) for pub in coerced]
         with self._lock:
             seed = self._next()

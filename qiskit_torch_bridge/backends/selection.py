@@ -14,6 +14,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 from qiskit.transpiler import generate_preset_pass_manager
 
+from ..arguments import MOST_SEED, instance, is_options, is_whole, one_of, seed_number, shown
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..primitives.kinds import is_of_aer, repeats_noise
 from ..program import CircuitProgram
@@ -75,8 +76,14 @@ def prepare(
         BackendError: If options or an extra package are missing or wrong.
         CircuitError: If the transpiled circuit does not fit the backend, or cannot be sent to it.
     """
+    instance(program, "program", CircuitProgram, "a CircuitProgram", error=CircuitError)
     backend = backend_of(backend, mode)
     kind = kind_of(backend, mode)
+    seed_number(seed)
+    if options is not None and not is_options(options):
+        raise BackendError(
+            f"Expected the backend's options to be a mapping of their names; got {shown(options)}."
+        )
     if pass_manager is None:
         pass_manager = _preset(backend, optimization_level, seed_transpiler)
     elif optimization_level is not None or seed_transpiler is not None:
@@ -84,6 +91,7 @@ def prepare(
             "pass_manager takes the place of the preset one that optimization_level and "
             "seed_transpiler are for. Leave these out, or leave out pass_manager."
         )
+    check_pass_manager(pass_manager)
     if kind in ("aer", "fake") or "box" not in backend.target.operation_names:
         program = program.without_boxes
     isa = program.rewritten(pass_manager.run)
@@ -107,8 +115,22 @@ def prepare(
     return Prepared(isa, estimator, transpiled, kind, backend, checks)
 
 
+def check_pass_manager(pass_manager: Any) -> None:
+    """Raise :class:`.CircuitError` unless something can transpile."""
+    if isinstance(pass_manager, type) or not callable(getattr(pass_manager, "run", None)):
+        raise CircuitError(
+            f"Expected pass_manager to have a method run(circuit); got {shown(pass_manager)}. For "
+            "example qiskit.transpiler.generate_preset_pass_manager(1, backend)."
+        )
+
+
 def kind_of(backend: Any, mode: Any = None) -> Kind:
-    """Return what a backend is."""
+    """Return what a backend is.
+
+    Raises:
+        BackendTypeError: If ``backend`` or ``mode`` is something else.
+    """
+    backend = backend_of(backend, mode)
     modules = {cls.__module__ for cls in type(backend).__mro__}
     if mode is not None or "qiskit_ibm_runtime.ibm_backend" in modules:
         return "runtime"
@@ -217,15 +239,16 @@ def backend_of(backend: Any, mode: Any = None) -> BackendV2:
     if not isinstance(backend, BackendV2):
         raise BackendTypeError(
             "Expected backend to be a BackendV2, such as AerSimulator() or "
-            f"service.backend('...'); got {backend!r}."
+            f"service.backend('...'); got {shown(backend)}."
         )
     return backend
 
 
 def _preset(backend: BackendV2, level: int | None, seed: int | None) -> Any:
     level = 1 if level is None else level
-    if isinstance(level, bool) or level not in (0, 1, 2, 3):
-        raise BackendError(f"Expected optimization_level to be 0, 1, 2 or 3; got {level!r}.")
+    level = int(level) if is_whole(level) else level
+    one_of(level, "optimization_level", (0, 1, 2, 3), error=BackendError)
+    seed_number(seed, "seed_transpiler", most=MOST_SEED // 2)
     return generate_preset_pass_manager(
         optimization_level=level, backend=backend, seed_transpiler=seed
     )

@@ -26,7 +26,6 @@ import stat
 import struct
 import time
 from pathlib import Path
-from typing import Any
 
 from .. import free_memory
 from ..exceptions import CheckpointError
@@ -88,23 +87,6 @@ def unpacked(content: bytes, path: Path) -> bytes:
             f"{remedy} Nothing was loaded."
         )
     return payload
-
-
-def as_path(path: Any) -> Path:
-    """Return the path of a checkpoint.
-
-    Raises:
-        CheckpointError: If it is none.
-    """
-    try:
-        named = os.fspath(path)
-    except TypeError:
-        named = None
-    if not isinstance(named, str) or not named or "\0" in named:
-        raise CheckpointError(
-            f"Expected the path of a checkpoint, as text or a pathlib.Path; got {path!r}."
-        )
-    return Path(named)
 
 
 def read(path: Path) -> bytes:

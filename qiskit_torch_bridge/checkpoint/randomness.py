@@ -17,6 +17,7 @@ from qiskit_algorithms.gradients import QFI, BaseEstimatorGradient, BaseQGT
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import nn
 
+from ..arguments import shown
 from ..engines import EstimatorEngine
 from ..exceptions import CheckpointError
 from ..rules import SPSARule
@@ -170,7 +171,16 @@ def set_state(generator: Any, saved: Mapping[str, Any]) -> None:
 
 def as_generators(generators: Any) -> Sequence[Any]:
     """Return one or several generators as a sequence."""
-    return [generators] if isinstance(generators, GENERATORS) else list(generators)
+    if isinstance(generators, GENERATORS):
+        return [generators]
+    if not isinstance(generators, (list, tuple)):
+        raise CheckpointError(
+            "Expected generators to be random generators of torch, NumPy or Python, in a list; got "
+            f"{shown(generators)}."
+        )
+    for position, generator in enumerate(generators):
+        state_of(generator, f"generators[{position}]")  # raises
+    return generators
 
 
 def _kind(generator: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from ..arguments import file_path, flag, is_whole, shown
 from ..exceptions import CheckpointError
 from . import content, files
 from .fitting import (
@@ -118,8 +119,10 @@ def save_checkpoint(
         >>> model().item() == first  # the same shots again
         True
     """
-    path = files.as_path(path)
+    path = file_path(path, "path", error=CheckpointError)
     check_is_model(model)
+    if step is not None and not is_whole(step):
+        raise CheckpointError(f"Expected step to be a whole number; got {shown(step)}.")
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     given = as_generators(generators)
     weights = model.state_dict()
@@ -191,8 +194,11 @@ def load_checkpoint(
         >>> checkpoint.cursor, checkpoint.step
         ([3, 4], 10)
     """
-    path = files.as_path(path)
+    path = file_path(path, "path", error=CheckpointError)
     check_is_model(model)
+    flag(only_weights, "only_weights", error=CheckpointError)
+    if journal is not None:
+        position_of(journal)
     states = _read(path, max_bytes)
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     own, noise = as_generators(generators), noise_generators(model, optimizers)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from ..arguments import shown
 from ..exceptions import CheckpointError
 from .randomness import set_state, state_of
 
@@ -81,6 +82,6 @@ def position_of(journal: Journal) -> int:
     position = getattr(journal, "position", None)
     if not isinstance(position, int) or isinstance(position, bool):
         raise CheckpointError(
-            f"Expected journal to have a whole number as its position; got {position!r}."
+            f"Expected journal to have a whole number as its position; got {shown(journal)}."
         )
     return position

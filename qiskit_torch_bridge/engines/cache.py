@@ -7,6 +7,7 @@ from typing import Any
 
 from ..program import CircuitProgram
 from ..recent import Recent
+from ..rules.options import named
 from .estimator import EstimatorEngine
 from .selection import make_engine
 
@@ -23,8 +24,10 @@ class EngineCache:
     def __call__(self, program: CircuitProgram, **choices: Any) -> EstimatorEngine:
         """Return the engine for the arguments of :func:`.make_engine`, made now or before."""
         # With its type, since 1, 1.0 and True are equal and only the first is a number of shots.
-        plain = (str, int, float)
-        parts = ((type(c), c if isinstance(c, plain) else id(c)) for c in choices.values())
+        parts = (
+            (type(c), c if isinstance(c, (int, float)) or named(c) else id(c))
+            for c in choices.values()
+        )
 
         def made() -> tuple[Any, EstimatorEngine]:
             return (program, choices), make_engine(program, **choices)  # kept: ids are the key

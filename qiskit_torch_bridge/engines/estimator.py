@@ -15,9 +15,11 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import BackendV2
 
+from ..arguments import shown
 from ..arrays import FloatArray
 from ..backends.cost import Planned, usage_of_requests
-from ..exceptions import GradientError
+from ..exceptions import GradientError, MemoryLimitError
+from ..free_memory import available
 from ..primitives.kinds import binds_rightly, takes_projectors
 from ..primitives.submission import Evaluation, points_pub, submitted
 from ..program import CircuitProgram
@@ -246,13 +248,13 @@ class EstimatorEngine:
     def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
         """Return the requests of a forward pass and, by some columns, of a backward pass."""
         program = self.program
-        points = np.zeros((rows, len(program.parameters)))
+        points = _no_points(rows, len(program.parameters))
         pub = points_pub(program.analysed, self._observables, points)
         requests = [Planned(self.estimator, pub, self.precision)]
         found = None if columns is None else self.evaluations_for(columns)
         if found is not None and len(columns or ()):
             d, engine = found
-            points = np.zeros((rows * d.plan.num_points, len(engine.program.parameters)))
+            points = _no_points(rows * d.plan.num_points, len(engine.program.parameters))
             pub = points_pub(engine.program.analysed, engine._observables, points)
             requests.append(Planned(engine.estimator, pub, engine.precision))
         elif columns:
@@ -291,3 +293,13 @@ class EstimatorEngine:
         twin = copy.copy(self)  # by way of the state, so with a name of its own
         memo[id(self)] = twin
         return twin
+
+
+def _no_points(count: int, width: int) -> FloatArray:
+    """Return points whose values do not matter, if there is room for so many."""
+    if 8 * count * width > available() // 4:
+        raise MemoryLimitError(
+            f"Expected a request that fits into memory; got one of {shown(count)} points of "
+            f"{width} parameters. Ask for fewer rows: costs grow in proportion."
+        )
+    return np.zeros((count, width))

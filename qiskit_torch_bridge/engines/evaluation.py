@@ -6,11 +6,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..arguments import shown
 from ..backends.selection import Transpiled
 from ..exceptions import InputError
 from ..program import CircuitProgram
 from .estimator import EstimatorEngine
 from .selection import make_engine
+
+
+def check_evaluation(choices: Mapping[str, Any], evaluation: Any) -> None:
+    """Raise :class:`.InputError` unless ``evaluation`` names some choices."""
+    if not isinstance(evaluation, Mapping):
+        raise InputError(
+            "Expected evaluation to be a mapping of arguments of the module, such as "
+            f"{{'shots': 4000}}; got {shown(evaluation)}."
+        )
+    unknown = [name for name in evaluation if name not in choices]
+    if unknown:
+        raise InputError(
+            f"Expected evaluation to name arguments of the module; got {shown(unknown)}. It takes "
+            f"{', '.join(sorted(choices))}."
+        )
 
 
 def make_evaluation_engine(
@@ -31,17 +47,7 @@ def make_evaluation_engine(
         InputError: If ``evaluation`` names something that is no choice.
         BridgeError: As :func:`.make_engine` does.
     """
-    if not isinstance(evaluation, Mapping):
-        raise InputError(
-            "Expected evaluation to be a mapping of arguments of the module, such as "
-            f"{{'shots': 4000}}; got {evaluation!r}."
-        )
-    unknown = sorted(set(evaluation) - set(choices))
-    if unknown:
-        raise InputError(
-            f"Expected evaluation to name arguments of the module; got {unknown}. It takes "
-            f"{', '.join(sorted(choices))}."
-        )
+    check_evaluation(choices, evaluation)
     changed = dict(choices)
     for name in ("journal", "budget"):
         if choices[name] is not None:

@@ -7,6 +7,7 @@ import base64
 import functools
 import json
 
+from ..arguments import UNREADABLE
 from ..exceptions import BridgeError, TracingError
 from ..program import CircuitProgram
 from .estimator import EstimatorEngine, living
@@ -60,5 +61,5 @@ def _exact_engine(name: str) -> EstimatorEngine:
         return make_engine(CircuitProgram.from_state(state), dtype=dtype)
     except BridgeError:
         raise
-    except (TypeError, ValueError) as error:
+    except UNREADABLE as error:  # text that is nested too deeply among them
         raise TracingError(f"The program holds a damaged circuit: {error}.") from error

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,9 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
-from ..exceptions import CircuitError, GradientError, InputError, InputTypeError
+from ..arguments import DTYPES, MOST_SEED, complex_dtype, seed_number, shown
+from ..backends.selection import check_pass_manager
+from ..exceptions import GradientError, InputError
 from ..gradients import (
     AdjointEstimatorGradient,
     AQGDEstimatorGradient,
@@ -28,6 +29,7 @@ from ..primitives.precision import assumed_precision, validated_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
 from ..rules import SPSARule
+from ..rules.options import named
 from .estimator import EstimatorEngine
 from .placement import placed_on
 from .plugin import PluginEngine
@@ -49,8 +51,6 @@ GRADIENTS: dict[str, Callable[..., BaseEstimatorGradient]] = {
     "spsa": SPSAEstimatorGradient,
 }
 """The gradients that have a name; any ``BaseEstimatorGradient`` instance works as well."""
-
-DTYPES = ("complex128", "complex64")
 
 
 def make_engine(
@@ -85,7 +85,7 @@ def make_engine(
     """
     requested = validated_precision(shots, precision)
     for_gradient = validated_precision(gradient_shots, None)
-    _check_seed(seed)
+    seed_number(seed, most=MOST_SEED)
     given = _instance(gradient)
     samples = requested is not None or for_gradient is not None
     _check_watched(given, place)
@@ -100,8 +100,10 @@ def make_engine(
     if estimator is None:
         estimator = BatchedStatevectorEstimator(seed=seed, dtype=number)
     if given is None:
-        name = gradient or ("adjoint" if exact else "parameter-shift")
-        options = {"seed": seed} if name == "spsa" else {}
+        choice = gradient or ("adjoint" if exact else "parameter-shift")
+        name, options = (choice, {}) if isinstance(choice, str) else (choice.name, vars(choice))
+        if name == "spsa" and options.get("seed") is None:
+            options = {**options, "seed": seed}
         given = GRADIENTS[name](estimator, precision=for_gradient or requested, **options)
     elif requested is None and isinstance(given, EstimatorGradient):
         requested = given.precision
@@ -184,17 +186,10 @@ def _check_numbering(
 
 
 def _dtype(dtype: Any, exact: bool) -> str:
-    """Return the name of the complex dtype to simulate in, NumPy's and torch's accepted alike."""
+    """Return the name of the complex dtype to simulate in."""
     if dtype is None:
         return DTYPES[0]
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        name = getattr(dtype, "__name__", name)
-    if name not in DTYPES:
-        raise InputTypeError(
-            f"Expected dtype to be one of {', '.join(map(repr, DTYPES))}, as a name or as NumPy's "
-            f"or torch's; got {dtype!r}."
-        )
+    name = complex_dtype(dtype)
     if not exact:
         raise InputError(
             "dtype is the exact engine's number format; an estimator or shots were given too. "
@@ -203,16 +198,10 @@ def _dtype(dtype: Any, exact: bool) -> str:
     return name
 
 
-def _check_seed(seed: Any) -> None:
-    if seed is not None and (
-        isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0
-    ):
-        raise InputTypeError(f"Expected seed to be a whole number from 0 up; got {seed!r}.")
-
-
 def _instance(gradient: Any) -> BaseEstimatorGradient | None:
-    """Return a gradient object, ``None`` for a name that is known, or raise."""
-    if gradient is None or (isinstance(gradient, str) and gradient in GRADIENTS):
+    """Return a gradient object, ``None`` for a name, with options or without, or raise."""
+    known_name = isinstance(gradient, str) and gradient in GRADIENTS
+    if gradient is None or known_name or (named(gradient) and not isinstance(gradient, str)):
         return None
     if isinstance(gradient, BaseEstimatorGradient):
         require_real(gradient, REAL_IN_TORCH)
@@ -224,8 +213,9 @@ def _instance(gradient: Any) -> BaseEstimatorGradient | None:
             f"{gradient.__name__}(estimator)."
         )
     raise GradientError(
-        f"Expected gradient to be one of {known}, or a BaseEstimatorGradient instance; got "
-        f"{gradient!r}."
+        f"Expected gradient to be one of {known}, a gradients.FiniteDifference or "
+        "SimultaneousPerturbation for options of these, or a BaseEstimatorGradient instance; got "
+        f"{shown(gradient)}."
     )
 
 
@@ -234,14 +224,8 @@ def _prepared(
 ) -> CircuitProgram:
     """Transpile once, and decompose for simulators what they do not know or would bind wrongly."""
     if pass_manager is not None:
-        run = getattr(pass_manager, "run", None)
-        if not callable(run):
-            raise CircuitError(
-                f"Expected pass_manager to have a method run(circuit); got "
-                f"{type(pass_manager).__name__}. For example "
-                "qiskit.transpiler.generate_preset_pass_manager(1, backend)."
-            )
-        program = program.rewritten(run)
+        check_pass_manager(pass_manager)
+        program = program.rewritten(pass_manager.run)
     on_aer = [estimator for estimator in estimators if is_aer(estimator)]
     for estimator in on_aer:
         refuse_lost_noise(program.circuit, names_with_noise(estimator))

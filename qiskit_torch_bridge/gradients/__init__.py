@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gradients of expectation values for qiskit-algorithms and for :class:`.TorchQuantumModule`.
 
-All of them are :class:`qiskit_algorithms.gradients.BaseEstimatorGradient`, so ``VQE``, ``VQD``,
-``VarQTE`` and others take them as they take their own.
+Those on an estimator are :class:`qiskit_algorithms.gradients.BaseEstimatorGradient`, so ``VQE``,
+``VQD``, ``VarQTE`` and others take them as they take their own. :class:`FiniteDifference` and
+:class:`SimultaneousPerturbation` stand for a name with options, and need no estimator.
 """
 
+from ..rules.options import FiniteDifference, SimultaneousPerturbation
 from .adjoint import AdjointEstimatorGradient
 from .aqgd import AQGDEstimatorGradient
 from .base import BridgeGradientResult, EstimatorGradient
@@ -17,7 +19,9 @@ __all__ = [
     "AdjointEstimatorGradient",
     "BridgeGradientResult",
     "EstimatorGradient",
+    "FiniteDifference",
     "FiniteDifferenceEstimatorGradient",
     "ParameterShiftEstimatorGradient",
     "SPSAEstimatorGradient",
+    "SimultaneousPerturbation",
 ]

@@ -15,6 +15,7 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms import AlgorithmJob
 from qiskit_algorithms.gradients import EstimatorGradientResult
 
+from ..arguments import is_options, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
@@ -66,6 +67,7 @@ class EstimatorGradient(WithDerivativeType):
     Raises:
         EstimatorTypeError: If ``estimator`` is not a V2 estimator.
         PrecisionError: If ``precision`` is not positive.
+        GradientError: If ``transpiler`` cannot transpile, or its options are no mapping.
     """
 
     def __init__(
@@ -76,6 +78,16 @@ class EstimatorGradient(WithDerivativeType):
         transpiler: Any | None = None,
         transpiler_options: dict[str, Any] | None = None,
     ) -> None:
+        if transpiler is not None and not callable(getattr(transpiler, "run", None)):
+            raise GradientError(
+                "Expected transpiler to have a method run(circuit), as a pass manager does; got "
+                f"{shown(transpiler)}."
+            )
+        if transpiler_options is not None and not is_options(transpiler_options):
+            raise GradientError(
+                "Expected transpiler_options to be a mapping of keywords of transpiler.run; got "
+                f"{shown(transpiler_options)}."
+            )
         super().__init__(
             validated_estimator(estimator),
             validated_precision(None, precision),
@@ -138,7 +150,7 @@ class EstimatorGradient(WithDerivativeType):
         if len(per_entry) != len(circuits):
             raise GradientError(
                 f"Expected one precision or one for each of the {len(circuits)} circuits; got "
-                f"{len(per_entry)}."
+                f"{shown(precision)}."
             )
         groups: dict[Any, _Group] = {}
         for i, circuit in enumerate(circuits):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..algorithms.checks import check_numbers, check_whole_numbers
+from ..arguments import MOST_SEED, UNREADABLE, function, is_options, seed_number, shown
 from ..arrays import FloatArray
-from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
+from ..exceptions import BridgeError, ObjectiveError, OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
 from ..transforms import transformed
 from .replicas import Replicas
@@ -39,17 +41,27 @@ class QuantumOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._module_of: dict[Tensor, TorchQuantumModule] = {}
         self._replicas = Replicas(self)
-        super().__init__(self._groups(params), defaults)
+        with _in_words(params):
+            super().__init__(self._groups(params), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, which must be real."""
-        super().add_param_group(param_group)
+        """Add parameters, which must be real, with options of their own."""
+        if not isinstance(param_group, dict):
+            raise OptimizerTypeError(
+                f"Expected param_group to be a dict with params; got {shown(param_group)}."
+            )
+        with _in_words(param_group):
+            super().add_param_group(param_group)
         try:
+            self._check_options(self.param_groups[-1])
             for parameter in self.param_groups[-1]["params"]:
                 _check_real(parameter)
-        except OptimizerTypeError:
+        except BridgeError:
             self.param_groups.pop()
             raise
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        """Raise :class:`.OptimizerError` if an option of a group is out of range."""
 
     def _groups(self, params: Any) -> Any:
         if isinstance(params, nn.Module):
@@ -89,15 +101,29 @@ class QuantumOptimizer(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Set the state that :meth:`state_dict` returned."""
-        expected, found = set(self._own_state()), set(state_dict.get(OWN_STATE, ()))
+        if not is_options(state_dict):
+            raise OptimizerTypeError(
+                f"Expected state_dict to be what state_dict() returned; got {shown(state_dict)}."
+            )
+        expected = set(self._own_state())
+        own: Any = state_dict.get(OWN_STATE)
+        found = set(own) if is_options(own) else set()
         if OWN_STATE not in state_dict or found != expected:
             raise OptimizerError(
                 f"Expected the state dict of {type(self).__name__}, with {OWN_STATE!r} of "
                 f"{sorted(expected)}; got {sorted(found)}. It belongs to another kind of "
                 "optimizer: load it into one of the class it was saved from."
             )
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != OWN_STATE})
-        self._set_own_state(state_dict[OWN_STATE])
+        before = self._own_state()
+        try:
+            self._set_own_state(own)
+            super().load_state_dict({k: v for k, v in state_dict.items() if k != OWN_STATE})
+        except UNREADABLE as error:
+            self._set_own_state(before)
+            raise OptimizerError(
+                f"Expected the state dict of {type(self).__name__} over parameters of the same "
+                f"groups; got {shown(state_dict)}: {error}. Nothing was loaded."
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         # PyTorch copies groups and state only, and a scheduler replaces step().
@@ -108,6 +134,21 @@ class QuantumOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._replicas = Replicas(self)  # random states may differ between processes again
+
+
+@contextlib.contextmanager
+def _in_words(params: Any) -> Iterator[None]:
+    """Have PyTorch's errors about parameters and groups raised as this package's."""
+    try:
+        yield
+    except BridgeError:
+        raise
+    except (LookupError, TypeError, ValueError) as error:
+        kind = OptimizerTypeError if isinstance(error, TypeError) else OptimizerError
+        raise kind(
+            "Expected parameters to train, such as module.parameters(), or groups of them "
+            f"({{'params': [...], 'lr': 0.1}}); got {shown(params)}: {error}"
+        ) from error
 
 
 def _check_real(parameter: Tensor) -> None:
@@ -124,11 +165,12 @@ class Generator:
     """A random generator whose state can be put into a state dict."""
 
     def __init__(self, seed: int | None) -> None:
+        number = seed_number(seed, most=MOST_SEED, error=OptimizerError)
         self._generator = torch.Generator()
-        if seed is None:
+        if number is None:
             self._generator.seed()
         else:
-            self._generator.manual_seed(seed)
+            self._generator.manual_seed(number)
 
     def signs(self, like: Tensor) -> Tensor:
         """Return random signs in the shape of a tensor."""
@@ -174,7 +216,7 @@ def finite(loss: Any, optimizer: QuantumOptimizer) -> float:
         )
     try:
         value = float(loss)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         tensor = isinstance(loss, Tensor)
         shape = f" of shape {tuple(loss.shape)} and {loss.dtype}" if tensor else ""
         raise OptimizerError(
@@ -196,8 +238,9 @@ def required(closure: Closure | None, optimizer: torch.optim.Optimizer) -> Closu
     if closure is None:
         raise OptimizerError(
             f"{type(optimizer).__name__}.step needs a closure that evaluates the model and returns "
-            "the loss: optimizer.step(closure)."
+            "the loss: optimizer.step(closure); got none."
         )
+    function(closure, "closure", "a function that returns the loss", error=OptimizerTypeError)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if not any(p.requires_grad for p in parameters):
         raise OptimizerError(

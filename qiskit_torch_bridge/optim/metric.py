@@ -12,11 +12,11 @@ from qiskit_algorithms.gradients import QFI, BaseQGT, DerivativeType
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
+from ..arguments import one_of, real_array, shown
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import (
     ExecutionError,
     InputError,
-    InputTypeError,
     OptimizerError,
     OptimizerTypeError,
     ResultError,
@@ -70,11 +70,7 @@ class FubiniStudyMetric:
         approximation: Approximation = "full",
         qgt: BaseQGT | QFI | None = None,
     ) -> None:
-        if approximation not in get_args(Approximation):
-            raise OptimizerError(
-                f"Expected approximation to be one of "
-                f"{', '.join(map(repr, get_args(Approximation)))}; got {approximation!r}."
-            )
+        one_of(approximation, "approximation", get_args(Approximation), error=OptimizerError)
         if qgt is not None and not isinstance(qgt, (BaseQGT, QFI)):
             raise OptimizerTypeError(
                 "Expected qgt to be a quantum geometric tensor or Fisher information of "
@@ -194,7 +190,8 @@ class StateFidelity:
         Inputs ``(B, I)`` are averaged over.
         """
         here = _values(self.program, weights, inputs)  # (B, P)
-        there = np.array([_values(self.program, w, inputs) for w in others])  # (K, B, P)
+        listed = _array(others, "others", (None, len(self.program.weight_params)))
+        there = np.array([_values(self.program, w, inputs) for w in listed])  # (K, B, P)
         found = [self._at(v, there[:, b]) for b, v in enumerate(here)]
         return np.asarray(np.mean(found, axis=0), dtype=float)
 
@@ -227,7 +224,7 @@ def _measured_numbers(found: Any, what: str, shape: tuple[int, ...], source: Any
     except ValueError as error:
         raise ResultError(f"{expected}; got {error}.") from error
     if numbers.shape != shape or not np.isfinite(numbers).all():
-        raise ResultError(f"{expected}; got {numbers!r}.")
+        raise ResultError(f"{expected}; got {shown(numbers)}.")
     return numbers
 
 
@@ -250,16 +247,13 @@ def layers(program: CircuitProgram) -> list[int]:
 
 def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
     """Return weights, and inputs row by row, as values ``(B, P)`` in the program's order."""
-    weights, inputs = _array(weights), None if inputs is None else _array(inputs)
-    if weights.shape != (len(program.weight_params),):
-        raise InputError(
-            f"Expected weights of shape ({len(program.weight_params)},); got {weights.shape}."
-        )
     count = len(program.input_params)
+    weights = _array(weights, "weights", (len(program.weight_params),))
+    inputs = None if inputs is None else _array(inputs, "inputs", (None, count))
     if inputs is None and count:
         raise InputError(f"Expected inputs of shape (B, {count}); got none.")
     rows = np.zeros((1, 0)) if inputs is None else inputs
-    if rows.ndim != 2 or rows.shape[1] != count or not len(rows):
+    if rows.shape[1] != count or not len(rows):
         raise InputError(f"Expected inputs of shape (B, {count}); got {rows.shape}.")
     values = np.zeros((len(rows), len(program.parameters)))
     values[:, list(program.input_columns)] = rows
@@ -267,9 +261,7 @@ def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
     return values
 
 
-def _array(numbers: Any) -> FloatArray:
-    complex_ = numbers.is_complex() if isinstance(numbers, Tensor) else np.iscomplexobj(numbers)
-    if complex_:
-        raise InputTypeError(f"Expected real weights and inputs; got {numbers!r}.")
-    numbers = numbers.detach().cpu().double() if isinstance(numbers, Tensor) else numbers
-    return np.asarray(numbers, dtype=float)
+def _array(given: Any, name: str, shape: tuple[int | None, ...]) -> FloatArray:
+    if isinstance(given, Tensor) and not given.is_complex() and not given.is_meta:
+        given = given.detach().cpu().double().numpy()
+    return real_array(given, name, shape)

@@ -11,6 +11,7 @@ import torch
 from qiskit_algorithms.gradients import QFI, BaseQGT
 from torch import Tensor
 
+from ..arguments import function, shown
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
 from .base import (
@@ -89,7 +90,6 @@ class QuantumNaturalGradient(QuantumOptimizer):
         qgt: BaseQGT | QFI | None = None,
         damping: float = 1e-3,
     ) -> None:
-        check_positive(zero=True, lr=lr, damping=damping)
         self._metrics: dict[Tensor, Any] = {}
         self._common = metric
         super().__init__(params, {"lr": lr, "damping": damping})
@@ -108,6 +108,9 @@ class QuantumNaturalGradient(QuantumOptimizer):
         self._recorder = Recorder(self._module_of.values())
         self._replicas.listen()
 
+    def _check_options(self, group: dict[str, Any]) -> None:
+        check_positive(zero=True, lr=group["lr"], damping=group["damping"])
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._replicas.listen()
@@ -124,10 +127,11 @@ class QuantumNaturalGradient(QuantumOptimizer):
                 continue
             if not callable(metric):
                 self.param_groups.pop()
+                found = "alone" if metric is None else f"and {shown(metric)}"
                 raise OptimizerTypeError(
                     "Expected a TorchQuantumModule, or parameters together with metric=, a "
                     "function from weights (W,) to a matrix (W, W) such as "
-                    "FubiniStudyMetric(circuit); got parameters alone."
+                    f"FubiniStudyMetric(circuit); got parameters {found}."
                 )
             self._metrics[parameter] = metric
 
@@ -140,6 +144,7 @@ class QuantumNaturalGradient(QuantumOptimizer):
         """
         loss = None
         if closure is not None:
+            function(closure, "closure", "a function of nothing", error=OptimizerTypeError)
             with torch.enable_grad(), self._replicas.watched():
                 loss = closure()
             if loss is not None:

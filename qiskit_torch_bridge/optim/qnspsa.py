@@ -11,6 +11,7 @@ import torch
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
+from ..arguments import shown
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
 from .base import Recorder, as_tensor, check_positive, check_whole, numbers_of
@@ -151,7 +152,7 @@ class QNSPSA(SPSA):
         given = () if inputs is None else (inputs,)
         f = np.asarray(self._fidelities[parameter](weights, weights + offsets, *given), dtype=float)
         if f.shape != (4,) or not np.isfinite(f).all():
-            raise OptimizerError(f"Expected 4 finite fidelities; got {f!r}.")
+            raise OptimizerError(f"Expected 4 finite fidelities; got {shown(f)}.")
         difference = f[0] - f[1] - f[2] + f[3]
         outer = np.outer(first, second)
         return np.asarray(-difference / (4 * width**2) * (outer + outer.T) / 2, dtype=float)

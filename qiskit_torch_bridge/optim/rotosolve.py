@@ -16,6 +16,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+from ..arguments import real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError, OptimizerError
 from ..module import TorchQuantumModule
@@ -109,8 +110,8 @@ class Rotosolve(QuantumOptimizer):
         if not isinstance(given, Sequence) or len(given) != parameter.numel():
             raise OptimizerError(
                 f"Expected frequencies to map each parameter to a list with one tuple per entry, "
-                f"here of shape {tuple(parameter.shape)}; got {given!r}. Give an empty tuple for "
-                "an entry on which the loss does not depend."
+                f"here of shape {tuple(parameter.shape)}; got {shown(given)}. Give an empty tuple "
+                "for an entry on which the loss does not depend."
             )
         return [_checked(f) for f in given]
 
@@ -184,13 +185,11 @@ def _spectra(module: TorchQuantumModule) -> list[tuple[float, ...]]:
 
 
 def _checked(frequencies: Any) -> tuple[float, ...]:
-    try:
-        array = np.asarray(frequencies, dtype=float)
-    except (TypeError, ValueError):
-        array = np.array([np.nan])
-    if array.ndim != 1 or not np.isfinite(array).all() or (array <= 0).any():
+    array = real_array(frequencies, "frequencies", (None,), error=OptimizerError)
+    if not np.isfinite(array).all() or (array <= 0).any():
         raise OptimizerError(
-            f"Expected frequencies to be positive numbers such as (1.0, 2.0); got {frequencies!r}."
+            "Expected frequencies to be positive numbers such as (1.0, 2.0); got "
+            f"{shown(frequencies)}."
         )
     return tuple(np.unique(array).tolist())
 

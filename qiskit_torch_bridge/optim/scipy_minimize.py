@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+from ..algorithms.checks import limits
+from ..arguments import is_options, shown
 from ..arrays import FloatArray
-from ..exceptions import InputError, OptimizerError
+from ..exceptions import OptimizerError, OptimizerTypeError
 from .base import (
     Closure,
     QuantumOptimizer,
@@ -92,15 +95,20 @@ class ScipyMinimize(QuantumOptimizer):
         options: dict[str, Any] | None = None,
     ) -> None:
         known = {name.lower(): name for name in METHODS}
-        if str(method).lower() not in known:
+        given: Any = method
+        if not isinstance(given, str) or given.lower() not in known:
             raise OptimizerError(
-                f"Expected method to be one of {', '.join(METHODS)}; got {method!r}."
+                f"Expected method to be one of {', '.join(METHODS)}; got {shown(method)}."
             )
         check_whole(max_iter=max_iter)
         if tolerance is not None:
             check_positive(tolerance=tolerance)
+        if options is not None and not is_options(options):
+            raise OptimizerTypeError(
+                f"Expected options to be a mapping of options of the method; got {shown(options)}."
+            )
         super().__init__(params, {})
-        self.method, self.max_iter, self.tolerance = known[str(method).lower()], max_iter, tolerance
+        self.method, self.max_iter, self.tolerance = known[method.lower()], max_iter, tolerance
         self.options = dict(options or {})
         size = sum(p.numel() for group in self.param_groups for p in group["params"])
         self.bounds = None if bounds is None else _checked_bounds(bounds, size)
@@ -252,14 +260,5 @@ def _flat(tensors: list[Tensor | None], like: list[Tensor]) -> FloatArray:
 
 
 def _checked_bounds(bounds: Any, size: int) -> list[Bound]:
-    try:
-        pairs = [(low, high) for low, high in bounds]
-        inverted = any(None not in pair and pair[0] > pair[1] for pair in pairs)
-    except (TypeError, ValueError):
-        pairs, inverted = [], True
-    if len(pairs) != size or inverted:
-        raise InputError(
-            f"Expected bounds to be {size} pairs (low, high) with low <= high, one for each entry "
-            f"of all parameters, None for no limit; got {bounds!r}."
-        )
-    return pairs
+    pairs = zip(*(bound.tolist() for bound in limits(bounds, size)), strict=True)
+    return [(None if math.isinf(a) else a, None if math.isinf(b) else b) for a, b in pairs]

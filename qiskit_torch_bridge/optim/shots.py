@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..arguments import is_options, shown
 from ..exceptions import OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
 from .base import check_positive, check_whole
@@ -61,7 +62,7 @@ class ShotsSchedule:
         check_positive(ratio=ratio, factor=factor)
         check_whole(maximum=maximum)
         if factor <= 1:
-            raise OptimizerError(f"Expected factor to be above 1; got {factor!r}.")
+            raise OptimizerError(f"Expected factor to be above 1; got {shown(factor)}.")
         self.module = module
         self.ratio, self.factor, self.maximum = ratio, factor, maximum
 
@@ -87,4 +88,8 @@ class ShotsSchedule:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
+        if not is_options(state_dict) or "shots" not in state_dict:
+            raise OptimizerError(
+                f"Expected state_dict to be what state_dict() returned; got {shown(state_dict)}."
+            )
         self.module.set_shots(state_dict["shots"])

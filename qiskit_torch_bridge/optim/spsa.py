@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..exceptions import OptimizerError
+from ..arguments import flag
+from ..exceptions import OptimizerError, OptimizerTypeError
 from .base import (
     Closure,
     Generator,
@@ -87,16 +88,10 @@ class SPSA(QuantumOptimizer):
         allowed_increase: float = 0.0,
         seed: int | None = None,
     ) -> None:
-        check_positive(perturbation=perturbation)
-        check_positive(
-            zero=True,
-            lr=lr,
-            alpha=alpha,
-            gamma=gamma,
-            stability=stability,
-            allowed_increase=allowed_increase,
-        )
+        check_positive(zero=True, allowed_increase=allowed_increase)
         check_whole(resamplings=resamplings)
+        flag(trust_region, "trust_region", error=OptimizerTypeError)
+        flag(blocking, "blocking", error=OptimizerTypeError)
         defaults = {
             "lr": lr,
             "perturbation": perturbation,
@@ -110,6 +105,11 @@ class SPSA(QuantumOptimizer):
         self._generator = Generator(seed)
         self._steps = 0
         self._accepted: float | None = None  # the loss that blocking compares with
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        check_positive(perturbation=group["perturbation"])
+        others = ("lr", "alpha", "gamma", "stability")
+        check_positive(zero=True, **{name: group[name] for name in others})
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> float:  # type: ignore[override]
@@ -167,6 +167,7 @@ class SPSA(QuantumOptimizer):
         Returns:
             The learning rate.
         """
+        required(closure, self)
         check_positive(target=target)
         check_whole(steps=steps)
         start = [p.detach().clone() for p, _ in self._parameters()]

@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterable
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2, PrimitiveJob, PrimitiveResult, PubResult
 from qiskit.primitives.containers import DataBin, EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..exceptions import InputTypeError, PrecisionError
+from ..arguments import complex_dtype, instance, one_of, random_generator
+from ..exceptions import PrecisionError
 from ..program import AnalysisCache
 from .observable_sets import ObservableSets
 from .pairing import blocks_of
-from .pubs import Request, read_pub, shots_for, validated
+from .pubs import Request, check_pubs, read_pub, shots_for, validated
 from .simulation import Plan, Simulators
 
 Noise = Literal["shots", "gaussian"]
+EITHER = " Precision zero is exact with either."
 
 
 class BatchedStatevectorEstimator(BaseEstimatorV2):
@@ -93,9 +94,10 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         dtype: Any = "complex128",
     ) -> None:
         self.default_precision = validated(default_precision)
-        self.noise = _noise(noise)
-        self.dtype = _dtype(dtype)
-        self._generator = _generator(seed)
+        kinds = get_args(Noise)
+        self.noise: Noise = one_of(noise, "noise", kinds, error=PrecisionError, hint=EITHER)
+        self.dtype = complex_dtype(dtype)
+        self._generator = random_generator(seed)
         self._begin()
 
     def _begin(self) -> None:
@@ -115,7 +117,8 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
                 :class:`.InputError`, :class:`.ParameterError`, :class:`.PrecisionError` or
                 :class:`.MemoryLimitError`.
         """
-        wanted = self.default_precision if precision is None else precision
+        wanted = validated(self.default_precision if precision is None else precision)
+        check_pubs(pubs)
         plans = [self._plan(read_pub(p, wanted, self._analysed, self._observables)) for p in pubs]
         noisy = any(plan.request.precision for plan in plans)
         job: PrimitiveJob[PrimitiveResult[PubResult]] = PrimitiveJob(
@@ -133,6 +136,7 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
 
     def skip_job(self, pub: EstimatorPub) -> None:
         """Go on as after running a PUB: for one that was answered from a journal."""
+        instance(pub, "pub", EstimatorPub, "an EstimatorPub")
         if self.default_precision if pub.precision is None else pub.precision:
             self._entropy()
 
@@ -164,31 +168,3 @@ def _evaluate(plans: list[Plan], noise: Noise, entropy: list[int]) -> PrimitiveR
         data = DataBin(evs=evs, stds=stds, shape=request.shape)
         results.append(PubResult(data, metadata=metadata))
     return PrimitiveResult(results, metadata={"version": 2})
-
-
-def _noise(noise: Any) -> Noise:
-    if noise == "shots" or noise == "gaussian":
-        return noise
-    raise PrecisionError(
-        f"Expected noise to be 'shots' or 'gaussian'; got {noise!r}. Precision zero is exact with "
-        "either."
-    )
-
-
-def _dtype(dtype: Any) -> str:
-    try:
-        name = np.dtype(dtype).name
-    except TypeError:
-        name = ""
-    if name not in ("complex128", "complex64"):
-        raise InputTypeError(f"Expected dtype to be 'complex128' or 'complex64'; got {dtype!r}.")
-    return name
-
-
-def _generator(seed: Any) -> np.random.Generator:
-    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-    if seed is None or isinstance(seed, np.random.Generator) or (whole and seed >= 0):
-        return np.random.default_rng(seed)
-    raise InputTypeError(
-        f"Expected seed to be a whole number from 0 up or a numpy.random.Generator; got {seed!r}."
-    )

@@ -11,6 +11,7 @@ import numpy as np
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
+from ..arguments import shown
 from ..arrays import IntArray
 from ..exceptions import ObservableError
 from ..program.observables import elements, hermitian, nested
@@ -90,7 +91,7 @@ def _operator(observable: Any) -> Observable:
     except ObservableError as error:
         raise ObservableError(
             "Expected Hermitian observables of one width, as SparsePauliOp, Pauli, label, mapping "
-            f"of labels to real coefficients, or nested lists of these; got {observable!r}: "
+            f"of labels to real coefficients, or nested lists of these; got {shown(observable)}: "
             f"{error}"
         ) from error
 

@@ -9,7 +9,11 @@ from typing import Any
 
 from qiskit.primitives import BaseEstimatorV2
 
+from ..arguments import real_number, shown, whole_number
 from ..exceptions import PrecisionError
+
+MOST_SHOTS = 2**52
+"""More cannot be told from one another by their precision."""
 
 
 def validated_precision(shots: Any, precision: Any) -> float | None:
@@ -20,23 +24,15 @@ def validated_precision(shots: Any, precision: Any) -> float | None:
     """
     if shots is not None and precision is not None:
         raise PrecisionError(
-            f"Expected shots or precision, not both; got shots={shots!r} and "
-            f"precision={precision!r}. They are one setting: precision = 1/sqrt(shots)."
+            f"Expected shots or precision, not both; got shots={shown(shots)} and "
+            f"precision={shown(precision)}. They are one setting: precision = 1/sqrt(shots)."
         )
     if shots is not None:
         return shots_to_precision(shots)
     if precision is None:
         return None
-    if (
-        isinstance(precision, bool)
-        or not isinstance(precision, numbers.Real)
-        or not 0 < float(precision) < math.inf
-    ):
-        raise PrecisionError(
-            f"Expected precision to be a positive finite number; got {precision!r}. Leave it out "
-            "for the estimator's own default (exact, where it simulates exactly)."
-        )
-    return float(precision)
+    hint = " Leave it out for the estimator's own default (exact, where it simulates exactly)."
+    return real_number(precision, "precision", error=PrecisionError, hint=hint)
 
 
 def shots_to_precision(shots: int) -> float:
@@ -50,13 +46,8 @@ def shots_to_precision(shots: int) -> float:
         >>> shots_to_precision(100)
         0.1
     """
-    if isinstance(shots, bool) or not isinstance(shots, numbers.Integral) or shots <= 0:
-        raise PrecisionError(
-            f"Expected shots to be a positive whole number; got {shots!r}. Leave it out for the "
-            "estimator's own default."
-        )
-    if shots > 2**52:
-        raise PrecisionError(f"Expected at most 2**52 shots; got {shots!r}.")
+    hint = " Leave it out for the estimator's own default."
+    shots = whole_number(shots, "shots", 1, MOST_SHOTS, error=PrecisionError, hint=hint)
     precision = 1 / math.sqrt(shots)
     while math.ceil(1 / precision**2) > shots:
         precision = math.nextafter(precision, math.inf)

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +13,20 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..arguments import real_number, shown
 from ..arrays import FloatArray
 from ..exceptions import (
     BridgeError,
     CircuitError,
     InputError,
+    InputTypeError,
     ObservableError,
     ParameterError,
     PrecisionError,
 )
 from ..program import AnalysedCircuit
 from .observable_sets import ObservableSet
-
-MAX_SHOTS = 2**52
+from .precision import MOST_SHOTS
 
 
 @dataclass(frozen=True)
@@ -98,28 +98,29 @@ def read_pub(
     return Request(analysed, found, points, bindings.shape, shape, wanted, circuit.metadata)
 
 
+def check_pubs(pubs: Any) -> None:
+    """Raise :class:`InputTypeError` unless PUBs can be gone through one by one."""
+    if not isinstance(pubs, Iterable) or isinstance(pubs, (str, bytes, Mapping)):
+        raise InputTypeError(
+            "Expected pubs to be a list of PUBs, such as [(circuit, observables, values)]; got "
+            f"{shown(pubs)}."
+        )
+
+
 def validated(precision: Any) -> float:
     """Return a precision as a number, or raise :class:`PrecisionError`."""
-    if (
-        isinstance(precision, bool)
-        or not isinstance(precision, numbers.Real)
-        or not 0 <= float(precision) < math.inf
-    ):
-        raise PrecisionError(
-            f"Expected precision to be zero (exact) or a positive finite number; got "
-            f"{precision!r}. For a number of shots it is 1/sqrt(shots)."
-        )
-    return float(precision)
+    hint = " Zero is exact; for a number of shots it is 1/sqrt(shots)."
+    return real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
 
 
 def shots_for(precision: float) -> int:
     """Return the shots that give a precision; zero if it is exact."""
     if not precision:
         return 0
-    if precision < MAX_SHOTS**-0.5:
+    if precision < MOST_SHOTS**-0.5:
         raise PrecisionError(
-            f"Expected a precision from 2**-26 (2**52 shots) up; got {precision!r}. Use zero for "
-            "exact values, or noise='gaussian'."
+            f"Expected a precision from 2**-26 (2**52 shots) up; got {shown(precision)}. Use zero "
+            "for exact values, or noise='gaussian'."
         )
     return math.ceil(1 / precision**2)
 
@@ -152,7 +153,7 @@ def _bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
     except Exception as error:
         raise InputError(
             f"Expected parameter values as real numbers of shape (..., {len(names)}), or a "
-            f"mapping of parameters to these; got {values!r}: {error}"
+            f"mapping of parameters to these; got {shown(values)}: {error}"
         ) from error
     if bindings.num_parameters != len(names):
         listed = ", ".join(p.name for p in names[:8]) + (", ..." if len(names) > 8 else "")

@@ -14,11 +14,13 @@ from qiskit.primitives.containers import PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
+from ..arguments import shown
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import (
     BridgeError,
     EstimatorTypeError,
     ExecutionError,
+    InputError,
     ResultError,
 )
 from ..program import AnalysedCircuit
@@ -26,6 +28,7 @@ from ..program.observables import observables_array
 from .kinds import takes_projectors
 from .memory import calls_of
 from .parts import Part, joined
+from .pubs import check_pubs, validated
 from .tracking import Usage, record, usage_of
 
 UNUSED = "Nothing was used; weights are unchanged."
@@ -66,10 +69,25 @@ def coerced_pub(pub: Any, precision: float | None = None, estimator: object = No
 
     Projectors stay projectors where the ``estimator`` that it is for takes them.
     """
-    if isinstance(pub, (tuple, list)) and len(pub) > 1:
-        named = estimator is not None and takes_projectors(estimator)
-        pub = (pub[0], observables_array(pub[1], projectors=named), *pub[2:])
-    return EstimatorPub.coerce(pub, precision)
+    try:
+        if isinstance(pub, (tuple, list)) and len(pub) > 1:
+            named = estimator is not None and takes_projectors(estimator)
+            pub = (pub[0], observables_array(pub[1], projectors=named), *pub[2:])
+        return EstimatorPub.coerce(pub, precision)
+    except BridgeError:
+        raise
+    except Exception as error:  # Qiskit's own, which are of many kinds
+        raise InputError(
+            "Expected a PUB, (circuit, observables, parameter values, precision) as far as needed; "
+            f"got {shown(pub)}: {error}"
+        ) from error
+
+
+def coerced_pubs(pubs: Any, precision: Any = None, estimator: object = None) -> list[EstimatorPub]:
+    """Return all PUBs of a call of ``run``, or say what is wrong with one of them."""
+    check_pubs(pubs)
+    wanted = None if precision is None else validated(precision)
+    return [coerced_pub(pub, wanted, estimator) for pub in pubs]
 
 
 def evaluate(
@@ -90,6 +108,21 @@ def evaluate(
         ExecutionError: If the estimator raises; its error is chained.
         ResultError: If a PUB's result is missing, misshapen or not finite.
     """
+    validated_estimator(estimator)
+    check_pubs(pubs)
+    given: Any = (pubs, shapes)
+    sized = all(isinstance(each, Sequence) for each in given)
+    if not sized or len(pubs) != len(shapes) or not all(isinstance(s, tuple) for s in given[1]):
+        raise InputError(
+            "Expected a list of PUBs, and one with the shape of each PUB's expectation values; got "
+            f"{shown(pubs)} and {shown(shapes)}."
+        )
+    for pub in given[0]:
+        sequence = isinstance(pub, (tuple, list)) and 2 <= len(pub) <= 4
+        if not sequence and not isinstance(pub, EstimatorPub):
+            coerced_pub(pub)  # raises
+    if precision is not None:
+        validated(precision)
     return submitted(estimator, pubs, shapes, precision)()
 
 

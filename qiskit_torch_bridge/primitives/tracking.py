@@ -14,6 +14,8 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
+from ..arguments import whole_number
+from ..exceptions import InputError
 from ..recent import OfObjects
 from .grouping import basis_of, group_labels
 from .kinds import innermost, measures
@@ -39,6 +41,10 @@ class Usage:
     points: int = 0
     circuits: int = 0
     shots: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            whole_number(value, name)
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -156,11 +162,18 @@ class Tracker:
 
     def __enter__(self) -> Tracker:
         with _LOCK:
+            if self in _OPEN:
+                raise InputError("Expected a tracker that is not open; this one counts already.")
             _OPEN.append(self)
         return self
 
     def __exit__(self, *_: Any) -> None:
         with _LOCK:
+            if self not in _OPEN:
+                raise InputError(
+                    "Expected a tracker that is open; this one is not. Use it as `with Tracker() "
+                    "as tracker:`, which opens and closes it once."
+                )
             _OPEN.remove(self)
 
 

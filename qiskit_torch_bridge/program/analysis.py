@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
 
 import numpy as np
 from qiskit.circuit import Operation, Parameter, ParameterExpression, QuantumCircuit
 
+from ..arguments import as_real, instance, one_of, real_array, shown, whole_number
 from ..arrays import FloatArray
-from ..exceptions import InputError, ParameterError
+from ..exceptions import CircuitError, InputError, ParameterError
 from .angle_map import AngleMap
 from .binding import assigned, refuse_miscomputed
 from .evolutions import Evolutions
@@ -55,8 +58,9 @@ class AnalysedCircuit:
         parameters: Sequence[Parameter] | None = None,
         evolutions: Evolutions = "definition",
     ) -> None:
+        one_of(evolutions, "evolutions", get_args(Evolutions), error=CircuitError)
         self.circuit, self.steps = validated(circuit, evolutions)
-        self.parameters = tuple(circuit.parameters if parameters is None else parameters)
+        self.parameters = tuple(circuit.parameters if parameters is None else _listed(parameters))
         self.column_of = {p: column for column, p in enumerate(self.parameters)}
         missing = sorted(p.name for p in self.circuit.parameters if p not in self.column_of)
         if missing:
@@ -66,6 +70,17 @@ class AnalysedCircuit:
         self._expressions = AngleMap(expressions, self.column_of)
         self._frequencies: dict[int, Frequencies] = {}
 
+    def _column(self, column: int) -> int:
+        return whole_number(column, "column", 0, len(self.parameters) - 1)
+
+    def _values(self, values: FloatArray, *more: None) -> FloatArray:
+        """Return values ``(..., P)`` as they are, or raise unless they are real numbers."""
+        fits = type(values) is np.ndarray and values.dtype == np.float64 and values.ndim
+        if fits and values.shape[-1] == len(self.parameters):
+            return values
+        axes = (None,) * max(getattr(values, "ndim", 1) - 1, 1)
+        return real_array(values, "values", (*axes, len(self.parameters)))
+
     @property
     def num_parameters(self) -> int:
         """The number ``P`` of parameters."""
@@ -73,10 +88,12 @@ class AnalysedCircuit:
 
     def is_used(self, column: int) -> bool:
         """Whether any gate depends on the parameter, the global phase not counted."""
-        return column in self._expressions.used_columns
+        return self._column(column) in self._expressions.used_columns
 
     def check(self, values: FloatArray, first_row: int = 0) -> None:
         """Raise unless ``values`` ``(B, P)`` are finite and inside all expressions' domains."""
+        values = self._values(values)
+        whole_number(first_row, "first_row")
         finite = np.isfinite(values)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
@@ -96,8 +113,17 @@ class AnalysedCircuit:
             values: In the order of :attr:`parameters`.
             circuit: The circuit to bind, if it is a transpiled form of this one.
         """
-        names = tuple((self.circuit if circuit is None else circuit).parameters)
-        return {names: values[..., [self.column_of[p] for p in names]]}
+        submitted = self.circuit
+        if circuit is not None:
+            what = "a transpiled form of this circuit"
+            submitted = instance(circuit, "circuit", QuantumCircuit, what, error=CircuitError)
+        names = tuple(submitted.parameters)
+        foreign = [p.name for p in names if p not in self.column_of]
+        if foreign:
+            raise ParameterError(
+                f"Expected a form of this circuit; got one with other parameters: {foreign}."
+            )
+        return {names: self._values(values)[..., [self.column_of[p] for p in names]]}
 
     def angle_map(self, expressions: Sequence[ParameterExpression]) -> AngleMap:
         """Return the map to expressions, of which those of :attr:`steps` are compiled already."""
@@ -110,6 +136,14 @@ class AnalysedCircuit:
     def assigned(self, values: Mapping[Parameter, float]) -> QuantumCircuit:
         """Return the circuit with some or all parameters bound; see :func:`.assigned`."""
         present = self.circuit.parameters
+        given: Any = values
+        if not isinstance(given, Mapping) or not all(
+            isinstance(p, Parameter) and math.isfinite(as_real(v)) for p, v in given.items()
+        ):
+            raise ParameterError(
+                "Expected a mapping of the circuit's parameters to finite real numbers; got "
+                f"{shown(values)}."
+            )
         if self._expressions.miscomputed or not values.keys() >= set(present):
             return assigned(self.circuit, values)
         return self.circuit.assign_parameters({p: values[p] for p in present})
@@ -160,6 +194,7 @@ class AnalysedCircuit:
         Raises:
             GradientError: If the parameter enters a non-affine expression.
         """
+        self._column(column)
         if column not in self._frequencies:
             parameter = self.parameters[column]
             operations = self.original._operations_by_parameter.get(parameter, ())
@@ -169,3 +204,13 @@ class AnalysedCircuit:
     @functools.cached_property
     def _operations_by_parameter(self) -> dict[Parameter, list[Operation]]:
         return operations_by_parameter(operations_of(self.circuit))
+
+
+def _listed(parameters: Any) -> list[Parameter]:
+    """Return an order of parameters as a list, or say what else it is."""
+    listed = list(parameters) if isinstance(parameters, Iterable) else [parameters]
+    if not all(isinstance(p, Parameter) for p in listed):
+        raise ParameterError(
+            f"Expected parameters to be a list of Parameter objects; got {shown(parameters)}."
+        )
+    return listed

@@ -6,7 +6,7 @@ from __future__ import annotations
 import cmath
 import numbers
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import qiskit.quantum_info
@@ -15,6 +15,7 @@ from qiskit.circuit import ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Operator, Pauli, PauliList, SparsePauliOp
 
+from ..arguments import one_of, shown
 from ..arrays import IntArray
 from ..exceptions import ObservableError
 from .product_operator import (
@@ -60,10 +61,7 @@ def normalise_observables(
         ObservableError: If an observable is empty, not Hermitian, of the wrong width, or could
             be meant either way.
     """
-    if layout not in ("auto", "virtual", "physical"):
-        raise ObservableError(
-            f"Expected observables_layout to be 'auto', 'virtual' or 'physical'; got {layout!r}."
-        )
+    one_of(layout, "observables_layout", get_args(Layout), error=ObservableError)
     if observables is None:
         operators = default_observables(circuit)
         kind: Layout = "auto" if circuit.layout is None else "virtual"
@@ -74,18 +72,24 @@ def normalise_observables(
     return tuple(_placed(hermitian(o), circuit, layout) for o in flat), shape or (1,)
 
 
-def nested(observables: Any) -> tuple[list[Any], tuple[int, ...]]:
+DEEPEST = 32
+"""As many levels of lists as NumPy's arrays had axes."""
+
+
+def nested(observables: Any, depth: int = 0) -> tuple[list[Any], tuple[int, ...]]:
     """Return the observables of nested lists one after the other, and the shape that they form.
 
     The shape of an observable that is in no list is ``()``.
     """
+    if depth > DEEPEST:
+        raise ObservableError(f"Expected observables nested at most {DEEPEST} deep; got a list.")
     if isinstance(observables, np.ndarray) and observables.dtype.kind in "OU":
         observables = observables.tolist()
     if isinstance(observables, PauliList):
         observables = list(observables)
     if not isinstance(observables, (list, tuple)):
         return [observables], ()
-    parts = [nested(o) for o in observables]
+    parts = [nested(o, depth + 1) for o in observables]
     shapes = {shape for _, shape in parts}
     if len({len(shape) for shape in shapes}) > 1:
         raise ObservableError("Expected observables nested to one depth; got a mixture of depths.")
@@ -129,7 +133,9 @@ def hermitian(observable: Any) -> Observable:
     except ObservableError:
         raise
     except Exception as error:
-        raise ObservableError(f"Cannot read {observable!r} as an observable: {error}") from error
+        raise ObservableError(
+            f"Expected an observable ({_FORMS}); got {shown(observable)}: {error}"
+        ) from error
     return _hermitian(operator, observable)
 
 
@@ -163,7 +169,9 @@ def from_terms(terms: Mapping[Any, Any]) -> Observable:
     labels: list[tuple[str, complex]] = []
     for key, coefficient in terms.items():
         if isinstance(coefficient, numbers.Complex) and not cmath.isfinite(coefficient):
-            raise ObservableError(f"An observable has coefficients that are not finite: {terms!r}.")
+            raise ObservableError(
+                f"An observable has coefficients that are not finite: {shown(terms)}."
+            )
         label, sign = str(key), 1.0 + 0j
         if isinstance(key, Pauli):
             ((label, sign),) = SparsePauliOp(key).to_list()
@@ -314,17 +322,19 @@ def _hermitian(operator: Observable, given: Any) -> Observable:
         raise ObservableError("Expected an observable with at least one term; got an empty one.")
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     if not np.isfinite(coefficients).all():
-        raise ObservableError(f"An observable has coefficients that are not finite: {given!r}.")
+        raise ObservableError(
+            f"An observable has coefficients that are not finite: {shown(given)}."
+        )
     merged = combined(_with_terms(operator, np.arange(len(operator)), coefficients))
     size = np.abs(merged.coeffs).max()
     if not size:
         raise ObservableError(
-            f"Expected an observable with at least one term; got {given!r}, which is zero. Leave "
-            "it out: its expectation value is zero whatever the circuit."
+            f"Expected an observable with at least one term; got {shown(given)}, which is zero. "
+            "Leave it out: its expectation value is zero whatever the circuit."
         )
     if np.abs(merged.coeffs.imag).max() > NEGLIGIBLE * size:
         raise ObservableError(
-            f"Expected a Hermitian observable (real coefficients); got {given!r}. Measure its "
+            f"Expected a Hermitian observable (real coefficients); got {shown(given)}. Measure its "
             "Hermitian and anti-Hermitian parts as two observables."
         )
     real = merged.coeffs.real

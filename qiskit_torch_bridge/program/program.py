@@ -16,8 +16,9 @@ from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 
+from ..arguments import function, instance, is_options, real_array, shown
 from ..arrays import FloatArray
-from ..exceptions import CircuitError, StateDictError
+from ..exceptions import CircuitError, InputError, StateDictError
 from .analysis import AnalysedCircuit
 from .identity import same_circuit
 from .idle import active_qubits, restricted_circuit, restricted_operator
@@ -161,6 +162,15 @@ class CircuitProgram:
 
     def placed(self, x: FloatArray, w: FloatArray) -> FloatArray:
         """Put inputs ``(B, I)`` and weights ``(1, W)`` or ``(B, W)`` in order: ``(B, P)``."""
+        if not (type(x) is type(w) is np.ndarray and x.ndim == w.ndim == 2):
+            x = real_array(x, "x", (None, len(self.input_params)))
+            w = real_array(w, "w", (None, len(self.weight_params)))
+        if x.shape[1] + w.shape[1] != len(self.parameters) or len(w) not in (1, len(x)):
+            raise InputError(
+                f"Expected inputs of shape (B, {len(self.input_params)}) and weights of shape "
+                f"(1, {len(self.weight_params)}) or (B, {len(self.weight_params)}); got {x.shape} "
+                f"and {w.shape}."
+            )
         rows = np.broadcast_to(w, (len(x), w.shape[1]))
         return np.concatenate([x, rows], axis=-1)[:, self.placement]
 
@@ -183,6 +193,7 @@ class CircuitProgram:
             rewrite: For instance ``pass_manager.run``. If the circuit that it returns has a
                 layout, the observables get it too.
         """
+        function(rewrite, "rewrite", "a function of a circuit, such as pass_manager.run")
         circuit = rewrite(self.circuit)
         if not isinstance(circuit, QuantumCircuit):
             raise CircuitError(
@@ -231,6 +242,7 @@ class CircuitProgram:
 
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same observables on another form of the circuit, all parameters inputs."""
+        instance(analysed, "analysed", AnalysedCircuit, "an AnalysedCircuit")
         result = CircuitProgram.__new__(CircuitProgram)
         result._set(analysed, self.observables, self.output_shape, analysed.parameters, ())
         return result
@@ -280,10 +292,20 @@ class CircuitProgram:
             StateDictError: If the state is damaged, was written by a newer Qiskit or an earlier
                 release, or would take more memory.
         """
+        if not is_options(state) or not isinstance(state.get("program"), str):
+            raise StateDictError(
+                "Expected the state of a program, which to_state() returns: a mapping with circuit "
+                f"and program; got {shown(state)}."
+            )
+        if not isinstance(state.get("circuit"), (bytes, bytearray)):
+            raise StateDictError(
+                f"Expected the state's circuit to be bytes; got {shown(state.get('circuit'))}."
+            )
         return _loaded(circuit_from_bytes(bytes(state["circuit"]), max_bytes), state["program"])
 
     def difference(self, other: CircuitProgram) -> str | None:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""
+        instance(other, "other", CircuitProgram, "a CircuitProgram")
         for what, mine, theirs in (
             ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
             ("inputs", names_of(self.input_params), names_of(other.input_params)),

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from qiskit.circuit import Parameter, ParameterVector
 
+from ..arguments import shown
 from ..exceptions import ParameterError
 
 Parameters: TypeAlias = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
@@ -25,7 +26,8 @@ def listed(
     """Flatten a list of parameters and vectors, refusing what is foreign or doubled."""
     if given is None:
         return ()
-    single = isinstance(given, (Parameter, ParameterVector)) or not isinstance(given, Iterable)
+    one = isinstance(given, (Parameter, ParameterVector, str, bytes, Mapping))
+    single = one or not isinstance(given, Iterable)
     items: list[Any] = [given] if single else list(given)
     circuit_parameters = set(known)
     result: list[Parameter] = []
@@ -38,7 +40,7 @@ def listed(
         elif not isinstance(item, Parameter):
             raise ParameterError(
                 f"Expected {role} to hold Parameter or ParameterVector objects; got "
-                f"{type(item).__name__} {item!r}. Use the objects that the circuit was built "
+                f"{type(item).__name__} {shown(item)}. Use the objects that the circuit was built "
                 "with, or pick from circuit.parameters."
             )
         elif item not in circuit_parameters:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import math
-import numbers
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from ..exceptions import GradientError
-from .plan import Differentiation, ShiftPlan
+from ..arguments import one_of, real_number
+from ..exceptions import GradientError, PrecisionError
+from .plan import Differentiation, ShiftPlan, check_wanted
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -61,32 +61,28 @@ def recommended_epsilon(
         >>> round(recommended_epsilon(0.1), 3), round(recommended_epsilon(0.01), 3)
         (0.669, 0.311)
     """
-    if method not in STENCILS:
-        raise unknown_method(method)
-    central = method == "central"
+    central = validated_method(method) == "central"
+    max_frequency = real_number(max_frequency, "max_frequency", error=GradientError)
+    if precision is not None:
+        precision = real_number(precision, "precision", zero=True, error=PrecisionError)
     if not precision:
         return (EXACT_STEP if central else EXACT_ONE_SIDED_STEP) / max_frequency
     step = (3 * precision) ** (1 / 3) if central else math.sqrt(2 * math.sqrt(2) * precision)
     return min(step, math.pi / 2) / max_frequency
 
 
-def unknown_method(method: object) -> GradientError:
-    """The error for a finite-difference method that does not exist."""
-    return GradientError(
-        f"Expected a finite-difference method out of {', '.join(map(repr, get_args(Method)))}; "
-        f"got {method!r}."
+def validated_method(method: Any) -> Method:
+    """Return the name of a kind of difference, or raise :class:`.GradientError` if it is none."""
+    found: Method = one_of(
+        method, "the finite-difference method", get_args(Method), error=GradientError
     )
+    return found
 
 
 def validated_epsilon(epsilon: object, what: str) -> float:
     """Return a step in radians, or raise :class:`.GradientError` if it is none."""
-    number = isinstance(epsilon, numbers.Real) and not isinstance(epsilon, bool)
-    if not number or not 0 < float(epsilon) < math.inf:  # type: ignore[arg-type]
-        raise GradientError(
-            f"Expected epsilon, {what} in radians, to be a positive finite number; got "
-            f"{epsilon!r}. recommended_epsilon(precision) gives one that suits the noise."
-        )
-    return float(epsilon)  # type: ignore[arg-type]
+    hint = " recommended_epsilon(precision) gives one that suits the noise."
+    return real_number(epsilon, f"{what}, in radians,", error=GradientError, hint=hint)
 
 
 class FiniteDifferenceRule:
@@ -108,10 +104,8 @@ class FiniteDifferenceRule:
     name = "finite-difference"
 
     def __init__(self, epsilon: float, method: Method = "central") -> None:
-        if method not in STENCILS:
-            raise unknown_method(method)
+        self.method = validated_method(method)
         self.epsilon = validated_epsilon(epsilon, "the finite-difference step")
-        self.method: Method = method
 
     def __repr__(self) -> str:
         return f"{self.name}({self.method}, epsilon={self.epsilon:.3g})"
@@ -120,6 +114,7 @@ class FiniteDifferenceRule:
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return the plan over the wanted columns of ``circuit`` itself."""
+        check_wanted(circuit, columns)
         shifts, coefficients = STENCILS[self.method]
         stencils = [
             (column, shifts * self.epsilon, coefficients / self.epsilon)

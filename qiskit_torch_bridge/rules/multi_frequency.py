@@ -20,8 +20,10 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
+from ..arguments import real_array, shown
 from ..arrays import FloatArray
-from .plan import Differentiation, ShiftPlan
+from ..exceptions import GradientError
+from .plan import Differentiation, ShiftPlan, check_wanted
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -50,6 +52,7 @@ class MultiFrequencyRule:
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return the plan over the wanted columns of ``circuit`` itself."""
+        check_wanted(circuit, columns)
         stencils = []
         for column in columns:
             x, y = frequency_shifts(tuple(circuit.frequencies(column)))
@@ -58,7 +61,6 @@ class MultiFrequencyRule:
         return Differentiation(circuit, None, None, plan)
 
 
-@lru_cache(maxsize=1024)
 def frequency_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
     r"""Return shifts ``x`` and coefficients ``y`` of an antisymmetric derivative rule.
 
@@ -66,19 +68,33 @@ def frequency_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatA
     :math:`f(x) = a_0 + \sum_l a_l \cos(\omega_l x) + b_l \sin(\omega_l x)`.
 
     Args:
-        frequencies: The positive frequencies :math:`\omega_l`, ascending. None at all means that
-            ``f`` is constant.
+        frequencies: The positive frequencies :math:`\omega_l`, ascending, each once. None at all
+            means that ``f`` is constant.
 
     Returns:
         Two arrays of equal length: no entries for a constant, one for a single frequency, ``R``
         for ``R`` equidistant ones or in general.
+
+    Raises:
+        GradientError: If they are no such numbers.
 
     Example:
         >>> from qiskit_torch_bridge.rules import frequency_shifts
         >>> frequency_shifts((1.0,))
         (array([1.57079633]), array([0.5]))
     """
-    omega = np.asarray(frequencies, dtype=float)
+    omega = real_array(frequencies, "frequencies", (None,), error=GradientError)
+    if not np.isfinite(omega).all() or (np.diff(omega, prepend=0.0) <= 0).any():
+        raise GradientError(
+            "Expected frequencies to be positive finite numbers, ascending and each once, such as "
+            f"(1.0, 2.0); got {shown(frequencies)}."
+        )
+    return _shifts(tuple(omega.tolist()))
+
+
+@lru_cache(maxsize=1024)
+def _shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
+    omega = np.array(frequencies)
     if not len(omega):
         return np.zeros(0), np.zeros(0)
     multiples = omega / omega[0]

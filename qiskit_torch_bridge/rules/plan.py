@@ -12,15 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from ..arguments import instance, is_whole, real_array, shown, whole_number
 from ..arrays import FloatArray, IntArray
+from ..exceptions import GradientError
+from ..program import AnalysedCircuit, AngleMap, Pullback
 from ..program.angle_map import scattered, taken
 
-if TYPE_CHECKING:  # the rules see circuits, they do not build them
-    from ..program import AnalysedCircuit, AngleMap, Pullback
+MOST_COORDINATES = 1 << 24
+"""More would not fit into memory, with a few points."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,16 @@ class ShiftPlan:
     entries: IntArray
     coefficients: FloatArray
 
+    def __post_init__(self) -> None:
+        whole_number(self.size, "size", 0, MOST_COORDINATES, error=GradientError)
+        whole_number(self.num_derivatives, "num_derivatives", 0, error=GradientError)
+        points = real_array(self.shifts, "shifts", (None,), error=GradientError).shape
+        count = real_array(self.coefficients, "coefficients", (None,), error=GradientError).shape
+        _places(self.coordinates, "coordinates", points, self.size)
+        entries = _places(self.entries, "entries", (2, *count), max(self.num_derivatives, *points))
+        _places(entries[0], "entries[0]", count, self.num_derivatives)
+        _places(entries[1], "entries[1]", count, points[0])
+
     @classmethod
     def from_columns(
         cls, size: int, stencils: Sequence[tuple[int, FloatArray, FloatArray]]
@@ -52,11 +65,21 @@ class ShiftPlan:
         Equal points are evaluated once: the undisplaced point of one-sided differences is shared
         by all derivatives.
         """
+        whole_number(size, "size", 0, MOST_COORDINATES, error=GradientError)
+        given: Any = stencils
+        listed = isinstance(given, (list, tuple))
+        if not listed or not all(isinstance(s, tuple) and len(s) == 3 for s in given):
+            raise GradientError(
+                "Expected stencils to be a list of triples (coordinate, shifts, coefficients); got "
+                f"{shown(stencils)}."
+            )
         row_of: dict[tuple[int, float], int] = {}
         entries: list[tuple[int, int]] = []
         coefficients: list[float] = []
         for c, (coordinate, shifts, factors) in enumerate(stencils):
-            for shift, factor in zip(shifts.tolist(), factors.tolist(), strict=True):
+            for shift, factor in zip(
+                np.asarray(shifts, float).tolist(), np.asarray(factors, float).tolist(), strict=True
+            ):
                 key = (coordinate, shift) if shift else (0, 0.0)
                 entries.append((c, row_of.setdefault(key, len(row_of))))
                 coefficients.append(factor)
@@ -116,6 +139,14 @@ class Differentiation:
     pullback: Pullback | None
     plan: ShiftPlan
 
+    def __post_init__(self) -> None:
+        check_circuit(self.target, "target")
+        instance(self.plan, "plan", ShiftPlan, "a ShiftPlan", error=GradientError)
+        for name, kind in (("angle_map", AngleMap), ("pullback", Pullback)):
+            if getattr(self, name) is not None:
+                what = f"of {kind.__name__}"
+                instance(getattr(self, name), name, kind, what, error=GradientError)
+
     def points(self, values: Any, m: Any = np) -> Any:
         """Displace ``values`` of shape ``(B, P)`` to the shift points ``(S, B, K)``."""
         coordinates = values if self.angle_map is None else self.angle_map.angles(values, m)
@@ -135,6 +166,38 @@ class Differentiation:
         if self.pullback is not None:
             variances = self.pullback.variances(values, variances)
         return np.sqrt(variances)
+
+
+def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> FloatArray:
+    """Return an array of whole numbers below ``end``."""
+    places = real_array(value, name, shape, error=GradientError)
+    if (
+        getattr(value, "dtype", places.dtype).kind != "i"
+        or not ((places >= 0) & (places < end)).all()
+    ):
+        raise GradientError(
+            f"Expected {name} to be whole numbers from 0 to {end - 1}; got {shown(value)}."
+        )
+    return places
+
+
+def check_circuit(circuit: Any, name: str) -> None:
+    """Raise :class:`.GradientError` unless something can be asked what a rule asks a circuit."""
+    if not hasattr(circuit, "is_used") or not hasattr(circuit, "parameters"):
+        raise GradientError(f"Expected {name} to be an AnalysedCircuit; got {shown(circuit)}.")
+
+
+def check_wanted(circuit: Any, columns: Any) -> None:
+    """Raise :class:`.GradientError` unless columns are those of some parameters of a circuit."""
+    check_circuit(circuit, "circuit")
+    count = len(circuit.parameters)
+    listed = isinstance(columns, (tuple, list))
+    if listed and all(is_whole(c) and 0 <= c < count for c in columns):
+        return
+    raise GradientError(
+        f"Expected columns to be whole numbers from 0 to {count - 1}, the positions of parameters "
+        f"of the circuit; got {shown(columns)}."
+    )
 
 
 class Rule(Protocol):

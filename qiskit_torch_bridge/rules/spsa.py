@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import random_generator, whole_number
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from .finite_difference import validated_epsilon
-from .plan import Differentiation, ShiftPlan
+from .plan import Differentiation, ShiftPlan, check_wanted
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -48,14 +48,9 @@ class SPSARule:
         resamplings: int = 1,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        whole = isinstance(resamplings, numbers.Integral) and not isinstance(resamplings, bool)
-        if not whole or resamplings < 1:
-            raise GradientError(
-                f"Expected resamplings to be a whole number from 1 up; got {resamplings!r}."
-            )
         self.epsilon = validated_epsilon(epsilon, "the step")
-        self.resamplings = int(resamplings)
-        self.generator = np.random.default_rng(seed)
+        self.resamplings = whole_number(resamplings, "resamplings", 1, error=GradientError)
+        self.generator = random_generator(seed)
         self._lock = Lock()
 
     def __repr__(self) -> str:
@@ -66,13 +61,14 @@ class SPSARule:
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return a plan for one gradient; its directions are drawn with its points."""
+        check_wanted(circuit, columns)
         used = np.array([circuit.is_used(c) for c in columns], dtype=bool)
         count = 2 * self.resamplings * int(used.any())
         size = len(circuit.parameters)
         plan = ShiftPlan.of_points(size, count, len(columns))
         return _Directions(circuit, None, None, plan, self, columns, used)
 
-    def signs(self, rows: int, count: int) -> FloatArray:
+    def _signs(self, rows: int, count: int) -> FloatArray:
         """Draw directions ``(resamplings, rows, count)``."""
         with self._lock:
             drawn = self.generator.integers(0, 2, (self.resamplings, rows, count))
@@ -97,7 +93,7 @@ class _Directions(Differentiation):
     def points(self, values: Any, m: Any = np) -> Any:
         if not self.plan.num_points:
             return super().points(values, m)
-        signs = self.rule.signs(values.shape[0], len(self.columns)) * self.used
+        signs = self.rule._signs(values.shape[0], len(self.columns)) * self.used
         self.drawn[:] = [signs]
         displacements = np.zeros((*signs.shape[:2], values.shape[1]))
         displacements[..., list(self.columns)] = self.rule.epsilon * signs

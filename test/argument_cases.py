@@ -1,0 +1,886 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For every public callable one valid call, and which odd values its parameters may well take."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from circuits import X, hybrid, rotation
+from estimators import CountingEstimator
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import SparsePauliOp
+from qiskit_algorithms import VQE
+from qiskit_algorithms.optimizers import COBYLA
+from torch import nn
+from wrong_values import WRONG
+
+from qiskit_torch_bridge import (
+    AnalysedCircuit,
+    CircuitProgram,
+    TorchQuantumModule,
+    algorithms,
+    backends,
+    gradients,
+    load_checkpoint,
+    optim,
+    primitives,
+    rules,
+    save_checkpoint,
+)
+from qiskit_torch_bridge import expectation as expectation_of
+from qiskit_torch_bridge.primitives import Usage
+
+
+class Right(NamedTuple):
+    """Values of the table that are no mistake for some parameter.
+
+    Attributes:
+        why: What it takes, so that these are right.
+        values: Their names.
+    """
+
+    why: str
+    values: frozenset[str]
+
+    def __or__(self, other: Right) -> Right:
+        return Right(f"{self.why}; {other.why}", self.values | other.values)
+
+
+def right(why: str, *values: str) -> Right:
+    """Return the values that are right, and why."""
+    return Right(why, frozenset(values))
+
+
+ALL = frozenset(WRONG)
+NOTHING = right("none of these values is right")
+NONE = right("None stands for the default", "None")
+COUNT = right("whole numbers from 1 up", "5", "10**9", "10**400")
+SMALL_COUNT = right("whole numbers from 1 up, as many as there is room for", "5", "10**9")
+FROM_ZERO = right("whole numbers from 0 up", "5", "0", "10**9", "10**400")
+SEED = right("whole numbers from 0 up, which seed a generator", "5", "0", "10**9", "10**400")
+SEED63 = right("whole numbers that Qiskit's transpiler takes", "5", "0", "10**9")
+SEED64 = right("whole numbers that torch's generators take", "5", "0", "10**9")
+POSITIVE = right("positive finite numbers", "5", "10**9", "1.5")
+NOT_NEGATIVE = right("finite numbers from 0 up", "5", "0", "10**9", "1.5")
+SAME_RULE = Right("the rule is the same at any precision, and does not look at it", ALL)
+SECONDS = right("seconds, or without end", "5", "0", "10**9", "1.5", "inf")
+FLAG = right("True is a flag", "True")
+PATH = right("any text names a file", "'a'")
+FUNCTION = right("a function of the right number of arguments", "a function")
+CALLABLE = FUNCTION | right("whatever can be called", "a class")
+"""What a function is is seen when it is called."""
+EMPTY = right("there may be none", "[]")
+
+
+class Case(NamedTuple):
+    """One public callable.
+
+    Attributes:
+        call: Takes the arguments by name.
+        valid: Makes arguments of a valid call.
+        right: What odd values are right for which parameter.
+        instead: Another valid call for some parameter, where that one has no use for it.
+    """
+
+    call: Callable[..., Any]
+    valid: Callable[[], Mapping[str, Any]]
+    right: Mapping[str, Right] = {}
+    instead: Mapping[str, Callable[[], Mapping[str, Any]]] = {}
+
+
+# -- what the calls are made with ---------------------------------------------------------------
+
+ESTIMATOR = CountingEstimator()
+"""The estimator of all calls: nothing may have reached it before an error."""
+
+
+class NewCounting(CountingEstimator):
+    """Counts where all others do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = ESTIMATOR.runs
+
+
+@functools.cache
+def folder() -> Path:
+    """Return a folder for the files that calls name."""
+    return Path(tempfile.mkdtemp())
+
+
+names = itertools.count()
+
+
+def new_path() -> str:
+    """Return a path where nothing is yet."""
+    return str(folder() / f"file{next(names)}")
+
+
+@functools.cache
+def program() -> CircuitProgram:
+    return CircuitProgram(hybrid(), "ZZ", input_params=X)
+
+
+@functools.cache
+def analysed() -> AnalysedCircuit:
+    return AnalysedCircuit(hybrid())
+
+
+@functools.cache
+def module() -> TorchQuantumModule:
+    """Return a module with inputs on the counting estimator."""
+    return TorchQuantumModule(hybrid(), "ZZ", input_params=X, estimator=ESTIMATOR)
+
+
+@functools.cache
+def node() -> TorchQuantumModule:
+    """Return a module without inputs on the exact engine."""
+    return TorchQuantumModule(rotation()[0], "Z", initial_weights=[0.5])
+
+
+def measured() -> TorchQuantumModule:
+    return TorchQuantumModule(rotation()[0], "Z", estimator=ESTIMATOR, shots=100)
+
+
+def vqe() -> VQE:
+    return VQE(ESTIMATOR, rotation()[0], COBYLA())
+
+
+@functools.cache
+def qnn() -> Any:
+    """Return what has the attributes of an EstimatorQNN, whose package need not be there."""
+    circuit, theta = rotation()
+    return SimpleNamespace(
+        circuit=circuit,
+        observables=[SparsePauliOp("Z")],
+        input_params=[],
+        weight_params=[theta],
+        estimator=ESTIMATOR,
+        gradient=None,
+    )
+
+
+@functools.cache
+def pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1)
+
+
+@functools.cache
+def backend() -> GenericBackendV2:
+    return GenericBackendV2(2, seed=1)
+
+
+@functools.cache
+def checkpoint() -> str:
+    path = new_path()
+    save_checkpoint(path, model=node())
+    return path
+
+
+def pubs() -> list[Any]:
+    return [(rotation()[0], "Z", [[0.5]])]
+
+
+def closure() -> Callable[[], Any]:
+    return lambda: node()().sum()
+
+
+def square() -> nn.Parameter:
+    return nn.Parameter(torch.tensor([0.3], dtype=torch.float64))
+
+
+def quadratic(x: Any) -> Any:
+    return float(np.sum(np.asarray(x) ** 2))
+
+
+def fixed(**arguments: Any) -> Callable[[], Mapping[str, Any]]:
+    """Return arguments that calls leave as they are."""
+    return lambda: arguments
+
+
+def method(make: Callable[[], Any], name: str) -> Callable[..., Any]:
+    """Return a call of a method of what is made for it."""
+    return lambda **arguments: getattr(make(), name)(**arguments)
+
+
+def setter(make: Callable[[], Any], name: str) -> Callable[..., Any]:
+    """Return a call that sets an attribute."""
+    return lambda **arguments: setattr(make(), name, *arguments.values())
+
+
+def batched(**options: Any) -> primitives.BatchedStatevectorEstimator:
+    return primitives.BatchedStatevectorEstimator(**options)
+
+
+def dispatching() -> backends.DispatchingEstimator:
+    return backends.DispatchingEstimator(ESTIMATOR)
+
+
+def aqgd() -> gradients.AQGDEstimatorGradient:
+    return gradients.AQGDEstimatorGradient(ESTIMATOR)
+
+
+def one_gradient() -> dict[str, Any]:
+    return {
+        "circuits": [rotation()[0]],
+        "observables": [SparsePauliOp("Z")],
+        "parameter_values": [[0.5]],
+    }
+
+
+def result_of_gradient(**arguments: Any) -> Any:
+    return aqgd().run(**arguments).result()
+
+
+def plan() -> rules.Differentiation:
+    return rules.ParameterShiftRule().differentiation(analysed(), (0, 1))
+
+
+ANGLES = right("bits are angles", "a tensor of bools")
+OPTIONS = right("options, whose names are known elsewhere", "{}", "{'a': 1}")
+NAMES = right("names, alone or as keys", "[]", "{}", "{'a': 1}", "an array of text")
+KEPT = Right(
+    "tensors, numbers, text, and lists and mappings of these",
+    ALL
+    - {"object", "a class", "a silent object", "a function", "a generator", "a deep list"}
+    - {"an array of text", "a complex array", "an array of another shape"}
+    - {"a circuit without parameters"},
+)
+MODULE = {
+    "initial_weights": right("None draws them", "None"),
+    "gradient_shots": SMALL_COUNT,
+    "shots": SMALL_COUNT,
+    "precision": POSITIVE,
+    "seed": SEED64,
+    "input_params": right("there may be no inputs", "None", "[]"),
+    "weight_params": NONE,
+}
+LR = NOT_NEGATIVE
+
+# -- one valid call of each ---------------------------------------------------------------------
+
+CASES: dict[str, Case] = {
+    "AnalysedCircuit": Case(
+        AnalysedCircuit,
+        lambda: {"circuit": hybrid()},
+        {"circuit": right("it may have none", "a circuit without parameters")},
+    ),
+    "AnalysedCircuit.assigned": Case(
+        lambda values: analysed().assigned(values),
+        lambda: {"values": {analysed().parameters[0]: 0.5}},
+        {"values": right("a mapping of nothing binds nothing", "{}")},
+    ),
+    "AnalysedCircuit.bindings": Case(
+        lambda **k: analysed().bindings(**k),
+        lambda: {"values": np.zeros((2, 5))},
+        {"circuit": right("a form without parameters", "a circuit without parameters")},
+    ),
+    "AnalysedCircuit.check": Case(
+        lambda **k: analysed().check(**k),
+        lambda: {"values": np.zeros((2, 5))},
+        {"first_row": FROM_ZERO},
+    ),
+    "AnalysedCircuit.frequencies": Case(
+        lambda **k: analysed().frequencies(**k), fixed(column=0), {"column": right("a column", "0")}
+    ),
+    "AnalysedCircuit.is_used": Case(
+        lambda **k: analysed().is_used(**k), fixed(column=0), {"column": right("a column", "0")}
+    ),
+    "CircuitProgram": Case(
+        CircuitProgram,
+        lambda: {"circuit": rotation()[0]},
+        {
+            "circuit": right("it may have no parameters", "a circuit without parameters"),
+            "input_params": MODULE["input_params"],
+        },
+    ),
+    "CircuitProgram.difference": Case(method(program, "difference"), lambda: {"other": program()}),
+    "CircuitProgram.difference_from_state": Case(
+        method(program, "difference_from_state"), lambda: {"state": program().to_state()}
+    ),
+    "CircuitProgram.from_state": Case(
+        CircuitProgram.from_state, lambda: {"state": program().to_state()}
+    ),
+    "CircuitProgram.on": Case(method(program, "on"), lambda: {"analysed": program().analysed}),
+    "CircuitProgram.placed": Case(
+        method(program, "placed"), lambda: {"x": np.zeros((4, 2)), "w": np.zeros((1, 3))}
+    ),
+    "CircuitProgram.rewritten": Case(
+        method(program, "rewritten"), lambda: {"rewrite": lambda circuit: circuit}
+    ),
+    "TorchQuantumModule": Case(
+        TorchQuantumModule,
+        lambda: {
+            "circuit": rotation()[0],
+            "estimator": NewCounting(),
+            "journal": new_path(),
+        },
+        {
+            **MODULE,
+            "circuit": right("it may have no parameters", "a circuit without parameters"),
+            "initial_weights": right("one number", "(0,)"),
+            "journal": PATH,
+            "budget": COUNT,
+            "backend_options": right("no options", "{}"),
+            "optimization_level": right("levels 0 to 3", "0"),
+            "seed_transpiler": SEED63,
+            "evaluation": right("nothing differs", "{}"),
+        },
+        dict.fromkeys(
+            ("backend_options", "optimization_level", "seed_transpiler", "mode", "pass_manager"),
+            lambda: {"circuit": rotation()[0], "backend": backend()},
+        )
+        | dict.fromkeys(
+            ("dtype", "estimator", "estimators", "backend"), lambda: {"circuit": rotation()[0]}
+        ),
+    ),
+    "TorchQuantumModule.bind": Case(
+        method(module, "bind"),
+        lambda: {"inputs": [0.1, 0.2]},
+        {"inputs": right("two numbers", "(0, 0)", "a tensor of bools")},
+    ),
+    "TorchQuantumModule.cost": Case(
+        method(module, "cost"),
+        fixed(batch_size=2),
+        {
+            "batch_size": right("whole numbers, as many as there is room for", "5"),
+            "backward": FLAG,
+            "input_gradients": FLAG,
+        },
+    ),
+    "TorchQuantumModule.forward": Case(
+        lambda inputs: module()(inputs), lambda: {"inputs": torch.zeros(4, 2)}, {"inputs": ANGLES}
+    ),
+    "TorchQuantumModule.from_algorithm": Case(
+        TorchQuantumModule.from_algorithm,
+        lambda: {"algorithm": vqe(), "operator": SparsePauliOp("Z")},
+        {"operator": right("a module measures Z on each qubit by default", "None")},
+    ),
+    "TorchQuantumModule.from_qnn": Case(TorchQuantumModule.from_qnn, lambda: {"qnn": qnn()}),
+    "TorchQuantumModule.set_extra_state": Case(
+        method(module, "set_extra_state"), lambda: {"state": module().get_extra_state()}
+    ),
+    "TorchQuantumModule.set_shots": Case(
+        method(measured, "set_shots"),
+        fixed(shots=10),
+        {"shots": SMALL_COUNT | NONE, "gradient_shots": SMALL_COUNT},
+    ),
+    "TorchQuantumModule.shots": Case(
+        setter(measured, "shots"), fixed(shots=10), {"shots": SMALL_COUNT | NONE}
+    ),
+    "TorchQuantumModule.submit": Case(
+        method(module, "submit"), lambda: {"inputs": torch.zeros(4, 2)}, {"inputs": ANGLES}
+    ),
+    "TorchQuantumModule.with_backend": Case(
+        method(module, "with_backend"),
+        lambda: {"estimator": NewCounting(), "gradient": None, "seed": None, "evaluation": None},
+        {
+            "seed": SEED64 | NONE,
+            "gradient": NONE,
+            "estimator": right("the exact engine", "None"),
+            "evaluation": right("nothing differs", "None", "{}"),
+        },
+        {"backend": fixed()},
+    ),
+    "algorithms.TorchOptimizer": Case(
+        algorithms.TorchOptimizer,
+        fixed(optimizer=torch.optim.Adam),
+        {
+            "maxiter": FROM_ZERO,
+            "epsilon": POSITIVE,
+            "max_evals_grouped": COUNT,
+            "clip_norm": POSITIVE,
+            "tol": NOT_NEGATIVE,
+            "gradient_tol": NOT_NEGATIVE,
+            "patience": COUNT,
+            "min_improvement": NOT_NEGATIVE,
+            "callback": CALLABLE,
+            "progress": FLAG,
+            "seed": SEED64,
+        },
+    ),
+    "algorithms.TorchOptimizer.__call__": Case(
+        lambda **k: algorithms.TorchOptimizer(maxiter=1)(**k),
+        fixed(fun=quadratic, x0=[0.3]),
+        {
+            "x0": right(
+                "a number, or numbers, to begin at",
+                "5",
+                "-1",
+                "0",
+                "10**9",
+                "1.5",
+                "[]",
+                "(0,)",
+                "(0, 0)",
+            )
+        },
+    ),
+    "algorithms.TorchOptimizer.minimize": Case(
+        lambda **k: algorithms.TorchOptimizer(maxiter=1).minimize(**k),
+        fixed(fun=quadratic, x0=[0.3]),
+        {
+            "x0": right(
+                "a number, or numbers, to begin at",
+                "5",
+                "-1",
+                "0",
+                "10**9",
+                "1.5",
+                "[]",
+                "(0,)",
+                "(0, 0)",
+            )
+        },
+    ),
+    "algorithms.TorchOptimizer.set_max_evals_grouped": Case(
+        method(algorithms.TorchOptimizer, "set_max_evals_grouped"),
+        fixed(limit=5),
+        {"limit": COUNT | NONE},
+    ),
+    "algorithms.TorchOptimizer.set_options": Case(
+        method(algorithms.TorchOptimizer, "set_options"),
+        fixed(maxiter=5, lr=0.1),
+        {
+            "maxiter": FROM_ZERO,
+            "lr": NOT_NEGATIVE | right("torch takes these", "inf", "10**400", "True"),
+        },
+    ),
+    "algorithms.arguments_of_algorithm": Case(
+        algorithms.arguments_of_algorithm,
+        lambda: {"algorithm": vqe(), "operator": SparsePauliOp("Z")},
+        {"operator": Right("handed on to the module, which checks it", ALL), "given": NAMES},
+    ),
+    "algorithms.arguments_of_qnn": Case(
+        algorithms.arguments_of_qnn, lambda: {"qnn": qnn()}, {"given": NAMES}
+    ),
+    "algorithms.bits_by_qubit": Case(
+        algorithms.bits_by_qubit, fixed(outcome="011"), {"num_qubits": NONE}
+    ),
+    "backends.Budget": Case(backends.Budget, fixed(limits=5), {"limits": COUNT}),
+    "backends.Budget.check": Case(method(backends.Budget, "check"), fixed(wanted=Usage(jobs=1))),
+    "backends.DispatchingEstimator": Case(
+        backends.DispatchingEstimator,
+        lambda: {"estimators": ESTIMATOR, "journal": new_path()},
+        {"max_bytes": POSITIVE, "budget": COUNT, "journal": PATH, "checks": EMPTY},
+    ),
+    "backends.DispatchingEstimator.run": Case(
+        lambda **k: dispatching().run(**k).result(),
+        lambda: {"pubs": pubs()},
+        {"precision": NOT_NEGATIVE, "pubs": EMPTY},
+    ),
+    "backends.DispatchingEstimator.usage": Case(
+        lambda **k: dispatching().usage(**k),
+        lambda: {"pubs": pubs()},
+        {"precision": NOT_NEGATIVE, "pubs": EMPTY},
+    ),
+    "backends.ExecutorEstimator": Case(
+        backends.ExecutorEstimator,
+        lambda: {"executor": pool(), "estimator": batched()},
+        {"seed": SEED},
+    ),
+    "backends.ExecutorEstimator.run": Case(
+        lambda **k: backends.ExecutorEstimator(pool(), batched()).run(**k).result(),
+        lambda: {"pubs": pubs()},
+        {"precision": NOT_NEGATIVE, "pubs": EMPTY},
+    ),
+    "backends.Journal": Case(backends.Journal, lambda: {"path": new_path()}, {"path": PATH}),
+    "backends.Retry": Case(
+        backends.Retry,
+        fixed(),
+        {
+            "attempts": COUNT,
+            "first_delay": SECONDS,
+            "longest_delay": SECONDS,
+            "deadline": SECONDS,
+            "sleep": CALLABLE,
+            "clock": CALLABLE,
+        },
+    ),
+    "backends.kind_of": Case(backends.kind_of, lambda: {"backend": backend()}),
+    "backends.prepare": Case(
+        backends.prepare,
+        lambda: {"program": CircuitProgram(rotation()[0]), "backend": backend()},
+        {
+            "seed": SEED,
+            "seed_transpiler": SEED63,
+            "optimization_level": right("a level", "0"),
+            "options": right("no options", "{}"),
+        },
+    ),
+    "backends.verdict_on": Case(backends.verdict_on, lambda: {"error": ValueError("no")}),
+    "expectation": Case(
+        expectation_of,
+        lambda: {
+            "circuit": hybrid(),
+            "inputs": torch.zeros(4, 2),
+            "weights": torch.zeros(3),
+            "input_params": X,
+            "estimator": ESTIMATOR,
+        },
+        {
+            **{k: v for k, v in MODULE.items() if k in ("shots", "precision", "seed")},
+            "inputs": ANGLES,
+            "input_params": MODULE["input_params"],
+        },
+        {
+            "input_params": lambda: {"circuit": rotation()[0], "weights": torch.zeros(1)},
+            "dtype": lambda: {"circuit": rotation()[0], "weights": torch.zeros(1)},
+        },
+    ),
+    "gradients.AQGDEstimatorGradient": Case(
+        gradients.AQGDEstimatorGradient,
+        fixed(estimator=ESTIMATOR),
+        {"transpiler_options": OPTIONS, "precision": POSITIVE},
+    ),
+    "gradients.AQGDEstimatorGradient.derivative_type": Case(
+        setter(aqgd, "derivative_type"),
+        fixed(derivative_type=gradients.AdjointEstimatorGradient().derivative_type),
+    ),
+    "gradients.AQGDEstimatorGradient.rule": Case(
+        method(aqgd, "rule"), fixed(precision=0.1), {"precision": SAME_RULE}
+    ),
+    "gradients.AQGDEstimatorGradient.run": Case(
+        result_of_gradient,
+        one_gradient,
+        {
+            "precision": POSITIVE | right("one for each, None for the default", "[None]"),
+            "parameters": right("None in it stands for all", "[None]"),
+        },
+    ),
+    "gradients.AdjointEstimatorGradient.run": Case(
+        lambda **k: gradients.AdjointEstimatorGradient().run(**k).result(),
+        one_gradient,
+        {
+            "precision": Right("it is exact at any precision", ALL),
+            "parameters": right("None in it stands for all", "[None]"),
+        },
+    ),
+    "gradients.AdjointEstimatorGradient": Case(
+        gradients.AdjointEstimatorGradient, fixed(estimator=ESTIMATOR)
+    ),
+    "gradients.EstimatorGradient": Case(
+        gradients.ParameterShiftEstimatorGradient,
+        fixed(estimator=ESTIMATOR),
+        {"transpiler_options": OPTIONS, "precision": POSITIVE},
+    ),
+    "gradients.EstimatorGradient.rule": Case(
+        method(aqgd, "rule"), fixed(precision=0.1), {"precision": SAME_RULE}
+    ),
+    "gradients.FiniteDifference": Case(gradients.FiniteDifference, fixed(), {"epsilon": POSITIVE}),
+    "gradients.SimultaneousPerturbation": Case(
+        gradients.SimultaneousPerturbation,
+        fixed(),
+        {"epsilon": POSITIVE, "resamplings": COUNT, "seed": SEED},
+    ),
+    "gradients.FiniteDifferenceEstimatorGradient": Case(
+        gradients.FiniteDifferenceEstimatorGradient,
+        fixed(estimator=ESTIMATOR),
+        {"transpiler_options": OPTIONS, "precision": POSITIVE, "epsilon": POSITIVE},
+    ),
+    "gradients.FiniteDifferenceEstimatorGradient.rule": Case(
+        method(lambda: gradients.FiniteDifferenceEstimatorGradient(ESTIMATOR), "rule"),
+        fixed(precision=0.1),
+        {"precision": NOT_NEGATIVE | NONE},
+    ),
+    "gradients.ParameterShiftEstimatorGradient": Case(
+        gradients.ParameterShiftEstimatorGradient,
+        fixed(estimator=ESTIMATOR),
+        {"transpiler_options": OPTIONS, "precision": POSITIVE},
+    ),
+    "gradients.ParameterShiftEstimatorGradient.rule": Case(
+        method(lambda: gradients.ParameterShiftEstimatorGradient(ESTIMATOR), "rule"),
+        fixed(precision=0.1),
+        {"precision": SAME_RULE},
+    ),
+    "gradients.SPSAEstimatorGradient": Case(
+        gradients.SPSAEstimatorGradient,
+        fixed(estimator=ESTIMATOR),
+        {
+            "transpiler_options": OPTIONS,
+            "precision": POSITIVE,
+            "epsilon": POSITIVE,
+            "resamplings": COUNT,
+            "seed": SEED,
+        },
+    ),
+    "gradients.SPSAEstimatorGradient.rule": Case(
+        method(lambda: gradients.SPSAEstimatorGradient(ESTIMATOR), "rule"),
+        fixed(precision=0.1),
+        {"precision": NOT_NEGATIVE | NONE},
+    ),
+    "load_checkpoint": Case(
+        load_checkpoint,
+        lambda: {"path": checkpoint(), "model": node()},
+        {
+            "generators": right("none were saved", "[]"),
+            "only_weights": FLAG,
+            "optimizer": EMPTY,
+            "scheduler": EMPTY,
+        },
+    ),
+    "optim.FubiniStudyMetric": Case(
+        optim.FubiniStudyMetric,
+        lambda: {"circuit": rotation()[0]},
+        {"circuit": right("it may have no parameters", "a circuit without parameters")},
+    ),
+    "optim.FubiniStudyMetric.__call__": Case(
+        lambda **k: optim.FubiniStudyMetric(rotation()[0])(**k),
+        fixed(weights=[0.5]),
+        {"weights": right("one number", "(0,)")},
+    ),
+    "optim.QNSPSA": Case(
+        optim.QNSPSA,
+        lambda: {"params": node()},
+        {
+            "lr": LR,
+            "damping": POSITIVE,
+            "metric_resamplings": COUNT,
+            "seed": SEED64,
+            "fidelity": CALLABLE,
+        },
+    ),
+    "optim.QNSPSA.add_param_group": Case(
+        method(
+            lambda: optim.QNSPSA([square()], fidelity=lambda w, o: np.ones(len(o))),
+            "add_param_group",
+        ),
+        lambda: {"param_group": {"params": [square()]}},
+    ),
+    "optim.QNSPSA.calibrate": Case(
+        method(lambda: optim.SPSA(node()), "calibrate"),
+        lambda: {"closure": closure(), "steps": 2},
+        {"target": POSITIVE, "steps": right("whole numbers from 1 up", "5")},
+    ),
+    "optim.QNSPSA.load_state_dict": Case(
+        method(lambda: optim.SPSA(node()), "load_state_dict"),
+        lambda: {"state_dict": optim.SPSA(node()).state_dict()},
+    ),
+    "optim.QNSPSA.step": Case(
+        method(lambda: optim.SPSA(node()), "step"), lambda: {"closure": closure()}
+    ),
+    "optim.QuantumNaturalGradient": Case(
+        optim.QuantumNaturalGradient,
+        lambda: {"params": node()},
+        {"lr": LR, "damping": NOT_NEGATIVE, "metric": CALLABLE},
+        {"metric": lambda: {"params": [square()]}},
+    ),
+    "optim.QuantumNaturalGradient.add_param_group": Case(
+        method(
+            lambda: optim.QuantumNaturalGradient([square()], metric=lambda w: np.eye(1)),
+            "add_param_group",
+        ),
+        lambda: {"param_group": {"params": [square()]}},
+    ),
+    "optim.QuantumNaturalGradient.step": Case(
+        lambda **k: _after_backward().step(**k),
+        lambda: {"closure": None},
+        {"closure": right("the gradients are there", "None", "a function")},
+    ),
+    "optim.Rotosolve": Case(
+        optim.Rotosolve,
+        lambda: {"params": [square()]},
+        {"frequencies": right("the loss depends on nothing", "[]")},
+    ),
+    "optim.Rotosolve.add_param_group": Case(
+        method(lambda: optim.Rotosolve([square()]), "add_param_group"),
+        lambda: {"param_group": {"params": [square()]}},
+    ),
+    "optim.Rotosolve.step": Case(
+        method(lambda: optim.Rotosolve(node()), "step"), lambda: {"closure": closure()}
+    ),
+    "optim.SPSA": Case(
+        optim.SPSA,
+        lambda: {"params": node()},
+        {
+            "lr": LR,
+            "perturbation": POSITIVE,
+            "alpha": NOT_NEGATIVE,
+            "gamma": NOT_NEGATIVE,
+            "stability": NOT_NEGATIVE,
+            "allowed_increase": NOT_NEGATIVE,
+            "resamplings": COUNT,
+            "trust_region": FLAG,
+            "blocking": FLAG,
+            "seed": SEED64,
+        },
+    ),
+    "optim.SPSA.add_param_group": Case(
+        method(lambda: optim.SPSA([square()]), "add_param_group"),
+        lambda: {"param_group": {"params": [square()]}},
+    ),
+    "optim.ScipyMinimize": Case(
+        optim.ScipyMinimize,
+        lambda: {"params": node()},
+        {
+            "max_iter": COUNT,
+            "tolerance": POSITIVE,
+            "options": right("no options", "{}", "{'a': 1}"),
+        },
+    ),
+    "optim.ScipyMinimize.step": Case(
+        method(lambda: optim.ScipyMinimize(node(), max_iter=1), "step"),
+        lambda: {"closure": closure()},
+    ),
+    "optim.ShotsSchedule": Case(
+        optim.ShotsSchedule,
+        lambda: {"module": measured()},
+        {
+            "ratio": POSITIVE,
+            "factor": right("finite numbers above 1", "5", "10**9", "1.5"),
+            "maximum": COUNT,
+        },
+    ),
+    "optim.ShotsSchedule.load_state_dict": Case(
+        method(lambda: optim.ShotsSchedule(measured()), "load_state_dict"),
+        fixed(state_dict={"shots": 200}),
+    ),
+    "optim.StateFidelity": Case(
+        optim.StateFidelity,
+        lambda: {"circuit": rotation()[0]},
+        {"circuit": right("it may have no parameters", "a circuit without parameters")},
+    ),
+    "optim.StateFidelity.__call__": Case(
+        lambda **k: optim.StateFidelity(rotation()[0])(**k),
+        fixed(weights=[0.5], others=[[0.1], [0.2]]),
+        {"weights": right("one number", "(0,)")},
+    ),
+    "primitives.BatchedStatevectorEstimator": Case(
+        primitives.BatchedStatevectorEstimator,
+        fixed(),
+        {"default_precision": NOT_NEGATIVE, "seed": SEED},
+    ),
+    "primitives.BatchedStatevectorEstimator.run": Case(
+        lambda **k: batched(noise="gaussian").run(**k).result(),
+        lambda: {"pubs": pubs()},
+        {"pubs": EMPTY, "precision": NOT_NEGATIVE},
+    ),
+    "primitives.BatchedStatevectorEstimator.skip_job": Case(
+        method(batched, "skip_job"), lambda: {"pub": primitives.submission.coerced_pub(pubs()[0])}
+    ),
+    "primitives.Usage": Case(
+        primitives.Usage,
+        fixed(),
+        dict.fromkeys(("jobs", "pubs", "points", "circuits", "shots"), FROM_ZERO),
+    ),
+    "primitives.evaluate": Case(
+        primitives.evaluate,
+        lambda: {"estimator": ESTIMATOR, "pubs": pubs(), "shapes": [(1,)]},
+        {"precision": NOT_NEGATIVE},
+    ),
+    "primitives.is_aer": Case(
+        primitives.is_aer,
+        fixed(estimator=ESTIMATOR),
+        {"estimator": Right("whatever it is, it is Aer's or it is not", ALL)},
+    ),
+    "primitives.shots_to_precision": Case(
+        primitives.shots_to_precision, fixed(shots=100), {"shots": SMALL_COUNT}
+    ),
+    "primitives.validated_precision": Case(
+        primitives.validated_precision,
+        fixed(shots=None, precision=None),
+        {"shots": SMALL_COUNT | NONE, "precision": POSITIVE | NONE},
+    ),
+    "rules.Differentiation": Case(
+        rules.Differentiation,
+        lambda: {n: getattr(plan(), n) for n in ("target", "angle_map", "pullback", "plan")},
+        {"angle_map": NONE, "pullback": NONE},
+    ),
+    "rules.FiniteDifferenceRule": Case(
+        rules.FiniteDifferenceRule, fixed(epsilon=0.1), {"epsilon": POSITIVE}
+    ),
+    **{
+        f"rules.{name}.differentiation": Case(
+            method(make, "differentiation"),
+            lambda: {"circuit": analysed(), "columns": (0,)},
+            {"columns": right("columns", "(0,)", "(0, 0)", "[]")},
+        )
+        for name, make in {
+            "FiniteDifferenceRule": lambda: rules.FiniteDifferenceRule(0.1),
+            "MultiFrequencyRule": rules.MultiFrequencyRule,
+            "ParameterShiftRule": rules.ParameterShiftRule,
+            "Rule": rules.ParameterShiftRule,
+            "SPSARule": lambda: rules.SPSARule(0.1),
+        }.items()
+    },
+    "rules.SPSARule": Case(
+        rules.SPSARule,
+        fixed(epsilon=0.1),
+        {"epsilon": POSITIVE, "resamplings": COUNT, "seed": SEED},
+    ),
+    "rules.ShiftPlan": Case(
+        rules.ShiftPlan,
+        lambda: {"displacements": np.zeros((2, 5)), "coefficients": np.zeros((1, 2))},
+    ),
+    "rules.ShiftPlan.from_columns": Case(
+        rules.ShiftPlan.from_columns,
+        lambda: {"size": 2, "stencils": [(0, np.ones(1), np.ones(1))]},
+        {"size": right("whole numbers", "5"), "stencils": EMPTY},
+    ),
+    "rules.frequency_shifts": Case(
+        rules.frequency_shifts, fixed(frequencies=(1.0,)), {"frequencies": EMPTY}
+    ),
+    "rules.recommended_epsilon": Case(
+        rules.recommended_epsilon,
+        fixed(precision=0.1),
+        {"precision": NOT_NEGATIVE | NONE, "max_frequency": POSITIVE},
+    ),
+    "save_checkpoint": Case(
+        save_checkpoint,
+        lambda: {"path": new_path(), "model": node()},
+        {
+            "path": PATH,
+            "cursor": KEPT,
+            "extra": KEPT,
+            "step": right("whole numbers", "5", "0", "-1", "10**9", "10**400"),
+            "generators": EMPTY,
+            "optimizer": EMPTY,
+            "scheduler": EMPTY,
+        },
+    ),
+}
+
+
+def _after_backward() -> Any:
+    optimizer = optim.QuantumNaturalGradient(node())
+    node()().sum().backward()
+    return optimizer
+
+
+RECORDS = dict.fromkeys(
+    (
+        "Checkpoint",
+        "algorithms.History",
+        "algorithms.History.add",
+        "backends.Prepared",
+        "backends.cost.Cost",
+        "exceptions.JobError",
+        "exceptions.ObjectiveError",
+        "gradients.BridgeGradientResult",
+        "primitives.Evaluation",
+    ),
+    "a record that the package fills in and hands out",
+) | dict.fromkeys(
+    (
+        "rules.Differentiation.combine",
+        "rules.Differentiation.points",
+        "rules.Differentiation.standard_errors",
+    ),
+    "called by engines, with arrays or tensors that are checked where they come in",
+)
+"""What only the package itself calls, and why it is public all the same."""
+
+NOT_RUN = {
+    # Right, and it would take as long as it says.
+    ("optim.QNSPSA.calibrate", "steps"): ("10**9", "10**400"),
+}
+"""Calls that are not made."""
