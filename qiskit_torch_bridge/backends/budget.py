@@ -26,11 +26,13 @@ class Budget:
         order: Held from asking whether there is room until it is used.
 
     Raises:
-        InputError: If ``limits`` is something else.
+        InputError: If one of them is something else.
     """
 
     def __init__(self, limits: int | Usage | None = None, used: Usage | None = None) -> None:
         self.limits = _limits(limits)
+        if used is not None and not isinstance(used, Usage):
+            raise InputError(f"Expected used to be a Usage; got {used!r}.")
         self.used = Usage() if used is None else used
         self._begin()
 
@@ -42,13 +44,18 @@ class Budget:
         """Whether there is a limit."""
         return self.limits != Usage()
 
-    def check(self, wanted: Usage) -> None:
-        """Raise :class:`.BudgetError` if there is no room for a request."""
+    def check(self, wanted: Usage, what: str = "This step") -> None:
+        """Raise :class:`.BudgetError` if there is no room for what is to be submitted.
+
+        Args:
+            wanted: What it amounts to.
+            what: What it is, as the error calls it.
+        """
         for name in (field.name for field in fields(Usage)):
             limit, used, more = (getattr(u, name) for u in (self.limits, self.used, wanted))
             if limit and used + more > limit:
                 raise BudgetError(
-                    f"This step needs {more:,} {name}; {used:,} of the budget of {limit:,} are "
+                    f"{what} needs {more:,} {name}; {used:,} of the budget of {limit:,} are "
                     "used. Nothing was submitted. Raise the budget, or use fewer shots or rows."
                 )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
@@ -15,6 +16,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import PauliList
 
+from ..exceptions import InputError
 from ..recent import OfObjects
 from .kinds import innermost, measures
 from .pairing import blocks_of
@@ -32,6 +34,9 @@ class Usage:
         circuits: Circuits to execute: a point once for each group of observables that are measured
             together; zero where expectation values are computed without measuring.
         shots: Executions of circuits in total; zero likewise.
+
+    Raises:
+        InputError: If one of them is no whole number, or negative.
     """
 
     jobs: int = 0
@@ -39,6 +44,16 @@ class Usage:
     points: int = 0
     circuits: int = 0
     shots: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if not whole or value < 0:
+                raise InputError(
+                    f"Expected {name} of a Usage to be a whole number, 0 or more; got {value!r}. "
+                    "In a budget, 0 is no limit."
+                )
+            object.__setattr__(self, name, int(value))  # also if it was one of NumPy's
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
