@@ -12,7 +12,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
-from qiskit.transpiler import generate_preset_pass_manager
+from qiskit.transpiler import TranspilerError, generate_preset_pass_manager
 
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..primitives.kinds import is_of_aer, repeats_noise
@@ -226,9 +226,13 @@ def _preset(backend: BackendV2, level: int | None, seed: int | None) -> Any:
     level = 1 if level is None else level
     if isinstance(level, bool) or level not in (0, 1, 2, 3):
         raise BackendError(f"Expected optimization_level to be 0, 1, 2 or 3; got {level!r}.")
-    return generate_preset_pass_manager(
-        optimization_level=level, backend=backend, seed_transpiler=seed
-    )
+    given = {"optimization_level": level, "backend": backend, "seed_transpiler": seed}
+    try:
+        return generate_preset_pass_manager(**given)
+    except TranspilerError:
+        # A device names a plugin to translate with: that of runtime 0.44 does not load in Qiskit
+        # 1.4. It is for circuits that are dynamic; what comes out is checked in any case.
+        return generate_preset_pass_manager(**given, translation_method="translator")
 
 
 def _estimator(
