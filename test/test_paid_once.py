@@ -25,11 +25,13 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends import DispatchingEstimator, ExecutorEstimator, Journal, Retry
 from qiskit_torch_bridge.backends import entries as entries_of
+from qiskit_torch_bridge.backends.entries import Entries, Entry
 from qiskit_torch_bridge.exceptions import (
     BudgetError,
     ExecutionError,
     InputError,
     JobError,
+    JournalError,
     UnknownJobError,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
@@ -198,6 +200,40 @@ def test_an_intention_without_a_job_is_asked_about_if_nothing_can_tell(tmp_path:
     with pytest.raises(UnknownJobError) as caught:
         again.run([pub_of()])
     assert caught.value.tag == remote.taken[0][1][-1] and again.estimators[0].taken == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_may_have_been_written_down_is_looked_for_once(tmp_path: Any, known: bool) -> None:
+    """After a damaged end nothing says that there is a job: it is not waited or asked for."""
+
+    class Continued(Entries):
+        def _entry(self, number: int, digest: str) -> Entry:
+            return Entry(number, f"run-{number}", digest, unwritten=True)
+
+    time, service = FakeTime(), Service(tmp_path / "ledger")
+    if known:
+        service.job_tag = "run-0-0"
+        service.run([pub_of()])
+    for one, jobs in ((service, 1), (Remote(), 0)):
+        estimator = DispatchingEstimator(one, retry=time.retry())
+        estimator.entries = Continued()
+        evs = estimator.run([pub_of()]).result()[0].data.evs
+        np.testing.assert_allclose(evs, np.cos(np.linspace(0, 1, 3)), rtol=0, atol=1e-12)
+        assert time.delays == [] and estimator.used.jobs == 1
+        assert len(service.ledger.jobs) == 1 and len(getattr(one, "taken", [])) == 1 - jobs
+
+
+def test_nothing_is_submitted_that_cannot_be_written_down() -> None:
+    class Full(Entries):
+        def check(self) -> None:
+            raise JournalError("the disk is full")
+
+    remote = Remote()
+    estimator = DispatchingEstimator(remote)
+    estimator.entries = Full()
+    with pytest.raises(JournalError, match="full"):
+        estimator.run([pub_of()])
+    assert remote.taken == []
 
 
 LOCAL = {

@@ -32,6 +32,7 @@ class Entry:
         failures: How many of its jobs have failed.
         attempted: Whether there may be a job though no id is known.
         where: Where its result is written down.
+        unwritten: Whether lines about it may be lost, so that there may be a job all the same.
     """
 
     number: int
@@ -41,7 +42,8 @@ class Entry:
     cut: bool = False
     failures: int = 0
     attempted: bool = False
-    where: int | None = None
+    where: Any = None
+    unwritten: bool = False
 
     @property
     def tag(self) -> str:
@@ -106,8 +108,11 @@ class Entries:
     def finished(self, entry: Entry, result: PubResult) -> None:
         """Note a result."""
 
-    def _write(self, **event: Any) -> None:
-        """Write an event down, where that is done."""
+    def check(self) -> None:
+        """Raise if nothing may be submitted, since it could not be written down."""
+
+    def _write(self, **event: Any) -> Any:
+        """Write an event down, where that is done, and return its place."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"position": self.position, "used": self.used}

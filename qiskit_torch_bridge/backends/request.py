@@ -115,6 +115,7 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         estimator = self._estimators[running.home]
         with self._entries.order, self._budget.order:
             usage = self._affordable(running)
+            self._entries.check()
             try:
                 with tagged(estimator, entry):
                     job = estimator.run([running.part.pub])
@@ -165,23 +166,24 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
 
     def _attach(self, running: _Running, entry: Entry, error: Exception | None = None) -> bool:
         """Find the job of a part that was submitted before, perhaps without an answer."""
-        if entry.job_id is None and not entry.attempted:
+        doubt = entry.job_id is not None or entry.attempted
+        if not doubt and not entry.unwritten:
             return False
         asked = self._estimators if error is None else [self._estimators[running.home]]
         costly = [e for e in asked if not costs_nothing(e)]
         told = entry.job_id is None and all(map(finds_jobs, costly))  # if there is none
-        for _ in self._retry.looks() if costly and told else (None,):
+        for _ in self._retry.looks() if doubt and costly and told else (None,):
             found = self._found(entry)
             if found:
                 self._take(running, entry, found)
                 return True
-        if costly and not told:
+        if doubt and costly and not told:
             if self._retry.lost == "ask":
                 raise self._unknown(entry, error) from error
             self._doubtful.append(entry.tag)
             if entry.job_id is None:  # else it has been counted
                 self._budget.add(self._usage(running))
-        entry.job_id, entry.attempted = None, False
+        entry.job_id, entry.attempted, entry.unwritten = None, False, False
         return False
 
     def _found(self, entry: Entry) -> list[tuple[Any, int]]:
