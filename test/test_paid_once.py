@@ -23,7 +23,13 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends import DispatchingEstimator, ExecutorEstimator, Journal, Retry
+from qiskit_torch_bridge.backends import (
+    Budget,
+    DispatchingEstimator,
+    ExecutorEstimator,
+    Journal,
+    Retry,
+)
 from qiskit_torch_bridge.backends import entries as entries_of
 from qiskit_torch_bridge.backends.entries import Entries, Entry
 from qiskit_torch_bridge.exceptions import (
@@ -350,6 +356,35 @@ def test_halves_count_before_they_are_sent(tmp_path: Any) -> None:
     with pytest.raises(BudgetError, match="2 of the budget of 2"):
         estimator.run([pub_of(rows=4)]).result()
     assert len(service.ledger.jobs) == 2
+
+
+def test_what_is_looked_for_counts_meanwhile(tmp_path: Any) -> None:
+    """Another that shares the budget must not use the room of a job that may have been taken."""
+    time, plan = FakeTime(), Plan()
+    plan.on_answer[0] = ConnectionError("lost")
+    service = Late(tmp_path / "ledger", time, 2.0, plan)
+    budget = Budget(Usage(jobs=1))
+    other = Remote()
+    refused = []
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        with pytest.raises(BudgetError):
+            DispatchingEstimator(other, budget=budget).run([pub_of()])
+        refused.append(seconds)
+
+    retry = Retry(sleep=sleep, clock=lambda: time.now)
+    DispatchingEstimator(service, retry=retry, budget=budget).run([pub_of()])
+    assert len(refused) >= 2 and other.taken == [] and budget.used.jobs == 1
+
+
+def test_what_was_not_taken_does_not_count(tmp_path: Any) -> None:
+    plan, time = Plan(), FakeTime()
+    plan.on_submission[0] = [ConnectionError("lost"), RequestsApiError("no", 503)]
+    service = Service(tmp_path / "ledger", plan=plan)
+    estimator = DispatchingEstimator(service, retry=time.retry(), budget=Usage(jobs=1))
+    estimator.run([pub_of()]).result()
+    assert len(service.ledger.jobs) == estimator.used.jobs == 1
 
 
 def test_a_refused_submission_does_not_count(tmp_path: Any) -> None:

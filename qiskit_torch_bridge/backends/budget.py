@@ -64,6 +64,11 @@ class Budget:
         with self.order:
             self.used += usage
 
+    def give_back(self, usage: Usage) -> None:
+        """Count no more what turned out not to be submitted."""
+        with self.order:
+            self.used -= usage
+
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "order"}
 

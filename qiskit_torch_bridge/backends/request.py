@@ -41,6 +41,7 @@ class _Running:
         self.result: PubResult | None = None
         self.attempts = 0
         self.tried: list[int] = [home]
+        self.counted: Usage | None = None  # while it is open whether its job was taken
 
     @property
     def is_cut(self) -> bool:
@@ -116,16 +117,21 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         with self._entries.order, self._budget.order:
             usage = self._affordable(running)
             self._entries.check()
+            self._count(running, usage)
             try:
                 with tagged(estimator, entry):
                     job = estimator.run([running.part.pub])
             except BridgeError as error:
                 entry.attempted = isinstance(error, JobError)
+                self._settle(running, taken=entry.attempted)
                 raise
             except Exception as error:
                 entry.attempted = not refuses(error) and not costs_nothing(estimator)
+                if not entry.attempted:
+                    self._settle(running, taken=False)
                 return error
-            self._count(estimator, usage)
+            self._settle(running, taken=True)
+            self._record(estimator, usage)
             if not callable(getattr(job, "result", None)):
                 raise JobError(
                     f"Expected run() of {type(estimator).__name__} to return a job, which has a "
@@ -158,11 +164,20 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
     def _usage(self, running: _Running) -> Usage:
         return usage_of(self._estimators[running.home], [running.part.pub], None)
 
-    def _count(self, estimator: BaseEstimatorV2, usage: Usage) -> None:
-        """Count a job."""
+    def _count(self, running: _Running, usage: Usage) -> None:
+        """Count a submission against the budget before it is known whether it is taken."""
+        running.counted = usage
+        self._budget.add(usage)
+
+    def _settle(self, running: _Running, *, taken: bool) -> None:
+        """End a submission's count being open."""
+        if not taken and running.counted is not None:
+            self._budget.give_back(running.counted)
+        running.counted = None
+
+    def _record(self, estimator: BaseEstimatorV2, usage: Usage) -> None:
         if not getattr(estimator, "counts_itself", False):
             record_usage(usage)
-        self._budget.add(usage)
 
     def _attach(self, running: _Running, entry: Entry, error: Exception | None = None) -> bool:
         """Find the job of a part that was submitted before, perhaps without an answer."""
@@ -181,8 +196,10 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             if self._retry.lost == "ask":
                 raise self._unknown(entry, error) from error
             self._doubtful.append(entry.tag)
-            if entry.job_id is None:  # else it has been counted
-                self._budget.add(self._usage(running))
+            if entry.job_id is None and running.counted is None:
+                self._count(running, self._usage(running))
+            self._settle(running, taken=True)
+        self._settle(running, taken=False)
         entry.job_id, entry.attempted, entry.unwritten = None, False, False
         return False
 
@@ -205,10 +222,13 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         if running.home not in running.tried:
             running.tried.append(running.home)
         usage = Usage()
-        if entry.job_id is None:  # submitted without being counted
+        if entry.job_id is None:  # else it was noted, and counted, by an earlier process
             usage = self._usage(running)
             for _ in found:
-                self._count(self._estimators[running.home], usage)
+                if running.counted is None:
+                    self._count(running, usage)
+                self._settle(running, taken=True)
+                self._record(self._estimators[running.home], usage)
         job = only_one([job for job, _ in found])
         self._has(running, entry, job, sum([usage] * len(found), Usage()))
 
