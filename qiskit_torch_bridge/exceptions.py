@@ -126,8 +126,21 @@ class JobError(ExecutionError):
         self.job_ids = job_ids
 
 
+class UnknownJobError(JobError):
+    """Nothing can tell whether a job was taken, and another one might be paid for twice.
+
+    Attributes:
+        job_ids: As for :class:`JobError`.
+        tag: What the job has as a tag at the service, if there is one.
+    """
+
+    def __init__(self, message: str, job_ids: tuple[str, ...] = (), tag: str = "") -> None:
+        super().__init__(message, job_ids)
+        self.tag = tag
+
+
 class BudgetError(BridgeError, RuntimeError):
-    """A request would exceed the budget; it was not submitted."""
+    """A job would exceed the budget; it was not submitted."""
 
 
 class JournalError(BridgeError, ValueError):

@@ -174,7 +174,7 @@ def training_on(folder: Path, journal: Journal, point: Point, seed: int) -> Trai
         AerSimulator.run = slow
         device = {"backend": GenericBackendV2(2, seed=1), "shots": 40, "journal": journal}
         return Training(seed=seed, **device)
-    retry = Retry(first_delay=2 * LONG, longest_delay=2 * LONG, sleep=point.wait)
+    retry = Retry(first_delay=2 * LONG, longest_delay=2 * LONG, lookup=0, sleep=point.wait)
     service = Slow(Ledger(folder / "ledger"), point)
     estimator = DispatchingEstimator(service, journal=journal, retry=retry)
     return Training(seed=seed, estimator=estimator, gradient="parameter-shift")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import pickle
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
@@ -192,6 +193,19 @@ def test_seeds_are_those_of_jobs_here() -> None:
     with ThreadPoolExecutor(1) as pool:
         there = values(ExecutorEstimator(pool, sampling(noisy()), seed=3), 3)
     assert there == values(FreshSeeds(sampling(noisy()), seed=3), 3)
+
+
+def test_a_pool_runs_the_estimator_as_it_was() -> None:
+    """Options that are set after the job was submitted are the next one's."""
+    aer = AerEstimator(options={"default_precision": 0.0})
+    with ThreadPoolExecutor(1) as pool:
+        begin = threading.Event()
+        pool.submit(begin.wait, 30)  # what follows has to wait
+        job = ExecutorEstimator(pool, aer, seed=1).run([(rotation()[0], "Z", [0.7])])
+        aer.options.default_precision = 0.3
+        begin.set()
+        evs = job.result()[0].data.evs
+    assert float(evs) == pytest.approx(math.cos(0.7), abs=1e-12)
 
 
 @pytest.mark.parametrize("wrong", [None, 4, ThreadPoolExecutor])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from circuits import rotation
@@ -52,7 +54,10 @@ CASES = [
     (RuntimeJobTimeoutError("Timed out waiting for job"), "waiting", True),
     (JobTimeoutError("Timed out waiting for job"), "waiting", True),
     (TimeoutError(), "waiting", True),
-    *((RequestsApiError("no", status), "transient", True) for status in (-1, 429, 500, 502, 503)),
+    *(
+        (RequestsApiError("no", status), "transient", True)
+        for status in (-1, 408, 425, 429, 500, 502, 503)
+    ),
     *((RequestsApiError("no", status), "permanent", True) for status in (400, 401, 403, 404, 409)),
     (hidden(503), "transient", True),
     (hidden(-1), "transient", True),
@@ -84,12 +89,26 @@ def test_verdicts(error, verdict, runs_on):
     ("error", "refused"),
     [
         *((RequestsApiError("no", status), True) for status in (400, 401, 404, 409, 429)),
-        *((RequestsApiError("no", status), False) for status in (-1, 500, 503)),
+        *((RequestsApiError("no", status), False) for status in (-1, 408, 425, 500, 503)),
         (hidden(401), True),
         (hidden(503), False),
         (ConnectionError("lost"), False),
         (TimeoutError(), False),
-        (ValueError("odd"), False),
+        # What checks raise, before anything is sent.
+        (ValueError("odd"), True),
+        (TypeError("odd"), True),
+        (ImportError("odd"), True),
+        (chained(RuntimeError("odd"), ValueError("odd")), False),
+        (IBMRuntimeError("The session is closed."), True),
+        # An answer that cannot be read, and errors that may come at any time.
+        (requests.exceptions.JSONDecodeError("odd", "", 0), False),
+        (json.JSONDecodeError("odd", "", 0), False),
+        (UnicodeDecodeError("utf-8", b"", 0, 1, "odd"), False),
+        (chained(ValueError("odd"), ConnectionError("lost")), False),
+        (OSError("disk"), False),
+        (RuntimeError("odd"), False),
+        (KeyError("id"), False),
+        (ConnectionRefusedError(), False),
     ],
 )
 def test_only_an_answer_says_that_a_job_was_not_taken(error, refused):
@@ -166,7 +185,7 @@ def test_as_many_attempts_as_allowed(tmp_path):
     for failures, attempts in ((4, 5), (0, 1)):
         plan, time = Plan(), FakeTime()
         plan.on_submission[0] = [ConnectionError("lost")] * failures
-        run(Service(tmp_path / "ledger", plan=plan), time.retry(attempts=attempts))
+        run(Service(tmp_path / "ledger", plan=plan), time.retry(attempts=attempts, lookup=0))
         assert len(time.delays) == failures
     assert time.now == 0
 
@@ -177,7 +196,7 @@ def test_one_more_failure_raises_with_its_cause(tmp_path):
     plan.on_submission[0] = list(errors)
     service = Service(tmp_path / "ledger", plan=plan)
     with pytest.raises(JobError, match="none was submitted") as caught:
-        run(service, time.retry(attempts=5))
+        run(service, time.retry(attempts=5, lookup=0))
     assert caught.value.__cause__ is errors[-1] and caught.value.job_ids == ()
     assert len(time.delays) == 4 and time.delays[3] > time.delays[0] * 4 * 0.999
     assert service.ledger.jobs == []

@@ -61,7 +61,7 @@ class Training:
         names = ("a", "b") if mode == "several" else ("a",)
         services = [Service(self.ledger, name=name, plan=plan) for name in names]
         self.services, self.time = services, FakeTime()
-        estimator = Phased(services, retry=self.time.retry(), journal=journal)
+        estimator = Phased(services, retry=self.time.retry(lookup=0), journal=journal)
         estimator.chunk = mode == "chunked"
         self.estimator = estimator
         self.module = TorchQuantumModule(

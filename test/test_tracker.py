@@ -20,9 +20,9 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends import DispatchingEstimator
+from qiskit_torch_bridge.backends import Budget, DispatchingEstimator
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
-from qiskit_torch_bridge.exceptions import BudgetError
+from qiskit_torch_bridge.exceptions import BudgetError, InputError
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision
 from qiskit_torch_bridge.primitives.tracking import Usage, usage_of
 
@@ -303,3 +303,23 @@ def test_measuring_estimators_that_hide_their_precision_are_counted_at_the_usual
     circuit, theta = rotation()
     pub = EstimatorPub.coerce((circuit, "Z", {(theta,): np.zeros((3, 1))}))
     assert usage_of(estimator, [pub], None).shots == 3 * 64**2
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 1.5, 1e6, -1, True, "100", None, [1], np.nan, np.bool_(1)]
+)
+@pytest.mark.parametrize("name", ["jobs", "pubs", "points", "circuits", "shots"])
+def test_limits_are_whole_numbers(name, value):
+    with pytest.raises(InputError, match=f"{name} of a Usage"):
+        Usage(**{name: value})
+
+
+def test_numbers_of_numpy_are_taken():
+    assert Usage(shots=np.int64(5)) + Usage(shots=2) == Usage(shots=7)
+    assert type(Usage(shots=np.int64(5)).shots) is int
+
+
+@pytest.mark.parametrize("used", [5, "5", (1, 2)])
+def test_what_was_used_is_a_usage(used):
+    with pytest.raises(InputError, match="used"):
+        Budget(100, used)

@@ -26,7 +26,7 @@ class Budget:
         order: Held from asking whether there is room until it is used.
 
     Raises:
-        InputError: If ``limits`` is something else.
+        InputError: If one of them is something else.
     """
 
     def __init__(self, limits: int | Usage | None = None, used: Usage | None = None) -> None:
@@ -42,14 +42,19 @@ class Budget:
         """Whether there is a limit."""
         return self.limits != Usage()
 
-    def check(self, wanted: Usage) -> None:
-        """Raise :class:`.BudgetError` if there is no room for a request."""
+    def check(self, wanted: Usage, what: str = "This step") -> None:
+        """Raise :class:`.BudgetError` if there is no room for what is to be submitted.
+
+        Args:
+            wanted: What it amounts to.
+            what: What it is, as the error calls it.
+        """
         instance(wanted, "wanted", Usage, "a Usage")
         for name in (field.name for field in fields(Usage)):
             limit, used, more = (getattr(u, name) for u in (self.limits, self.used, wanted))
             if limit and used + more > limit:
                 raise BudgetError(
-                    f"This step needs {more:,} {name}; {used:,} of the budget of {limit:,} are "
+                    f"{what} needs {more:,} {name}; {used:,} of the budget of {limit:,} are "
                     "used. Nothing was submitted. Raise the budget, or use fewer shots or rows."
                 )
 
@@ -57,6 +62,11 @@ class Budget:
         """Count what was submitted."""
         with self.order:
             self.used += usage
+
+    def give_back(self, usage: Usage) -> None:
+        """Count no more what turned out not to be submitted."""
+        with self.order:
+            self.used -= usage
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "order"}

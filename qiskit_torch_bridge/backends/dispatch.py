@@ -18,7 +18,7 @@ from ..primitives.kinds import repeats_noise
 from ..primitives.parts import Part, cut, rows_of
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs, validated_estimator
-from ..primitives.tracking import Usage, record_usage, usage_of
+from ..primitives.tracking import Usage, usage_of
 from .aer_circuits import AerCircuits
 from .budget import Budget
 from .entries import Entries
@@ -41,6 +41,8 @@ class DispatchingEstimator(BaseEstimatorV2):
       after growing, randomised delays, and at last on the other estimators.
     * If waiting for a job is given up by the client, the same job is waited for again; it is never
       submitted twice.
+    * If the answer to a submission is lost, the job is looked for by its tag. Where nothing can
+      tell whether it was taken, :class:`.UnknownJobError` says so; see :class:`.Retry`.
     * A job over its time limit is submitted again in two halves.
     * Everything else raises :class:`.JobError`, which carries the ids of all jobs.
 
@@ -51,8 +53,9 @@ class DispatchingEstimator(BaseEstimatorV2):
         journal: A path, or a :class:`.Journal`: every request, job id and result is written to it
             before the next, and what it holds is not run again.
         budget: The most shots, or a :class:`.Usage` whose nonzero numbers are limits; a request
-            that would exceed what is left raises :class:`.BudgetError` and is not submitted. What
-            the journal knows to be used counts. A :class:`.Budget` is shared with others.
+            that would exceed what is left raises :class:`.BudgetError` and is not submitted, and so
+            does a job that would be submitted again. What the journal knows to be used counts. A
+            :class:`.Budget` is shared with others.
         checks: Called with every PUB before anything is submitted; they raise to refuse it.
 
     Attributes:
@@ -62,7 +65,8 @@ class DispatchingEstimator(BaseEstimatorV2):
     Raises:
         EstimatorTypeError: If there is no estimator, or something else.
         BridgeError: One of its subclasses for anything else that is wrong with the arguments.
-        JobError: In ``result()``, if a job failed for good or took too long.
+        JobError: In ``run()`` and ``result()``, if a job failed for good or took too long.
+        UnknownJobError: There, if nothing can tell whether a job was taken.
 
     Example:
         >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -139,7 +143,7 @@ class DispatchingEstimator(BaseEstimatorV2):
         for check, pub in itertools.product(self.checks, coerced):
             check(pub)
         parts = self._parts(coerced)
-        request = Request(parts, self.estimators, self.entries, self.retry, self._submitted)
+        request = Request(parts, self.estimators, self.entries, self.retry, self.budget)
         with self.entries.order, self.budget.order:
             if self.budget.limited:
                 self.budget.check(self._usage(parts, self.entries.known(len(parts))))
@@ -150,14 +154,6 @@ class DispatchingEstimator(BaseEstimatorV2):
         """Return what running ``pubs`` would amount to, if nothing fails."""
         coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
         return self._usage(self._parts(coerced))
-
-    def _submitted(self, estimator: BaseEstimatorV2, part: Part) -> Usage:
-        """Count a job."""
-        usage = usage_of(estimator, [part.pub], None)
-        if not getattr(estimator, "counts_itself", False):
-            record_usage(usage)
-        self.budget.add(usage)
-        return usage
 
     def _usage(self, parts: list[Part], first: int = 0) -> Usage:
         homes = zip(parts, itertools.cycle(self.estimators), strict=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 
 from qiskit.primitives import BaseEstimatorV2, PubResult
@@ -31,6 +32,7 @@ class Entry:
         failures: How many of its jobs have failed.
         attempted: Whether there may be a job though no id is known.
         where: Where its result is written down.
+        unwritten: Whether lines about it may be lost, so that there may be a job all the same.
     """
 
     number: int
@@ -40,7 +42,8 @@ class Entry:
     cut: bool = False
     failures: int = 0
     attempted: bool = False
-    where: int | None = None
+    where: Any = None
+    unwritten: bool = False
 
     @property
     def tag(self) -> str:
@@ -105,8 +108,11 @@ class Entries:
     def finished(self, entry: Entry, result: PubResult) -> None:
         """Note a result."""
 
-    def _write(self, **event: Any) -> None:
-        """Write an event down, where that is done."""
+    def check(self) -> None:
+        """Raise if nothing may be submitted, since it could not be written down."""
+
+    def _write(self, **event: Any) -> Any:
+        """Write an event down, where that is done, and return its place."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"position": self.position, "used": self.used}
@@ -118,64 +124,47 @@ class Entries:
 
 @contextlib.contextmanager
 def tagged(estimator: BaseEstimatorV2, entry: Entry) -> Iterator[None]:
-    """Give jobs the request's tag while it is submitted, where the estimator knows tags."""
-    entry.attempted = True
-    environment = getattr(getattr(estimator, "options", None), "environment", None)
-    if hasattr(estimator, "job_tag"):
-        estimator.job_tag = entry.tag
-    if environment is None or not hasattr(environment, "job_tags"):
+    """Give jobs the request's tag while it is submitted, where the estimator knows tags.
+
+    Tags are options of the estimator, which others may share: one at a time sets them.
+    """
+    holder, name = tags_of(estimator)
+    if name is None:
+        entry.attempted = True
         yield
         return
-    before = environment.job_tags
-    own = [TAG, entry.tag]  # one for all jobs, and one for this job alone
-    environment.job_tags = [*(before if isinstance(before, list) else []), *own]
-    try:
-        yield
-    finally:
-        environment.job_tags = before
+    with _lock_of(holder):
+        before = getattr(holder, name)
+        own = [TAG, entry.tag]  # one for all jobs, and one for this job alone
+        several = [*(before if isinstance(before, list) else []), *own]
+        setattr(holder, name, several if name == "job_tags" else entry.tag)
+        entry.attempted = True
+        try:
+            yield
+        finally:
+            setattr(holder, name, before)
 
 
-def job_of(entry: Entry, estimators: Sequence[BaseEstimatorV2]) -> tuple[Any, int]:
-    """Return the job of a request that was submitted before, and which estimator has it.
-
-    Estimators that can fetch jobs have ``retrieve_job(job_id)`` and ``find_job(tag)``; for those of
-    the runtime its service is asked. Jobs of simulators in this process have ended with the
-    process, and are run again: then the job returned is ``None``.
-    """
-    if entry.job_id is not None or entry.attempted:
-        for home, estimator in enumerate(estimators):
-            job = _fetched(estimator, entry)
-            if job is not None:
-                return job, home
-    return None, 0
+def tags_of(estimator: BaseEstimatorV2) -> tuple[Any, str | None]:
+    """Return what holds the tags of an estimator's next job, and as which attribute."""
+    if hasattr(estimator, "job_tag"):
+        return estimator, "job_tag"
+    if hasattr(estimator, "usage"):  # it makes jobs of its own, with tags of their own
+        return estimator, None
+    # Estimators of the runtime may have it in common, if they were made with the same options.
+    environment = getattr(getattr(estimator, "options", None), "environment", None)
+    return environment, "job_tags" if hasattr(environment, "job_tags") else None
 
 
-def _fetched(estimator: BaseEstimatorV2, entry: Entry) -> Any:
-    retrieve = getattr(estimator, "retrieve_job", None)
-    find = getattr(estimator, "find_job", None)
-    service = getattr(estimator, "_service", None)
-    if retrieve is None and callable(getattr(service, "job", None)):
-        retrieve, find = service.job, _ByTag(service)  # type: ignore[union-attr]
-    if entry.job_id is None:
-        return None if find is None else find(entry.tag)
-    if retrieve is None:
-        return None
-    try:
-        return retrieve(entry.job_id)
-    except Exception as error:
-        if isinstance(error, LookupError) or type(error).__name__ == "RuntimeJobNotFound":
-            return None  # it is another estimator's, or gone
-        raise
+_LOCKS: dict[int, Any] = {}
+_ORDER = Lock()
 
 
-class _ByTag:
-    """Finds jobs at a service of the runtime."""
-
-    def __init__(self, service: Any) -> None:
-        self.service = service
-
-    def __call__(self, tag: str) -> Any:
-        if not hasattr(self.service, "jobs"):
-            return None
-        found = self.service.jobs(job_tags=[tag], limit=1)
-        return found[0] if found else None
+def _lock_of(thing: Any) -> Any:
+    """Return the lock that belongs to an object as long as it lives."""
+    with _ORDER:
+        if id(thing) not in _LOCKS:
+            with contextlib.suppress(TypeError):  # else a later object has it as well
+                weakref.finalize(thing, _LOCKS.pop, id(thing), None).atexit = False
+            _LOCKS[id(thing)] = RLock()
+        return _LOCKS[id(thing)]

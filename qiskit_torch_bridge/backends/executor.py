@@ -66,8 +66,10 @@ class ExecutorEstimator(FreshSeeds):
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Submit ``pubs`` to the executor."""
         coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
+        # As it is now: pools of processes pickle it later, and in threads others share it.
+        estimator = copy.deepcopy(self.inner)
         with self._lock:
-            future = self._submit(_run_there, self.inner, coerced, self._next())
+            future = self._submit(_run_there, estimator, coerced, self._next())
         job = PrimitiveJob(_received, future)
         job._submit()
         return job
@@ -89,8 +91,7 @@ def _submission_to(executor: Any) -> Any:
 def _run_there(
     estimator: BaseEstimatorV2, pubs: Sequence[EstimatorPub], seed: int
 ) -> list[tuple[Any, Any, dict[str, Any]]]:
-    # Threads share it: one's seed must not reach another's job.
-    results = reseeded(copy.deepcopy(estimator), seed).run(pubs).result()
+    results = reseeded(estimator, seed).run(pubs).result()
     # Not the results themselves: before Qiskit 2.2 they do not survive being pickled.
     return [(r.data.evs, getattr(r.data, "stds", None), dict(r.metadata)) for r in results]
 

@@ -7,6 +7,7 @@ not be installed; ``QiskitError`` is all that they have in common.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -16,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..arguments import function, instance, real_number, whole_number
+from ..arguments import function, instance, one_of, real_number, whole_number
 
 Verdict = Literal["transient", "waiting", "too long", "permanent"]
 
@@ -27,6 +28,11 @@ ENDED = frozenset(
     {"RuntimeJobFailureError", "RuntimeJobMaxTimeoutError", "RuntimeInvalidStateError", "JobError"}
 )
 """Errors that say that a job has ended, unless they are time-outs."""
+LATE = frozenset({408, 425})
+"""Answers that blame the way there, which the job may have come all the same."""
+CHECKED = (ValueError, TypeError, ImportError, NotImplementedError)
+CHECKED_NAMES = frozenset({"IBMInputValueError", "IBMRuntimeError"})
+"""Of the runtime; the second one where no request is behind it, in a session that is closed."""
 _NAMED_CODE = re.compile(r"\bcode:?\s*(\d{4})\b", re.IGNORECASE)
 _CODE = re.compile(r"\b(1\d{3})\b")
 
@@ -53,12 +59,25 @@ def leaves_job_running(error: BaseException) -> bool:
 
 
 def refuses(error: BaseException) -> bool:
-    """Whether an error met while submitting says that the job was not taken.
+    """Whether an error met while submitting says that no job was taken.
 
-    The service answered, and it was no; where no answer came, the job may be there all the same.
+    It does where the service answered, and it was no, or where the error is of a kind that is
+    raised before anything is sent. Otherwise the job may be there all the same: its answer was
+    lost, or could not be read.
     """
     statuses = [status for link in _chain(error) if (status := _status(link)) is not None]
-    return bool(statuses) and all(400 <= status < 500 for status in statuses)
+    if statuses:
+        return all(400 <= status < 500 and status not in LATE for status in statuses)
+    return all(map(_precedes_sending, _chain(error)))
+
+
+def _precedes_sending(error: BaseException) -> bool:
+    """Whether an error is of a kind that checks raise, and neither connections nor their answers.
+
+    An answer that cannot be read is a ``ValueError``, too.
+    """
+    unread = isinstance(error, (OSError, UnicodeError, json.JSONDecodeError))
+    return not unread and (isinstance(error, CHECKED) or bool(_names(error) & CHECKED_NAMES))
 
 
 def _judged(error: BaseException) -> tuple[Verdict, bool]:
@@ -70,7 +89,7 @@ def _judged(error: BaseException) -> tuple[Verdict, bool]:
             return "waiting", True
         status = _status(link)
         if status is not None:
-            passes = status in (-1, 429) or status >= 500
+            passes = status in (-1, 429, *LATE) or status >= 500
             return "transient" if passes else "permanent", True
         if names & {"RuntimeJobFailureError", "JobError", "IBMRuntimeError", "IBMBackendApiError"}:
             codes = _codes(str(link))
@@ -115,7 +134,12 @@ def _codes(message: str) -> set[int]:
 
 @dataclass
 class Retry:
-    """How often and how long to try again.
+    """How often and how long to try again, and what to do about a submission without an answer.
+
+    Such a job may have been taken. Where a service can tell, it is looked for by its tag, at once
+    and again after growing pauses, since services list new jobs some seconds late; it is submitted
+    again when ``lookup`` has passed without it. Where nothing can tell, ``lost`` decides. Jobs of
+    simulators in this process cost nothing, and are just run again.
 
     Attributes:
         attempts: The most submissions of one part of a request on one estimator.
@@ -123,14 +147,22 @@ class Retry:
             share between a half and all of it is waited, so that many clients spread.
         longest_delay: Seconds.
         deadline: Seconds after which nothing is tried again, or waited for, any more.
+        lookup: Seconds for which a job without an answer is looked for.
+        lost: ``"ask"`` raises :class:`.UnknownJobError` where nothing can tell whether a job was
+            taken, ``"again"`` submits it again, and may pay for it twice.
         sleep: Waits; for tests.
         clock: Tells the time in seconds; for tests.
+
+    Raises:
+        InputError: If ``lookup`` is no number of seconds, or ``lost`` something else.
     """
 
     attempts: int = 10
     first_delay: float = 1.0
     longest_delay: float = 60.0
     deadline: float = 86_400.0
+    lookup: float = 30.0
+    lost: Literal["ask", "again"] = "ask"
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     rng: np.random.Generator = field(default_factory=np.random.default_rng, repr=False)
@@ -144,9 +176,25 @@ class Retry:
         function(self.sleep, "sleep", "a function of seconds")
         function(self.clock, "clock", "a function that returns seconds")
         instance(self.rng, "rng", np.random.Generator, "a numpy.random.Generator")
+        real_number(self.lookup, "lookup", zero=True, hint=" It is in seconds.")
+        one_of(
+            self.lost,
+            "lost",
+            ("ask", "again"),
+            hint=" The first raises an error; the second submits again, and perhaps pays twice.",
+        )
 
     def pause(self, attempt: int) -> None:
         """Wait before the next attempt after ``attempt`` of them, counted from one."""
         doublings = min(max(attempt - 1, 0), 64)  # more would overflow
         delay = min(self.first_delay * 2.0**doublings, self.longest_delay)
         self.sleep(delay * float(self.rng.uniform(0.5, 1.0)))
+
+    def looks(self) -> Iterator[None]:
+        """Yield whenever a job is to be looked for: at once, and ever less often until the end."""
+        yield
+        if not self.lookup:
+            return
+        for halvings in (5, 5, 4, 3, 2, 1):  # which add up to the whole
+            self.sleep(self.lookup / 2**halvings)
+            yield

@@ -51,7 +51,8 @@ def runs_boxes(estimator: object) -> bool:
 def _simulates_a_backend(estimator: Any) -> bool:
     backend = getattr(estimator, "backend", None) or getattr(estimator, "_backend", None)
     modules = (kind.__module__ for kind in type(backend).__mro__)
-    return is_of_aer(backend) or any("fake_provider" in name for name in modules)
+    here = ("fake_provider", "basic_provider")
+    return is_of_aer(backend) or any(part in name for name in modules for part in here)
 
 
 def measures(estimator: object) -> bool:
@@ -119,6 +120,28 @@ def binds_here(estimator: object) -> bool:
     if isinstance(inner, (StatevectorEstimator, BackendEstimatorV2)) or is_of_aer(inner):
         return True
     return _is_local_mode(inner)
+
+
+def costs_nothing(estimator: object) -> bool:
+    """Whether all work is done by simulators known to run here: their jobs end with the process.
+
+    An estimator of an unknown kind may hand its jobs to a service that is paid for them.
+    """
+    doing = workers(estimator)
+    fetched = any(hasattr(e, name) for e in (estimator, *doing) for name in FETCHING)
+    return not fetched and all(map(_simulates, doing))
+
+
+FETCHING = ("retrieve_job", "find_job")
+"""Methods of estimators whose jobs outlive the process."""
+
+
+def _simulates(worker: Any) -> bool:
+    if isinstance(worker, (StatevectorEstimator, BatchedStatevectorEstimator)):
+        return True
+    if isinstance(worker, BackendEstimatorV2):
+        return _simulates_a_backend(worker)
+    return is_of_aer(worker) or _is_local_mode(worker)
 
 
 def repeats_noise(estimator: object) -> bool:

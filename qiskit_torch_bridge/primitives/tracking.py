@@ -34,6 +34,9 @@ class Usage:
         circuits: Circuits to execute: a point once for each group of observables that are measured
             together; zero where expectation values are computed without measuring.
         shots: Executions of circuits in total; zero likewise.
+
+    Raises:
+        InputError: If one of them is no whole number, or negative.
     """
 
     jobs: int = 0
@@ -44,10 +47,14 @@ class Usage:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            whole_number(value, name)
+            number = whole_number(value, name, hint=" In a budget, 0 is no limit.")
+            object.__setattr__(self, name, number)  # also if it was one of NumPy's
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def usage_of(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> Usage:
