@@ -31,6 +31,7 @@ class Entry:
         failures: How many of its jobs have failed.
         attempted: Whether there may be a job though no id is known.
         where: Where its result is written down.
+        unwritten: Whether lines about it may be lost, so that there may be a job all the same.
     """
 
     number: int
@@ -40,7 +41,8 @@ class Entry:
     cut: bool = False
     failures: int = 0
     attempted: bool = False
-    where: int | None = None
+    where: Any = None
+    unwritten: bool = False
 
     @property
     def tag(self) -> str:
@@ -105,8 +107,11 @@ class Entries:
     def finished(self, entry: Entry, result: PubResult) -> None:
         """Note a result."""
 
-    def _write(self, **event: Any) -> None:
-        """Write an event down, where that is done."""
+    def check(self) -> None:
+        """Raise if nothing may be submitted, since it could not be written down."""
+
+    def _write(self, **event: Any) -> Any:
+        """Write an event down, where that is done, and return its place."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"position": self.position, "used": self.used}
@@ -142,7 +147,7 @@ def job_of(entry: Entry, estimators: Sequence[BaseEstimatorV2]) -> tuple[Any, in
     the runtime its service is asked. Jobs of simulators in this process have ended with the
     process, and are run again: then the job returned is ``None``.
     """
-    if entry.job_id is not None or entry.attempted:
+    if entry.job_id is not None or entry.attempted or entry.unwritten:
         for home, estimator in enumerate(estimators):
             job = _fetched(estimator, entry)
             if job is not None:

@@ -94,6 +94,7 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         entry, running.job = running.entry, None
         while not self._attach(running, entry):
             running.attempts += 1
+            self._entries.check()
             estimator = self._estimators[running.home]
             try:
                 with self._entries.order, tagged(estimator, entry):
