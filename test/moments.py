@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qiskit_torch_bridge.backends import journal
+from qiskit_torch_bridge.backends import lines
 from qiskit_torch_bridge.checkpoint import files
 
 
@@ -43,8 +43,10 @@ class Moments:
         self._kind, self._patch = "journal", pytest.MonkeyPatch()
         for name in ("fsync", "replace"):
             self.around(os, name)
-        for module in (journal, files):  # in which it is looked up before the builtin one
-            self._patch.setattr(module, "open", self._open, raising=False)
+        # In which it is looked up before the builtin one.
+        self._patch.setattr(files, "open", self._open, raising=False)
+        self._put = lines.put
+        self._patch.setattr(lines, "put", self._put_in_parts)
 
     def begin(self, where: tuple[str, int]) -> None:
         """Count from here on, and strike there."""
@@ -81,6 +83,15 @@ class Moments:
         self.counts.update((kind, "any"))
         if self.strike is not None and self.where in here:
             self.strike()
+
+    def _put_in_parts(self, descriptor: int, data: bytes) -> None:
+        self.passes()
+        half = len(data) // 2 if self.halves else 0
+        if half:
+            self._put(descriptor, data[:half])
+            self.passes()
+        self._put(descriptor, data[half:])
+        self.passes()
 
     def _open(self, path: Any, mode: str) -> Any:
         class Watched(io.BufferedRandom if "+" in mode else io.BufferedWriter):

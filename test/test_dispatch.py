@@ -285,3 +285,24 @@ def test_copies_work(copied):
     circuit = QuantumCircuit(1)
     circuit.rx(Parameter("t"), 0)
     assert values_of(twin, (circuit, "Z", [[0.0]]))[0].tolist() == [1.0]
+
+
+def test_a_circuit_that_grew_where_it_was_is_larger():
+    """The limit of a job is for what is sent now, whatever was sent before."""
+    circuit, sizes = QuantumCircuit(2), Sizes()
+    found = []
+    for _ in range(3):
+        for angle in np.linspace(0, 1, 50):
+            circuit.rx(angle, 0)
+        found.append(sizes(EstimatorPub.coerce((circuit, "ZZ"))).fixed)
+    assert found == [Sizes()(EstimatorPub.coerce((c, "ZZ"))).fixed for c in grown(circuit)]
+    assert found[0] < found[1] < found[2]
+
+
+def grown(circuit):
+    """The circuit when it had a third, two thirds, and all of its gates."""
+    for count in (50, 100, 150):
+        part = circuit.copy_empty_like()
+        for instruction in circuit.data[:count]:
+            part.append(instruction)
+        yield part

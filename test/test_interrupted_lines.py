@@ -19,12 +19,15 @@ from journals import World, evs, pub_of
 from moments import interrupted_before_each_line
 
 from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
+from qiskit_torch_bridge.backends import lines as file_of_lines
 from qiskit_torch_bridge.backends.entries import Entries, tagged
+from qiskit_torch_bridge.backends.lines import Lines
 from qiskit_torch_bridge.backends.request import Request
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 WRITING = [Journal.begin, Journal.finished, Journal._write, Entries.submitted, Entries.failed,
-           Entries.cut, tagged.__wrapped__]  # fmt: skip
+           Entries.cut, tagged.__wrapped__, Lines.append, Lines._cut_back,
+           file_of_lines.put]  # fmt: skip
 SUBMITTING = [DispatchingEstimator.run, Request.submit, Request._start, Request._attach,
               Request._has, Request._again]  # fmt: skip
 WAITING = [Request.result, Request._wait, Request._cut]

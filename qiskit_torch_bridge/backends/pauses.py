@@ -40,7 +40,7 @@ def calls_for(estimator: BaseEstimatorV2, pub: EstimatorPub) -> int:
     if isinstance(estimator, BackendEstimatorV2):  # at most one circuit for each term
         precision = pub.precision or estimator.options.default_precision
         circuits, shots = terms, math.ceil(1 / precision**2)
-    states = 1 << _qubits_in(pub.circuit)
+    states = 1 << _count_qubits(pub.circuit)
     if getattr(backend.options, "noise_model", None) is not None:
         # A trajectory for each shot, or a density matrix.
         states *= TRAJECTORY * shots if shots <= states else states
@@ -59,5 +59,4 @@ def _count_terms(observables: ObservablesArray) -> int:
     return len({label for o in observables.ravel().tolist() for label in o})
 
 
-# Every step asks for the same ones.
-_qubits_in, _terms_in = OfObjects(_count_qubits), OfObjects(_count_terms)
+_terms_in = OfObjects(_count_terms)  # every step asks for the same ones

@@ -11,8 +11,9 @@ from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..program.identity import content_key
 from ..program.observables import elements
-from ..recent import OfObjects
+from ..recent import Recent
 
 ENCODED = 4 / 3
 """Bytes sent for a byte of an array or a circuit: jobs travel as text, base 64."""
@@ -46,14 +47,15 @@ class Sizes:
     """Estimates the sizes of PUBs."""
 
     def __init__(self) -> None:
-        self._bytes_of = OfObjects(_bytes_of)
+        self._known: Recent[int] = Recent(64)
 
     def __call__(self, pub: EstimatorPub) -> Size:
         """Return the estimate in bytes."""
         terms = sum(map(len, elements(pub.observables)))
         numbers = pub.parameter_values.size * pub.parameter_values.num_parameters
         text = terms * (pub.circuit.num_qubits + 24)
-        return Size(ENCODED * self._bytes_of(pub.circuit) + text, ENCODED * 8 * numbers)
+        circuit = self._known(content_key(pub.circuit), lambda: _bytes_of(pub.circuit))
+        return Size(ENCODED * circuit + text, ENCODED * 8 * numbers)
 
 
 def _bytes_of(circuit: QuantumCircuit) -> int:

@@ -39,6 +39,7 @@ NEEDED = {
     "numpy": Needed((2, 0), (2, 4)),
     "scipy": Needed((1, 13), (1, 17)),
     "numba": Needed((0, 61), (0, 68)),
+    "filelock": Needed((3, 32), (4, 2)),
     "qiskit-ibm-runtime": Needed((), (0, 51), extra="runtime"),
 }
 

@@ -289,7 +289,8 @@ class _Walk:
         if isinstance(value, Register):
             return "register", tuple(place.get(bit) for bit in value)
         if isinstance(value, SparsePauliOp):
-            return tuple(value.paulis.to_labels()), self.thing(value.coeffs, place)
+            bits = [(m.shape, np.packbits(m).tobytes()) for m in (value.paulis.x, value.paulis.z)]
+            return tuple(bits), self.thing(value.coeffs, place)
         if isinstance(value, Mapping):
             items = [(self.thing(k, place), self.thing(v, place)) for k, v in value.items()]
             return "mapping", tuple(sorted(items, key=repr))
