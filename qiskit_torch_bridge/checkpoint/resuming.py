@@ -193,6 +193,10 @@ def load_checkpoint(
     """
     path = files.as_path(path)
     check_is_model(model)
+    if max_bytes is not None and (type(max_bytes) is not int or max_bytes <= 0):
+        raise CheckpointError(
+            f"Expected max_bytes to be a positive whole number or None; got {max_bytes!r}."
+        )
     states = _read(path, max_bytes)
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     own, noise = as_generators(generators), noise_generators(model, optimizers)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ from .marks import marks_of
 from .observables import Layout, normalise_observables, observables_array, same_operator
 from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
 from .roles import Parameters, check_roles, listed, names_of
+
+STATE = {"circuit": bytes, "program": str}
+"""What a state consists of."""
 
 
 class CircuitProgram:
@@ -250,7 +253,7 @@ class CircuitProgram:
         return {"circuit": circuit, "program": json.dumps(described)}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], *, max_bytes: int | None = None) -> CircuitProgram:
+    def from_state(cls, state: Any, *, max_bytes: int | None = None) -> CircuitProgram:
         """Rebuild a program from :meth:`to_state`.
 
         Nothing in the state is executed, wherever it comes from.
@@ -264,7 +267,13 @@ class CircuitProgram:
             StateDictError: If the state is damaged, was written by a newer Qiskit or an earlier
                 release, or would take more memory.
         """
-        return _loaded(circuit_from_bytes(bytes(state["circuit"]), max_bytes), state["program"])
+        kept: Any = state if isinstance(state, Mapping) else {}
+        if not all(isinstance(kept.get(name), kind) for name, kind in STATE.items()):
+            raise StateDictError(
+                "Expected what CircuitProgram.to_state() returns, a mapping with circuit (bytes) "
+                f"and program (text); got {type(state).__name__}."
+            )
+        return _loaded(circuit_from_bytes(kept["circuit"], max_bytes), kept["program"])
 
     def difference(self, other: CircuitProgram) -> str | None:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""
