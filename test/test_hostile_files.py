@@ -345,6 +345,21 @@ def test_paths_that_are_none_are_named(path):
             use(path, model=torch.nn.Linear(1, 1))
 
 
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "a", float("nan")], ids=repr)
+def test_limits_that_are_none_are_named(limit, tmp_path):
+    save_checkpoint(tmp_path / "run", model=model())
+    with pytest.raises(CheckpointError, match="max_bytes to be a positive whole number"):
+        load_checkpoint(tmp_path / "run", model=model(), max_bytes=limit)
+    with pytest.raises(StateDictError, match="max_bytes to be a positive whole number"):
+        CircuitProgram.from_state(model()[1].program.to_state(), max_bytes=limit)
+
+
+@pytest.mark.parametrize("state", [{}, None, 5, {"circuit": "a", "program": "b"}], ids=repr)
+def test_states_that_are_none_are_named(state):
+    with pytest.raises(StateDictError, match="circuit .bytes. and program .text."):
+        CircuitProgram.from_state(state)
+
+
 def test_models_that_are_none_are_named(tmp_path):
     save_checkpoint(tmp_path / "run", model=torch.nn.Linear(1, 1))
     for use in (save_checkpoint, load_checkpoint):

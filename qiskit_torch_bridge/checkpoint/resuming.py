@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..arguments import file_path, flag, is_whole, shown
+from ..arguments import file_path, flag, is_whole, shown, whole_number
 from ..exceptions import CheckpointError
 from . import content, files
 from .fitting import (
@@ -199,6 +199,8 @@ def load_checkpoint(
     flag(only_weights, "only_weights", error=CheckpointError)
     if journal is not None:
         position_of(journal)
+    if max_bytes is not None:
+        whole_number(max_bytes, "max_bytes", 1, error=CheckpointError)
     states = _read(path, max_bytes)
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     own, noise = as_generators(generators), noise_generators(model, optimizers)

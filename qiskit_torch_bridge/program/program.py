@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 
-from ..arguments import function, instance, is_options, real_array, shown
+from ..arguments import function, instance, real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, StateDictError
 from .analysis import AnalysedCircuit
@@ -34,6 +34,9 @@ from .observables import (
 from .product_operator import Observable
 from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
 from .roles import Parameters, check_roles, listed, names_of
+
+STATE = {"circuit": bytes, "program": str}
+"""What a state consists of."""
 
 
 class CircuitProgram:
@@ -278,7 +281,7 @@ class CircuitProgram:
         return {"circuit": circuit, "program": json.dumps(described)}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], *, max_bytes: int | None = None) -> CircuitProgram:
+    def from_state(cls, state: Any, *, max_bytes: int | None = None) -> CircuitProgram:
         """Rebuild a program from :meth:`to_state`.
 
         Nothing in the state is executed, wherever it comes from.
@@ -292,16 +295,13 @@ class CircuitProgram:
             StateDictError: If the state is damaged, was written by a newer Qiskit or an earlier
                 release, or would take more memory.
         """
-        if not is_options(state) or not isinstance(state.get("program"), str):
+        kept: Any = state if isinstance(state, Mapping) else {}
+        if not all(isinstance(kept.get(name), kind) for name, kind in STATE.items()):
             raise StateDictError(
-                "Expected the state of a program, which to_state() returns: a mapping with circuit "
-                f"and program; got {shown(state)}."
+                "Expected what CircuitProgram.to_state() returns, a mapping with circuit (bytes) "
+                f"and program (text); got {shown(state)}."
             )
-        if not isinstance(state.get("circuit"), (bytes, bytearray)):
-            raise StateDictError(
-                f"Expected the state's circuit to be bytes; got {shown(state.get('circuit'))}."
-            )
-        return _loaded(circuit_from_bytes(bytes(state["circuit"]), max_bytes), state["program"])
+        return _loaded(circuit_from_bytes(kept["circuit"], max_bytes), kept["program"])
 
     def difference(self, other: CircuitProgram) -> str | None:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""

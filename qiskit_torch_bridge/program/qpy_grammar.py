@@ -71,6 +71,10 @@ def check_qpy(data: bytes, max_bytes: int | None = None) -> None:
     circuits = HEADER.unpack_from(data)[5]
     if circuits != 1:
         _refuse(f"it holds {circuits} circuits, and one is expected")
+    if max_bytes is not None and (type(max_bytes) is not int or max_bytes <= 0):
+        raise StateDictError(
+            f"Expected max_bytes to be a positive whole number or None; got {max_bytes!r}."
+        )
     if max_bytes is None:
         max_bytes = (256 << 20) + 64 * len(data)
     walk = _Walk(memoryview(data)[HEADER.size :], _Allowance(max_bytes))
