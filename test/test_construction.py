@@ -7,6 +7,7 @@ Times are measured in ``benchmarks/construction.py``; here it is the mechanism t
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from qiskit_torch_bridge.gradients import (
     FiniteDifferenceEstimatorGradient,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.program import reading
 from qiskit_torch_bridge.statevector.simulator import StatevectorSimulator
 
 
@@ -148,6 +150,40 @@ def test_equal_expressions_of_other_parameters_are_read_once() -> None:
     assert not any("sympy" in name for name in calls_of(lambda: made(3), "/sympy/"))
     for name in ("evaluator", "expanded", "derivative", "_of_syntax", "_of_tree"):
         assert not again[name], name
+
+
+def test_expressions_that_were_read_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in a copy of the circuit, nor in one of other parameters with the same names."""
+    circuit, twin = feature_map(4), feature_map(4)
+    made = CircuitProgram(circuit, input_params=circuit.parameters)
+    monkeypatch.setattr(reading, "_compared", None)
+    again = CircuitProgram(twin, input_params=twin.parameters)
+    values = np.random.default_rng(4).uniform(-1, 1, (3, 4))
+    first, second = (
+        p.analysed.angle_map([e for o, _ in p.analysed.steps for e in o.params]).angles(values)
+        for p in (made, again)
+    )
+    assert (first == second).all()
+
+
+def test_who_writes_numbers_in_full_is_known() -> None:
+    """Before Qiskit 2.1, fifteen digits are written; this is asked of the version, not of SymPy."""
+    assert reading.text_is_exact() == (repr(math.pi) in str(Parameter("x") * math.pi))
+
+
+def test_no_sympy_is_loaded_for_a_feature_map() -> None:
+    """It takes half a second, and reads nothing that Qiskit's own objects do not say."""
+    source = (
+        "import math, sys\n"
+        "from qiskit.circuit import ParameterVector, QuantumCircuit\n"
+        "from qiskit_torch_bridge import TorchQuantumModule\n"
+        "before = 'sympy' in sys.modules\n"
+        "x, circuit = ParameterVector('x', 2), QuantumCircuit(2)\n"
+        "circuit.p(2 * (math.pi - x[0]) * (math.pi - x[1]), 0)\n"
+        "TorchQuantumModule(circuit, input_params=x)\n"
+        "assert before == ('sympy' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", source], check=True, timeout=120)
 
 
 def test_expressions_are_evaluated_by_families() -> None:

@@ -17,10 +17,12 @@ from ..exceptions import CircuitError, InputError, ParameterError
 from .angle_map import AngleMap
 from .binding import assigned, refuse_miscomputed
 from .evolutions import Evolutions
+from .expressions import is_free
 from .lowering import (
     accepts_aer,
     accepts_shift,
     expand,
+    is_standard,
     operations_of,
     split_angles,
     without_boxes,
@@ -62,11 +64,17 @@ class AnalysedCircuit:
         self.circuit, self.steps = validated(circuit, evolutions)
         self.parameters = tuple(circuit.parameters if parameters is None else _listed(parameters))
         self.column_of = {p: column for column, p in enumerate(self.parameters)}
-        missing = sorted(p.name for p in self.circuit.parameters if p not in self.column_of)
-        if missing:
+        present = self.circuit.parameters
+        if not all(map(self.column_of.__contains__, present)):
+            missing = sorted(p.name for p in present if p not in self.column_of)
             raise ParameterError(f"The circuit's parameters {missing} have no place in the order.")
         self.original = self
-        expressions = [e for operation, _ in self.steps for e in leaf_expressions_of(operation)]
+        expressions: list[ParameterExpression] = []
+        for operation, _ in self.steps:
+            if not is_standard(operation):
+                expressions += leaf_expressions_of(operation)
+            elif operation.params:
+                expressions += filter(is_free, operation.params)
         self._expressions = AngleMap(expressions, self.column_of)
         self._frequencies: dict[int, Frequencies] = {}
 

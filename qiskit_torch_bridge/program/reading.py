@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import cmath
 import functools
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ import qiskit
 from qiskit.circuit import CircuitError, Parameter, ParameterExpression
 
 from ..exceptions import ExpressionError
+from ..recent import Recent
 from .formulas import (
     FUNCTIONS,
     Formula,
@@ -71,6 +71,22 @@ def read(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Re
         ExpressionError: If it holds what has no real value or no known derivative, or if its
             witnesses contradict each other.
     """
+    order = tuple(parameters)
+    # Of equal texts, a value tells those that Qiskit does not compute alike.
+    witnesses: tuple[Any, ...] = (
+        (str(expression), _bound(expression, order, points(len(order))[0]))
+        if text_is_exact()
+        else (expression.sympify(),)
+    )
+    names = tuple([p.name for p in order])
+    return _readings((names, *witnesses), lambda: _compared(expression, order))
+
+
+_readings: Recent[Reading] = Recent(4096)
+
+
+def _compared(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Reading:
+    """Read an expression, and hold what was read against its values."""
     readers = [_of_text, _of_symbols] if text_is_exact() else [_of_symbols, _of_text]
     found: list[Reading] = []
     cause: Exception | None = None
@@ -108,8 +124,11 @@ class _Unknown(Exception):
 
 @functools.cache
 def text_is_exact() -> bool:
-    """Whether Qiskit writes numbers with all their digits; versions before 2.1 do not."""
-    return repr(math.pi) in str(Parameter("x") * math.pi)
+    """Whether Qiskit writes numbers with all their digits; versions before 2.1 do not.
+
+    They write with SymPy's help, which would be loaded for nothing but this question.
+    """
+    return tuple(map(int, re.findall(r"\d+", qiskit.__version__)[:2])) >= (2, 1)
 
 
 def _of_text(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Reading:

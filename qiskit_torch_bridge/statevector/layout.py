@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -68,77 +70,75 @@ def rows_side_by_side(rows: int, num_bits: int, widest_matrix: int) -> int:
 def lay_out(operations: Sequence[Rotation | FixedMatrix], num_bits: int, rows_t: int) -> Layout:
     """Schedule operations for chunks of ``rows_t`` rows, the derivatives of all being wanted."""
     lane_bits = (LANES // rows_t).bit_length() - 1
-    runs = schedule(operations, num_bits, lane_bits, BLOCK_BITS)
     lowest = tuple(range(lane_bits))
     run_rows: list[tuple[int, ...]] = []
-    order: list[int] = []
-    offset_at = 0
-    for r, run in enumerate(runs):
-        free, stop = run.free_bits(num_bits), len(order) + len(run.operations)
-        at = (len(run.basis), len(order), stop, offset_at, free, r << lane_bits)
+    rows: list[tuple[int, ...]] = []
+    offsets: list[int] = []
+    lanes: list[int] = []
+    signs: list[FloatArray] = []
+    matrices: list[FloatArray] = []
+    sign_at = matrix_at = 0
+    slot_of = _slots(operations)
+    for run in schedule(operations, num_bits, lane_bits, BLOCK_BITS):
+        free, dim, stop = run.free_bits(num_bits), len(run.basis), len(rows) + len(run.operations)
+        at = (dim, len(rows), stop, len(offsets), free, len(lanes))
         run_rows.append((*at, int(run.lanes == lowest), free.bit_count()))
-        order += run.operations
-        offset_at += 1 << len(run.basis)
-    lanes = np.array([[1 << b for b in run.lanes] for run in runs], dtype=np.int64)
-    lanes = lanes.reshape(len(runs), lane_bits)
-    table = _operations(operations, order)
-    rotates, x, z = table[:, 0] != MATRIX, table[:, 1].copy(), table[:, 3]
-    run_of = np.repeat(np.arange(len(runs)), [len(run.operations) for run in runs])
-    dims = np.array([len(run.basis) for run in runs], dtype=np.int64)
-    sizes = np.where(rotates, 1 << dims[run_of], 0)
-    table[:, 1] = 0
-    table[:, 2] = np.cumsum(sizes) - sizes
-    table[:, 7] = _gathered(lanes[run_of] & z[:, None])
-    starts = np.cumsum(1 << dims) - (1 << dims)
-    offsets, signs = np.empty(offset_at, dtype=np.int64), np.empty(sizes.sum())
-    for dim in set(dims.tolist()):
-        chosen, places = np.flatnonzero(dims == dim), np.arange(1 << dim)
-        spans = _spans(np.array([runs[r].basis for r in chosen], dtype=np.int64))
-        offsets[starts[chosen, None] + places] = spans
-        members = np.flatnonzero(rotates & (dims[run_of] == dim))
-        mine = np.searchsorted(chosen, run_of[members])
-        odd = np.bitwise_count(spans[mine] & z[members, None]) & 1
-        signs[table[members, 2][:, None] + places] = 1.0 - 2.0 * odd
-        pivots = np.array([[1 << p for p in runs[r].pivots] for r in chosen], dtype=np.int64)
-        table[members, 1] = _gathered(pivots[mine] & x[members, None])
-    matrices = [o.matrix.ravel().view(float) for o in operations if isinstance(o, FixedMatrix)]
+        offsets += _span(run.basis)
+        lanes += _span([1 << b for b in run.lanes])
+        keys: list[int] = []
+        for position in run.operations:
+            operation = operations[position]
+            if isinstance(operation, FixedMatrix):
+                rows.append((MATRIX, 0, 0, 0, 0, matrix_at, 0, 0))
+                matrices.append(operation.matrix.ravel().view(float))
+                matrix_at += len(matrices[-1])
+                continue
+            x, z, k = operation.pauli
+            within = key = across = 0
+            for j, vector in enumerate(run.basis):
+                within |= (x >> run.pivots[j] & 1) << j
+                key |= ((vector & z).bit_count() & 1) << j
+            for j, bit in enumerate(run.lanes):
+                across |= (z >> bit & 1) << j
+            kind = DIAGONAL if not x else Y_LIKE if k % 2 else X_LIKE
+            sign = 1 if k in (0, 1) else -1
+            rows.append((kind, within, sign_at, z, 1, slot_of[position], sign, across))
+            keys.append(key)
+            sign_at += 1 << dim
+        if keys:
+            signs.append(_signs(dim)[keys].ravel())
     return Layout(
         rows_t,
         rows_t << num_bits,
         np.array(run_rows, dtype=np.int64).reshape(-1, 8),
-        offsets,
-        _spans(lanes).ravel(),
-        table,
-        signs,
+        np.array(offsets, dtype=np.int64),
+        np.array(lanes, dtype=np.int64),
+        np.array(rows, dtype=np.int64).reshape(-1, 8),
+        np.concatenate(signs) if signs else np.zeros(0),
         np.concatenate(matrices) if matrices else np.zeros(0),
     )
 
 
-def _operations(operations: Sequence[Rotation | FixedMatrix], order: Sequence[int]) -> IntArray:
-    """Return the rows of operations in the order of the runs, mask of the block as on the tape."""
-    rows: list[tuple[int, ...]] = []
-    slot = start = 0
-    for operation in operations:
-        if isinstance(operation, FixedMatrix):
-            rows.append((MATRIX, 0, 0, 0, 0, start, 0, 0))
-            start += 2 * operation.matrix.size
-            continue
-        x, z, k = operation.pauli
-        kind = DIAGONAL if not x else Y_LIKE if k % 2 else X_LIKE
-        rows.append((kind, x, 0, z, 1, slot, 1 if k in (0, 1) else -1, 0))
-        slot += 1
-    return np.array(rows, dtype=np.int64).reshape(-1, 8)[order]
+def _slots(operations: Sequence[Rotation | FixedMatrix]) -> list[int]:
+    """Return the number of rotations before each operation."""
+    turns = [isinstance(operation, Rotation) for operation in operations]
+    return [0, *itertools.accumulate(turns)]
 
 
-def _gathered(masked: IntArray) -> IntArray:
-    """Return the numbers whose bit ``j`` says whether column ``j`` is not zero."""
-    found: IntArray = (masked != 0) @ (1 << np.arange(masked.shape[1]))
-    return found
+@functools.cache
+def _signs(dim: int) -> FloatArray:
+    """Return the signs of a subspace's elements, a row for each set of basis vectors with a minus.
+
+    They are products of those of the basis vectors.
+    """
+    signs = np.ones((1, 1))
+    for _ in range(dim):
+        signs = np.block([[signs, signs], [signs, -signs]])
+    return signs
 
 
-def _spans(bases: IntArray) -> IntArray:
-    """Return the elements of subspaces, ``(R, 2**dim)``, from their bases ``(R, dim)``."""
-    elements = np.zeros((len(bases), 1), dtype=np.int64)
-    for j in range(bases.shape[1]):
-        elements = np.concatenate([elements, elements ^ bases[:, j : j + 1]], axis=1)
+def _span(basis: Sequence[int]) -> list[int]:
+    elements = [0]
+    for vector in basis:
+        elements += [e ^ vector for e in elements]
     return elements

@@ -292,11 +292,14 @@ class StatevectorSimulator:
         self, rows_t: int, inputs: int, wanted: tuple[bool, bool]
     ) -> tuple[Layout, int, tuple[Any, ...]]:
         """Return the layout for ``T`` rows, its first run with a derivative, and its arrays."""
-        reads = self._sources.reads(inputs)
-        key = (rows_t, inputs, (wanted[0] and reads[0], wanted[1] and reads[1]))
+        key = (rows_t, inputs, wanted)
         found = self._layouts.get(key)
         if found is None:
-            found = self._layouts[key] = self._laid_out(*key)
+            reads = self._sources.reads(inputs)
+            same = (rows_t, inputs, (wanted[0] and reads[0], wanted[1] and reads[1]))
+            if same not in self._layouts:
+                self._layouts[same] = self._laid_out(*same)
+            found = self._layouts[key] = self._layouts[same]
         return found
 
     def _laid_out(
