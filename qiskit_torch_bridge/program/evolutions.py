@@ -51,8 +51,8 @@ from .lowering import (
     with_constant_time,
 )
 from .pauli_span import PauliSpan
-from .product_operator import ProductOperator
 from .product_formula import formula_of, is_linear
+from .product_operator import ProductOperator
 
 Evolutions = Literal["definition", "exponential", "simulated"]
 """The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
