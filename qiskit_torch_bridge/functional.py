@@ -6,17 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from qiskit.circuit import QuantumCircuit
 from torch import Tensor
 
-from .arrays import FloatArray
+from .arrays import FloatArray, IntArray
 from .autograd import Expectation, placed
 from .calls import Call
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine, engine_named, portable_name
 from .exact_autograd import exact_expectation
 from .exceptions import InputError, TracingError
 from .program import CircuitProgram
+from .program.angle_map import taken
 from .transforms import (
     array_module,
     is_compiling,
@@ -168,8 +170,9 @@ def _evaluate(
             program.analysed.check(numbers)
             inputs = _watched(inputs, program.input_columns, numbers, engine)
             weights = _watched(weights, program.weight_columns, numbers, engine)
-        values, columns = placed(inputs, weights, program), _Columns(inputs, weights, program)
-        angles = engine.angles(values, array_module(values), columns)
+        values = placed(inputs, weights, program)
+        m = array_module(values)
+        angles = engine.angles(values, m, _Columns(inputs, weights, program, m))
         evs = exact_expectation(angles, weights.new_zeros(0), engine)
     else:
         evs = exact_expectation(inputs, weights, engine)
@@ -199,14 +202,18 @@ class _Columns:
     may have no derivative there.
     """
 
-    def __init__(self, inputs: Tensor, weights: Tensor, program: CircuitProgram) -> None:
+    def __init__(self, inputs: Tensor, weights: Tensor, program: CircuitProgram, m: Any) -> None:
         self._parts = inputs, weights.expand(inputs.shape[0], -1)
-        self._placement = program.placement
+        self._placement, self._m = program.placement, m
+        self._width = len(program.input_params)  # not of the tensor: a tracer knows it by name only
+        #: Zero for inputs, one for weights.
+        self.kinds = (program.placement >= self._width).astype(np.int64)
 
-    def __getitem__(self, index: tuple[Any, int]) -> Tensor:
-        inputs, weights = self._parts
-        place, width = int(self._placement[index[1]]), inputs.shape[-1]
-        return inputs[..., place] if place < width else weights[..., place - width]
+    def taken(self, columns: IntArray) -> Tensor:
+        """Return columns ``(B, F)`` that are all inputs, or all weights."""
+        kind, places = int(self.kinds[columns[0]]), self._placement[columns]
+        found: Tensor = taken(self._parts[kind], places - kind * self._width, self._m)
+        return found
 
 
 def _watched(

@@ -75,24 +75,25 @@ class Objective:
             value = self.value(x)  # remembered even if the gradient is refused
             gradient = self._checked_gradient(self._jac(x.copy()), x)
         else:
-            plan = self._plan(len(x))
-            points = x + plan.displacements
-            values = self._values([x, *points])
-            value, gradient = values[0], plan.coefficients @ np.array(values[1:])
+            displacements, combined = self._differences(len(x))
+            values = self._values([x, *(x + displacements)])
+            value, gradient = values[0], combined(np.array(values[1:]))
         self.njev += 1
         self._remember(x, value, gradient)
         return value, gradient
 
-    def _plan(self, size: int) -> ShiftPlan:
+    def _differences(self, size: int) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
+        """Return displacements ``(S, P)``, and what makes a gradient of the values there."""
         if self._numerical == "finite-difference":
             step = recommended_epsilon(None) if self._epsilon is None else self._epsilon
             shifts, coefficients = STENCILS["central"]
             stencils = [(c, shifts * step, coefficients / step) for c in range(size)]
-            return ShiftPlan.from_columns(size, stencils)
+            plan = ShiftPlan.from_columns(size, stencils)
+            return plan.displacements, lambda values: plan.combined(values[:, None])[0]
         step = SPSA_STEP if self._epsilon is None else self._epsilon
         direction = self._rng.choice([-1.0, 1.0], size)
         displacements = np.array([direction, -direction]) * step
-        return ShiftPlan(displacements, np.outer(direction, [0.5, -0.5]) / step)
+        return displacements, lambda values: direction * (values[0] - values[1]) / (2 * step)
 
     def _values(self, points: Sequence[FloatArray]) -> list[float]:
         values: list[float] = []

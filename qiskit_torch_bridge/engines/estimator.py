@@ -239,7 +239,8 @@ class EstimatorEngine:
         for o in range(stds.shape[-1]):
             errors = d.standard_errors(values, stds[..., o])
             variances += (cotangent[:, [o]] * errors) ** 2
-        of_weights = [columns.index(c) for c in self.program.weight_columns if c in columns]
+        place = {c: k for k, c in enumerate(columns)}
+        of_weights = [place[c] for c in self.program.weight_columns if c in place]
         self._stds.gradient = np.sqrt(variances[:, of_weights].sum(0))
 
     def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:

@@ -105,7 +105,8 @@ class PluginEngine(EstimatorEngine):
             raise ResultError(
                 f"{self._name} was asked for {len(rows)} gradients and returned {len(gradients)}."
             )
-        positions = [columns.index(c) for c in wanted]
+        place = {c: k for k, c in enumerate(columns)}
+        positions = [place[c] for c in wanted]
         for b, gradient in zip(rows, gradients, strict=True):
             try:
                 block = real_numbers(gradient)

@@ -125,8 +125,8 @@ class AdjointEstimatorGradient(WithDerivativeType):
             )
         chosen = []
         for i, circuit in enumerate(circuits):
-            order = list(self._analysed(circuit).parameters)
-            chosen.append(gradients[i][[order.index(p) for p in parameters[i]]])
+            column_of = self._analysed(circuit).column_of
+            chosen.append(gradients[i][[column_of[p] for p in parameters[i]]])
         return BridgeGradientResult(
             gradients=chosen,
             metadata=[{"parameters": list(p)} for p in parameters],

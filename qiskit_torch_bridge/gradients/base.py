@@ -144,7 +144,7 @@ class EstimatorGradient(WithDerivativeType):
         for i, circuit in enumerate(circuits):
             requested = validated_precision(None, per_entry[i])
             analysed = self._analysed(circuit)
-            columns = tuple(analysed.parameters.index(p) for p in parameters[i])
+            columns = tuple(analysed.column_of[p] for p in parameters[i])
             values = np.asarray(parameter_values[i], dtype=float)[None]  # (1, P)
             analysed.check(values, first_row=i)
             (operator,), _ = normalise_observables([observables[i]], circuit, "physical")

@@ -143,7 +143,8 @@ class FubiniStudyMetric:
             found = _measured_numbers(np.real(result.qfis[0]), what, shape, self._qgt) / 4
         else:
             found = _measured_numbers(np.real(result.qgts[0]), what, shape, self._qgt)
-        order = np.argsort([block.index(asked[p]) for p in wanted])
+        rank = {i: k for k, i in enumerate(block)}
+        order = np.argsort([rank[asked[p]] for p in wanted])
         return np.asarray((found + found.T)[np.ix_(order, order)] / 2, dtype=float)
 
 

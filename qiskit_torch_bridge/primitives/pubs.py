@@ -178,6 +178,7 @@ def _points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
                 "Give every parameter once."
             )
         values = np.empty((*bindings.shape, len(names)))
+        column_of = {name: column for column, name in enumerate(names)}
         for key, part in data.items():
-            values[..., [names.index(name) for name in key]] = part
+            values[..., [column_of[name] for name in key]] = part
     return np.ascontiguousarray(values, dtype=float).reshape(bindings.size, len(names))

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from qiskit.circuit import Operation, Parameter, QuantumCircuit
+from qiskit.circuit import Operation, Parameter, ParameterExpression, QuantumCircuit
 
 from ..arrays import FloatArray
 from ..exceptions import InputError, ParameterError
@@ -23,7 +23,7 @@ from .lowering import (
     without_boxes,
 )
 from .spectrum import Frequencies, frequencies, operations_by_parameter
-from .validation import leaf_expressions, validated
+from .validation import leaf_expressions_of, validated
 
 
 class AnalysedCircuit:
@@ -38,7 +38,9 @@ class AnalysedCircuit:
 
     Attributes:
         circuit: The circuit to evaluate.
+        steps: Its operations with the indices of their qubits, without boxes; read-only.
         parameters: The ``P`` parameters, the order of the last axis of ``values``.
+        column_of: Where each of them is in it.
         original: What it was rewritten from, gate by gate; itself, if it was not. Both are the same
             function, and the frequencies of a gate are fewer than the sums of those of its parts.
 
@@ -53,14 +55,15 @@ class AnalysedCircuit:
         parameters: Sequence[Parameter] | None = None,
         evolutions: Evolutions = "definition",
     ) -> None:
-        self.circuit = validated(circuit, evolutions)
+        self.circuit, self.steps = validated(circuit, evolutions)
         self.parameters = tuple(circuit.parameters if parameters is None else parameters)
-        if not set(self.circuit.parameters) <= set(self.parameters):
-            missing = sorted(p.name for p in set(self.circuit.parameters) - set(self.parameters))
+        self.column_of = {p: column for column, p in enumerate(self.parameters)}
+        missing = sorted(p.name for p in self.circuit.parameters if p not in self.column_of)
+        if missing:
             raise ParameterError(f"The circuit's parameters {missing} have no place in the order.")
         self.original = self
-        self._expressions = AngleMap(list(leaf_expressions(self.circuit)), self.parameters)
-        self._column_of = {p: column for column, p in enumerate(self.parameters)}
+        expressions = [e for operation, _ in self.steps for e in leaf_expressions_of(operation)]
+        self._expressions = AngleMap(expressions, self.column_of)
         self._frequencies: dict[int, Frequencies] = {}
 
     @property
@@ -94,7 +97,11 @@ class AnalysedCircuit:
             circuit: The circuit to bind, if it is a transpiled form of this one.
         """
         names = tuple((self.circuit if circuit is None else circuit).parameters)
-        return {names: values[..., [self._column_of[p] for p in names]]}
+        return {names: values[..., [self.column_of[p] for p in names]]}
+
+    def angle_map(self, expressions: Sequence[ParameterExpression]) -> AngleMap:
+        """Return the map to expressions, of which those of :attr:`steps` are compiled already."""
+        return self._expressions.of(expressions)
 
     def check_binding(self) -> None:
         """Raise :class:`ExpressionError` if Qiskit, binding the circuit, takes other angles."""

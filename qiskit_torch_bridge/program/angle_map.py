@@ -9,16 +9,58 @@ follow from torch where a graph is wanted.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from qiskit.circuit import Parameter, ParameterExpression
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, IntArray
 from ..exceptions import ExpressionError
-from .expressions import Function, compile_expression
+from .expressions import Compiled, Function, compile_expression
 from .formulas import Evaluator
+
+
+@dataclass(frozen=True)
+class Family:
+    """Functions that are evaluated at once: ``F`` of them, which differ in their arguments only.
+
+    Attributes:
+        value: The evaluator that they share, of ``K`` arguments.
+        derivatives: Those of the derivatives by each of the arguments.
+        angles: The angles that they are, shape ``(F,)``.
+        columns: The parameters that are their arguments, shape ``(K, F)``.
+    """
+
+    value: Evaluator
+    derivatives: tuple[Evaluator, ...]
+    angles: IntArray
+    columns: IntArray
+
+    def chosen(self, members: Sequence[int]) -> Family:
+        """Return the family of some of the functions."""
+        return replace(self, angles=self.angles[members], columns=self.columns[:, members])
+
+
+def _families(
+    functions: Mapping[int, Function], kinds: Sequence[int] | None = None
+) -> list[Family]:
+    """Put functions into families, if there are kinds of columns into one for those of a kind."""
+    members: dict[Any, list[tuple[int, Function]]] = {}
+    for a, f in functions.items():
+        of = None if kinds is None else tuple(kinds[p] for p in f.columns)
+        members.setdefault((f.value, of), []).append((a, f))
+    return [
+        Family(
+            found[0][1].value,
+            found[0][1].derivatives,
+            np.array([a for a, _ in found], dtype=np.int64),
+            np.array([f.columns for _, f in found], dtype=np.int64).T,
+        )
+        for found in members.values()
+    ]
 
 
 class AngleMap:
@@ -26,7 +68,8 @@ class AngleMap:
 
     Args:
         expressions: ``A`` expressions or numbers.
-        parameters: The ``P`` parameters, in the order of the values' last axis.
+        parameters: The ``P`` parameters, in the order of the values' last axis, or their columns.
+        known: What some of the expressions, told by identity, have been compiled to.
 
     Attributes:
         miscomputed: The first expression that the installed Qiskit would bind to something else,
@@ -37,27 +80,56 @@ class AngleMap:
     """
 
     def __init__(
-        self, expressions: Sequence[ParameterExpression | float], parameters: Sequence[Parameter]
+        self,
+        expressions: Sequence[ParameterExpression | float],
+        parameters: Sequence[Parameter] | dict[Parameter, int],
+        known: Mapping[int, Compiled] | None = None,
     ) -> None:
-        index = {parameter: column for column, parameter in enumerate(parameters)}
+        index = (
+            parameters
+            if isinstance(parameters, dict)
+            else {parameter: column for column, parameter in enumerate(parameters)}
+        )
         self.num_angles = len(expressions)
         self.num_parameters = len(parameters)
         self.offset = np.zeros(self.num_angles)
         self.functions: dict[int, Function] = {}
         self.miscomputed = ""
-        entries: list[tuple[int, int, float]] = []
+        self._expressions, self._index = expressions, index
+        self._known: dict[int, Compiled] = dict(known or {})
+        self._families: dict[bytes, list[Family]] = {}
+        rows: list[int] = []
+        columns: list[int] = []
+        coefficients: list[float] = []
         for a, expression in enumerate(expressions):
-            compiled = compile_expression(expression, index)
+            if isinstance(expression, Parameter):
+                rows.append(a)
+                columns.append(index[expression])
+                coefficients.append(1.0)
+                continue
+            compiled = self._known.get(id(expression))
+            if compiled is None:
+                compiled = compile_expression(expression, index)
+                self._known[id(expression)] = compiled
             if compiled.miscomputed and not self.miscomputed:
                 self.miscomputed = f"{expression} to {compiled.miscomputed}"
             if compiled.function is not None:
                 self.functions[a] = compiled.function
             else:
                 self.offset[a] = compiled.offset
-                entries += [(a, p, c) for p, c in compiled.coefficients.items()]
-        self.rows = np.array([a for a, _, _ in entries], dtype=np.int64)
-        self.columns = np.array([p for _, p, _ in entries], dtype=np.int64)
-        self.coefficients = np.array([c for _, _, c in entries], dtype=float)
+                rows += [a] * len(compiled.coefficients)
+                columns += compiled.coefficients.keys()
+                coefficients += compiled.coefficients.values()
+        self.rows = np.array(rows, dtype=np.int64)
+        self.columns = np.array(columns, dtype=np.int64)
+        self.coefficients = np.array(coefficients, dtype=float)
+
+    def of(self, expressions: Sequence[ParameterExpression | float]) -> AngleMap:
+        """Return the map to other expressions, of which these need not be compiled again."""
+        mine = self._expressions
+        if len(expressions) == len(mine) and all(map(operator.is_, expressions, mine)):
+            return self
+        return AngleMap(expressions, self._index, self._known)
 
     @property
     def is_affine(self) -> bool:
@@ -70,32 +142,51 @@ class AngleMap:
         used = {int(p) for p in self.columns}
         return frozenset(used.union(*(f.columns for f in self.functions.values())))
 
+    @functools.cached_property
+    def families(self) -> list[Family]:
+        """The functions, those together that are the same but for their arguments."""
+        return _families(self.functions)
+
+    def families_by(self, kinds: IntArray) -> list[Family]:
+        """Return families whose columns are of one kind at each place of an argument."""
+        key = kinds.tobytes()
+        if key not in self._families:
+            self._families[key] = _families(self.functions, kinds.tolist())
+        return self._families[key]
+
     def angles(self, values: Any, m: Any = np, columns: Any = None) -> Any:
         """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``.
 
-        Functions take their arguments from ``columns[..., p]`` if that is given.
+        Functions take their arguments from ``columns.taken(places)`` if that is given, columns of
+        one of the ``columns.kinds`` at a time.
         """
-        terms = values[..., m.asarray(self.columns)] * m.asarray(self.coefficients)
-        angles = m.asarray(self.offset) + _scatter(terms, m.asarray(self.rows), self.num_angles)
-        if self.functions:
-            source = values if columns is None else columns
-            parts = [f.value(f.arguments(source), m) for f in self.functions.values()]
-            rows = np.array(list(self.functions), dtype=np.int64)
-            angles = angles + _scatter(m.stack(parts, -1), m.asarray(rows), self.num_angles)
+        terms = taken(values, self.columns, m) * m.asarray(self.coefficients)
+        angles = m.asarray(self.offset) + scattered(terms, m.asarray(self.rows), self.num_angles)
+        families = self.families if columns is None else self.families_by(columns.kinds)
+        for family in families:
+            arguments = [
+                taken(values, places, m) if columns is None else columns.taken(places)
+                for places in family.columns
+            ]
+            found = family.value(arguments, m)
+            angles = angles + scattered(found, m.asarray(family.angles), self.num_angles)
         return angles
 
     def check(self, values: FloatArray, first_row: int = 0) -> None:
         """Raise :class:`ExpressionError` where an expression is not finite at ``values``."""
-        for f in self.functions.values():
+        for family in self.families:
             with np.errstate(all="ignore"):
-                result = f.value(f.arguments(values), np)
-            bad = np.flatnonzero(~np.isfinite(result))
+                result = family.value([values[..., places] for places in family.columns], np)
+            bad = np.argwhere(~np.isfinite(result))
             if len(bad):
-                at = ", ".join(f"{values[bad[0], column]:g}" for column in f.columns)
+                row, place = bad[0]
+                f = self.functions[int(family.angles[place])]
+                at = ", ".join(f"{values[row, column]:g}" for column in f.columns)
                 raise ExpressionError(
-                    f"The parameter expression {f.text} is singular at the values given: row "
-                    f"{first_row + bad[0]} has ({at}) and the result is {result[bad[0]]}. Keep the "
-                    "values inside the expression's domain, for instance with a bounded activation."
+                    f"The parameter expression {f.expression} is singular at the values given: row "
+                    f"{first_row + row} has ({at}) and the result is {result[row, place]}. Keep "
+                    "the values inside the expression's domain, for instance with a bounded "
+                    "activation."
                 )
 
     def angles_of(self, columns: Sequence[int]) -> tuple[int, ...]:
@@ -130,13 +221,22 @@ class Pullback:
                 sources.append(row_of[a])
                 destinations.append(column_of[p])
                 coefficients.append(coefficient)
-        self._derivatives: list[tuple[Function, Evaluator]] = []
-        for a, f in angle_map.functions.items():
-            for p, derivative in zip(f.columns, f.derivatives, strict=True):
-                if a in row_of and p in column_of:
-                    sources.append(row_of[a])
-                    destinations.append(column_of[p])
-                    self._derivatives.append((f, derivative))
+        self._derivatives: list[tuple[Evaluator, Family]] = []
+        for family in angle_map.families:
+            for place, derivative in enumerate(family.derivatives):
+                wanted = [
+                    k
+                    for k, (a, p) in enumerate(
+                        zip(family.angles.tolist(), family.columns[place].tolist(), strict=True)
+                    )
+                    if a in row_of and p in column_of
+                ]
+                if wanted:
+                    chosen = family.chosen(wanted)
+                    sources += [row_of[a] for a in chosen.angles.tolist()]
+                    destinations += [column_of[p] for p in chosen.columns[place].tolist()]
+                    self._derivatives.append((derivative, chosen))
+        self._functions = angle_map.functions
         self._sources = np.array(sources, dtype=np.int64)
         self._destinations = np.array(destinations, dtype=np.int64)
         self._coefficients = np.array(coefficients, dtype=float)
@@ -144,19 +244,13 @@ class Pullback:
 
     def __call__(self, values: Any, derivatives: Any, m: Any = np) -> Any:
         """Map derivatives by angles ``(B, A')`` to derivatives by columns ``(B, C)``."""
-        # Not by indexing, which has no batching rule in PyTorch's older vmap.
-        taken = (
-            m.take(derivatives, self._sources, -1)
-            if m is np
-            else derivatives.index_select(-1, m.asarray(self._sources))
-        )
-        terms = taken * self._factors(values, m)
-        return _scatter(terms, m.asarray(self._destinations), self._size)
+        terms = taken(derivatives, self._sources, m) * self._factors(values, m)
+        return scattered(terms, m.asarray(self._destinations), self._size)
 
     def variances(self, values: FloatArray, variances: FloatArray) -> FloatArray:
         """Map variances of derivatives by angles to those of derivatives by columns."""
         terms = variances[..., self._sources] * self._factors(values, np) ** 2
-        result: FloatArray = _scatter(terms, self._destinations, self._size)
+        result: FloatArray = scattered(terms, self._destinations, self._size)
         return result
 
     def _factors(self, values: Any, m: Any) -> Any:
@@ -164,12 +258,14 @@ class Pullback:
         constant = m.asarray(self._coefficients)
         if not self._derivatives:
             return constant
+        parts = []
         with np.errstate(all="ignore"):
-            parts = [d(f.arguments(values), m) for f, d in self._derivatives]
-        shape = tuple(values.shape[:-1])
-        variable = m.stack([m.broadcast_to(part, shape) for part in parts], -1)
+            for derivative, family in self._derivatives:
+                found = derivative([taken(values, places, m) for places in family.columns], m)
+                parts.append(m.broadcast_to(found, (*values.shape[:-1], len(family.angles))))
+        variable = m.concatenate(parts, -1)
         self._check(variable, m)
-        constant = m.broadcast_to(constant, (*shape, len(self._coefficients)))
+        constant = m.broadcast_to(constant, (*values.shape[:-1], len(self._coefficients)))
         return m.concatenate([constant, variable], -1)
 
     def _check(self, variable: Any, m: Any) -> None:
@@ -179,14 +275,23 @@ class Pullback:
             return
         if not finite:
             entry = int(np.argwhere(~np.isfinite(np.asarray(variable.tolist())))[0][-1])
+            angle = [a for _, family in self._derivatives for a in family.angles.tolist()][entry]
             raise ExpressionError(
-                f"The derivative of the parameter expression {self._derivatives[entry][0].text} "
+                f"The derivative of the parameter expression {self._functions[angle].expression} "
                 "is singular at the values given. Keep the values inside the domain where the "
                 "expression is differentiable."
             )
 
 
-def _scatter(entries: Any, index: Any, size: int) -> Any:
+def taken(array: Any, places: IntArray, m: Any) -> Any:
+    """Return the entries ``(..., E)`` of an array at some places of its last axis."""
+    if m is np:
+        return array[..., places]
+    # Not by indexing, which has no batching rule in PyTorch's older vmap.
+    return array.index_select(-1, m.asarray(places))
+
+
+def scattered(entries: Any, index: Any, size: int) -> Any:
     """Add ``entries`` of shape ``(..., E)`` into ``(..., size)`` at ``index`` of shape ``(E,)``."""
     if hasattr(entries, "index_add"):  # a torch tensor
         zeros = entries.new_zeros((*entries.shape[:-1], size))

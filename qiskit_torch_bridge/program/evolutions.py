@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -82,13 +82,20 @@ def simulated_evolutions() -> Evolutions:
 
 
 def resolved(
-    circuit: QuantumCircuit, evolutions: Evolutions, *, in_box: bool = False
+    circuit: QuantumCircuit,
+    evolutions: Evolutions,
+    operations: Iterable[Operation] | None = None,
+    *,
+    in_box: bool = False,
 ) -> QuantumCircuit:
     """Return ``circuit`` with every evolution that has two forms written out in the one given.
 
-    However deep they are in other operations; those that hold none stay as they are.
+    However deep they are in other operations; those that hold none stay as they are. The operations
+    need not be given; where they have been read before, that saves reading them again.
     """
-    if not any(_is_open(i.operation) for i in circuit.data):
+    if operations is None:
+        operations = (i.operation for i in circuit.data)
+    if not any(map(_is_open, operations)):
         return circuit
     if evolutions == "simulated":
         evolutions = simulated_evolutions()

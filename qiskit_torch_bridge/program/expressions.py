@@ -25,14 +25,17 @@ from .formulas import (
     mapped,
     numbers_of,
 )
-from .reading import read
+from .reading import Reading, read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Function:
-    """A non-affine expression, with its derivative by each of its parameters."""
+    """A non-affine expression, with its derivative by each of its parameters.
 
-    text: str
+    Those that are the same but for the columns share their evaluators.
+    """
+
+    expression: ParameterExpression
     columns: tuple[int, ...]
     value: Evaluator
     derivatives: tuple[Evaluator, ...]
@@ -76,7 +79,9 @@ class Compiled:
 
 def is_free(angle: object) -> bool:
     """Whether an operation's parameter still depends on circuit parameters."""
-    return isinstance(angle, ParameterExpression) and bool(angle.parameters)
+    return isinstance(angle, Parameter) or (
+        isinstance(angle, ParameterExpression) and bool(angle.parameters)
+    )
 
 
 def expressions_of(operation: object) -> list[ParameterExpression]:
@@ -108,7 +113,7 @@ def compile_expression(
     parameters = sorted(expression.parameters, key=index.__getitem__)
     columns = tuple(index[p] for p in parameters)
     reading = read(expression, parameters)
-    affine = _affine(reading.formula)
+    affine = _affine(reading)
     if affine is not None:
         offset, coefficients = affine
         return Compiled(
@@ -116,19 +121,19 @@ def compile_expression(
             {columns[k]: _real(c, expression) for k, c in coefficients.items()},
             miscomputed=reading.miscomputed,
         )
-    evaluators = _evaluators(reading.formula, len(parameters))
+    evaluators = _evaluators(reading, len(parameters))
     if evaluators is None:
         raise _complex(expression)
-    function = Function(str(expression), columns, *evaluators)
+    function = Function(expression, columns, *evaluators)
     return Compiled(function=function, miscomputed=reading.miscomputed)
 
 
 @functools.lru_cache(maxsize=1024)
-def _affine(formula: Formula) -> tuple[complex, dict[int, complex]] | None:
+def _affine(reading: Reading) -> tuple[complex, dict[int, complex]] | None:
     """Return offset and coefficients by position, if nothing else is left once it is expanded."""
     offset, coefficients = 0j, {}
     try:
-        terms = expanded(formula)
+        terms = expanded(reading.formula)
     except TooManyTerms:
         return None
     for monomial, coefficient in terms.items():
@@ -143,8 +148,9 @@ def _affine(formula: Formula) -> tuple[complex, dict[int, complex]] | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _evaluators(formula: Formula, count: int) -> tuple[Evaluator, tuple[Evaluator, ...]] | None:
+def _evaluators(reading: Reading, count: int) -> tuple[Evaluator, tuple[Evaluator, ...]] | None:
     """Return evaluators of a formula and of its derivatives; ``None`` if it is complex."""
+    formula = reading.formula
     if not _has_real_numbers(formula):
         try:
             formula = contracted(expanded(formula))  # where imaginary units may meet

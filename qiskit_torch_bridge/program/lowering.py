@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,17 +97,32 @@ LEAVES = (
 )
 """Operations that are known for what they are, and not looked into."""
 
-Step = tuple[Operation, tuple[Qubit, ...]]
+Step = tuple[Operation, tuple[Any, ...]]
+"""An operation and its qubits, or the indices of these."""
+
+STANDARD_GATES = "qiskit.circuit.library.standard_gates"
+
+
+_KINDS: dict[type[Operation], type[Operation]] = {}
+_STANDARD: dict[type[Operation], bool] = {}
 
 
 def kind_of(operation: Operation) -> type[Operation]:
     """Return the class of an operation, Qiskit's shared instances looked through."""
-    return getattr(operation, "base_class", type(operation))
+    own = type(operation)
+    kind = _KINDS.get(own)
+    if kind is None:
+        kind = getattr(operation, "base_class", own)
+        if kind.__module__.startswith("qiskit."):  # others may come and go
+            _KINDS[own] = kind
+            _STANDARD[own] = kind.__module__.startswith(STANDARD_GATES)
+    return kind
 
 
 def is_standard(operation: Operation) -> bool:
     """Whether the operation is one of Qiskit's standard gates itself, not a gate built from it."""
-    return kind_of(operation).__module__.startswith("qiskit.circuit.library.standard_gates")
+    found = _STANDARD.get(type(operation))
+    return kind_of(operation).__module__.startswith(STANDARD_GATES) if found is None else found
 
 
 def accepts_shift(operation: Operation) -> bool:
@@ -143,7 +158,7 @@ MAX_CARRIED = 5  # qubits; noise on more of them could not be simulated
 
 def is_box(operation: Operation) -> bool:
     """Whether the operation is a box, whose body is run once, on any condition."""
-    return isinstance(operation, ControlFlowOp) and operation.name == "box"
+    return operation.name == "box" and isinstance(operation, ControlFlowOp)
 
 
 def box_settings(operation: Operation) -> tuple[Any, ...]:
@@ -158,6 +173,39 @@ def operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
             yield from operations_of(instruction.operation.body)
         else:
             yield instruction.operation
+
+
+def steps_of(circuit: QuantumCircuit, read: Iterable[Step] | None = None) -> list[Step]:
+    """Return a circuit's operations with the indices of their qubits, without its boxes.
+
+    What is in a box takes its place. Qiskit makes an object for an operation at every access to
+    it, so whoever needs them more than once takes this list.
+
+    Args:
+        circuit: The circuit.
+        read: Its operations and their qubits, where they have been read before.
+    """
+    index = {qubit: q for q, qubit in enumerate(circuit.qubits)}
+    steps: list[Step] = []
+    for operation, qubits in read_of(circuit) if read is None else read:
+        places = tuple([index[q] for q in qubits])
+        if is_box(operation):
+            inside = steps_of(operation.body)
+            steps += [(inner, tuple([places[q] for q in on])) for inner, on in inside]
+        else:
+            steps.append((operation, places))
+    return steps
+
+
+def read_of(circuit: QuantumCircuit) -> list[Step]:
+    """Return a circuit's operations with their qubits, boxes as such."""
+    return [(instruction.operation, instruction.qubits) for instruction in circuit.data]
+
+
+def flattened(steps: Iterable[Step], accept: Callable[[Operation], bool]) -> Iterator[Step]:
+    """Yield steps, with those that are refused expanded, and without global phases."""
+    for step in steps:
+        yield from _flatten(step, accept, False)
 
 
 def expand(
@@ -206,7 +254,7 @@ def _expand_into(
 
 def without_boxes(circuit: QuantumCircuit) -> QuantumCircuit:
     """Return ``circuit`` with the contents of its boxes in place of these."""
-    if not any(is_box(i.operation) for i in circuit.data):
+    if not any(i.name == "box" and is_box(i.operation) for i in circuit.data):
         return circuit
     return expand(circuit, lambda operation: not is_box(operation))
 

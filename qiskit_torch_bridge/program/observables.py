@@ -41,7 +41,8 @@ def default_observables(circuit: QuantumCircuit) -> list[SparsePauliOp]:
     count = circuit.num_qubits
     if circuit.layout is not None:
         count = len(circuit.layout.final_index_layout(filter_ancillas=True))
-    return [SparsePauliOp("I" * (count - 1 - q) + "Z" + "I" * q) for q in range(count)]
+    z, x = np.eye(count, dtype=bool), np.zeros((count, count), dtype=bool)
+    return [_operator(PauliList.from_symplectic(z[[q]], x[[q]]), [1.0]) for q in range(count)]
 
 
 def normalise_observables(
@@ -64,8 +65,9 @@ def normalise_observables(
             f"Expected observables_layout to be 'auto', 'virtual' or 'physical'; got {layout!r}."
         )
     if observables is None:
-        observables = default_observables(circuit)
-        layout = "auto" if circuit.layout is None else "virtual"
+        operators = default_observables(circuit)
+        kind: Layout = "auto" if circuit.layout is None else "virtual"
+        return tuple(_placed(o, circuit, kind) for o in operators), (len(operators),)
     flat, shape = nested(observables)
     if not flat:
         raise ObservableError(f"Expected at least one observable ({_FORMS}); got an empty list.")
@@ -107,6 +109,8 @@ def hermitian(observable: Any) -> Observable:
             operator = observable
         elif isinstance(observable, Pauli):
             operator = SparsePauliOp(observable)
+        elif isinstance(observable, str) and observable and not observable.strip("IXYZ"):
+            return _of_letters(observable)
         elif isinstance(observable, str):
             operator = from_terms({observable: 1.0})
         elif isinstance(observable, Mapping):
@@ -127,6 +131,19 @@ def hermitian(observable: Any) -> Observable:
     except Exception as error:
         raise ObservableError(f"Cannot read {observable!r} as an observable: {error}") from error
     return _hermitian(operator, observable)
+
+
+def _operator(paulis: PauliList, coefficients: Any) -> SparsePauliOp:
+    """Return an operator of Paulis without signs, which it takes over."""
+    numbers = np.asarray(coefficients, dtype=complex)
+    return SparsePauliOp(paulis, numbers, ignore_pauli_phase=True, copy=False)
+
+
+def _of_letters(label: str) -> SparsePauliOp:
+    """Return the operator of a label that has no letters but I, X, Y and Z."""
+    letters = np.frombuffer(label[::-1].encode(), dtype=np.uint8)
+    x, y, z = (letters == ord(letter) for letter in "XYZ")
+    return _operator(PauliList.from_symplectic((z | y)[None], (x | y)[None]), [1.0])
 
 
 def _from_sparse_observable(observable: Any) -> SparsePauliOp:

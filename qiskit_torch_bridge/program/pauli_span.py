@@ -21,14 +21,20 @@ class PauliSpan:
 
     def add(self, x: int, z: int) -> None:
         """Add a string."""
-        if len(self._basis) == 2 * self._num_qubits:
-            return  # all strings are in it
+        if self.is_full:
+            return
         while word := x << self._num_qubits | z:
             other = self._basis.setdefault(word.bit_length(), (x, z))
             x, z = x ^ other[0], z ^ other[1]  # nothing is left if it is the string itself
 
     def commutes(self, x: int, z: int) -> bool:
         """Whether a string commutes with all of them."""
-        return not any(
-            ((x & b).bit_count() + (z & a).bit_count()) & 1 for a, b in self._basis.values()
-        )
+        for a, b in self._basis.values():
+            if ((x & b).bit_count() + (z & a).bit_count()) & 1:
+                return False
+        return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all strings are in it, so that the identity alone commutes with them."""
+        return len(self._basis) == 2 * self._num_qubits

@@ -106,7 +106,7 @@ class CircuitProgram:
             weights = tuple(p for p in known if p not in taken)
         else:
             weights = listed(weight_params, known, "weight_params")
-        check_roles(known, inputs, weights)
+            check_roles(known, inputs, weights)
         analysed = AnalysedCircuit(circuit, tuple(dict.fromkeys([*known, *inputs, *weights])))
         operators, shape = normalise_observables(observables, circuit, observables_layout)
         self._set(analysed, operators, shape, inputs, weights)
@@ -119,7 +119,7 @@ class CircuitProgram:
         inputs: tuple[Parameter, ...],
         weights: tuple[Parameter, ...],
     ) -> None:
-        column_of = {p: column for column, p in enumerate(analysed.parameters)}
+        column_of = analysed.column_of
         self.__dict__.update(
             analysed=analysed,
             observables=operators,

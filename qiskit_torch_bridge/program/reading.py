@@ -10,11 +10,12 @@ and its values. What two of them agree on is what it is, and the package compute
 from __future__ import annotations
 
 import ast
+import cmath
 import functools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,46 +46,47 @@ NAMES = {  # as Qiskit and SymPy write them
 FAILURES = (ArithmeticError, CircuitError, RuntimeError, TypeError, ValueError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
     """The formula of an expression in its parameters, and whether Qiskit binds it rightly.
 
+    Expressions that differ in their parameters only, and are right, share one reading; so what
+    follows from a formula is worked out once for all of them.
+
     Attributes:
         formula: Variables are positions in the order of parameters given to :func:`read`.
+        values: The formula's values at :func:`points`; not finite where it has none.
         miscomputed: What Qiskit makes of it, in words; empty if it is right.
     """
 
     formula: Formula
-    miscomputed: str
+    values: tuple[complex, ...]
+    miscomputed: str = ""
 
 
 def read(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Reading:
-    """Return the formula of ``expression`` in its ``parameters``, in any order.
+    """Return the reading of ``expression`` in its ``parameters``, in any order.
 
     Raises:
         ExpressionError: If it holds what has no real value or no known derivative, or if its
             witnesses contradict each other.
     """
-    readers: list[Callable[[], Formula]] = [
-        lambda: _of_text(_renamed(expression, parameters)),
-        lambda: _of_symbols(expression, parameters),
-    ]
-    if not text_is_exact():
-        readers.reverse()
-    found: list[Formula] = []
+    readers = [_of_text, _of_symbols] if text_is_exact() else [_of_symbols, _of_text]
+    found: list[Reading] = []
     cause: Exception | None = None
-    probes = list(points(len(parameters)))
+    probes = points(len(parameters))
     bound = [_bound(expression, parameters, point) for point in probes]
     for reader in readers:
         try:
-            found.append(reader())
+            found.append(reader(expression, parameters))
         except (*FAILURES, SyntaxError, AttributeError, KeyError, _Unknown) as error:
             cause = error
             continue
-        if not _difference(found[-1], probes, bound):
-            return Reading(found[-1], _step_by_step(expression, parameters, found[-1], probes[0]))
-    if len(found) == 2 and not _difference(found[0], probes, _values(found[1], probes)):
-        return Reading(found[0], _difference(found[0], probes, bound))
+        if not _difference(found[-1].values, bound):
+            miscomputed = _step_by_step(expression, parameters, found[-1].values[0], probes[0])
+            return replace(found[-1], miscomputed=miscomputed) if miscomputed else found[-1]
+    if len(found) == 2 and not _difference(found[0].values, found[1].values):
+        return replace(found[0], miscomputed=_difference(found[0].values, bound))
     if isinstance(cause, _Unknown):
         raise ExpressionError(
             f"The function {cause} in the parameter expression {expression} is not supported. "
@@ -110,10 +112,11 @@ def text_is_exact() -> bool:
     return repr(math.pi) in str(Parameter("x") * math.pi)
 
 
-def _renamed(expression: ParameterExpression, parameters: Sequence[Parameter]) -> str:
-    """The text of an expression with parameters called ``v0``, ``v1``: names may be any text."""
+def _of_text(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Reading:
+    """Read the text, with parameters called ``v0``, ``v1``: names may be any text."""
     variables = _variables(len(parameters))
-    return str(expression.subs(dict(zip(parameters, variables, strict=True))))
+    renamed = expression.subs(dict(zip(parameters, variables, strict=True)))
+    return _reading_of_text(str(renamed), len(parameters))
 
 
 @functools.lru_cache(maxsize=64)
@@ -122,9 +125,9 @@ def _variables(count: int) -> list[Parameter]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _of_text(text: str) -> Formula:
+def _reading_of_text(text: str, count: int) -> Reading:
     python = re.sub(r"(?<=\d)i\b", "j", text)
-    return _of_syntax(ast.parse(python, mode="eval").body)
+    return _with_values(_of_syntax(ast.parse(python, mode="eval").body), count)
 
 
 def _of_syntax(node: ast.expr) -> Formula:
@@ -167,18 +170,26 @@ def _function(name: str, argument: Formula) -> Formula:
 # -- symbolic form -------------------------------------------------------------------------------
 
 
-def _of_symbols(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Formula:
+def _of_symbols(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Reading:
     """Read what ``sympify`` gives: symengine's tree before Qiskit 2.1, then SymPy's."""
-    return _of_tree(expression.sympify(), {p.name: k for k, p in enumerate(parameters)})
+    tree: Any = expression.sympify()
+    position = {p.name: k for k, p in enumerate(parameters)}
+    renamed = {s: type(s)(f"v{position[s.name]}") for s in tree.free_symbols}
+    return _reading_of_tree(tree.xreplace(renamed), len(parameters))
 
 
-def _of_tree(node: Any, position: dict[str, int]) -> Formula:
+@functools.lru_cache(maxsize=1024)
+def _reading_of_tree(tree: Any, count: int) -> Reading:
+    return _with_values(_of_tree(tree), count)
+
+
+def _of_tree(node: Any) -> Formula:
     name = type(node).__name__
     if name in ("Symbol", "Dummy"):
-        return Variable(position[node.name])
+        return Variable(int(node.name[1:]))
     if not getattr(node, "free_symbols", ()):
         return Number(complex(node))
-    parts = [_of_tree(part, position) for part in node.args]
+    parts = [_of_tree(part) for part in node.args]
     if name == "Add":
         return added(parts)
     if name == "Mul":
@@ -191,18 +202,20 @@ def _of_tree(node: Any, position: dict[str, int]) -> Formula:
 # -- values --------------------------------------------------------------------------------------
 
 
-def points(count: int) -> Iterator[list[float]]:
-    """Yield points with no relation between their coordinates: positive, mixed, negative ones."""
+@functools.lru_cache(maxsize=64)
+def points(count: int) -> tuple[tuple[float, ...], ...]:
+    """Return points with no relation between their coordinates: positive, mixed, negative ones."""
     coordinates = np.modf(np.arange(1, count + 1) * 0.6180339887498949)[0]
     signs = np.where(np.arange(count) % 2, -1.0, 1.0)
-    for point in (0.3 + 0.5 * coordinates, signs * (0.2 + 1.3 * coordinates), -0.9 * coordinates):
-        yield point.tolist()
+    found = (0.3 + 0.5 * coordinates, signs * (0.2 + 1.3 * coordinates), -0.9 * coordinates)
+    return tuple(tuple(point.tolist()) for point in found)
 
 
-def _values(formula: Formula, at: Sequence[Sequence[float]]) -> list[complex | None]:
+def _with_values(formula: Formula, count: int) -> Reading:
     value = evaluator(formula)
     with np.errstate(all="ignore"):
-        return [complex(value([np.float64(x) for x in point], np)) for point in at]
+        found = [complex(value([np.float64(x) for x in point], np)) for point in points(count)]
+    return Reading(formula, tuple(found))
 
 
 def _bound(
@@ -215,23 +228,21 @@ def _bound(
         return None
 
 
-def _difference(
-    formula: Formula, at: Sequence[Sequence[float]], values: Sequence[complex | None]
-) -> str:
+def _difference(expected: Iterable[complex], found: Iterable[complex | None]) -> str:
     """Say where values are not those of a formula; nothing where it has none."""
-    for expected, got in zip(_values(formula, at), values, strict=True):
-        if expected is None or not np.isfinite(expected):
+    for x, got in zip(expected, found, strict=True):
+        if not cmath.isfinite(x):
             continue
-        if got is None or not abs(got - expected) <= TOLERANCE * max(1.0, abs(expected)):
-            found = "no number" if got is None else f"{got if got.imag else got.real:g}"
-            return f"{found} where it is {expected.real:g}"
+        if got is None or not abs(got - x) <= TOLERANCE * max(1.0, abs(x)):
+            said = "no number" if got is None else f"{got if got.imag else got.real:g}"
+            return f"{said} where it is {x.real:g}"
     return ""
 
 
 def _step_by_step(
     expression: ParameterExpression,
     parameters: Sequence[Parameter],
-    formula: Formula,
+    expected: complex,
     point: Sequence[float],
 ) -> str:
     """Compare what comes of binding one parameter after the other, as circuits do."""
@@ -243,4 +254,4 @@ def _step_by_step(
         got: complex | None = complex(partial)
     except FAILURES:
         got = None
-    return _difference(formula, [point], [got])
+    return _difference([expected], [got])

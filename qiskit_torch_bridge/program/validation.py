@@ -14,6 +14,7 @@ from qiskit.circuit import (
     AnnotatedOperation,
     ControlFlowOp,
     Delay,
+    Instruction,
     Measure,
     Operation,
     ParameterExpression,
@@ -26,15 +27,28 @@ from qiskit.circuit.library import PauliEvolutionGate
 from ..exceptions import CircuitError
 from .evolutions import Evolutions, resolved
 from .expressions import expressions_of
-from .lowering import LEAVES, definition_of, has_matrix, is_box, is_standard, operations_of
+from .lowering import (
+    LEAVES,
+    Step,
+    definition_of,
+    has_matrix,
+    is_box,
+    is_standard,
+    kind_of,
+    operations_of,
+    read_of,
+    steps_of,
+)
 from .product_formula import ProductFormula
 
 TIMED = (PauliEvolutionGate, ProductFormula)
 """Gates whose time says all: the angles of what they are built from are multiples of it."""
 
+_HAS_CONDITIONS = hasattr(Instruction, "condition")
 
-def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit:
-    """Return ``circuit``, or raise :class:`CircuitError` naming what cannot be run.
+
+def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCircuit, list[Step]]:
+    """Return ``circuit`` and its steps, or raise :class:`CircuitError` naming what cannot be run.
 
     Evolutions by terms that do not commute are written out in the form that is asked for.
     """
@@ -45,11 +59,15 @@ def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> QuantumCircuit
         )
     if not circuit.num_qubits:
         raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
-    for position, instruction in enumerate(circuit.data):
-        if isinstance(instruction.operation, Measure):
+    read = read_of(circuit)
+    for position, (operation, _) in enumerate(read):
+        if is_standard(operation) and not _is_conditioned(operation):
+            continue
+        if isinstance(operation, Measure):
             raise _measured(circuit, position)
-        _check(instruction.operation)
-    return resolved(circuit, evolutions)
+        _check(operation)
+    result = resolved(circuit, evolutions, [operation for operation, _ in read])
+    return result, steps_of(result, read if result is circuit else None)
 
 
 def _measured(circuit: QuantumCircuit, position: int) -> CircuitError:
@@ -128,8 +146,8 @@ def _check(operation: Operation) -> None:
 
 def _is_conditioned(operation: Operation) -> bool:
     """Whether Qiskit 1's ``c_if`` was used; Qiskit 2 has no such attribute."""
-    if not hasattr(type(operation), "condition"):
-        return False
+    if not _HAS_CONDITIONS or type(operation) is not kind_of(operation):
+        return False  # shared instances have none
     with warnings.catch_warnings():  # even reading it is deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
         return operation.condition is not None
@@ -144,7 +162,8 @@ def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
 def leaf_expressions_of(operation: Operation) -> Iterator[ParameterExpression]:
     """Yield an operation's expressions, and those of what it is built from."""
     expressions = expressions_of(operation)
-    if not expressions:
+    if not expressions or is_standard(operation):
+        yield from expressions
         return
     if isinstance(operation, AnnotatedOperation):
         operation = operation.base_op

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, IntArray
+from ..program.angle_map import scattered, taken
 
 if TYPE_CHECKING:  # the rules see circuits, they do not build them
     from ..program import AnalysedCircuit, AngleMap, Pullback
@@ -24,14 +25,22 @@ if TYPE_CHECKING:  # the rules see circuits, they do not build them
 
 @dataclass(frozen=True)
 class ShiftPlan:
-    """Displacements of ``K`` coordinates and the coefficients of ``C`` derivatives.
+    """``S`` points, each displaced by one of ``K`` coordinates, and what ``C`` derivatives take.
 
     Attributes:
-        displacements: Shape ``(S, K)``.
-        coefficients: Shape ``(C, S)``.
+        size: The number ``K`` of coordinates.
+        coordinates: Which one displaces a point, shape ``(S,)``.
+        shifts: By how much; zero for the undisplaced point.
+        num_derivatives: The number ``C``.
+        entries: Derivative and point of each coefficient, shape ``(2, E)``.
+        coefficients: Shape ``(E,)``.
     """
 
-    displacements: FloatArray
+    size: int
+    coordinates: IntArray
+    shifts: FloatArray
+    num_derivatives: int
+    entries: IntArray
     coefficients: FloatArray
 
     @classmethod
@@ -43,29 +52,47 @@ class ShiftPlan:
         Equal points are evaluated once: the undisplaced point of one-sided differences is shared
         by all derivatives.
         """
-        displacements: list[tuple[int, float]] = []
         row_of: dict[tuple[int, float], int] = {}
-        entries: list[tuple[int, int, float]] = []
-        for c, (coordinate, shifts, coefficients) in enumerate(stencils):
-            for shift, coefficient in zip(shifts, coefficients, strict=True):
-                key = (coordinate, float(shift)) if shift else (-1, 0.0)
-                if key not in row_of:
-                    row_of[key] = len(displacements)
-                    displacements.append(key)
-                entries.append((c, row_of[key], float(coefficient)))
-        d = np.zeros((len(displacements), size))
-        for s, (coordinate, shift) in enumerate(displacements):
-            if coordinate >= 0:
-                d[s, coordinate] = shift
-        k = np.zeros((len(stencils), len(displacements)))
-        for c, s, coefficient in entries:
-            k[c, s] += coefficient
-        return cls(d, k)
+        entries: list[tuple[int, int]] = []
+        coefficients: list[float] = []
+        for c, (coordinate, shifts, factors) in enumerate(stencils):
+            for shift, factor in zip(shifts.tolist(), factors.tolist(), strict=True):
+                key = (coordinate, shift) if shift else (0, 0.0)
+                entries.append((c, row_of.setdefault(key, len(row_of))))
+                coefficients.append(factor)
+        return cls(
+            size,
+            np.array([coordinate for coordinate, _ in row_of], dtype=np.int64),
+            np.array([shift for _, shift in row_of], dtype=float),
+            len(stencils),
+            np.array(entries, dtype=np.int64).reshape(-1, 2).T.copy(),
+            np.array(coefficients, dtype=float),
+        )
+
+    @classmethod
+    def of_points(cls, size: int, num_points: int, num_derivatives: int) -> ShiftPlan:
+        """Return a plan that counts points and says nothing of where they are."""
+        none = np.zeros((2, 0), dtype=np.int64)
+        places = np.zeros(num_points, dtype=np.int64)
+        return cls(size, places, np.zeros(num_points), num_derivatives, none, np.zeros(0))
+
+    @property
+    def displacements(self) -> FloatArray:
+        """The displacements as one array ``(S, K)``, which is made anew."""
+        d = np.zeros((self.num_points, self.size))
+        d[np.arange(self.num_points), self.coordinates] = self.shifts
+        return d
+
+    def combined(self, evs: Any, m: Any = np, power: int = 1) -> Any:
+        """Sum evaluations ``(S, B)`` with the coefficients, or powers of them: ``(B, C)``."""
+        derivatives, points = self.entries
+        terms = taken(evs.T, points, m) * m.asarray(self.coefficients**power)
+        return scattered(terms, m.asarray(derivatives), self.num_derivatives)
 
     @property
     def num_points(self) -> int:
         """The number ``S`` of evaluations that one row of values needs."""
-        return len(self.displacements)
+        return len(self.coordinates)
 
 
 @dataclass(frozen=True)
@@ -81,7 +108,7 @@ class Differentiation:
             same.
         pullback: The chain rule from ``C'`` coordinates of ``target`` to ``C`` wanted columns;
             ``None`` if they are the same.
-        plan: Displacements ``(S, K)`` of ``target``'s parameters, coefficients ``(C', S)``.
+        plan: Displacements of ``target``'s ``K`` parameters, and ``C'`` derivatives.
     """
 
     target: AnalysedCircuit
@@ -96,7 +123,7 @@ class Differentiation:
 
     def combine(self, values: Any, evs: Any, m: Any = np) -> Any:
         """Combine evaluations ``(S, B)`` at the shift points to derivatives ``(B, C)``."""
-        derivatives = (m.asarray(self.plan.coefficients) @ evs).T  # (B, C')
+        derivatives = self.plan.combined(evs, m)  # (B, C')
         return derivatives if self.pullback is None else self.pullback(values, derivatives, m)
 
     def standard_errors(self, values: FloatArray, stds: FloatArray) -> FloatArray:
@@ -104,7 +131,7 @@ class Differentiation:
 
         The evaluations are independent, and no two coordinates of a chain rule share one.
         """
-        variances = (self.plan.coefficients**2 @ stds**2).T  # (B, C')
+        variances = self.plan.combined(stds**2, power=2)  # (B, C')
         if self.pullback is not None:
             variances = self.pullback.variances(values, variances)
         return np.sqrt(variances)

@@ -69,7 +69,7 @@ class SPSARule:
         used = np.array([circuit.is_used(c) for c in columns], dtype=bool)
         count = 2 * self.resamplings * int(used.any())
         size = len(circuit.parameters)
-        plan = ShiftPlan(np.zeros((count, size)), np.zeros((len(columns), count)))
+        plan = ShiftPlan.of_points(size, count, len(columns))
         return _Directions(circuit, None, None, plan, self, columns, used)
 
     def signs(self, rows: int, count: int) -> FloatArray:

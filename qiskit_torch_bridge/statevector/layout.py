@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import FloatArray, IntArray
 from .operations import FixedMatrix, Rotation
 from .protocol import DIAGONAL, LANES, MATRIX, X_LIKE, Y_LIKE
-from .schedule import Run, schedule
+from .schedule import schedule
 
 BLOCK_BITS = 5
 """Dimension of the subspaces: a block of ket and bra has 32 KiB, as the fastest cache."""
@@ -46,6 +47,13 @@ class Layout:
     signs: FloatArray
     matrices: FloatArray
 
+    def differentiated(self, slots: NDArray[np.bool_]) -> Layout:
+        """Return the layout with the derivatives of some rotations, by slot, being wanted."""
+        operations = self.operations.copy()
+        rotates = operations[:, 0] != MATRIX
+        operations[rotates, 4] = slots[operations[rotates, 5]]
+        return replace(self, operations=operations)
+
 
 def rows_side_by_side(rows: int, num_bits: int, widest_matrix: int) -> int:
     """Return ``T``: as many rows as there are, or more where the index has too few bits for lanes.
@@ -57,83 +65,80 @@ def rows_side_by_side(rows: int, num_bits: int, widest_matrix: int) -> int:
     return max(wanted, LANES >> min(FULL, most_lane_bits))
 
 
-def lay_out(
-    operations: Sequence[Rotation | FixedMatrix], wanted: Sequence[bool], num_bits: int, rows_t: int
-) -> Layout:
-    """Schedule operations, of which ``wanted`` need derivatives, for chunks of ``rows_t`` rows."""
+def lay_out(operations: Sequence[Rotation | FixedMatrix], num_bits: int, rows_t: int) -> Layout:
+    """Schedule operations for chunks of ``rows_t`` rows, the derivatives of all being wanted."""
     lane_bits = (LANES // rows_t).bit_length() - 1
     runs = schedule(operations, num_bits, lane_bits, BLOCK_BITS)
-    slot_of: dict[int, int] = {}
-    for position, operation in enumerate(operations):
-        if isinstance(operation, Rotation):
-            slot_of[position] = len(slot_of)
+    lowest = tuple(range(lane_bits))
     run_rows: list[tuple[int, ...]] = []
-    rows: list[tuple[int, ...]] = []
-    offsets: list[int] = []
-    lanes: list[int] = []
-    signs: list[float] = []
-    matrices: list[FloatArray] = []
-    for run in runs:
-        free = run.free_bits(num_bits)
-        run_rows.append(
-            (
-                len(run.basis),
-                len(rows),
-                len(rows) + len(run.operations),
-                len(offsets),
-                free,
-                len(lanes),
-                int(run.lanes == tuple(range(lane_bits))),
-                free.bit_count(),
-            )
-        )
-        offsets += _span(run.basis)
-        lane_basis = [1 << b for b in run.lanes]
-        lanes += _span(lane_basis)
-        for position in run.operations:
-            operation = operations[position]
-            if isinstance(operation, FixedMatrix):
-                start = sum(map(len, matrices))
-                matrices.append(operation.matrix.ravel().view(float))
-                rows.append((MATRIX, 0, 0, 0, 0, start, 0, 0))
-                continue
-            z = operation.pauli.z
-            rows.append(
-                (
-                    *_kind_and_mask(operation, run),
-                    len(signs),
-                    z,
-                    int(wanted[position]),
-                    slot_of[position],
-                    1 if operation.pauli.k in (0, 1) else -1,
-                    sum(_odd(v & z) << j for j, v in enumerate(lane_basis)),
-                )
-            )
-            signs += [1.0 - 2.0 * _odd(element & z) for element in _span(run.basis)]
+    order: list[int] = []
+    offset_at = 0
+    for r, run in enumerate(runs):
+        free, stop = run.free_bits(num_bits), len(order) + len(run.operations)
+        at = (len(run.basis), len(order), stop, offset_at, free, r << lane_bits)
+        run_rows.append((*at, int(run.lanes == lowest), free.bit_count()))
+        order += run.operations
+        offset_at += 1 << len(run.basis)
+    lanes = np.array([[1 << b for b in run.lanes] for run in runs], dtype=np.int64)
+    lanes = lanes.reshape(len(runs), lane_bits)
+    table = _operations(operations, order)
+    rotates, x, z = table[:, 0] != MATRIX, table[:, 1].copy(), table[:, 3]
+    run_of = np.repeat(np.arange(len(runs)), [len(run.operations) for run in runs])
+    dims = np.array([len(run.basis) for run in runs], dtype=np.int64)
+    sizes = np.where(rotates, 1 << dims[run_of], 0)
+    table[:, 1] = 0
+    table[:, 2] = np.cumsum(sizes) - sizes
+    table[:, 7] = _gathered(lanes[run_of] & z[:, None])
+    starts = np.cumsum(1 << dims) - (1 << dims)
+    offsets, signs = np.empty(offset_at, dtype=np.int64), np.empty(sizes.sum())
+    for dim in set(dims.tolist()):
+        chosen, places = np.flatnonzero(dims == dim), np.arange(1 << dim)
+        spans = _spans(np.array([runs[r].basis for r in chosen], dtype=np.int64))
+        offsets[starts[chosen, None] + places] = spans
+        members = np.flatnonzero(rotates & (dims[run_of] == dim))
+        mine = np.searchsorted(chosen, run_of[members])
+        odd = np.bitwise_count(spans[mine] & z[members, None]) & 1
+        signs[table[members, 2][:, None] + places] = 1.0 - 2.0 * odd
+        pivots = np.array([[1 << p for p in runs[r].pivots] for r in chosen], dtype=np.int64)
+        table[members, 1] = _gathered(pivots[mine] & x[members, None])
+    matrices = [o.matrix.ravel().view(float) for o in operations if isinstance(o, FixedMatrix)]
     return Layout(
         rows_t,
         rows_t << num_bits,
         np.array(run_rows, dtype=np.int64).reshape(-1, 8),
-        np.array(offsets, dtype=np.int64),
-        np.array(lanes, dtype=np.int64),
-        np.array(rows, dtype=np.int64).reshape(-1, 8),
-        np.array(signs),
+        offsets,
+        _spans(lanes).ravel(),
+        table,
+        signs,
         np.concatenate(matrices) if matrices else np.zeros(0),
     )
 
 
-def _kind_and_mask(rotation: Rotation, run: Run) -> tuple[int, int]:
-    x, _, k = rotation.pauli
-    kind = DIAGONAL if not x else Y_LIKE if k % 2 else X_LIKE
-    return kind, sum((x >> pivot & 1) << j for j, pivot in enumerate(run.pivots))
+def _operations(operations: Sequence[Rotation | FixedMatrix], order: Sequence[int]) -> IntArray:
+    """Return the rows of operations in the order of the runs, mask of the block as on the tape."""
+    rows: list[tuple[int, ...]] = []
+    slot = start = 0
+    for operation in operations:
+        if isinstance(operation, FixedMatrix):
+            rows.append((MATRIX, 0, 0, 0, 0, start, 0, 0))
+            start += 2 * operation.matrix.size
+            continue
+        x, z, k = operation.pauli
+        kind = DIAGONAL if not x else Y_LIKE if k % 2 else X_LIKE
+        rows.append((kind, x, 0, z, 1, slot, 1 if k in (0, 1) else -1, 0))
+        slot += 1
+    return np.array(rows, dtype=np.int64).reshape(-1, 8)[order]
 
 
-def _odd(number: int) -> int:
-    return number.bit_count() & 1
+def _gathered(masked: IntArray) -> IntArray:
+    """Return the numbers whose bit ``j`` says whether column ``j`` is not zero."""
+    found: IntArray = (masked != 0) @ (1 << np.arange(masked.shape[1]))
+    return found
 
 
-def _span(basis: Sequence[int]) -> list[int]:
-    elements = [0]
-    for vector in basis:
-        elements += [e ^ vector for e in elements]
+def _spans(bases: IntArray) -> IntArray:
+    """Return the elements of subspaces, ``(R, 2**dim)``, from their bases ``(R, dim)``."""
+    elements = np.zeros((len(bases), 1), dtype=np.int64)
+    for j in range(bases.shape[1]):
+        elements = np.concatenate([elements, elements ^ bases[:, j : j + 1]], axis=1)
     return elements

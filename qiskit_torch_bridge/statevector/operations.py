@@ -10,10 +10,11 @@ from __future__ import annotations
 import cmath
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import Barrier, Delay, Operation, ParameterExpression
+from qiskit.circuit import Barrier, Delay, Operation
 from qiskit.circuit.library import (
     CXGate,
     CYGate,
@@ -96,11 +97,12 @@ EULER: dict[type[Operation], tuple[int | None, int, int]] = {
 }
 """Gates that are RZ(phi) RY(theta) RZ(lambda): the places of their three angles."""
 
+_CONTROLLED = (CXGate, CYGate, CZGate)
+
 NOTHING = (Barrier, Delay, GlobalPhaseGate, IGate)
 
 
-@dataclass(frozen=True)
-class Angle:
+class Angle(NamedTuple):
     """``offset + scale * angle[source]``; fixed where there is no source."""
 
     offset: float = 0.0
@@ -113,8 +115,7 @@ class Angle:
         return self.source < 0
 
 
-@dataclass(frozen=True)
-class Rotation:
+class Rotation(NamedTuple):
     r"""The gate :math:`e^{-i\,\mathrm{angle}\,P/2}` with a Hermitian Pauli string."""
 
     pauli: PauliString
@@ -137,20 +138,23 @@ class Preparation:
     amplitudes: ComplexArray
 
 
-def accepts_tape(operation: Operation) -> bool:
-    """Accept what the tape takes as it is; everything else follows its definition."""
-    if isinstance(operation, NOTHING):
-        return True
+def is_simple(operation: Operation) -> bool:
+    """Whether an operation is in one of the tables above."""
     kind = kind_of(operation)
     if kind in ROTATIONS or kind in EULER:
         return True
+    # An open control is another gate.
+    return kind in CLIFFORDS and (kind not in _CONTROLLED or operation.ctrl_state == 1)
+
+
+def accepts_tape(operation: Operation) -> bool:
+    """Accept what the tape takes as it is; everything else follows its definition."""
+    if is_simple(operation) or isinstance(operation, NOTHING):
+        return True
     if isinstance(operation, TIMED):
         return evolution_turns(operation) is not None
-    if expressions_of(operation):
+    if expressions_of(operation) or kind_of(operation) in CLIFFORDS:
         return False
-    if kind in CLIFFORDS:
-        controls = getattr(operation, "num_ctrl_qubits", 0)
-        return not controls or operation.ctrl_state == (1 << controls) - 1
     if isinstance(operation, (Initialize, StatePreparation)):
         return prepared_amplitudes(operation) is not None
     return isinstance(operation, UnitaryGate) or (
@@ -204,8 +208,3 @@ def euler_angles(matrix: ComplexArray) -> tuple[float, float, float]:
         return math.pi, cmath.phase(matrix[1, 0]) - cmath.phase(-matrix[0, 1]), 0.0
     phi = cmath.phase(matrix[1, 0]) - cmath.phase(matrix[0, 0])
     return theta, phi, cmath.phase(matrix[1, 1]) - cmath.phase(matrix[1, 0])
-
-
-def is_fixed(angle: object) -> bool:
-    """Whether a gate's angle is a number."""
-    return not isinstance(angle, ParameterExpression) or not angle.parameters

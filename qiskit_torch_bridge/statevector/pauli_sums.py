@@ -9,19 +9,20 @@ of masks, not of terms.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray, IntArray
+from ..program.analysis import AnalysedCircuit
 from ..program.product_operator import Observable, ProductOperator
 from .paulis import masks_of
 from .projections import FEW, Projections, compile_projections
-from .tape import Tape, compile_tape
+from .tape import Tape, tape_of
 
 MAX_TABLES = 1 << 26
 """Numbers that all tables may hold (half a GiB); beyond it, terms are summed one by one."""
@@ -79,48 +80,46 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
     Imaginary parts of coefficients count only where the operator is applied to a state: with
     :math:`i`, an even number of Y takes the place of an odd one.
     """
-    parts: list[IntArray] = [np.zeros((0, 4), dtype=np.int64)]
-    coefficients: list[FloatArray] = [np.zeros(0)]
+    no_mask = np.zeros(0, dtype=np.int64)
+    parts: list[tuple[Any, ...]] = [(no_mask, no_mask, no_mask, np.zeros(0, dtype=complex))]
     paulis, products = _parted(observables, tape)
     for o, operator, position in paulis:
         x, z, kept = masks_of(operator, position)
-        x, z, k = tape.frame.conjugated_terms(x, z)
         c = np.asarray(operator.coeffs, dtype=complex)[kept]
-        uneven = np.bitwise_count(x & z).astype(np.int64) & 1
-        # i**k with k = 0, 2: a real part with its sign; k = 1, 3: minus and plus an imaginary part
-        c = np.where(np.isin(k, (1, 2)), -c, c)
-        parts.append(np.stack([x, uneven, z, np.full_like(x, o)], axis=1))
-        coefficients.append(c.real)
-        if c.imag.any():
-            parts.append(np.stack([x, 1 - uneven, z, np.full_like(x, o)], axis=1))
-            coefficients.append(np.where(uneven, -c.imag, c.imag))
-    terms, c = np.concatenate(parts), np.concatenate(coefficients)
-    terms, c = terms[c != 0], c[c != 0]
-    constants = np.zeros(len(observables))
-    trivial = (terms[:, :3] == 0).all(axis=1)
-    np.add.at(constants, terms[trivial, 3], c[trivial])
-    terms, c = terms[~trivial], c[~trivial]
-    order = np.lexsort(terms.T[::-1])
-    terms, c = terms[order], c[order]
+        parts.append((x, z, np.full_like(x, o), c))
+    x, z, target, c = map(np.concatenate, zip(*parts, strict=True))
+    x, z, k = tape.frame.conjugated_terms(x, z)
+    uneven = np.bitwise_count(x & z).astype(np.int64) & 1
+    # i**k with k = 0, 2: a real part with its sign; k = 1, 3: minus and plus an imaginary part
+    c = c * _SIGNS[k]
+    terms, numbers = np.array([x, uneven, z, target]), c.real
+    if c.imag.any():
+        terms = np.hstack([terms, [x, 1 - uneven, z, target]])
+        numbers = np.concatenate([numbers, np.where(uneven, -c.imag, c.imag)])
+    trivial = ~(terms[0] | terms[1] | terms[2]).astype(bool)
+    sums = np.bincount(terms[3, trivial], numbers[trivial], len(observables))
+    constants = sums.astype(float)
+    counts = np.flatnonzero((numbers != 0) & ~trivial)
+    counts = counts[np.lexsort(terms[::-1, counts])]
+    terms, numbers = terms[:, counts], numbers[counts]
     writer = _Writer(tape.num_bits)
-    starts = np.flatnonzero(np.r_[True, np.any(np.diff(terms[:, :1], axis=0) != 0, axis=1)])
-    for start, stop in zip(starts, [*starts[1:], len(terms)], strict=True):
-        if start < stop:
-            writer.group(terms[start:stop], c[start:stop])
+    starts = _changes(terms[0])
+    for start, stop in itertools.pairwise([*starts, terms.shape[1]]):
+        writer.group(terms[:, start:stop], numbers[start:stop])
     projections, masks = compile_projections(*products, tape.frame)
-    masks = np.concatenate([terms[:, [0, 2]], masks])
+    masks = np.concatenate([terms[[0, 2]].T, masks])
     return writer.sums(len(observables), constants, projections, masks)
 
 
 def compiled(
-    circuit: QuantumCircuit, parameters: Sequence[Parameter], observables: Sequence[Observable]
+    analysed: AnalysedCircuit, observables: Sequence[Observable]
 ) -> tuple[Tape, PauliSums]:
     """Compile a circuit and its observables, in the frame in which both take the least work.
 
     Clifford gates that are left out of the tape make each product of projectors as large as the
     state. Where there are many, they are put in, and their projectors are on the bits.
     """
-    tape = compile_tape(circuit, parameters)
+    tape = tape_of(analysed)
     sums = compile_sums(observables, tape)
     if not sums.projections.are_connected:
         return tape, sums
@@ -130,7 +129,7 @@ def compiled(
         for axis in (1, 2, 3)
     ]
     axes = "".join("ZXY"[axis] for axis in np.argmax(counts, axis=0))
-    turned = compile_tape(circuit, parameters, axes=axes)
+    turned = tape_of(analysed, axes=axes)
     others = compile_sums(observables, turned)
     if len(turned.operations) + others.work < len(tape.operations) + sums.work:
         return turned, others
@@ -168,6 +167,17 @@ def _parted(
     return paulis, (products, np.concatenate(owners))
 
 
+_SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
+
+
+def _changes(sorted_numbers: IntArray) -> list[int]:
+    """Return where equal numbers begin."""
+    if not len(sorted_numbers):
+        return []
+    changes: list[int] = (np.flatnonzero(sorted_numbers[1:] != sorted_numbers[:-1]) + 1).tolist()
+    return [0, *changes]
+
+
 class _Writer:
     def __init__(self, num_bits: int) -> None:
         self.num_bits = num_bits
@@ -179,32 +189,31 @@ class _Writer:
         self.tables: list[FloatArray] = []
 
     def group(self, terms: IntArray, c: FloatArray) -> None:
-        """Add the terms ``(K, 4)`` of one mask: mask, parity of Y, signs, observable."""
+        """Add the terms ``(4, K)`` of one mask: mask, parity of Y, signs, observable; sorted."""
+        middle = terms.shape[1] - int(terms[1].sum())
         bounds = [len(self.entries)]
-        for parity in (0, 1):
-            chosen = terms[:, 1] == parity
-            self._half(terms[chosen], c[chosen])
+        for half in (slice(middle), slice(middle, None)):
+            self._half(terms[2, half], terms[3, half], c[half])
             bounds.append(len(self.entries))
-        start, middle, stop = bounds
-        self.groups.append((int(terms[0, 0]), start, middle, stop))
+        start, between, stop = bounds
+        self.groups.append((int(terms[0, 0]), start, between, stop))
 
-    def _half(self, terms: IntArray, c: FloatArray) -> None:
-        signs, term_of = np.unique(terms[:, 2], return_inverse=True)
-        observables = np.unique(terms[:, 3])
-        size = (len(self.tables) + len(observables)) << self.num_bits
-        if len(signs) > 2 * len(observables) and size <= MAX_TABLES:
-            for o in observables:
-                mine = terms[:, 3] == o
-                table = np.zeros(1 << self.num_bits)
-                np.add.at(table, terms[mine, 2], c[mine])
-                self.entries.append((0, len(self.tables) << self.num_bits))
-                self._weigh([int(o)], [1.0])
-                self.tables.append(_walsh_hadamard(table))
-            return
-        for e, z in enumerate(signs):
-            mine = term_of == e
-            self.entries.append((int(z), -1))
-            self._weigh(terms[mine, 3].tolist(), c[mine].tolist())
+    def _half(self, signs: IntArray, targets: IntArray, c: FloatArray) -> None:
+        starts = _changes(signs)
+        if len(starts) > 2:
+            observables = np.unique(targets)
+            size = (len(self.tables) + len(observables)) << self.num_bits
+            if len(starts) > 2 * len(observables) and size <= MAX_TABLES:
+                for o in observables:
+                    mine = targets == o
+                    table = np.bincount(signs[mine], c[mine], 1 << self.num_bits).astype(float)
+                    self.entries.append((0, len(self.tables) << self.num_bits))
+                    self._weigh([int(o)], [1.0])
+                    self.tables.append(_walsh_hadamard(table))
+                return
+        for start, stop in itertools.pairwise([*starts, len(signs)]):
+            self.entries.append((int(signs[start]), -1))
+            self._weigh(targets[start:stop].tolist(), c[start:stop].tolist())
 
     def _weigh(self, targets: list[int], weights: list[float]) -> None:
         self.targets += targets

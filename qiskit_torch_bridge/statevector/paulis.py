@@ -17,6 +17,9 @@ from qiskit.quantum_info import SparsePauliOp
 
 Masks = NDArray[np.int64]
 
+FEW = 32
+"""Strings up to this number are conjugated one by one: arrays would take longer."""
+
 
 class PauliString(NamedTuple):
     """The string ``i**k X**x Z**z``."""
@@ -69,13 +72,17 @@ class CliffordFrame:
 
     def conjugated(self, pauli: PauliString) -> PauliString:
         r"""Return :math:`F^\dagger P F`."""
-        result = PauliString(0, 0, pauli.k)
+        x = z = 0
+        k = pauli.k
         for masks, images in ((pauli.x, self.of_x), (pauli.z, self.of_z)):
             while masks:
                 low = masks & -masks
-                result = result * images[low.bit_length() - 1]
+                image_x, image_z, image_k = images[low.bit_length() - 1]
+                k += image_k + 2 * (z & image_x).bit_count()
+                x ^= image_x
+                z ^= image_z
                 masks ^= low
-        return result
+        return PauliString(x, z, k % 4)
 
     def append_rotation(self, pauli: PauliString, quarter_turns: int) -> None:
         r"""Append :math:`e^{-i t \pi P / 4}` with a whole number :math:`t` of quarter turns."""
@@ -83,14 +90,17 @@ class CliffordFrame:
         if not turns:
             return
         image = self.conjugated(pauli)
-        for images in (self.of_x, self.of_z):
-            for q, old in enumerate(images):
-                if old.commutes(image):
-                    continue
+        # X of a qubit changes where P has Z or Y on it, and Z of it where P has X or Y.
+        for masks, images in ((pauli.z, self.of_x), (pauli.x, self.of_z)):
+            while masks:
+                low = masks & -masks
+                q = low.bit_length() - 1
+                old = images[q]
                 # R^dagger Q R = Q R^2, and R^2 = exp(-i t pi P/2).
                 images[q] = (
                     old.times_i(2) if turns == 2 else (old * image).times_i(3 if turns == 1 else 1)
                 )
+                masks ^= low
 
     def append_h(self, q: int) -> None:
         """Append a Hadamard gate."""
@@ -122,8 +132,13 @@ class CliffordFrame:
 
     def conjugated_terms(self, x: Masks, z: Masks) -> tuple[Masks, Masks, Masks]:
         """Conjugate Hermitian strings ``(K,)`` given by masks; returns ``x``, ``z``, ``k``."""
-        result_x, result_z = np.zeros_like(x), np.zeros_like(z)
-        result_k = np.bitwise_count(x & z).astype(np.int64)
+        k = np.bitwise_count(x & z).astype(np.int64)
+        if len(x) <= FEW:
+            given = map(PauliString, x.tolist(), z.tolist(), k.tolist())
+            images = [self.conjugated(pauli) for pauli in given]
+            found = np.array(images, dtype=np.int64).reshape(-1, 3)
+            return found[:, 0], found[:, 1], found[:, 2]
+        result_x, result_z, result_k = np.zeros_like(x), np.zeros_like(z), k
         for masks, images in ((x, self.of_x), (z, self.of_z)):
             for q, image in enumerate(images):
                 at = np.flatnonzero((masks >> q) & 1)
@@ -148,11 +163,19 @@ def masks_of(operator: SparsePauliOp, position: dict[int, int]) -> tuple[Masks, 
         Masks ``x`` and ``z`` of the terms that stay, and their indices.
     """
     table_x, table_z = np.asarray(operator.paulis.x), np.asarray(operator.paulis.z)
-    idle = [q for q in range(table_x.shape[1]) if q not in position]
-    kept = np.flatnonzero(~table_x[:, idle].any(axis=1))
-    x = np.zeros(len(kept), dtype=np.int64)
-    z = np.zeros(len(kept), dtype=np.int64)
-    for qubit, bit in position.items():
-        x |= table_x[kept, qubit].astype(np.int64) << bit
-        z |= table_z[kept, qubit].astype(np.int64) << bit
-    return x, z, kept
+    kept = np.arange(len(table_x))
+    qubits = sorted(position, key=position.__getitem__)
+    if qubits != list(range(table_x.shape[1])):
+        idle = np.ones(table_x.shape[1], dtype=bool)
+        idle[qubits] = False
+        kept = np.flatnonzero(~table_x[:, idle].any(axis=1))
+        table_x, table_z = table_x[kept][:, qubits], table_z[kept][:, qubits]
+    return _numbers(table_x), _numbers(table_z), kept
+
+
+def _numbers(table: NDArray[np.bool_]) -> Masks:
+    """Return the rows of a table ``(K, n)`` as numbers, the first column least significant."""
+    packed = np.packbits(table, axis=1, bitorder="little")
+    padded = np.zeros((len(table), 8), dtype=np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view("<i8")[:, 0].astype(np.int64, copy=False)

@@ -11,9 +11,11 @@ others if the run's masks lie in those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..program.pauli_span import PauliSpan
 from .operations import FixedMatrix, Rotation
 
 LOOKAHEAD = 256
@@ -51,13 +53,16 @@ class _Subspace:
         self.pivots: list[int] = []
 
     def residue(self, mask: int) -> int:
-        for vector, pivot in zip(self.basis, self.pivots, strict=True):
+        for k, pivot in enumerate(self.pivots):
             if mask >> pivot & 1:
-                mask ^= vector
+                mask ^= self.basis[k]
         return mask
 
     def pivot_for(self, residue: int) -> int | None:
-        return next((b for b in self.allowed if residue >> b & 1), None)
+        for bit in self.allowed if residue else ():
+            if residue >> bit & 1:
+                return bit
+        return None
 
     def add(self, residue: int, pivot: int) -> None:
         self.basis = [v ^ residue if v >> pivot & 1 else v for v in self.basis]
@@ -76,18 +81,42 @@ def schedule(
         lane_bits: How many of the lowest bits of an index lie side by side in a vector.
         block_bits: The largest dimension of a run's subspace.
     """
-    remaining = list(range(len(operations)))
+    remaining = _Remaining(len(operations))
     runs: list[Run] = []
-    while remaining:
-        first = operations[remaining[0]]
+    while remaining.first < len(operations):
+        first = operations[remaining.first]
         if isinstance(first, FixedMatrix):
-            runs.append(_matrix_run(first, remaining.pop(0), num_bits, lane_bits))
+            runs.append(_matrix_run(first, remaining.first, num_bits, lane_bits))
         else:
-            run = _rotation_run(operations, remaining, num_bits, lane_bits, block_bits)
-            taken = set(run.operations)
-            remaining = [r for r in remaining if r not in taken]
-            runs.append(run)
+            runs.append(_rotation_run(operations, remaining, num_bits, lane_bits, block_bits))
+        remaining.take(runs[-1].operations)
     return runs
+
+
+class _Remaining:
+    """Positions that are in no run yet, in a list that ends where the tape does."""
+
+    def __init__(self, count: int) -> None:
+        self.first = 0
+        self._next = list(range(1, count + 2))
+        self._before = list(range(-1, count))
+
+    def __iter__(self) -> Iterator[int]:
+        position, end = self.first, len(self._next) - 1
+        while position < end:
+            yield position
+            position = self._next[position]
+
+    def take(self, positions: Iterable[int]) -> None:
+        """Take positions out of the list."""
+        for position in positions:
+            before, after = self._before[position], self._next[position]
+            if before < 0:
+                self.first = after
+            else:
+                self._next[before] = after
+            if after < len(self._before):
+                self._before[after] = before
 
 
 def _matrix_run(operation: FixedMatrix, at: int, num_bits: int, lane_bits: int) -> Run:
@@ -101,38 +130,38 @@ def _matrix_run(operation: FixedMatrix, at: int, num_bits: int, lane_bits: int) 
 
 def _rotation_run(
     operations: Sequence[Rotation | FixedMatrix],
-    remaining: Sequence[int],
+    remaining: _Remaining,
     num_bits: int,
     lane_bits: int,
     block_bits: int,
 ) -> Run:
     low, high = range(lane_bits), range(lane_bits, num_bits)
-    first = operations[remaining[0]]
+    first = operations[remaining.first]
     assert isinstance(first, Rotation)
     crossing = bool(first.pauli.x) and not first.pauli.x >> lane_bits
     space = _Subspace([*low, *high] if crossing else high)
     dimension = min(block_bits, num_bits - lane_bits)
     room = num_bits - 2 * lane_bits  # for pivots among the high bits, if they give lanes too
     taken: list[int] = []
-    skipped: list[Rotation] = []
-    for r in remaining[:LOOKAHEAD]:
+    skipped = PauliSpan(num_bits)
+    for r in itertools.islice(remaining, LOOKAHEAD):
         operation = operations[r]
-        if isinstance(operation, FixedMatrix):
+        if isinstance(operation, FixedMatrix) or skipped.is_full:
             break
-        pauli = operation.pauli
-        residue = space.residue(pauli.x)
+        x, z, _ = operation.pauli
+        residue = space.residue(x)
         pivot = space.pivot_for(residue)
         fits = not residue or (
             pivot is not None
             and len(space.basis) < dimension
             and not (crossing and pivot >= lane_bits and _count(space, lane_bits) >= room)
         )
-        if fits and all(pauli.commutes(other.pauli) for other in skipped):
+        if fits and skipped.commutes(x, z):
             taken.append(r)
             if residue and pivot is not None:
                 space.add(residue, pivot)
         else:
-            skipped.append(operation)
+            skipped.add(x, z)
     for bit in [*low, *high] if crossing else high:  # fill up, so that copies are long
         if len(space.basis) == dimension:
             break

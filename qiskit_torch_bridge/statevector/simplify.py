@@ -26,11 +26,13 @@ def effective(
         operations: The tape.
         preparations: What its initial state holds beside zeros.
         masks: The masks ``x`` and ``z`` of all terms of the observables, shape ``(K, 2)``.
-        num_bits: Of the state.
+        num_bits: The qubits that are simulated.
     """
     later = PauliSpan(num_bits)
     for x, z in masks.tolist():
         later.add(x, z)
+        if later.is_full:
+            break
     kept: list[Rotation | FixedMatrix] = []
     for position in range(len(operations) - 1, -1, -1):
         operation = operations[position]
@@ -38,22 +40,24 @@ def effective(
             kept = [*operations[: position + 1], *reversed(kept)]
             break
         x, z, _ = operation.pauli
-        if later.commutes(x, z):
-            continue
-        kept.append(operation)
-        later.add(x, z)
+        if later.is_full:
+            if x or z:
+                kept.append(operation)
+        elif not later.commutes(x, z):
+            kept.append(operation)
+            later.add(x, z)
     else:
         kept.reverse()
     prepared = sum(1 << b for p in preparations for b in p.bits)
     earlier = PauliSpan(num_bits)
     result: list[Rotation | FixedMatrix] = []
     for position, operation in enumerate(kept):
-        if isinstance(operation, FixedMatrix):
+        if isinstance(operation, FixedMatrix) or earlier.is_full:
             result += kept[position:]
             break
-        pauli = operation.pauli
-        if not pauli.x and not pauli.z & prepared and earlier.commutes(pauli.x, pauli.z):
+        x, z, _ = operation.pauli
+        if not x and not z & prepared and earlier.commutes(x, z):
             continue
         result.append(operation)
-        earlier.add(pauli.x, pauli.z)
+        earlier.add(x, z)
     return result

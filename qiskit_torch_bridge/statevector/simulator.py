@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import FloatArray
 from ..program import AnalysedCircuit
@@ -28,7 +29,7 @@ from .protocol import (
     TANGENT_STATE,
 )
 from .simplify import effective
-from .tape import Tape, compile_tape
+from .tape import Tape, tape_of
 from .threads import in_parallel, interruptible, thread_count, together
 
 CACHED_NUMBERS = 1 << 14
@@ -74,6 +75,17 @@ class Sources(NamedTuple):
     coefficients: Any
     offsets: Any
 
+    def reads(self, inputs: int) -> tuple[bool, bool]:
+        """Whether any of the first columns, the inputs, is a source, and whether any weight."""
+        count = int(np.count_nonzero(self.columns < inputs))
+        return count > 0, count < len(self.columns)
+
+    def slots(self, inputs: int, wanted: tuple[bool, bool]) -> NDArray[np.bool_]:
+        """Return for each slot whether a derivative by one of its sources is wanted."""
+        chosen = np.where(self.columns < inputs, *wanted)
+        slot_of = np.repeat(np.arange(len(self.offsets)), np.diff(self.starts))
+        return np.bincount(slot_of, chosen, len(self.offsets)) > 0
+
 
 class StatevectorSimulator:
     r"""Expectation values of one circuit and all derivatives, over batches of values.
@@ -110,10 +122,10 @@ class StatevectorSimulator:
         self.dtype = np.dtype(dtype)
         self._float = np.dtype(np.float32 if self.dtype == np.complex64 else np.float64)
         if observables is None:
-            tape = compile_tape(analysed.circuit, analysed.parameters, in_full=True)
+            tape = tape_of(analysed, in_full=True)
             sums = compile_sums((), tape)
         else:
-            tape, sums = compiled(analysed.circuit, analysed.parameters, observables)
+            tape, sums = compiled(analysed, observables)
         memory.require(2 * self.dtype.itemsize << tape.num_bits, tape.num_bits)
         self.tape, self.sums = tape, sums
         self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
@@ -138,6 +150,7 @@ class StatevectorSimulator:
             (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
         )
         self._side_by_side: dict[int, int] = {}
+        self._schedules: dict[int, Layout] = {}
         self._layouts: dict[Any, tuple[Layout, int, tuple[Any, ...]]] = {}
         self._spare: list[Any] = []
         self._no_states = np.empty((0, 0), self._float)
@@ -279,28 +292,28 @@ class StatevectorSimulator:
         self, rows_t: int, inputs: int, wanted: tuple[bool, bool]
     ) -> tuple[Layout, int, tuple[Any, ...]]:
         """Return the layout for ``T`` rows, its first run with a derivative, and its arrays."""
-        key = (rows_t, inputs, wanted)
+        reads = self._sources.reads(inputs)
+        key = (rows_t, inputs, (wanted[0] and reads[0], wanted[1] and reads[1]))
         found = self._layouts.get(key)
         if found is None:
-            s = self._sources
-            flags = []
-            slot = 0
-            for operation in self.operations:
-                if isinstance(operation, FixedMatrix):
-                    flags.append(False)
-                    continue
-                columns = s.columns[s.starts[slot] : s.starts[slot + 1]]
-                flags.append(bool(np.where(columns < inputs, *wanted).any()))
-                slot += 1
-            layout = lay_out(self.operations, flags, self.tape.num_bits, rows_t)
-            has = [bool(layout.operations[r[1] : r[2], 4].any()) for r in layout.runs]
-            arrays = (
-                layout.runs, layout.coset_offsets, layout.lanes, layout.operations, layout.signs,
-                layout.matrices, *s, self._initial, *self.sums.arrays,
-            )  # fmt: skip
-            found = layout, has.index(True) if any(has) else len(has), arrays
-            self._layouts[key] = found
+            found = self._layouts[key] = self._laid_out(*key)
         return found
+
+    def _laid_out(
+        self, rows_t: int, inputs: int, wanted: tuple[bool, bool]
+    ) -> tuple[Layout, int, tuple[Any, ...]]:
+        layout = self._schedules.get(rows_t)
+        if layout is None:
+            layout = lay_out(self.operations, self.tape.num_bits, rows_t)
+            self._schedules[rows_t] = layout
+        layout, s = layout.differentiated(self._sources.slots(inputs, wanted)), self._sources
+        flags = layout.operations[:, 4]
+        first = int(flags.argmax()) if flags.any() else len(flags)
+        arrays = (
+            layout.runs, layout.coset_offsets, layout.lanes, layout.operations, layout.signs,
+            layout.matrices, *s, self._initial, *self.sums.arrays,
+        )  # fmt: skip
+        return layout, int(np.searchsorted(layout.runs[:, 2], first, "right")), arrays
 
     def _room_for_states(self, rows: int, rows_t: int) -> Kept | None:
         chunks = -(-rows // rows_t)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from qiskit.circuit import (
@@ -15,11 +17,19 @@ from qiskit.circuit import (
     ParameterExpression,
     QuantumCircuit,
 )
-from qiskit.circuit.library import Initialize, StatePreparation, UnitaryGate
+from qiskit.circuit.library import (
+    CXGate,
+    CZGate,
+    Initialize,
+    StatePreparation,
+    UnitaryGate,
+)
 
 from ..exceptions import CircuitError
+from ..program.analysis import AnalysedCircuit
 from ..program.angle_map import AngleMap
-from ..program.lowering import expand, kind_of, opaque, operations_of
+from ..program.expressions import is_free
+from ..program.lowering import Step, expand, flattened, kind_of, opaque, steps_of
 from ..program.validation import TIMED
 from .operations import (
     CLIFFORDS,
@@ -31,14 +41,15 @@ from .operations import (
     FixedMatrix,
     Preparation,
     Rotation,
+    Turn,
     accepts_tape,
     euler_angles,
     evolution_turns,
-    is_fixed,
+    is_simple,
     prepared_amplitudes,
     quarter_turns,
 )
-from .paulis import CliffordFrame, PauliString, pauli_string
+from .paulis import CliffordFrame, pauli_string
 
 MAX_BITS = 62
 
@@ -78,7 +89,6 @@ def compile_tape(
     parameters: Sequence[Parameter],
     *,
     in_full: bool = False,
-    axes: str | None = None,
 ) -> Tape:
     """Compile a validated circuit.
 
@@ -87,17 +97,22 @@ def compile_tape(
         parameters: The order of the values.
         in_full: Apply the Clifford gates to the state too, so that its amplitudes are the
             circuit's own and the frame is the identity.
-        axes: Do so, and turn each bit from the axis given, X, Y or Z, to Z; the frame turns back.
 
     Raises:
         CircuitError: If an operation cannot be simulated exactly; it is named.
     """
-    builder = _Builder(circuit, parameters)
-    if in_full or axes is not None:
-        builder.apply_frame()
-    for bit, axis in enumerate(axes or ""):
-        builder.turn(bit, axis)
-    return builder.tape()
+    builder = _Builder(steps_of(circuit), in_full)
+    return builder.tape(AngleMap(builder.expressions, parameters))
+
+
+def tape_of(analysed: AnalysedCircuit, *, in_full: bool = False, axes: str | None = None) -> Tape:
+    """Compile an analysed circuit, whose steps and expressions have been read; see above.
+
+    With ``axes``, X, Y or Z for each bit, the circuit is in full, and then turns these to Z; the
+    frame turns them back.
+    """
+    builder = _Builder(analysed.steps, in_full, axes)
+    return builder.tape(analysed.angle_map(builder.expressions))
 
 
 def _accepts_gates(operation: Operation) -> bool:
@@ -112,70 +127,76 @@ def _does_nothing(operation: Operation) -> bool:
     )
 
 
+def _taken(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield the steps that a tape takes and that do something."""
+    for step in steps:
+        operation = step[0]
+        if is_simple(operation):
+            yield step
+        elif isinstance(operation, ControlFlowOp):
+            raise CircuitError(
+                f"The circuit contains the control-flow operation {operation.name!r}, which "
+                "the exact engine cannot simulate. Unroll it, or give an estimator that runs "
+                "it."
+            )
+        else:
+            for inner in flattened([step], accepts_tape):
+                if inner[1] and not _does_nothing(inner[0]):
+                    yield inner
+
+
 class _Builder:
     """Walks the circuit once and writes the tape."""
 
-    def __init__(self, circuit: QuantumCircuit, parameters: Sequence[Parameter]) -> None:
-        for operation in operations_of(circuit):
-            if isinstance(operation, ControlFlowOp):
-                raise CircuitError(
-                    f"The circuit contains the control-flow operation {operation.name!r}, which "
-                    "the exact engine cannot simulate. Unroll it, or give an estimator that runs "
-                    "it."
-                )
-        expanded = expand(circuit, accepts_tape)
-        index = {qubit: q for q, qubit in enumerate(expanded.qubits)}
-        steps = [
-            (i.operation, tuple(index[q] for q in i.qubits))
-            for i in expanded.data
-            if i.qubits and not _does_nothing(i.operation)
-        ]
-        active = sorted({q for _, qubits in steps for q in qubits}) or [0]
+    def __init__(self, steps: Iterable[Step], in_full: bool, axes: str | None = None) -> None:
+        taken = list(_taken(steps))
+        active = sorted(set(itertools.chain.from_iterable(qubits for _, qubits in taken))) or [0]
         if len(active) > MAX_BITS:
             raise CircuitError(
                 f"The circuit acts on {len(active)} qubits; its state cannot be simulated exactly. "
                 "Give an estimator or a backend that can run it."
             )
         self.position = {q: bit for bit, q in enumerate(active)}
-        self.parameters = parameters
         self.frame = CliffordFrame(len(active))
-        self.absorbed: list[tuple[PauliString, int]] = []
+        self.absorbed: list[tuple[Sequence[Turn], tuple[int, ...]]] = []
         self.operations: list[Rotation | FixedMatrix] = []
         self.preparations: list[Preparation] = []
         self.expressions: list[ParameterExpression] = []
         self.pending: dict[int, ComplexArray] = {}
         self.touched: set[int] = set()
-        for operation, qubits in steps:
-            self._append(operation, tuple(self.position[q] for q in qubits))
+        moved = active[-1] >= len(active)
+        for operation, qubits in taken:
+            bits = tuple([self.position[q] for q in qubits]) if moved else qubits
+            self._append(operation, bits)
         for bit in list(self.pending):
             self._settle(bit)
+        if in_full or axes is not None:
+            self.apply_frame()
+        for bit, axis in enumerate(axes or ""):
+            self.turn(bit, axis)
 
-    def tape(self) -> Tape:
+    def tape(self, angle_map: AngleMap) -> Tape:
         return Tape(
-            self.position,
-            tuple(self.preparations),
-            tuple(self.operations),
-            self.frame,
-            AngleMap(self.expressions, self.parameters),
+            self.position, tuple(self.preparations), tuple(self.operations), self.frame, angle_map
         )
 
     def _append(self, operation: Operation, bits: tuple[int, ...]) -> None:
         kind = kind_of(operation)
-        if isinstance(operation, (Initialize, StatePreparation)):
+        letters = ROTATIONS.get(kind)
+        if letters is not None and is_free(operation.params[0]):  # most of what there is
+            self._settle_all(bits)
+            self._rotate(letters, bits, self._angle(operation.params[0]))
+            return
+        if len(bits) == 1 and self._merge(operation, kind, bits[0]):
+            return
+        if kind not in _GATES and isinstance(operation, (Initialize, StatePreparation)):
             self._prepare(operation, bits)
             return
-        if len(bits) == 1 and self._is_fixed_matrix(operation):
-            (bit,) = bits
-            matrix = np.asarray(operation.to_matrix(), dtype=complex)
-            self.pending[bit] = matrix @ self.pending[bit] if bit in self.pending else matrix
-            return
-        for bit in bits:
-            self._settle(bit)
-        self.touched.update(bits)
+        self._settle_all(bits)
         if kind in CLIFFORDS:
             self._clifford(kind, bits)
-        elif kind in ROTATIONS:
-            self._rotate(ROTATIONS[kind], bits, self._angle(operation.params[0]))
+        elif letters is not None:
+            self._rotate(letters, bits, self._angle(operation.params[0]))
         elif kind in EULER:
             theta, phi, lam = (
                 Angle(offset=np.pi / 2) if place is None else self._angle(operation.params[place])
@@ -192,57 +213,66 @@ class _Builder:
         else:
             raise opaque(operation)
 
-    @staticmethod
-    def _is_fixed_matrix(operation: Operation) -> bool:
-        """Whether a one-qubit gate is best merged with its neighbours before it is looked at."""
-        return all(isinstance(p, np.ndarray) or is_fixed(p) for p in operation.params) and (
-            not isinstance(operation, TIMED)
-        )
+    def _merge(self, operation: Operation, kind: type[Operation], bit: int) -> bool:
+        """Multiply a fixed gate on one qubit with its neighbours before it is looked at."""
+        if kind in CLIFFORDS:
+            matrix = _matrix_of_kind(cast(Hashable, kind))
+        elif any(map(is_free, operation.params)) or (
+            kind not in _GATES and isinstance(operation, (*TIMED, Initialize, StatePreparation))
+        ):
+            return False
+        else:
+            matrix = np.asarray(operation.to_matrix(), dtype=complex)
+        before = self.pending.get(bit)
+        self.pending[bit] = matrix if before is None else matrix @ before
+        return True
+
+    def _settle_all(self, bits: tuple[int, ...]) -> None:
+        """Make bits ready for an operation on all of them."""
+        self.touched.update(bits)
+        for bit in bits if self.pending else ():
+            if bit in self.pending:
+                self._settle(bit)
 
     def _settle(self, bit: int) -> None:
         """Write down the fixed gates that have been merged on one bit."""
-        matrix = self.pending.pop(bit, None)
-        if matrix is None:
-            return
         self.touched.add(bit)
-        theta, phi, lam = euler_angles(matrix)
-        for letter, angle in (("Z", lam), ("Y", theta), ("Z", phi)):
-            self._rotate(letter, (bit,), Angle(offset=angle))
+        for letter, turns, angle in _turns_of(self.pending.pop(bit).tobytes()):
+            if turns is None:
+                self._rotate(letter, (bit,), Angle(offset=angle))
+            else:
+                self._turn((letter, turns), (bit,))
 
     def _angle(self, angle: ParameterExpression | float) -> Angle:
-        if is_fixed(angle):
+        if not is_free(angle):
             return Angle(offset=float(angle))
         self.expressions.append(angle)
         return Angle(scale=1.0, source=len(self.expressions) - 1)
 
-    def _rotate(self, letters: str, bits: Sequence[int], angle: Angle) -> None:
-        pauli = pauli_string(letters, bits)
+    def _rotate(self, letters: str, bits: tuple[int, ...], angle: Angle) -> None:
         if angle.is_fixed:
             turns = quarter_turns(angle.offset)
             if turns is not None:
-                self._turn(pauli, turns)
+                self._turn((letters, turns), bits)
                 return
-        self.operations.append(Rotation(self.frame.conjugated(pauli), angle))
+        pauli = self.frame.conjugated(_string(letters, bits))
+        self.operations.append(Rotation(pauli, angle))
 
-    def _turn(self, pauli: PauliString, turns: int) -> None:
-        if turns:
-            self.frame.append_rotation(pauli, turns)
-            self.absorbed.append((pauli, turns))
+    def _turn(self, turn: Turn, bits: tuple[int, ...]) -> None:
+        if turn[1]:
+            self.frame.append_rotation(_string(turn[0], bits), turn[1])
+            self.absorbed.append(((turn,), bits))
 
     def _clifford(self, kind: type[Operation], bits: tuple[int, ...]) -> None:
-        turns = CLIFFORDS[kind]
-        shortcut = {"CXGate": self.frame.append_cx, "CZGate": self.frame.append_cz}.get(
-            kind.__name__
-        )
-        for letters, count in turns:
-            used = [(c, b) for c, b in zip(letters, bits, strict=True) if c != "I"]
-            pauli = pauli_string("".join(c for c, _ in used), [b for _, b in used])
-            if shortcut is None:
-                self._turn(pauli, count)
-            else:
-                self.absorbed.append((pauli, count))
-        if shortcut is not None:
-            shortcut(*bits)
+        if kind is CXGate:
+            self.frame.append_cx(*bits)
+        elif kind is CZGate:
+            self.frame.append_cz(*bits)
+        else:
+            for turn in CLIFFORDS[kind]:
+                self._turn(turn, bits)
+            return
+        self.absorbed.append((CLIFFORDS[kind], bits))
 
     def _evolve(self, operation: Operation, bits: tuple[int, ...]) -> None:
         time = self._angle(operation.params[0])
@@ -251,7 +281,7 @@ class _Builder:
         for letters, places, factor in turns:
             if letters:
                 angle = Angle(factor * time.offset, factor * time.scale, time.source)
-                self._rotate(letters, [bits[q] for q in places], angle)
+                self._rotate(letters, tuple([bits[q] for q in places]), angle)
 
     def _prepare(self, operation: Operation, bits: tuple[int, ...]) -> None:
         amplitudes = prepared_amplitudes(operation)
@@ -274,8 +304,11 @@ class _Builder:
         """Write the absorbed Clifford gates as rotations, after which the frame is the identity."""
         for bit in list(self.pending):
             self._settle(bit)
-        for pauli, turns in self.absorbed:
-            self.operations.append(Rotation(pauli, Angle(offset=turns * np.pi / 2)))
+        for turns, bits in self.absorbed:
+            self.operations += [
+                Rotation(_string(letters, bits), Angle(offset=count * np.pi / 2))
+                for letters, count in turns
+            ]
         self.absorbed = []
         self.frame = CliffordFrame(self.frame.num_bits)
 
@@ -288,3 +321,24 @@ class _Builder:
             about, turns = pauli_string("X", [bit]), 1
         self.operations.append(Rotation(about, Angle(offset=turns * np.pi / 2)))
         self.frame.append_rotation(about, -turns)
+
+
+_GATES = frozenset((*CLIFFORDS, *ROTATIONS, *EULER))
+
+
+_string = functools.lru_cache(maxsize=4096)(pauli_string)
+
+
+@functools.cache
+def _matrix_of_kind(kind: Any) -> ComplexArray:
+    """Return the matrix of a gate without angles."""
+    return np.asarray(kind().to_matrix(), dtype=complex)
+
+
+@functools.lru_cache(maxsize=4096)
+def _turns_of(matrix: bytes) -> tuple[tuple[str, int | None, float], ...]:
+    """Return a matrix as rotations in turn: letter, quarter turns if it is whole ones, angle."""
+    theta, phi, lam = euler_angles(np.frombuffer(matrix, dtype=complex).reshape(2, 2))
+    angles = (("Z", lam), ("Y", theta), ("Z", phi))
+    turns = ((letter, quarter_turns(angle), angle) for letter, angle in angles)
+    return tuple(turn for turn in turns if turn[1] != 0)
