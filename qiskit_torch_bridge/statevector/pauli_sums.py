@@ -19,9 +19,9 @@ from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray, IntArray
 from ..program.analysis import AnalysedCircuit
-from ..program.product_operator import Observable, ProductOperator
+from ..program.product_operator import FEW, Observable, ProductOperator
 from .paulis import masks_of
-from .projections import FEW, Projections, compile_projections
+from .projections import Projections, compile_projections
 from .tape import Tape, tape_of
 
 MAX_TABLES = 1 << 26
