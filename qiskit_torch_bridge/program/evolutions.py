@@ -52,13 +52,10 @@ from .lowering import (
 )
 from .pauli_span import PauliSpan
 from .product_formula import formula_of, is_linear
-from .product_operator import ProductOperator
+from .product_operator import FEW, ProductOperator
 
 Evolutions = Literal["definition", "exponential", "simulated"]
 """The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
-
-FEW_PROJECTORS = 3
-"""Projectors of a term up to which an evolution by it is as many rotations as it has strings."""
 
 SPECTRUM_QUBITS = 8
 """The most qubits on which the eigenvalues of commuting terms are looked at."""
@@ -193,7 +190,7 @@ def names_outcomes(operation: PauliEvolutionGate) -> bool:
     products = [ProductOperator.from_sparse_observable(part) for part in parts]
     many = max(int(p.projected.sum(axis=1).max(initial=0)) for p in products)
     axes = np.concatenate([p.letters & 3 for p in products])
-    return many > FEW_PROJECTORS and all(len(set(column[column > 0])) < 2 for column in axes.T)
+    return many > FEW and all(len(set(column[column > 0])) < 2 for column in axes.T)
 
 
 def is_commuting(operator: SparsePauliOp) -> bool:

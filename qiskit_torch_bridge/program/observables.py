@@ -203,7 +203,7 @@ def combined(operator: Observable) -> Observable:
     Left out are terms that are exactly zero, and those that have cancelled: what is left of
     :math:`K` coefficients is rounding if it is below :math:`K u` times the sum of their sizes.
     """
-    if len(operator) == 1:
+    if len(operator) == 1 and operator.coeffs[0]:
         return operator
     _, first, group_of = np.unique(term_keys(operator), return_index=True, return_inverse=True)
     coefficients = np.asarray(operator.coeffs, dtype=complex)

@@ -26,6 +26,9 @@ Z, X, MINUS, PROJECTED = 1, 2, 4, 12
 
 PROJECTORS = frozenset(letter for letter, code in LETTERS.items() if code & PROJECTED)
 
+FEW = 3
+"""Projectors of a term up to which its Pauli strings are no more work than the term itself."""
+
 MAX_EXPANDED = 1 << 16
 """Pauli strings that projectors are written as for an estimator that takes nothing else."""
 

@@ -19,9 +19,9 @@ from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray, IntArray
 from ..program.analysis import AnalysedCircuit
-from ..program.product_operator import Observable, ProductOperator
+from ..program.product_operator import FEW, Observable, ProductOperator
 from .paulis import masks_of
-from .projections import FEW, Projections, compile_projections
+from .projections import Projections, compile_projections
 from .tape import Tape, tape_of
 
 MAX_TABLES = 1 << 26
@@ -111,17 +111,6 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
     return writer.sums(len(observables), constants, projections, masks)
 
 
-_SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
-
-
-def _changes(sorted_numbers: IntArray) -> list[int]:
-    """Return where equal numbers begin."""
-    if not len(sorted_numbers):
-        return []
-    changes: list[int] = (np.flatnonzero(sorted_numbers[1:] != sorted_numbers[:-1]) + 1).tolist()
-    return [0, *changes]
-
-
 def compiled(
     analysed: AnalysedCircuit, observables: Sequence[Observable]
 ) -> tuple[Tape, PauliSums]:
@@ -176,6 +165,17 @@ def _parted(
         owners.append(np.full(np.count_nonzero(many), o, dtype=np.int64))
     products = ProductOperator(np.concatenate(letters), np.concatenate(coefficients))
     return paulis, (products, np.concatenate(owners))
+
+
+_SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
+
+
+def _changes(sorted_numbers: IntArray) -> list[int]:
+    """Return where equal numbers begin."""
+    if not len(sorted_numbers):
+        return []
+    changes: list[int] = (np.flatnonzero(sorted_numbers[1:] != sorted_numbers[:-1]) + 1).tolist()
+    return [0, *changes]
 
 
 class _Writer:

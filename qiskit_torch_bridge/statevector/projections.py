@@ -31,9 +31,6 @@ from ..arrays import FloatArray, IntArray
 from ..program.product_operator import ProductOperator
 from .paulis import CliffordFrame, PauliString
 
-FEW = 3
-"""Projectors of a term up to which it is written as Pauli strings, of which one pass takes many."""
-
 
 class Projections(NamedTuple):
     """Products of projectors, in the form that the kernels read.

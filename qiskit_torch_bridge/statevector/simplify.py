@@ -26,7 +26,7 @@ def effective(
         operations: The tape.
         preparations: What its initial state holds beside zeros.
         masks: The masks ``x`` and ``z`` of all terms of the observables, shape ``(K, 2)``.
-        num_bits: Of the state.
+        num_bits: The qubits that are simulated.
     """
     later = PauliSpan(num_bits)
     for x, z in masks.tolist():

@@ -17,7 +17,13 @@ from qiskit.circuit import (
     ParameterExpression,
     QuantumCircuit,
 )
-from qiskit.circuit.library import CXGate, CZGate, Initialize, StatePreparation, UnitaryGate
+from qiskit.circuit.library import (
+    CXGate,
+    CZGate,
+    Initialize,
+    StatePreparation,
+    UnitaryGate,
+)
 
 from ..exceptions import CircuitError
 from ..program.analysis import AnalysedCircuit
@@ -83,7 +89,6 @@ def compile_tape(
     parameters: Sequence[Parameter],
     *,
     in_full: bool = False,
-    axes: str | None = None,
 ) -> Tape:
     """Compile a validated circuit.
 
@@ -92,7 +97,6 @@ def compile_tape(
         parameters: The order of the values.
         in_full: Apply the Clifford gates to the state too, so that its amplitudes are the
             circuit's own and the frame is the identity.
-        axes: Do so, and turn each bit from the axis given, X, Y or Z, to Z; the frame turns back.
 
     Raises:
         CircuitError: If an operation cannot be simulated exactly; it is named.
@@ -104,15 +108,10 @@ def compile_tape(
 def tape_of(analysed: AnalysedCircuit, *, in_full: bool = False, axes: str | None = None) -> Tape:
     """Compile an analysed circuit, whose steps and expressions have been read; see above.
 
-    Args:
-        analysed: The circuit.
-        in_full: As above.
-        axes: As ``in_full``, and turn each bit from the axis given, X, Y or Z, to Z; the frame
-            turns back.
+    With ``axes``, X, Y or Z for each bit, the circuit is in full, and then turns these to Z; the
+    frame turns them back.
     """
-    builder = _Builder(analysed.steps, in_full or axes is not None)
-    for bit, axis in enumerate(axes or ""):
-        builder.turn(bit, axis)
+    builder = _Builder(analysed.steps, in_full, axes)
     return builder.tape(analysed.angle_map(builder.expressions))
 
 
@@ -149,7 +148,7 @@ def _taken(steps: Iterable[Step]) -> Iterator[Step]:
 class _Builder:
     """Walks the circuit once and writes the tape."""
 
-    def __init__(self, steps: Iterable[Step], in_full: bool) -> None:
+    def __init__(self, steps: Iterable[Step], in_full: bool, axes: str | None = None) -> None:
         taken = list(_taken(steps))
         active = sorted(set(itertools.chain.from_iterable(qubits for _, qubits in taken))) or [0]
         if len(active) > MAX_BITS:
@@ -171,8 +170,10 @@ class _Builder:
             self._append(operation, bits)
         for bit in list(self.pending):
             self._settle(bit)
-        if in_full:
+        if in_full or axes is not None:
             self.apply_frame()
+        for bit, axis in enumerate(axes or ""):
+            self.turn(bit, axis)
 
     def tape(self, angle_map: AngleMap) -> Tape:
         return Tape(
