@@ -513,7 +513,7 @@ CASES: dict[str, Case] = {
         {
             "seed": SEED,
             "seed_transpiler": SEED63,
-            "optimization_level": right("a level", "0"),
+            "optimization_level": right("levels 0 to 3", "0"),
             "options": right("no options", "{}"),
         },
     ),

@@ -57,6 +57,7 @@ from qiskit_torch_bridge.exceptions import (
 
 PUBLIC = {public.name: public for public in public_callables()}
 SECONDS = 10.0
+"""Of the processor, however many others share it."""
 ROOM = 3 << 30
 """Bytes that a call may take on top of what there is; valid ones need some megabytes."""
 STATED = re.compile(
@@ -183,15 +184,15 @@ def bounded() -> Iterator[None]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGPROF, ring)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, hard))
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before)
 
 
 def files_there() -> set[Path]:
