@@ -19,7 +19,7 @@ from journals import World, evs, pub_of
 
 from qiskit_torch_bridge.exceptions import JournalError
 
-DAMAGES = os.environ.get("QTB_JOURNAL_DAMAGES", "150")
+DAMAGES = os.environ.get("QTB_JOURNAL_DAMAGES", "80")
 PUBS = [pub_of(0, 6), pub_of(1, 2), pub_of(2, 2)]
 STATES = ("finished", "under way", "not answered", "begun")
 

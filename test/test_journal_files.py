@@ -266,7 +266,7 @@ def test_a_file_that_is_taken_away_is_noticed_before_anything_is_submitted(world
 def test_it_is_noticed_before_a_part_is_submitted_again(world):
     estimator = world.start(on_submission={0: [RequestsApiError("busy", 503)]})
     sleep = world.time.sleep
-    world.time.sleep = lambda seconds: sleep(seconds) or world.path.unlink()
+    world.time.sleep = lambda seconds: sleep(seconds) or world.path.unlink(missing_ok=True)
     estimator.retry.sleep = world.time.sleep
     with pytest.raises(JournalError, match="deleted or moved while it was open"):
         evs(estimator, pub_of())
