@@ -150,7 +150,7 @@ def _is_conditioned(operation: Operation) -> bool:
         return False  # shared instances have none
     with warnings.catch_warnings():  # even reading it is deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
-        return operation.condition is not None
+        return getattr(operation, "condition", None) is not None  # annotated ones have none
 
 
 def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
