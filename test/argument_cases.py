@@ -142,9 +142,16 @@ def module() -> TorchQuantumModule:
 
 
 @functools.cache
-def node() -> TorchQuantumModule:
+def trained() -> TorchQuantumModule:
     """Return a module without inputs on the exact engine."""
     return TorchQuantumModule(rotation()[0], "Z", initial_weights=[0.5])
+
+
+def node() -> TorchQuantumModule:
+    """Return that module, at the weight it began with."""
+    with torch.no_grad():
+        trained().weight.fill_(0.5)
+    return trained()
 
 
 def measured() -> TorchQuantumModule:
@@ -191,7 +198,7 @@ def pubs() -> list[Any]:
 
 
 def closure() -> Callable[[], Any]:
-    return lambda: node()().sum()
+    return lambda: trained()().sum()
 
 
 def square() -> nn.Parameter:

@@ -12,11 +12,12 @@ from qiskit_algorithms.gradients import QFI, BaseQGT, DerivativeType
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
-from ..arguments import one_of, real_array, shown
+from ..arguments import UNREADABLE, one_of, shown
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import (
     ExecutionError,
     InputError,
+    InputTypeError,
     OptimizerError,
     OptimizerTypeError,
     ResultError,
@@ -190,7 +191,9 @@ class StateFidelity:
         Inputs ``(B, I)`` are averaged over.
         """
         here = _values(self.program, weights, inputs)  # (B, P)
-        listed = _array(others, "others", (None, len(self.program.weight_params)))
+        listed = _array(others)
+        if listed.ndim != 2 or not len(listed):
+            raise InputError(f"Expected others to be weights (K, W); got {shown(others)}.")
         there = np.array([_values(self.program, w, inputs) for w in listed])  # (K, B, P)
         found = [self._at(v, there[:, b]) for b, v in enumerate(here)]
         return np.asarray(np.mean(found, axis=0), dtype=float)
@@ -247,13 +250,16 @@ def layers(program: CircuitProgram) -> list[int]:
 
 def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
     """Return weights, and inputs row by row, as values ``(B, P)`` in the program's order."""
+    weights, inputs = _array(weights), None if inputs is None else _array(inputs)
+    if weights.shape != (len(program.weight_params),):
+        raise InputError(
+            f"Expected weights of shape ({len(program.weight_params)},); got {weights.shape}."
+        )
     count = len(program.input_params)
-    weights = _array(weights, "weights", (len(program.weight_params),))
-    inputs = None if inputs is None else _array(inputs, "inputs", (None, count))
     if inputs is None and count:
         raise InputError(f"Expected inputs of shape (B, {count}); got none.")
     rows = np.zeros((1, 0)) if inputs is None else inputs
-    if rows.shape[1] != count or not len(rows):
+    if rows.ndim != 2 or rows.shape[1] != count or not len(rows):
         raise InputError(f"Expected inputs of shape (B, {count}); got {rows.shape}.")
     values = np.zeros((len(rows), len(program.parameters)))
     values[:, list(program.input_columns)] = rows
@@ -261,7 +267,12 @@ def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
     return values
 
 
-def _array(given: Any, name: str, shape: tuple[int | None, ...]) -> FloatArray:
-    if isinstance(given, Tensor) and not given.is_complex() and not given.is_meta:
-        given = given.detach().cpu().double().numpy()
-    return real_array(given, name, shape)
+def _array(given: Any) -> FloatArray:
+    """Return numbers as an array, or raise :class:`.InputTypeError` if they are none."""
+    try:
+        tensor = isinstance(given, Tensor)
+        if given.is_complex() if tensor else np.iscomplexobj(given):
+            raise TypeError("complex numbers")
+        return np.asarray(given.detach().cpu().double() if tensor else given, dtype=float)
+    except UNREADABLE as error:
+        raise InputTypeError(f"Expected real weights and inputs; got {shown(given)}.") from error
