@@ -159,9 +159,9 @@ def test_distributed_checkpoints(tmp_path):
     from torch.distributed import checkpoint
 
     ours, other = model(seed=1), model(seed=2)
-    checkpoint.save(ours.state_dict(), checkpoint_id=tmp_path / "all", no_dist=True)
+    checkpoint.save(ours.state_dict(), checkpoint_id=tmp_path / "all")
     state = other.state_dict()
-    checkpoint.load(state, checkpoint_id=tmp_path / "all", no_dist=True)
+    checkpoint.load(state, checkpoint_id=tmp_path / "all")
     other.load_state_dict(state)
     assert equal(ours, other)
 
