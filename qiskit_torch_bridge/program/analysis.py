@@ -17,7 +17,7 @@ from ..exceptions import CircuitError, InputError, ParameterError
 from .angle_map import AngleMap
 from .binding import assigned, refuse_miscomputed
 from .evolutions import Evolutions
-from .expressions import is_free
+from .expressions import expressions_of, is_free
 from .lowering import (
     accepts_aer,
     accepts_shift,
@@ -163,14 +163,14 @@ class AnalysedCircuit:
         Every parameterized gate of it has angles that a two-term shift differentiates exactly;
         fixed gates stay as they are. A circuit that has this form already is its own.
         """
-        expanded = expand(self.circuit, accepts_shift, for_noise=True)
-        split, expressions = split_angles(expanded)
-        bare = all(isinstance(e, Parameter) for e in expressions)
-        single = bare and len(set(expressions)) == len(expressions)
-        if single and all(map(accepts_shift, operations_of(self.circuit))):
-            own = [p if self.is_used(c) else 0.0 for c, p in enumerate(self.parameters)]
-            return self, AngleMap(own, self.parameters)
-        return AnalysedCircuit(split), AngleMap(expressions, self.parameters)
+        operations = [operation for operation, _ in self.steps]
+        if all(map(accepts_shift, operations)):
+            angles = [e for operation in operations for e in expressions_of(operation)]
+            if all(isinstance(e, Parameter) for e in angles) and len(set(angles)) == len(angles):
+                own = [p if self.is_used(c) else 0.0 for c, p in enumerate(self.parameters)]
+                return self, AngleMap(own, self.column_of)
+        split, expressions = split_angles(expand(self.circuit, accepts_shift, for_noise=True))
+        return AnalysedCircuit(split), AngleMap(expressions, self.column_of)
 
     @functools.cached_property
     def aer_form(self) -> QuantumCircuit:
