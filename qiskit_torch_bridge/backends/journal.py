@@ -40,7 +40,7 @@ class Journal(Entries):
 
     Args:
         path: The file; made if it does not exist, continued if it does. One process at a time has
-            it open, and one object in it.
+            it open, and one object in it; a file whose name ends in ``.lock`` sees to that.
 
     Attributes:
         position: The number of the next request. A checkpoint keeps it; loading one sets it back,
@@ -65,6 +65,8 @@ class Journal(Entries):
             for number, place, event in self._lines.read():
                 try:
                     self._take(event, place)
+                except JournalError:
+                    raise
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
                     raise self._lines.damaged(number, repr(error)) from error
         except BaseException:
@@ -135,7 +137,7 @@ class Journal(Entries):
         kind = event["event"]
         if kind == "journal":
             if event["version"] != VERSION:
-                raise ValueError(f"version {event['version']} instead of {VERSION}")
+                raise self._lines.of_version(event["version"])
             self._run = event["run"]
             return
         if kind == "intended":
