@@ -338,7 +338,7 @@ def test_links_to_files_are_written_through(tmp_path):
             use(loop, model=ours)
 
 
-@pytest.mark.parametrize("path", [None, 5, b"run", "", "a\0b", object()], ids=repr)
+@pytest.mark.parametrize("path", [None, 5, b"run", "", "a\0b", Ellipsis], ids=repr)
 def test_paths_that_are_none_are_named(path):
     for use in (save_checkpoint, load_checkpoint):
         with pytest.raises(CheckpointError, match="Expected the path of a checkpoint"):

@@ -31,6 +31,7 @@ from strategies import circuits
 
 from qiskit_torch_bridge.exceptions import CircuitError
 from qiskit_torch_bridge.program import AnalysisCache
+from qiskit_torch_bridge.program.expressions import is_free
 from qiskit_torch_bridge.program.identity import (
     DIGITS,
     content_digest,
@@ -162,6 +163,16 @@ def moved(circuit, rng):
     circuit.data[k] = instruction.replace(qubits=qubits)
 
 
+def turned(circuit, rng):
+    fixed = [k for k, i in enumerate(circuit.data) if i.operation.name == "u"]
+    fixed = [k for k in fixed if not any(map(is_free, circuit.data[k].operation.params))]
+    assume(fixed)
+    k, place = rng.choice(fixed), rng.randrange(3)
+    gate = circuit.data[k].operation.to_mutable()
+    gate.params = [p + 1e-6 * (j == place) for j, p in enumerate(gate.params)]
+    circuit.data[k] = circuit.data[k].replace(operation=gate)
+
+
 def wider(circuit, rng):
     circuit.add_bits([Qubit() if rng.randrange(2) else Clbit()])
 
@@ -179,7 +190,7 @@ def swapped(circuit, rng):
 
 @given(
     circuits(max_qubits=3),
-    st.sampled_from([added, removed, moved, wider, swapped]),
+    st.sampled_from([added, removed, moved, turned, wider, swapped]),
     st.integers(0, 2**32),
 )
 def test_one_change_makes_another_circuit(circuit, change, seed):

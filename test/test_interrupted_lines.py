@@ -22,15 +22,16 @@ from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.backends import lines as file_of_lines
 from qiskit_torch_bridge.backends.entries import Entries, tagged
 from qiskit_torch_bridge.backends.lines import Lines
+from qiskit_torch_bridge.backends.placing import Placing
 from qiskit_torch_bridge.backends.request import Request
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 WRITING = [Journal.begin, Journal.finished, Journal._write, Entries.submitted, Entries.failed,
            Entries.cut, tagged.__wrapped__, Lines.append, Lines._cut_back,
            file_of_lines.put]  # fmt: skip
-SUBMITTING = [DispatchingEstimator.run, Request.submit, Request._start, Request._attach,
-              Request._has, Request._again]  # fmt: skip
-WAITING = [Request.result, Request._wait, Request._cut]
+SUBMITTING = [DispatchingEstimator.run, Request.submit, Placing.start, Placing._submit,
+              Placing._attach, Placing._take, Placing._has, Placing.again]  # fmt: skip
+WAITING = [Request.result, Request._joined, Request._wait, Request._failed, Request._cut]
 LINES = {"writing": WRITING, "submitting": SUBMITTING, "waiting": WAITING}
 PUB, OTHER = pub_of(0), pub_of(1)
 EXPECTED, EXPECTED_OTHER = (evs(BatchedStatevectorEstimator(), pub) for pub in (PUB, OTHER))

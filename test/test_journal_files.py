@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
 import signal
@@ -64,8 +65,12 @@ def test_a_file_without_its_first_line_is_refused(world, length):
 
 
 @pytest.mark.parametrize("version", [1, 99])
-def test_other_versions_are_refused(tmp_path, version):
-    content = b'{"event":"journal","version":%d,"run":"x"}\n{"event":"intended"}\n' % version
+@pytest.mark.parametrize("chained", [False, True])
+def test_other_versions_are_refused(tmp_path, version, chained):
+    """The first version, which had no hashes, and such as may come, with hashes and without."""
+    event = {"event": "journal", "version": version, "run": "x"}
+    first = lines._line(event, "")[0] if chained else json.dumps(event, separators=",:").encode()
+    content = first.rstrip() + b'\n{"event":"intended"}\n'
     (tmp_path / "journal").write_bytes(content)
     with pytest.raises(JournalError, match=f"of version {version}, which this release does not"):
         Journal(tmp_path / "journal")

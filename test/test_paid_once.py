@@ -302,7 +302,7 @@ def test_what_to_do_about_lost_jobs_is_checked(value: Any) -> None:
 # -- what is no job ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("returned", [None, 5, "job-1", object()], ids=repr)
+@pytest.mark.parametrize("returned", [None, 5, "job-1", Ellipsis], ids=repr)
 @pytest.mark.parametrize("base", [Remote, StatevectorEstimator])
 def test_run_must_return_a_job(returned: Any, base: type) -> None:
     class Wrong(base):  # type: ignore[misc]

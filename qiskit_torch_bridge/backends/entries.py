@@ -92,6 +92,12 @@ class Entries:
             entry.job_id = job_id
             self.used += usage
 
+    def intend_again(self, entry: Entry) -> None:
+        """Note that a request is about to be submitted, if its job has failed before."""
+        with self._lock:
+            if entry.failures:
+                self._write(event="intended", n=entry.number, digest=entry.digest, tag=entry.tag)
+
     def failed(self, entry: Entry, why: str) -> None:
         """Note that a request's job is lost, or its result of no use."""
         with self._lock:

@@ -40,7 +40,7 @@ class Journal(Entries):
 
     Args:
         path: The file; made if it does not exist, continued if it does. One process at a time has
-            it open, and one object in it.
+            it open, and one object in it; a file whose name ends in ``.lock`` sees to that.
 
     Attributes:
         position: The number of the next request. A checkpoint keeps it; loading one sets it back,
@@ -65,6 +65,8 @@ class Journal(Entries):
             for number, place, event in self._lines.read():
                 try:
                     self._take(event, place)
+                except JournalError:
+                    raise
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
                     raise self._lines.damaged(number, repr(error)) from error
         except BaseException:
@@ -135,12 +137,12 @@ class Journal(Entries):
         kind = event["event"]
         if kind == "journal":
             if event["version"] != VERSION:
-                raise ValueError(f"version {event['version']} instead of {VERSION}")
+                raise self._lines.of_version(event["version"])
             self._run = event["run"]
             return
         if kind == "intended":
             entry = self._entry(event["n"], event["digest"])
-            # Twice, where an interrupt came before it was noted here.
+            # Again, if its job has failed, or an interrupt came before it was noted here.
             self._entries.setdefault(entry.number, entry).attempted = True
             return
         entry = self._entries[event["n"]]
@@ -148,7 +150,7 @@ class Journal(Entries):
             entry.job_id = event["job"]
             self.used += Usage(*event.get("usage", ()))
         elif kind == "failed":
-            entry.job_id = None
+            entry.job_id, entry.attempted = None, False  # until it is intended again
             entry.failures += 1
         elif kind == "cut":
             entry.cut = True

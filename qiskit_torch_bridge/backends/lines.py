@@ -56,7 +56,7 @@ class Lines:
 
     def __init__(self, path: str | os.PathLike[str], first: dict[str, Any]) -> None:
         self.path = file_path(path, "journal", error=JournalError)
-        self._process, lock, descriptor = os.getpid(), None, None
+        self._process, lock, descriptor, own = os.getpid(), None, None, None
         try:
             self.is_new = not os.path.exists(self.path)
             if not self.is_new:
@@ -74,9 +74,12 @@ class Lines:
             key = self._process, found.st_dev, found.st_ino
             if key in _OPEN:  # by another name, or where there are no locks
                 raise _open_already(self.path)
+            own = key
             _OPEN.add(key)
+            self._descriptor = descriptor
+            self._closing = weakref.finalize(self, _close, descriptor, lock, own)
         except BaseException as error:
-            _close(descriptor, lock)
+            _close(descriptor, lock, own)
             if not isinstance(error, (OSError, ValueError)) or isinstance(error, JournalError):
                 raise
             why = getattr(error, "strerror", None) or error
@@ -84,8 +87,6 @@ class Lines:
                 f"Expected a journal to be a file that can be written; {self.path}: {why}. Name a "
                 "file in a folder that exists."
             ) from error
-        self._descriptor = descriptor
-        self._closing = weakref.finalize(self, _close, descriptor, lock, key)
         # How much of it is known to be whole, the hash of its last line, and whether more may have
         # been written. In one, so that an interrupt comes before or after all.
         self._last: tuple[int, str, bool] = 0, "", False
@@ -129,17 +130,20 @@ class Lines:
             event = json.loads(line)
             if line[len(body) :] == _end_of_line(digest):
                 return event, digest
-            if number == 1 and "hash" not in event:
-                raise JournalError(
-                    f"{self.path} is a journal of version {event['version']}, which this release "
-                    "does not read. Finish its run with the release that wrote it, or name a new "
-                    "file."
-                )
+            if number == 1 and "hash" not in event:  # which the first version had not
+                raise self.of_version(event["version"])
         except JournalError:
             raise
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             why = repr(error)
         raise self.damaged(number, why)
+
+    def of_version(self, version: Any) -> JournalError:
+        """Return the error for a file that another release wrote."""
+        return JournalError(
+            f"{self.path} is a journal of version {version}, which this release does not read. "
+            "Finish its run with the release that wrote it, or name a new file."
+        )
 
     def damaged(self, number: int, why: str) -> JournalError:
         """Return the error for a line that is not as it was written."""

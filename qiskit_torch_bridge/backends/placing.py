@@ -97,6 +97,7 @@ class Placing:
         with self._entries.order, self._budget.order:
             usage = self._affordable(running)
             self._entries.check()
+            self._entries.intend_again(entry)
             self._count(running, usage)
             try:
                 with tagged(estimator, entry):

@@ -343,6 +343,8 @@ class _ByObject(_Walk):
     def angle(self, value: Any) -> Any:
         if type(value) is float or isinstance(value, Parameter):
             return value
+        if isinstance(value, ParameterExpression):
+            return self.expression(value)
         return self.thing(value, {})
 
     def number(self, value: Any) -> Any:
