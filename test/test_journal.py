@@ -73,7 +73,7 @@ def test_each_event_is_on_disk_before_the_next_thing_happens(world):
 def test_failures_are_written_and_the_next_job_has_another_tag(world):
     evs(world.start(on_result={0: [failed_job(1006)]}), pub_of())
     names = [kind for kind, _ in kinds(world.path)]
-    assert names == ["intended", "submitted", "failed", "submitted", "finished"]
+    assert names == ["intended", "submitted", "failed", "intended", "submitted", "finished"]
     assert len({j["tag"] for j in world.ledger.jobs}) == 2
 
 

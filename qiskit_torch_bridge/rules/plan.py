@@ -52,9 +52,9 @@ class ShiftPlan:
         points = real_array(self.shifts, "shifts", (None,), error=GradientError).shape
         count = real_array(self.coefficients, "coefficients", (None,), error=GradientError).shape
         _places(self.coordinates, "coordinates", points, self.size)
-        entries = _places(self.entries, "entries", (2, *count), max(self.num_derivatives, *points))
-        _places(entries[0], "entries[0]", count, self.num_derivatives)
-        _places(entries[1], "entries[1]", count, points[0])
+        real_array(self.entries, "entries", (2, *count), error=GradientError)
+        _places(self.entries[0], "entries[0]", count, self.num_derivatives)
+        _places(self.entries[1], "entries[1]", count, points[0])
 
     @classmethod
     def from_columns(
@@ -168,8 +168,8 @@ class Differentiation:
         return np.sqrt(variances)
 
 
-def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> FloatArray:
-    """Return an array of whole numbers below ``end``."""
+def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
+    """Raise :class:`.GradientError` unless an array holds whole numbers from 0, below ``end``."""
     places = real_array(value, name, shape, error=GradientError)
     if (
         getattr(value, "dtype", places.dtype).kind != "i"
@@ -178,7 +178,6 @@ def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> FloatArr
         raise GradientError(
             f"Expected {name} to be whole numbers from 0 to {end - 1}; got {shown(value)}."
         )
-    return places
 
 
 def check_circuit(circuit: Any, name: str) -> None:
