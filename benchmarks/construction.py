@@ -11,6 +11,7 @@ fits the times best; of sizes that take next to no time it says little.
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import statistics
@@ -344,6 +345,8 @@ def main() -> None:
     torch.set_num_threads(1)
     work = workload(2, 1, 4)  # loads the kernels; their cache is none of those in question
     step(TorchQuantumModule(work.circuit, work.observables, input_params=work.inputs))
+    gc.collect()
+    gc.freeze()  # else each process would copy all of this when it looks for garbage
     lines, found = [], {}
     for name in options.rows:
         works = list(ROWS[name].works())[: 2 if options.quick else None]

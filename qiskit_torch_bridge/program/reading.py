@@ -72,14 +72,11 @@ def read(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Re
             witnesses contradict each other.
     """
     order = tuple(parameters)
-    # Of equal texts, a value tells those that Qiskit does not compute alike.
-    witnesses: tuple[Any, ...] = (
-        (str(expression), _bound(expression, order, points(len(order))[0]))
-        if text_is_exact()
-        else (expression.sympify(),)
-    )
+    # A value tells expressions apart that look alike, and that Qiskit does not compute alike.
+    value = _bound(expression, order, points(len(order))[0])
+    look = str(expression) if text_is_exact() else expression.sympify()
     names = tuple([p.name for p in order])
-    return _readings((names, *witnesses), lambda: _compared(expression, order))
+    return _readings((names, look, value), lambda: _compared(expression, order))
 
 
 _readings: Recent[Reading] = Recent(4096)
