@@ -208,6 +208,36 @@ def test_an_intention_without_a_job_is_asked_about_if_nothing_can_tell(tmp_path:
     assert caught.value.tag == remote.taken[0][1][-1] and again.estimators[0].taken == []
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_job_that_has_failed_leaves_no_doubt_until_it_is_replaced(
+    tmp_path: Any, killed: bool
+) -> None:
+    """That it failed is written down, and so is that another job is to take its place."""
+
+    class Failing(Remote):
+        def run(self, pubs: Any, *, precision: float | None = None) -> Any:
+            def fail() -> Any:
+                raise failed_job(1006 if killed else 1517)
+
+            if len(self.taken):
+                self.errors = [KeyboardInterrupt()]  # once it was taken
+            super().run(pubs)
+            return SimpleNamespace(result=fail, job_id=lambda: "1")
+
+    first = DispatchingEstimator(Failing(), retry=FakeTime().retry(), journal=tmp_path / "journal")
+    with pytest.raises(KeyboardInterrupt if killed else JobError):
+        first.run([pub_of()]).result()
+    first.journal.close()
+    again = DispatchingEstimator(Remote(), journal=tmp_path / "journal")
+    if killed:
+        with pytest.raises(UnknownJobError) as caught:
+            again.run([pub_of()])
+        assert caught.value.tag == first.estimators[0].taken[1][1][-1]
+    else:
+        again.run([pub_of()]).result()
+    assert len(again.estimators[0].taken) == (0 if killed else 1)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_what_may_have_been_written_down_is_looked_for_once(tmp_path: Any, known: bool) -> None:
     """After a damaged end nothing says that there is a job: it is not waited or asked for."""
