@@ -44,7 +44,7 @@ def calls_of(
 
     Args:
         estimator: What runs them.
-        pubs: As :func:`.points_pub` makes them.
+        pubs: As :func:`.points_pub` makes them, or Qiskit's own.
         precision: Requested in the call.
     """
     if not binds_here(estimator) or _surely_fits(pubs):
@@ -71,8 +71,11 @@ def _surely_fits(pubs: Sequence[Any]) -> bool:
     """Whether PUBs fit whatever their observables are; known without looking at these."""
     total = 0.0
     for pub in pubs:
-        circuit, _, *values = pub
-        points = _points_in(values[0]) if values else 1
+        if isinstance(pub, EstimatorPub):
+            circuit, points = pub.circuit, math.prod(pub.parameter_values.shape)
+        else:
+            circuit, _, *values = pub
+            points = _points_in(values[0]) if values else 1
         # No more groups than bases that the qubits can be measured in.
         total += _bytes_of_points(circuit, points) * 3.0 ** min(circuit.num_qubits, 600)
     return total <= MOST
