@@ -146,7 +146,8 @@ def _check(operation: Operation) -> None:
 
 def _is_conditioned(operation: Operation) -> bool:
     """Whether Qiskit 1's ``c_if`` was used; Qiskit 2 has no such attribute."""
-    if not _HAS_CONDITIONS or type(operation) is not kind_of(operation):
+    own = type(operation)
+    if not _HAS_CONDITIONS or own is not kind_of(operation) or not hasattr(own, "condition"):
         return False  # shared instances have none
     with warnings.catch_warnings():  # even reading it is deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
