@@ -285,6 +285,37 @@ def test_boxes_change_no_value(estimator: Any, gradient: str) -> None:
     np.testing.assert_allclose(found[1], found[0], atol=1e-9)
 
 
+def evolution_of(time: Parameter) -> Any:
+    return library.PauliEvolutionGate(SparsePauliOp("Z"), time)
+
+
+def made_of_others(time: Parameter) -> Any:
+    definition = QuantumCircuit(1)
+    definition.rz(2 * time, 0)
+    return definition.to_gate()
+
+
+@NEEDS_BOXES
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("gate", [evolution_of, made_of_others])
+def test_binding_leaves_the_circuit_as_it_was(gate: Any, nested: bool) -> None:
+    """Qiskit changes such gates in the boxes of the circuit that it copies."""
+    circuit = QuantumCircuit(1)
+    circuit.h(0)
+    with circuit.box(), circuit.box() if nested else contextlib.nullcontext():
+        circuit.append(gate(A), [0])
+    circuit.h(0)
+    module = TorchQuantumModule(circuit, "Z", input_params=[A])
+    for _ in range(2):
+        bound = module.bind([[0.3], [0.9]])
+        values = [TorchQuantumModule(c, "Z")().item() for c in bound]
+        np.testing.assert_allclose(values, np.cos([0.6, 1.8]), atol=1e-7)  # in float32
+    again = TorchQuantumModule(circuit, "Z", input_params=[A])
+    for made in (module, again):
+        x = torch.tensor([[0.5]], dtype=torch.float64)
+        assert made(x).item() == pytest.approx(np.cos(1.0), abs=1e-12)
+
+
 class Submitted(BaseEstimatorV2):
     """Knows boxes, as hardware does, and keeps what it is given."""
 

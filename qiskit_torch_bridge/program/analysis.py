@@ -15,7 +15,7 @@ from ..arguments import as_real, instance, one_of, real_array, shown, whole_numb
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, ParameterError
 from .angle_map import AngleMap
-from .binding import assigned, refuse_miscomputed
+from .binding import assigned, bound, refuse_miscomputed
 from .evolutions import Evolutions
 from .expressions import expressions_of, is_free
 from .lowering import (
@@ -154,7 +154,7 @@ class AnalysedCircuit:
             )
         if self._expressions.miscomputed or not values.keys() >= set(present):
             return assigned(self.circuit, values)
-        return self.circuit.assign_parameters({p: values[p] for p in present})
+        return bound({p: values[p] for p in present}, self.circuit)
 
     @functools.cached_property
     def shift_form(self) -> tuple[AnalysedCircuit, AngleMap]:

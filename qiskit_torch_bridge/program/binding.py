@@ -7,6 +7,7 @@ Qiskit, and are refused such circuits; circuits that leave the package get the r
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..exceptions import ExpressionError
 from .angle_map import AngleMap
 from .expressions import compile_expression, is_free
 from .formulas import Call, Formula, Number, Power, Product, Sum, Variable, mapped
-from .lowering import is_standard, steps_of_definition
+from .lowering import is_box, is_standard, steps_of_definition
 from .product_formula import ProductFormula
 from .reading import FAILURES, TOLERANCE, points, read, text_is_exact
 from .validation import TIMED, leaf_expressions, leaf_expressions_of
@@ -95,7 +96,31 @@ def assigned(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> Quan
             else:
                 _append(corrected, i.operation, i.qubits, numbers)
         circuit, present = corrected, set(corrected.parameters)
-    return circuit.assign_parameters({p: x for p, x in numbers.items() if p in present})
+    return bound({p: x for p, x in numbers.items() if p in present}, circuit)
+
+
+def bound(values: Mapping[Parameter, Any], circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return a copy of ``circuit`` with parameters replaced, by Qiskit, and ``circuit`` as it was.
+
+    Qiskit, from some 2.x on, changes gates in the boxes of the circuit that it copies, unless they
+    are standard gates; so the boxes are copied first, in full.
+    """
+    return _with_boxes_of_its_own(circuit).assign_parameters(values)
+
+
+def _with_boxes_of_its_own(circuit: QuantumCircuit, *, in_box: bool = False) -> QuantumCircuit:
+    if not in_box and not any(i.name == "box" and is_box(i.operation) for i in circuit.data):
+        return circuit
+    result = circuit.copy_empty_like()
+    for i in circuit.data:
+        operation = i.operation
+        if is_box(operation):
+            body = _with_boxes_of_its_own(operation.body, in_box=True)
+            operation = operation.replace_blocks([body])
+        elif in_box and not is_standard(operation):
+            operation = copy.deepcopy(operation)
+        result.append(operation, i.qubits, i.clbits, copy=False)
+    return result
 
 
 def _append(
