@@ -180,6 +180,8 @@ def _named(item: Any) -> dict[str, Any]:
 
 
 def _check_class(item: Any, saved: Mapping[str, Any], where: str) -> None:
+    if not isinstance(saved["state"], Mapping):
+        raise CheckpointError(f"The checkpoint's {where} has no state. {UNCHANGED}")
     here = f"{type(item).__module__}.{type(item).__qualname__}"
     if here != saved["class"]:
         raise CheckpointError(

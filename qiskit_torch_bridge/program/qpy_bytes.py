@@ -98,7 +98,9 @@ def _read(data: bytes) -> QuantumCircuit:
             # Version 13 is the same whichever release of Qiskit wrote it.
             warnings.filterwarnings("ignore", "The qiskit version used", UserWarning)
             return qpy.load(io.BytesIO(data))[0]
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of Qiskit's compiled reader is no Exception
         raise StateDictError(
             f"Qiskit {qiskit.__version__} cannot read the saved circuit: {type(error).__name__}: "
             f"{error}. It may use operations that only a newer Qiskit has: load it with the "

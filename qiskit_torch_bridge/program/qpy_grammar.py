@@ -185,7 +185,7 @@ class _Walk:
         if variables:
             _refuse("it has classical variables")
         self._allowance.spend(qubits + clbits)
-        self._registers(registers)
+        self._registers(registers, max(qubits, clbits))
         custom = self._custom_operations()
         for _ in range(instructions):
             self._instruction(custom)
@@ -194,11 +194,13 @@ class _Walk:
         self._layout()
         self._end()
 
-    def _registers(self, count: int) -> None:
+    def _registers(self, count: int, bits: float) -> None:
         for _ in range(count):
             _, _, size, name, _ = self._fields("!1c?IH?")
             self.take(name).decode()
-            self._cut(8 * size)
+            places = struct.iter_unpack("!q", self._cut(8 * size))
+            if any(place >= bits for (place,) in places):
+                _refuse("a register holds a bit that is not there")
             self._allowance.spend(size)
 
     def _custom_operations(self) -> set[str]:
@@ -252,7 +254,7 @@ class _Walk:
         exists, initial, mapping, final, registers, _ = self._fields("!?iiiIi")
         if not exists:
             return
-        self._registers(registers)
+        self._registers(registers, math.inf)
         for _ in range(max(initial, 0)):
             _, name = self._fields("!ii")
             self._cut(max(name, 0))
