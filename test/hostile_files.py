@@ -190,7 +190,7 @@ def circuits(folder):
     payload = symengine_payload(folder)
     one = struct.pack("!QQ", 1, len(payload)) + payload
     hidden = b"e", one + struct.pack("!ccQ", b"p", b"p", 0) + PARAMETER
-    for version in (10, 11, 12, 13):
+    for version in (10, 11, 12, 13, 14):
         for encoding in (b"e", b"p"):
             form = {"version": version, "encoding": encoding}
             name = f"pickle in version {version}{encoding.decode()}"
@@ -198,6 +198,8 @@ def circuits(folder):
             body = circuit(turned, version=version)
             yield f"{name}, an angle", qpy(body, **form)
             yield f"{name}, the phase", qpy(circuit(phase=hidden, version=version), **form)
+            boxed = instruction("BoxOp", (b"q", body), (b"z", b""), (b"s", b"dt"))
+            yield f"{name}, a box", qpy(circuit(boxed, version=version), **form)
             held = [custom("a", body)]
             calling = instruction("a_" + "0" * 32)
             yield (
@@ -226,7 +228,7 @@ def circuits(folder):
             )
             schedule = struct.pack("!HQH", 1, 2, 1)
             yield f"{name}, a schedule", qpy(schedule + b"s{}l" + one, kind=b"s", **form)
-    for version in (0, 1, 9, 14, 255):
+    for version in (0, 1, 9, 15, 255):
         yield f"version {version}", qpy(circuit(instruction("XGate")), version=version)
 
     evil = pickle.dumps(Executed(folder))
@@ -297,6 +299,18 @@ def circuits(folder):
         "Gate", "ControlledGate", "QuantumCircuit", "library", "__loader__", "eval", "no gate", "",
     ):  # fmt: skip
         yield f"the operation {name!r}", qpy(circuit(instruction(name, (b"s", b"(a & b)"))))
+    deep = circuit(instruction("XGate"))
+    for _ in range(200):
+        deep = circuit(instruction("BoxOp", (b"q", deep), (b"z", b""), (b"s", b"dt")))
+    yield "boxes in boxes", qpy(deep, version=14)
+    wide = circuit(instruction("BoxOp", (b"q", circuit(qubits=large))))
+    yield "qubits of a box", qpy(wide, version=14)
+    yield (
+        "a circuit that is no box",
+        qpy(circuit(instruction("XGate", (b"q", circuit()))), version=14),
+    )
+    unboxed = circuit(instruction("BoxOp", (b"q", circuit()), (b"z", b""), (b"s", b"dt")))
+    yield "a box in version 13", qpy(unboxed)
     yield "a condition", qpy(circuit(instruction("XGate", condition=1)))
     yield "a conditional expression", qpy(circuit(instruction("XGate", condition=2)))
     yield "a circuit as a parameter", qpy(circuit(instruction("RXGate", (b"q", circuit()))))

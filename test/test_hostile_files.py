@@ -341,16 +341,16 @@ def test_links_to_files_are_written_through(tmp_path):
 @pytest.mark.parametrize("path", [None, 5, b"run", "", "a\0b", Ellipsis], ids=repr)
 def test_paths_that_are_none_are_named(path):
     for use in (save_checkpoint, load_checkpoint):
-        with pytest.raises(CheckpointError, match="Expected the path of a checkpoint"):
+        with pytest.raises(CheckpointError, match="Expected path to be the path of a file"):
             use(path, model=torch.nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "a", float("nan")], ids=repr)
 def test_limits_that_are_none_are_named(limit, tmp_path):
     save_checkpoint(tmp_path / "run", model=model())
-    with pytest.raises(CheckpointError, match="max_bytes to be a positive whole number"):
+    with pytest.raises(CheckpointError, match="max_bytes to be a whole number from 1 up"):
         load_checkpoint(tmp_path / "run", model=model(), max_bytes=limit)
-    with pytest.raises(StateDictError, match="max_bytes to be a positive whole number"):
+    with pytest.raises(StateDictError, match="max_bytes to be a whole number from 1 up"):
         CircuitProgram.from_state(model()[1].program.to_state(), max_bytes=limit)
 
 

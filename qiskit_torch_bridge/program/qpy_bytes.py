@@ -2,9 +2,9 @@
 """Circuits as bytes and back, in Qiskit's format QPY.
 
 Files hold version 13: the first in which expressions are data, and the newest that all supported
-versions of Qiskit read. Whatever that cannot hold is expanded to gates before it is written.
-Pickles of programs, which are code anyway, may also hold the newest version, and keep the circuit
-as it is.
+versions of Qiskit read; those of circuits with boxes, which Qiskit has from 2.0 on, version 14.
+Whatever these cannot hold is expanded to gates before it is written. Pickles of programs, which are
+code anyway, may also hold the newest version, and keep the circuit as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .binding import without_quotients
 from .expressions import affine_form, expressions_of, is_free
 from .identity import same_circuit
 from .lowering import accepts_aer, expand
-from .qpy_grammar import VERSION, check_qpy, without_symengine
+from .qpy_grammar import VERSION, VERSION_OF_BOXES, check_qpy, without_symengine
 
 UNLIMITED = 1 << 62
 
@@ -51,9 +51,10 @@ def circuit_to_bytes(
         (False, lambda: _with_sums(circuit)),
         (True, lambda: _with_sums(expand(circuit, accepts_aer))),
     ):
-        for version in (VERSION, qpy.common.QPY_VERSION) if for_pickle else (VERSION,):
+        for newest in (False, True) if for_pickle else (False,):
             try:
                 written, buffer = form(), io.BytesIO()
+                version = qpy.common.QPY_VERSION if newest else _oldest_version(written)
                 qpy.dump(written, buffer, version=version, use_symengine=False)
                 data = buffer.getvalue()
                 read = _read(data) if for_pickle else circuit_from_bytes(data, UNLIMITED)
@@ -68,6 +69,10 @@ def circuit_to_bytes(
         "which circuit its weights belong to. Replace custom Python gates by gates with a "
         "definition and quotients of parameters by other expressions, or save module.weight alone."
     ) from cause
+
+
+def _oldest_version(circuit: QuantumCircuit) -> int:
+    return VERSION_OF_BOXES if any(i.name == "box" for i in circuit.data) else VERSION
 
 
 def circuit_from_bytes(data: bytes, max_bytes: int | None = None) -> QuantumCircuit:
@@ -95,7 +100,7 @@ def _read(data: bytes) -> QuantumCircuit:
         with warnings.catch_warnings():
             # A circuit need not use all elements of a vector; they are matched by name here.
             warnings.filterwarnings("ignore", "The ParameterVector", UserWarning)
-            # Version 13 is the same whichever release of Qiskit wrote it.
+            # These versions are the same whichever release of Qiskit wrote it.
             warnings.filterwarnings("ignore", "The qiskit version used", UserWarning)
             return qpy.load(io.BytesIO(data))[0]
     except (KeyboardInterrupt, SystemExit):

@@ -9,7 +9,8 @@ into memory is taken from an allowance.
 
 The grammar is that of version 13, the first that holds expressions as data and the newest that
 Qiskit 1.4 reads, without what no circuit of unitary gates has: schedules, calibrations, classical
-variables, conditions, control flow. It is described in the documentation of :mod:`qiskit.qpy`.
+variables, conditions, control flow. That of version 14 has boxes as well, without annotations. Both
+are described in the documentation of :mod:`qiskit.qpy`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
+from ..arguments import whole_number
 from ..exceptions import StateDictError
 
 VERSION = 13
+VERSION_OF_BOXES = 14
 SYMPY = b"p"
 HEADER = struct.Struct("!6sBBBBQc")
 DEPTH = 40
@@ -61,23 +64,22 @@ def check_qpy(data: bytes, max_bytes: int | None = None) -> None:
     """
     if len(data) < 7 or data[:6] != b"QISKIT":
         _refuse("it does not begin like QPY")
-    if data[6] != VERSION:
+    if data[6] not in (VERSION, VERSION_OF_BOXES):
         raise StateDictError(
-            f"Expected a circuit in QPY version {VERSION}; got version {data[6]}, which this "
-            f"release neither writes nor reads. Nothing was read. {_remedy(data[6])}"
+            f"Expected a circuit in QPY version {VERSION} or {VERSION_OF_BOXES}; got version "
+            f"{data[6]}, which this release neither writes nor reads. Nothing was read. "
+            f"{_remedy(data[6])}"
         )
     if len(data) < HEADER.size:
         _refuse("it ends inside its header")
     circuits = HEADER.unpack_from(data)[5]
     if circuits != 1:
         _refuse(f"it holds {circuits} circuits, and one is expected")
-    if max_bytes is not None and (type(max_bytes) is not int or max_bytes <= 0):
-        raise StateDictError(
-            f"Expected max_bytes to be a positive whole number or None; got {max_bytes!r}."
-        )
     if max_bytes is None:
         max_bytes = (256 << 20) + 64 * len(data)
-    walk = _Walk(memoryview(data)[HEADER.size :], _Allowance(max_bytes))
+    whole_number(max_bytes, "max_bytes", 1, error=StateDictError)
+    boxes = data[6] == VERSION_OF_BOXES
+    walk = _Walk(memoryview(data)[HEADER.size :], _Allowance(max_bytes), boxes)
     try:
         if walk.take(1) != b"q":
             _refuse("it holds something else than a circuit")
@@ -145,8 +147,9 @@ LEAF = _Term(1, 1)
 class _Walk:
     """A position in some bytes, and what the grammar says may come next."""
 
-    def __init__(self, data: memoryview, allowance: _Allowance) -> None:
+    def __init__(self, data: memoryview, allowance: _Allowance, boxes: bool) -> None:
         self._data, self._allowance, self._depth = data, allowance, 0
+        self._boxes = boxes  # whether there may be some
         self._vectors: set[tuple[str, int]] = set()
 
     def take(self, count: int) -> bytes:
@@ -159,7 +162,7 @@ class _Walk:
         return part
 
     def _within(self, count: int) -> _Walk:
-        inner = _Walk(self._cut(count), self._allowance)
+        inner = _Walk(self._cut(count), self._allowance, self._boxes)
         inner._depth, inner._vectors = self._depth + 1, self._vectors
         if inner._depth > DEPTH:
             _refuse(f"it is nested more than {DEPTH} deep")
@@ -230,7 +233,8 @@ class _Walk:
             self._fields("!HHHIIBHqII")
         )
         name = self.take(name_size).decode()
-        if name not in custom and not _is_known(name):
+        is_box = self._boxes and name == "BoxOp"
+        if name not in custom and not is_box and not _is_known(name):
             _refuse(f"it has the operation {name[:40]!r}, which files hold as its parts")
         self.take(label).decode()
         self._cut(register)
@@ -242,6 +246,9 @@ class _Walk:
         for _ in range(count):
             kind, size = self._fields("!1cQ")
             inner = self._within(size)
+            if is_box and kind == b"q":
+                inner.circuit()
+                continue
             if kind != b"i":
                 inner.value(kind)
                 continue
