@@ -72,6 +72,7 @@ SEED64 = right("whole numbers that torch's generators take", "5", "0", "10**9")
 POSITIVE = right("positive finite numbers", "5", "10**9", "1.5")
 NOT_NEGATIVE = right("finite numbers from 0 up", "5", "0", "10**9", "1.5")
 SAME_RULE = Right("the rule is the same at any precision, and does not look at it", ALL)
+ROOM = right("there is room for what was saved", "10**9", "10**400")
 SECONDS = right("seconds, or without end", "5", "0", "10**9", "1.5", "inf")
 FLAG = right("True is a flag", "True")
 PATH = right("any text names a file", "'a'")
@@ -259,7 +260,7 @@ KEPT = Right(
     "tensors, numbers, text, and lists and mappings of these",
     ALL
     - {"object", "a class", "a silent object", "a function", "a generator", "a deep list"}
-    - {"an array of text", "a complex array", "an array of another shape"}
+    - {"an array of text", "a complex array", "an array of another shape", "a meta tensor"}
     - {"a circuit without parameters"},
 )
 MODULE = {
@@ -312,10 +313,12 @@ CASES: dict[str, Case] = {
     ),
     "CircuitProgram.difference": Case(method(program, "difference"), lambda: {"other": program()}),
     "CircuitProgram.difference_from_state": Case(
-        method(program, "difference_from_state"), lambda: {"state": program().to_state()}
+        method(program, "difference_from_state"),
+        lambda: {"state": program().to_state()},
+        {"max_bytes": ROOM},
     ),
     "CircuitProgram.from_state": Case(
-        CircuitProgram.from_state, lambda: {"state": program().to_state()}
+        CircuitProgram.from_state, lambda: {"state": program().to_state()}, {"max_bytes": ROOM}
     ),
     "CircuitProgram.on": Case(method(program, "on"), lambda: {"analysed": program().analysed}),
     "CircuitProgram.placed": Case(
@@ -373,9 +376,6 @@ CASES: dict[str, Case] = {
         {"operator": right("a module measures Z on each qubit by default", "None")},
     ),
     "TorchQuantumModule.from_qnn": Case(TorchQuantumModule.from_qnn, lambda: {"qnn": qnn()}),
-    "TorchQuantumModule.set_extra_state": Case(
-        method(module, "set_extra_state"), lambda: {"state": module().get_extra_state()}
-    ),
     "TorchQuantumModule.set_shots": Case(
         method(measured, "set_shots"),
         fixed(shots=10),
@@ -474,7 +474,11 @@ CASES: dict[str, Case] = {
         algorithms.bits_by_qubit, fixed(outcome="011"), {"num_qubits": NONE}
     ),
     "backends.Budget": Case(backends.Budget, fixed(limits=5), {"limits": COUNT}),
-    "backends.Budget.check": Case(method(backends.Budget, "check"), fixed(wanted=Usage(jobs=1))),
+    "backends.Budget.check": Case(
+        method(backends.Budget, "check"),
+        fixed(wanted=Usage(jobs=1)),
+        {"what": right("any text", "'a'", "''", "NUL")},
+    ),
     "backends.DispatchingEstimator": Case(
         backends.DispatchingEstimator,
         lambda: {"estimators": ESTIMATOR, "journal": new_path()},
@@ -509,6 +513,7 @@ CASES: dict[str, Case] = {
             "first_delay": SECONDS,
             "longest_delay": SECONDS,
             "deadline": SECONDS,
+            "lookup": NOT_NEGATIVE,
             "sleep": CALLABLE,
             "clock": CALLABLE,
         },
@@ -631,6 +636,7 @@ CASES: dict[str, Case] = {
         {
             "generators": right("none were saved", "[]"),
             "only_weights": FLAG,
+            "max_bytes": ROOM,
             "optimizer": EMPTY,
             "scheduler": EMPTY,
         },
@@ -826,7 +832,27 @@ CASES: dict[str, Case] = {
     ),
     "rules.ShiftPlan": Case(
         rules.ShiftPlan,
-        lambda: {"displacements": np.zeros((2, 5)), "coefficients": np.zeros((1, 2))},
+        lambda: {
+            "size": 5,
+            "coordinates": np.array([0, 1]),
+            "shifts": np.array([0.5, -0.5]),
+            "num_derivatives": 1,
+            "entries": np.array([[0, 0], [0, 1]]),
+            "coefficients": np.array([1.0, -1.0]),
+        },
+        {
+            "size": right("whole numbers above the coordinates", "5"),
+            "num_derivatives": right("whole numbers", "5"),
+        },
+    ),
+    "rules.ShiftPlan.of_points": Case(
+        rules.ShiftPlan.of_points,
+        fixed(size=2, num_points=4, num_derivatives=1),
+        {
+            "size": right("whole numbers", "5"),
+            "num_points": right("whole numbers", "5", "0"),
+            "num_derivatives": right("whole numbers", "5", "0"),
+        },
     ),
     "rules.ShiftPlan.from_columns": Case(
         rules.ShiftPlan.from_columns,
@@ -872,15 +898,18 @@ RECORDS = dict.fromkeys(
         "backends.cost.Cost",
         "exceptions.JobError",
         "exceptions.ObjectiveError",
+        "exceptions.UnknownJobError",
         "gradients.BridgeGradientResult",
         "primitives.Evaluation",
     ),
     "a record that the package fills in and hands out",
 ) | dict.fromkeys(
     (
+        "AnalysedCircuit.angle_map",
         "rules.Differentiation.combine",
         "rules.Differentiation.points",
         "rules.Differentiation.standard_errors",
+        "rules.ShiftPlan.combined",
     ),
     "called by engines, with arrays or tensors that are checked where they come in",
 )

@@ -50,6 +50,7 @@ class Budget:
             what: What it is, as the error calls it.
         """
         instance(wanted, "wanted", Usage, "a Usage")
+        instance(what, "what", str, "text")
         for name in (field.name for field in fields(Usage)):
             limit, used, more = (getattr(u, name) for u in (self.limits, self.used, wanted))
             if limit and used + more > limit:

@@ -192,9 +192,9 @@ class _Unpacker:
         self._left -= count
         if self._left < 0:
             raise CheckpointError(
-                f"The checkpoint would take more memory than the {self._all >> 20} MiB that "
-                "max_bytes allows. Nothing was loaded. If the file is to be trusted, pass a larger "
-                "max_bytes."
+                f"Expected a checkpoint that takes at most {self._all:,} bytes of memory "
+                "(max_bytes); it would take more. Nothing was loaded. If the file is to be "
+                "trusted, pass a larger max_bytes."
             )
 
     def locate(self, lengths: list[int]) -> None:

@@ -23,6 +23,7 @@ from .product_operator import (
     ProductOperator,
     as_paulis,
     axes_of,
+    check_labels,
     has_projectors,
 )
 
@@ -185,6 +186,7 @@ def operator_from_list(terms: list[tuple[str, complex]]) -> Observable:
     """Sum labels with coefficients."""
     if any(has_projectors(label) for label, _ in terms):
         return ProductOperator.from_list(terms)
+    check_labels([label for label, _ in terms])
     return SparsePauliOp.from_list(terms)
 
 

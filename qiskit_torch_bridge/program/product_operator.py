@@ -7,7 +7,7 @@ would be :math:`2^f` Pauli strings. Here it stays one term.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -58,15 +58,7 @@ class ProductOperator:
             ObservableError: If labels differ in length or have letters that are unknown.
         """
         labels, coeffs = zip(*terms, strict=True)
-        if len(set(map(len, labels))) > 1:
-            raise ObservableError(
-                f"Expected labels of one length; got {sorted(set(map(len, labels)))}."
-            )
-        unknown = set("".join(labels)) - LETTERS.keys()
-        if unknown:
-            raise ObservableError(
-                f"Expected labels of the letters {', '.join(LETTERS)}; got {sorted(unknown)}."
-            )
+        check_labels(labels)
         codes = _CODES[np.frombuffer("".join(labels).encode(), dtype=np.uint8)]
         return cls(codes.reshape(len(labels), -1)[:, ::-1], coeffs)
 
@@ -193,6 +185,17 @@ class ProductOperator:
 
 Observable: TypeAlias = SparsePauliOp | ProductOperator
 """An operator as the package keeps it: projectors stay what they are."""
+
+
+def check_labels(labels: Collection[str]) -> None:
+    """Raise :class:`.ObservableError` unless labels have one length and letters that are known."""
+    lengths, unknown = set(map(len, labels)), set("".join(labels)) - LETTERS.keys()
+    if len(lengths) > 1:
+        raise ObservableError(f"Expected labels of one length; got {sorted(lengths)}.")
+    if unknown:
+        raise ObservableError(
+            f"Expected labels of the letters {', '.join(LETTERS)}; got {sorted(unknown)}."
+        )
 
 
 def has_projectors(observable: Any) -> bool:

@@ -119,9 +119,9 @@ class _Allowance:
         self._left -= math.ceil(parts) * BYTES_OF_PART
         if self._left < 0:
             raise StateDictError(
-                f"The saved circuit would take more memory than the {self._all >> 20} MiB that "
-                "max_bytes allows. Nothing was made of it. If the file is to be trusted, pass a "
-                "larger max_bytes."
+                f"Expected a circuit that takes at most {self._all:,} bytes of memory (max_bytes); "
+                "the saved one would take more. Nothing was made of it. If the file is to be "
+                "trusted, pass a larger max_bytes."
             )
 
 

@@ -48,13 +48,13 @@ class ShiftPlan:
 
     def __post_init__(self) -> None:
         whole_number(self.size, "size", 0, MOST_COORDINATES, error=GradientError)
-        whole_number(self.num_derivatives, "num_derivatives", 0, error=GradientError)
-        points = real_array(self.shifts, "shifts", (None,), error=GradientError).shape
-        count = real_array(self.coefficients, "coefficients", (None,), error=GradientError).shape
-        _places(self.coordinates, "coordinates", points, self.size)
-        real_array(self.entries, "entries", (2, *count), error=GradientError)
-        _places(self.entries[0], "entries[0]", count, self.num_derivatives)
-        _places(self.entries[1], "entries[1]", count, points[0])
+        most = MOST_COORDINATES
+        whole_number(self.num_derivatives, "num_derivatives", 0, most, error=GradientError)
+        points, count = _numbers(self.shifts, "shifts"), _numbers(self.coefficients, "coefficients")
+        _places(self.coordinates, "coordinates", (points,), self.size)
+        real_array(self.entries, "entries", (2, count), error=GradientError)
+        _places(self.entries[0], "entries[0]", (count,), self.num_derivatives)
+        _places(self.entries[1], "entries[1]", (count,), points)
 
     @classmethod
     def from_columns(
@@ -95,6 +95,8 @@ class ShiftPlan:
     @classmethod
     def of_points(cls, size: int, num_points: int, num_derivatives: int) -> ShiftPlan:
         """Return a plan that counts points and says nothing of where they are."""
+        most = MOST_COORDINATES
+        whole_number(num_points, "num_points", 0, most, error=GradientError)
         none = np.zeros((2, 0), dtype=np.int64)
         places = np.zeros(num_points, dtype=np.int64)
         return cls(size, places, np.zeros(num_points), num_derivatives, none, np.zeros(0))
@@ -166,6 +168,14 @@ class Differentiation:
         if self.pullback is not None:
             variances = self.pullback.variances(values, variances)
         return np.sqrt(variances)
+
+
+def _numbers(value: Any, name: str) -> int:
+    """Return the length of an array of numbers, or raise unless it is one."""
+    array = instance(value, name, np.ndarray, "an array of numbers", error=GradientError)
+    if not np.isfinite(real_array(array, name, (None,), error=GradientError)).all():
+        raise GradientError(f"Expected {name} to be finite numbers; got {shown(value)}.")
+    return len(array)
 
 
 def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
