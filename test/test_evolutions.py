@@ -8,6 +8,7 @@ gradient on it, mean what the installed Qiskit's ``StatevectorEstimator`` does: 
 
 from __future__ import annotations
 
+import itertools
 import math
 import tracemalloc
 import warnings
@@ -60,6 +61,8 @@ from qiskit_torch_bridge.program.evolutions import (
     is_commuting,
     simulated_evolutions,
 )
+from qiskit_torch_bridge.program.identity import content_digest, content_key
+from qiskit_torch_bridge.program.marks import difference_of_marks
 from qiskit_torch_bridge.program.pauli_span import PauliSpan
 from qiskit_torch_bridge.statevector.paulis import PauliString
 
@@ -540,6 +543,25 @@ def test_programs_keep_their_meaning_in_saved_states() -> None:
         assert expectation(other, weights=w).item() == pytest.approx(
             expectation(program, weights=w).item(), abs=1e-12
         )
+
+
+def test_programs_of_other_evolutions_are_others() -> None:
+    """Which terms there are counts, and their order, wherever circuits are compared."""
+    operators = [SparsePauliOp(["XX", "ZI"]), SparsePauliOp(["ZI", "XX"])]
+    operators += [SparsePauliOp(["XX", "ZI"], [1.0, 0.9]), SparsePauliOp(["XX", "IZ"])]
+    made = []
+    for operator in operators:
+        circuit = QuantumCircuit(2)
+        circuit.append(PauliEvolutionGate(operator, T), [0, 1])
+        made.append(CircuitProgram(circuit))
+    circuits = [program.circuit for program in made]
+    assert len({content_key(c) for c in circuits}) == len(operators)
+    assert len({content_digest(c) for c in circuits}) == len(operators)
+    for a, b in itertools.combinations(made, 2):
+        assert a.difference(b) == "the circuit's gates or angles"
+        assert difference_of_marks(a.marks, b.marks) == "the circuit's gates or angles"
+    again = CircuitProgram.from_state(made[0].to_state())
+    assert again == made[0] and difference_of_marks(again.marks, made[0].marks) is None
 
 
 def test_the_form_is_looked_for_silently_and_only_where_it_matters() -> None:

@@ -191,7 +191,7 @@ def test_single_precision_on_request(dtype):
 
 
 def test_dtype_must_be_one_and_the_engine_the_exact_one():
-    with pytest.raises(InputTypeError, match="'complex128', 'complex64'.*got 'float16'"):
+    with pytest.raises(InputTypeError, match="'complex128' or 'complex64'.*got 'float16'"):
         module(dtype="float16")
     with pytest.raises(InputError, match="an estimator or shots were given too"):
         module(dtype="complex64", shots=10)

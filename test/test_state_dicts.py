@@ -24,7 +24,7 @@ MARKS = {
     "inputs": "2fe4f815b61d5b4827fbafd85ee1c329",
     "weights": "32ed50970160a01780892264387703a1",
     "observables": "506366495c20b0e348c4573b915bc9d2-d01b7574103faa656f8930b5f815bcf2",
-    "circuit": "e1de3aede06107df4671fa5f11588e9c-05798d28b8bbcdf80a870de0efae473f",
+    "circuit": "72cef5c85f135d8699dcc59dd94d863f-ecdfd3ba07eecf522615332550f85876",
 }
 
 

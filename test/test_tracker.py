@@ -22,7 +22,7 @@ from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends import Budget, DispatchingEstimator
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
-from qiskit_torch_bridge.exceptions import BudgetError, InputError
+from qiskit_torch_bridge.exceptions import BudgetError, InputError, InputTypeError
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision
 from qiskit_torch_bridge.primitives.tracking import Usage, usage_of
 
@@ -321,5 +321,5 @@ def test_numbers_of_numpy_are_taken():
 
 @pytest.mark.parametrize("used", [5, "5", (1, 2)])
 def test_what_was_used_is_a_usage(used):
-    with pytest.raises(InputError, match="used"):
+    with pytest.raises(InputTypeError, match="used"):
         Budget(100, used)

@@ -47,7 +47,7 @@ class Usage:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            number = whole_number(value, name, hint=" In a budget, 0 is no limit.")
+            number = whole_number(value, f"{name} of a Usage", hint=" In a budget, 0 is no limit.")
             object.__setattr__(self, name, number)  # also if it was one of NumPy's
 
     def __add__(self, other: Usage) -> Usage:

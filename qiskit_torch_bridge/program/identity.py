@@ -51,6 +51,7 @@ from ..arrays import FloatArray
 from ..exceptions import CircuitError
 from .expressions import affine_form, compile_expression, is_free
 from .lowering import LEAVES, box_settings, has_matrix, is_box, is_standard, kind_of
+from .product_formula import ProductFormula
 from .reading import text_is_exact
 
 TOLERANCE = 1e-9
@@ -225,6 +226,9 @@ class _Walk:
             return "object", self.thing(operation.__reduce_ex__(2), place)
         if isinstance(operation, PauliEvolutionGate):
             return self._evolution(operation, label)
+        if isinstance(operation, ProductFormula) and self.marks:
+            turns = [(letters, tuple(on), self.number(c)) for letters, on, c in operation.rotations]
+            return "formula", label, tuple(turns), self.angle(operation.params[0])
         params = tuple(self.thing(p, place) for p in operation.params)
         state = getattr(operation, "ctrl_state", None)
         if is_standard(operation):
@@ -250,7 +254,7 @@ class _Walk:
     def _built(self, operation: Instruction, label: str | None, params: tuple[Any, ...]) -> Any:
         """Return what stands for an operation that says itself what it is built from."""
         name = _COUNTED.sub("circuit", operation.name)  # the circuits of a process are counted
-        if isinstance(operation, LEAVES):
+        if isinstance(operation, LEAVES) and not isinstance(operation, ProductFormula):
             unit = operation.unit if isinstance(operation, Delay) else None
             return name, label, params, unit
         of_library = kind_of(operation).__module__.startswith("qiskit.circuit.library")
