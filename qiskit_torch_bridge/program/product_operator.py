@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
+from ..arguments import shown
 from ..arrays import BoolArray
 from ..exceptions import ObservableError
 
@@ -193,8 +194,9 @@ def check_labels(labels: Collection[str]) -> None:
     if len(lengths) > 1:
         raise ObservableError(f"Expected labels of one length; got {sorted(lengths)}.")
     if unknown:
+        wrong = next(label for label in labels if unknown & set(label))
         raise ObservableError(
-            f"Expected labels of the letters {', '.join(LETTERS)}; got {sorted(unknown)}."
+            f"Expected labels of the letters {', '.join(LETTERS)}; got {shown(wrong)}."
         )
 
 
