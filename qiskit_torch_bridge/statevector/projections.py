@@ -61,6 +61,11 @@ class Projections(NamedTuple):
         return float(np.exp2(spans).sum())
 
 
+_NO_MASKS = np.zeros((0, 2), dtype=np.int64)
+_NO_ROWS = np.zeros((0, 3), dtype=np.int64)
+_NONE = Projections(_NO_ROWS, _NO_ROWS, np.zeros((0, 7), dtype=np.int64), np.zeros(0))
+
+
 def compile_projections(
     operator: ProductOperator, owners: IntArray, frame: CliffordFrame
 ) -> tuple[Projections, IntArray]:
@@ -74,6 +79,8 @@ def compile_projections(
     Returns:
         The products, and the masks of all strings that they depend on, shape ``(K, 2)``.
     """
+    if not len(operator):
+        return _NONE, _NO_MASKS
     projected = operator.projected
     axes = np.where(projected, operator.letters & 3, 0)
     _, first, view_of = np.unique(axes, axis=0, return_index=True, return_inverse=True)
@@ -84,8 +91,8 @@ def compile_projections(
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     views: list[tuple[int, int, int]] = []
     directions: list[PauliString] = []
-    terms: list[IntArray] = [np.zeros((0, 7), dtype=np.int64)]
-    strengths: list[FloatArray] = [np.zeros(0)]
+    terms: list[IntArray] = []
+    strengths: list[FloatArray] = []
     for number, example in enumerate(first.tolist()):
         mine = np.flatnonzero(view_of.ravel() == number)
         where = np.flatnonzero(projected[example])
@@ -106,7 +113,7 @@ def compile_projections(
             terms.append(np.stack(columns, axis=1))
             strengths.append(part[at] / (1 << len(view.connecting)))
     return Projections(
-        np.array(views, dtype=np.int64).reshape(-1, 3),
+        np.array(views, dtype=np.int64),
         np.array(directions, dtype=np.int64).reshape(-1, 3),
         np.concatenate(terms),
         np.concatenate(strengths),
