@@ -9,6 +9,7 @@ import io
 import os
 import random
 import time
+from collections import Counter
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -198,7 +199,9 @@ def test_several_optimizers_schedulers_and_all_that_is_plain(tmp_path):
     def made():
         model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
         optimizers = [torch.optim.Adam(m.parameters()) for m in model]
-        return model, optimizers, [torch.optim.lr_scheduler.LinearLR(o) for o in optimizers]
+        first, second = optimizers
+        of = torch.optim.lr_scheduler
+        return model, optimizers, [of.LinearLR(first), of.MultiStepLR(second, [2, 3, 3])]
 
     model, optimizers, schedulers = made()
     model(torch.randn(4, 2)).sum().backward()
@@ -217,8 +220,10 @@ def test_several_optimizers_schedulers_and_all_that_is_plain(tmp_path):
     )
     assert loaded.cursor == (3, 2**200) and same(loaded.extra, extra) and loaded.step == 9
     assert loaded.written_by["torch"] == version("torch") and loaded.journal_position is None
-    for old, new in zip([model, *optimizers], [new_model, *new_optimizers], strict=True):
+    before, after = [model, *optimizers, *schedulers], [new_model, *new_optimizers, *new_schedulers]
+    for old, new in zip(before, after, strict=True):
         assert same(old.state_dict(), new.state_dict())
+    assert type(new_schedulers[1].milestones) is Counter
 
 
 def test_a_journal_is_set_back(tmp_path):

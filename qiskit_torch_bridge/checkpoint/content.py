@@ -24,7 +24,7 @@ import functools
 import json
 import math
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -61,6 +61,10 @@ def packed(parts: dict[str, Any]) -> bytes:
     return b"".join([LENGTH.pack(len(text)), text, *padded])
 
 
+_MAPPINGS: dict[type, str] = {dict: "d", OrderedDict: "o", Counter: "n"}
+_MADE_OF_PAIRS: dict[str, Any] = {kind: type_ for type_, kind in _MAPPINGS.items()}
+
+
 class _Packer:
     """Turns values into a tree and collects the numbers of tensors, those of each tensor once."""
 
@@ -86,7 +90,7 @@ class _Packer:
             return _LEAVES[type(value)](value)
         if isinstance(value, np.generic) and value.dtype.kind in "biufc":
             return self.node(value.item(), where, depth)
-        if type(value) in (dict, OrderedDict):
+        if type(value) in _MAPPINGS:
             for key in value:
                 if isinstance(key, Tensor) or (key is not None and type(key) not in _KEYS):
                     raise CheckpointError(
@@ -96,7 +100,7 @@ class _Packer:
                 [self.node(key, where, depth + 1), self.node(item, f"{where}[{key!r}]", depth + 1)]
                 for key, item in value.items()
             ]
-            return {"d" if type(value) is dict else "o": items}
+            return {_MAPPINGS[type(value)]: items}
         if type(value) in (list, tuple):
             nodes = [self.node(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
             return nodes if type(value) is list else {"t": nodes}
@@ -219,9 +223,9 @@ class _Unpacker:
         ((kind, item),) = node.items()
         if kind == "T":
             return self._tensor(*item)
-        if kind in ("d", "o"):
+        if kind in _MADE_OF_PAIRS:
             pairs = [(self.value(k, depth + 1), self.value(v, depth + 1)) for k, v in item]
-            return dict(pairs) if kind == "d" else OrderedDict(pairs)
+            return _MADE_OF_PAIRS[kind](dict(pairs))
         if kind == "t":
             return tuple(self.value(item, depth + 1))
         if kind == "i":
