@@ -27,7 +27,9 @@ from qiskit.circuit.library import (
     CRYGate,
     CRZGate,
     CU1Gate,
+    GlobalPhaseGate,
     PauliEvolutionGate,
+    RGate,
     RZXGate,
     StatePreparation,
     UnitaryGate,
@@ -299,6 +301,43 @@ def test_state_and_pickle_keep_the_program(case: Case):
     torch.testing.assert_close(
         expectation(saved, x, w), expectation(program, x, w), rtol=0, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+@pytest.mark.parametrize("state", [0, 1])
+def test_what_controlled_gates_are_built_from_is_saved(annotated, state):
+    """QPY of Qiskit 1.4 turns quotients around in definitions only, and those are simulated."""
+    (x,) = ParameterVector("x", 1)
+    circuit = QuantumCircuit(2)
+    circuit.rx(2 * x, 0)
+    phase = GlobalPhaseGate(x / (x**2 + 2))
+    circuit.append(phase.control(1, ctrl_state=state, annotated=annotated), [0])
+    program = CircuitProgram(circuit, ["IX", "IY"])
+    values, angle = torch.tensor([0.1], dtype=torch.float64), 0.1 / 2.01 * (1 if state else -1)
+    expected = [math.sin(0.2) * math.sin(angle), -math.sin(0.2) * math.cos(angle)]
+    read = CircuitProgram.from_state(program.to_state())
+    for saved in (program, read, pickle.loads(pickle.dumps(program))):
+        found = expectation(saved, weights=values).tolist()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("angle", [lambda x, a: a, lambda x, a: a + x])
+def test_parameters_of_controlled_gates_are_those_of_the_circuit(angle):
+    """QPY reads those of a definition as others of the same name."""
+    x, a = ParameterVector("x", 1)[0], ParameterVector("a", 1)[0]
+    circuit = QuantumCircuit(3)
+    circuit.rx(x, 0)
+    circuit.append(RGate(x, angle(x, a)).control(1), [0, 1])
+    program = CircuitProgram(circuit, ["ZII", "IXI"])
+    w = torch.tensor([0.3, 0.8], dtype=torch.float64)
+    for saved in (
+        CircuitProgram.from_state(program.to_state()),
+        pickle.loads(pickle.dumps(program)),
+    ):
+        assert saved.difference_from_state(program.to_state()) is None
+        torch.testing.assert_close(
+            expectation(saved, weights=w), expectation(program, weights=w), rtol=0, atol=1e-12
+        )
 
 
 def test_phases_of_controlled_blocks_count():

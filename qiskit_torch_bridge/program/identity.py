@@ -105,9 +105,36 @@ def same_circuit(
     Raises:
         ExpressionError: If an expression is complex, or what it is cannot be known.
     """
+    return _agree(_ByValue, a, b, order_a, order_b)
+
+
+def came_back(
+    read: QuantumCircuit,
+    written: QuantumCircuit,
+    order_read: Sequence[Parameter],
+    order_written: Sequence[Parameter],
+) -> bool:
+    """Whether a circuit came back from a file of this version of Qiskit as it was written.
+
+    As :func:`same_circuit`, and what controlled gates are built from is the same, too. A file keeps
+    that beside what they control; it is what is simulated, and differs between versions of Qiskit.
+
+    Raises:
+        ExpressionError: If an expression is complex, or what it is cannot be known.
+    """
+    return _agree(_ByValueInFull, read, written, order_read, order_written)
+
+
+def _agree(
+    kind: type[_ByValue],
+    a: QuantumCircuit,
+    b: QuantumCircuit,
+    order_a: Sequence[Parameter],
+    order_b: Sequence[Parameter],
+) -> bool:
     if [p.name for p in order_a] != [p.name for p in order_b]:
         return False
-    (built_a, x), (built_b, y) = _probed(a, order_a), _probed(b, order_b)
+    (built_a, x), (built_b, y) = _probed(kind(order_a), a), _probed(kind(order_b), b)
     return built_a == built_b and bool(
         np.allclose(x, y, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
     )
@@ -129,7 +156,7 @@ def fingerprint(circuit: QuantumCircuit, order: Sequence[Parameter]) -> str:
     Raises:
         ExpressionError: If an expression is complex, or what it is cannot be known.
     """
-    built, found = _probed(circuit, order)
+    built, found = _probed(_ByValue(order), circuit)
     head = repr(([p.name for p in order], built)).encode()
     hashes = [hashlib.sha256(head + _rounded(found * grid).tobytes()) for grid in GRIDS]
     return "-".join(content.hexdigest()[:32] for content in hashes)
@@ -147,9 +174,8 @@ def _rounded(found: FloatArray) -> FloatArray:
     return np.where(np.isnan(result), np.nan, result)  # all alike
 
 
-def _probed(circuit: QuantumCircuit, order: Sequence[Parameter]) -> tuple[Any, FloatArray]:
+def _probed(walk: _ByValue, circuit: QuantumCircuit) -> tuple[Any, FloatArray]:
     """Return how a circuit is built, and all its numbers with some put for the parameters."""
-    walk = _ByValue(order)
     built = walk.whole(circuit)
     return built, np.concatenate([np.zeros(0), *walk.found])
 
@@ -191,6 +217,10 @@ class _Walk:
         """Return what stands for a circuit with its own parameters."""
         names = tuple(map(self.expression, circuit.parameters))
         return names, self.phase(circuit.global_phase), self.circuit(circuit)
+
+    def parts(self, operation: ControlledGate) -> Any:
+        """Return what stands for what a controlled gate is built from, beside what it controls."""
+        return None
 
     def circuit(self, circuit: QuantumCircuit) -> tuple[Any, ...]:
         """Return what stands for the instructions of a circuit."""
@@ -237,7 +267,13 @@ class _Walk:
         if isinstance(operation, ControlledGate):
             # Qiskit replaces parameters in the gate, but not in what its base is made of.
             base = params, self.operation(operation.base_gate, place)
-            return "controlled", label, (operation.num_ctrl_qubits, state), base
+            return (
+                "controlled",
+                label,
+                (operation.num_ctrl_qubits, state),
+                base,
+                self.parts(operation),
+            )
         if isinstance(operation, ControlFlowOp):
             return operation.name, label, params, self.thing(_settings(operation), place)
         return self._built(operation, label, params)
@@ -428,3 +464,14 @@ class _ByValue(_Walk):
             return None
         compiled = compile_expression(value, {p: self._index[p.name] for p in value.parameters})
         return np.array([compiled.value(point) for point in self._points])
+
+
+class _ByValueInFull(_ByValue):
+    """What is simulated of controlled gates is compared as well."""
+
+    def parts(self, operation: ControlledGate) -> Any:
+        try:
+            definition = operation.definition
+        except Exception:  # of many types; whoever needs it says so
+            return None
+        return self.phase(definition.global_phase), self.circuit(definition)

@@ -23,9 +23,10 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from ..exceptions import StateDictError
 from .binding import without_quotients
 from .expressions import affine_form, expressions_of, is_free
-from .identity import same_circuit
+from .identity import came_back
 from .lowering import accepts_aer, expand
 from .qpy_grammar import VERSION, VERSION_OF_BOXES, check_qpy, without_symengine
+from .validation import leaf_expressions
 
 UNLIMITED = 1 << 62
 
@@ -60,7 +61,7 @@ def circuit_to_bytes(
                 read = _read(data) if for_pickle else circuit_from_bytes(data, UNLIMITED)
                 names = {p.name: p for p in read.parameters}
                 meant = written if expanded else circuit
-                if same_circuit(meant, read, order, [names.get(p.name, p) for p in order]):
+                if came_back(read, meant, [names.get(p.name, p) for p in order], order):
                     return data, expanded
             except Exception as error:  # QPY raises errors of many types for what it cannot hold
                 cause = error
@@ -102,7 +103,7 @@ def _read(data: bytes) -> QuantumCircuit:
             warnings.filterwarnings("ignore", "The ParameterVector", UserWarning)
             # These versions are the same whichever release of Qiskit wrote it.
             warnings.filterwarnings("ignore", "The qiskit version used", UserWarning)
-            return qpy.load(io.BytesIO(data))[0]
+            circuit: QuantumCircuit = qpy.load(io.BytesIO(data))[0]
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of Qiskit's compiled reader is no Exception
@@ -111,6 +112,15 @@ def _read(data: bytes) -> QuantumCircuit:
             f"{error}. It may use operations that only a newer Qiskit has: load it with the "
             "version that wrote it."
         ) from error
+    known = set(circuit.parameters)
+    for expression in leaf_expressions(circuit):
+        if not known.issuperset(expression.parameters):
+            raise StateDictError(
+                f"Qiskit {qiskit.__version__} cannot read the saved circuit: a gate in it would "
+                "have parameters that the circuit does not have. Restore the file from a copy; the "
+                "weights can be loaded without the circuit."
+            )
+    return circuit
 
 
 def _without_calibrations(circuit: QuantumCircuit) -> QuantumCircuit:
