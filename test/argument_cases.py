@@ -79,6 +79,9 @@ PATH = right("any text names a file", "'a'")
 FUNCTION = right("a function of the right number of arguments", "a function")
 CALLABLE = FUNCTION | right("whatever can be called", "a class")
 """What a function is is seen when it is called."""
+START = right(
+    "a number, or numbers, to begin at", "5", "-1", "0", "10**9", "1.5", "[]", "(0,)", "(0, 0)"
+)
 EMPTY = right("there may be none", "[]")
 
 
@@ -418,36 +421,12 @@ CASES: dict[str, Case] = {
     "algorithms.TorchOptimizer.__call__": Case(
         lambda **k: algorithms.TorchOptimizer(maxiter=1)(**k),
         fixed(fun=quadratic, x0=[0.3]),
-        {
-            "x0": right(
-                "a number, or numbers, to begin at",
-                "5",
-                "-1",
-                "0",
-                "10**9",
-                "1.5",
-                "[]",
-                "(0,)",
-                "(0, 0)",
-            )
-        },
+        {"x0": START},
     ),
     "algorithms.TorchOptimizer.minimize": Case(
         lambda **k: algorithms.TorchOptimizer(maxiter=1).minimize(**k),
         fixed(fun=quadratic, x0=[0.3]),
-        {
-            "x0": right(
-                "a number, or numbers, to begin at",
-                "5",
-                "-1",
-                "0",
-                "10**9",
-                "1.5",
-                "[]",
-                "(0,)",
-                "(0, 0)",
-            )
-        },
+        {"x0": START},
     ),
     "algorithms.TorchOptimizer.set_max_evals_grouped": Case(
         method(algorithms.TorchOptimizer, "set_max_evals_grouped"),

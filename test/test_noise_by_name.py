@@ -287,7 +287,8 @@ def test_what_carries_noise_costs_the_exact_engine_nothing():
     circuit = around(lib.CRYGate(T))
     analysed = AnalysedCircuit(circuit)
     assert "unitary" in analysed.aer_form.count_ops()
-    operations = [compile_tape(c, [T]).operations for c in (analysed.aer_form, circuit)]
+    forms = (AnalysedCircuit(c, [T]) for c in (analysed.aer_form, circuit))
+    operations = [compile_tape(form).operations for form in forms]
     assert len(operations[0]) == len(operations[1])
 
 

@@ -24,6 +24,7 @@ from qiskit.quantum_info import (
     random_unitary,
 )
 
+from qiskit_torch_bridge import AnalysedCircuit
 from qiskit_torch_bridge.statevector.operations import (
     CLIFFORDS,
     EULER,
@@ -143,7 +144,7 @@ def test_frames_of_quarter_turns(turns: list[tuple[PauliString, int]]) -> None:
 @given(st.integers(1, 3), st.integers(0, 2**32 - 1))
 def test_clifford_circuits_leave_an_empty_tape(num_qubits: int, seed: int) -> None:
     clifford: Clifford = random_clifford(num_qubits, seed=seed)
-    tape = compile_tape(clifford.to_circuit(), ())
+    tape = compile_tape(AnalysedCircuit(clifford.to_circuit()))
     assert tape.operations == ()
     f = Operator(clifford).data
     for q, bit in tape.position.items():
@@ -165,7 +166,7 @@ def test_rotations(kind: type[Gate]) -> None:
     circuit = QuantumCircuit(N)
     circuit.append(kind(*angles), qubits)
     product = np.eye(2**N)
-    tape = compile_tape(circuit, (), in_full=True)
+    tape = compile_tape(AnalysedCircuit(circuit), in_full=True)
     for rotation in tape.rotations:
         x, z = (
             sum((mask >> bit & 1) << q for q, bit in tape.position.items())

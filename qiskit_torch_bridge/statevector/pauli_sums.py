@@ -22,7 +22,7 @@ from ..program.analysis import AnalysedCircuit
 from ..program.product_operator import FEW, Observable, ProductOperator
 from .paulis import masks_of
 from .projections import Projections, compile_projections
-from .tape import Tape, tape_of
+from .tape import Tape, compile_tape
 
 MAX_TABLES = 1 << 26
 """Numbers that all tables may hold (half a GiB); beyond it, terms are summed one by one."""
@@ -119,7 +119,7 @@ def compiled(
     Clifford gates that are left out of the tape make each product of projectors as large as the
     state. Where there are many, they are put in, and their projectors are on the bits.
     """
-    tape = tape_of(analysed)
+    tape = compile_tape(analysed)
     sums = compile_sums(observables, tape)
     if not sums.projections.are_connected:
         return tape, sums
@@ -129,7 +129,7 @@ def compiled(
         for axis in (1, 2, 3)
     ]
     axes = "".join("ZXY"[axis] for axis in np.argmax(counts, axis=0))
-    turned = tape_of(analysed, axes=axes)
+    turned = compile_tape(analysed, axes=axes)
     others = compile_sums(observables, turned)
     if len(turned.operations) + others.work < len(tape.operations) + sums.work:
         return turned, others

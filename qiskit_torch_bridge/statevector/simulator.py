@@ -29,7 +29,7 @@ from .protocol import (
     TANGENT_STATE,
 )
 from .simplify import effective
-from .tape import Tape, tape_of
+from .tape import Tape, compile_tape
 from .threads import in_parallel, interruptible, thread_count, together
 
 CACHED_NUMBERS = 1 << 14
@@ -122,7 +122,7 @@ class StatevectorSimulator:
         self.dtype = np.dtype(dtype)
         self._float = np.dtype(np.float32 if self.dtype == np.complex64 else np.float64)
         if observables is None:
-            tape = tape_of(analysed, in_full=True)
+            tape = compile_tape(analysed, in_full=True)
             sums = compile_sums((), tape)
         else:
             tape, sums = compiled(analysed, observables)

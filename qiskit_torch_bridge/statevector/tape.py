@@ -13,9 +13,7 @@ import numpy as np
 from qiskit.circuit import (
     ControlFlowOp,
     Operation,
-    Parameter,
     ParameterExpression,
-    QuantumCircuit,
 )
 from qiskit.circuit.library import (
     CXGate,
@@ -29,7 +27,7 @@ from ..exceptions import CircuitError
 from ..program.analysis import AnalysedCircuit
 from ..program.angle_map import AngleMap
 from ..program.expressions import is_free
-from ..program.lowering import Step, expand, flattened, kind_of, opaque, steps_of
+from ..program.lowering import Step, expand, flattened, kind_of, opaque
 from ..program.validation import TIMED
 from .operations import (
     CLIFFORDS,
@@ -85,31 +83,19 @@ class Tape:
 
 
 def compile_tape(
-    circuit: QuantumCircuit,
-    parameters: Sequence[Parameter],
-    *,
-    in_full: bool = False,
+    analysed: AnalysedCircuit, *, in_full: bool = False, axes: str | None = None
 ) -> Tape:
-    """Compile a validated circuit.
+    """Compile a circuit whose steps and expressions have been read.
 
     Args:
-        circuit: Unitary gates, and state preparations on untouched qubits.
-        parameters: The order of the values.
+        analysed: Unitary gates, and state preparations on untouched qubits.
         in_full: Apply the Clifford gates to the state too, so that its amplitudes are the
             circuit's own and the frame is the identity.
+        axes: X, Y or Z for each bit: apply them as well, and then turn these axes to Z; the frame
+            turns them back.
 
     Raises:
         CircuitError: If an operation cannot be simulated exactly; it is named.
-    """
-    builder = _Builder(steps_of(circuit), in_full)
-    return builder.tape(AngleMap(builder.expressions, parameters))
-
-
-def tape_of(analysed: AnalysedCircuit, *, in_full: bool = False, axes: str | None = None) -> Tape:
-    """Compile an analysed circuit, whose steps and expressions have been read; see above.
-
-    With ``axes``, X, Y or Z for each bit, the circuit is in full, and then turns these to Z; the
-    frame turns them back.
     """
     builder = _Builder(analysed.steps, in_full, axes)
     return builder.tape(analysed.angle_map(builder.expressions))
