@@ -12,14 +12,10 @@ from qiskit.circuit import QuantumCircuit
 from torch import Tensor
 
 from .arrays import FloatArray, IntArray
-from .autograd import Expectation, placed
-from .calls import Call
-from .engines import EngineCache, EstimatorEngine, StatevectorEngine, engine_named, portable_name
-from .exact_autograd import exact_expectation
-from .exceptions import InputError, TracingError
-from .program import CircuitProgram
-from .program.angle_map import taken
-from .transforms import (
+from .autograd.calls import Call
+from .autograd.evaluations import Expectation, placed
+from .autograd.exact import exact_expectation
+from .autograd.transforms import (
     array_module,
     is_compiling,
     is_concrete,
@@ -28,6 +24,10 @@ from .transforms import (
     older_vmap,
     transformed,
 )
+from .engines import EngineCache, EstimatorEngine, StatevectorEngine, engine_named, portable_name
+from .exceptions import InputError, TracingError
+from .program import CircuitProgram
+from .program.angle_map import taken
 
 if TYPE_CHECKING:
     from .primitives import Evaluation

@@ -13,7 +13,7 @@ from qiskit.circuit import Parameter, ParameterVector
 from torch import Tensor
 
 from .arguments import MOST_SEED, UNREADABLE, seed_number, shown
-from .calls import checked_weights
+from .autograd.calls import checked_weights
 from .exceptions import BridgeError, InputError, InputTypeError
 from .program import CircuitProgram
 

@@ -14,17 +14,18 @@ import torch
 from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor, nn
 
-from . import compiled  # noqa: F401 - its operators are called by name
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .arguments import UNREADABLE, flag, shown, whole_number
-from .backends import DispatchingEstimator, kind_of
-from .backends.cost import Cost, cost_of
-from .backends.selection import Transpiled, backend_of, is_same_device
+from .autograd import recorded  # noqa: F401 - its operators are called by name
+from .backends import kind_of
+from .backends.prepare import Transpiled, backend_of, is_same_device
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
 from .engines.evaluation import check_evaluation
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .functional import PendingOutput, evaluate, refuse_onnx, submitted
 from .initial_weights import initial_weights as starting_weights
+from .jobs import DispatchingEstimator
+from .jobs.cost import Cost, cost_of
 from .primitives import validated_precision
 from .program import CircuitProgram
 from .rules.options import named

@@ -30,6 +30,7 @@ from qiskit_torch_bridge import (
     algorithms,
     backends,
     gradients,
+    jobs,
     load_checkpoint,
     optim,
     primitives,
@@ -232,8 +233,8 @@ def batched(**options: Any) -> primitives.BatchedStatevectorEstimator:
     return primitives.BatchedStatevectorEstimator(**options)
 
 
-def dispatching() -> backends.DispatchingEstimator:
-    return backends.DispatchingEstimator(ESTIMATOR)
+def dispatching() -> jobs.DispatchingEstimator:
+    return jobs.DispatchingEstimator(ESTIMATOR)
 
 
 def aqgd() -> gradients.AQGDEstimatorGradient:
@@ -452,23 +453,23 @@ CASES: dict[str, Case] = {
     "algorithms.bits_by_qubit": Case(
         algorithms.bits_by_qubit, fixed(outcome="011"), {"num_qubits": NONE}
     ),
-    "backends.Budget": Case(backends.Budget, fixed(limits=5), {"limits": COUNT}),
-    "backends.Budget.check": Case(
-        method(backends.Budget, "check"),
+    "jobs.Budget": Case(jobs.Budget, fixed(limits=5), {"limits": COUNT}),
+    "jobs.Budget.check": Case(
+        method(jobs.Budget, "check"),
         fixed(wanted=Usage(jobs=1)),
         {"what": right("any text", "'a'", "''", "NUL")},
     ),
-    "backends.DispatchingEstimator": Case(
-        backends.DispatchingEstimator,
+    "jobs.DispatchingEstimator": Case(
+        jobs.DispatchingEstimator,
         lambda: {"estimators": ESTIMATOR, "journal": new_path()},
         {"max_bytes": POSITIVE, "budget": COUNT, "journal": PATH, "checks": EMPTY},
     ),
-    "backends.DispatchingEstimator.run": Case(
+    "jobs.DispatchingEstimator.run": Case(
         lambda **k: dispatching().run(**k).result(),
         lambda: {"pubs": pubs()},
         {"precision": NOT_NEGATIVE, "pubs": EMPTY},
     ),
-    "backends.DispatchingEstimator.usage": Case(
+    "jobs.DispatchingEstimator.usage": Case(
         lambda **k: dispatching().usage(**k),
         lambda: {"pubs": pubs()},
         {"precision": NOT_NEGATIVE, "pubs": EMPTY},
@@ -483,9 +484,9 @@ CASES: dict[str, Case] = {
         lambda: {"pubs": pubs()},
         {"precision": NOT_NEGATIVE, "pubs": EMPTY},
     ),
-    "backends.Journal": Case(backends.Journal, lambda: {"path": new_path()}, {"path": PATH}),
-    "backends.Retry": Case(
-        backends.Retry,
+    "jobs.Journal": Case(jobs.Journal, lambda: {"path": new_path()}, {"path": PATH}),
+    "jobs.Retry": Case(
+        jobs.Retry,
         fixed(),
         {
             "attempts": COUNT,
@@ -508,7 +509,7 @@ CASES: dict[str, Case] = {
             "options": right("no options", "{}"),
         },
     ),
-    "backends.verdict_on": Case(backends.verdict_on, lambda: {"error": ValueError("no")}),
+    "jobs.verdict_on": Case(jobs.verdict_on, lambda: {"error": ValueError("no")}),
     "expectation": Case(
         expectation_of,
         lambda: {
@@ -874,7 +875,7 @@ RECORDS = dict.fromkeys(
         "algorithms.History",
         "algorithms.History.add",
         "backends.Prepared",
-        "backends.cost.Cost",
+        "jobs.cost.Cost",
         "exceptions.JobError",
         "exceptions.ObjectiveError",
         "exceptions.UnknownJobError",

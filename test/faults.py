@@ -17,7 +17,7 @@ from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import JobError, JobTimeoutError
 
-from qiskit_torch_bridge.backends import Retry
+from qiskit_torch_bridge.jobs import Retry
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 try:

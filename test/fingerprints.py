@@ -35,7 +35,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import Clifford, SparsePauliOp
 from qiskit.synthesis import LieTrotter, SuzukiTrotter
 
-from qiskit_torch_bridge.backends import Journal
+from qiskit_torch_bridge.jobs import Journal
 from qiskit_torch_bridge.program.identity import content_digest, fingerprint
 
 

@@ -30,8 +30,8 @@ from qiskit_aer import AerSimulator
 from trainings import Training, node
 
 from qiskit_torch_bridge import TorchQuantumModule, load_checkpoint, save_checkpoint
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal, Retry
 from qiskit_torch_bridge.exceptions import JournalError
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal, Retry
 
 STEPS = 5
 STRUCK = (1, 3)

@@ -10,7 +10,7 @@ from circuits import hybrid
 from faults import FakeTime, Ledger, Plan, Service
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
 
 
 def pub_of(seed=0, rows=4):

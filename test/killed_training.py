@@ -22,7 +22,7 @@ from fingerprints import digests
 from moments import Moments
 from trainings import Training
 
-from qiskit_torch_bridge.backends import Journal
+from qiskit_torch_bridge.jobs import Journal
 
 STEPS = 6
 PLACES = ("services", "simulator")

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from qiskit_torch_bridge.backends import lines
 from qiskit_torch_bridge.checkpoint import files
+from qiskit_torch_bridge.jobs import lines
 
 
 class Moments:

@@ -22,7 +22,7 @@ class Public(NamedTuple):
     """Something that users call.
 
     Attributes:
-        name: As they write it, without the name of the package: ``backends.Budget.check``.
+        name: As they write it, without the name of the package: ``jobs.Budget.check``.
         function: What takes the arguments; of a method, the function in its class.
         owner: The class of a method; ``None`` for functions and classes.
     """

@@ -30,13 +30,14 @@ from qiskit_algorithms.utils import algorithm_globals
 
 from qiskit_torch_bridge import TorchQuantumModule
 from qiskit_torch_bridge.algorithms import TorchOptimizer
-from qiskit_torch_bridge.backends import DispatchingEstimator, ExecutorEstimator
+from qiskit_torch_bridge.backends import ExecutorEstimator
 from qiskit_torch_bridge.gradients import (
     AdjointEstimatorGradient,
     AQGDEstimatorGradient,
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.optim import FubiniStudyMetric, QuantumNaturalGradient, Rotosolve
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import AnalysedCircuit

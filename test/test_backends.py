@@ -22,9 +22,8 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends import DispatchingEstimator
 from qiskit_torch_bridge.backends.angles import check_angles
-from qiskit_torch_bridge.backends.local import part_of_target
+from qiskit_torch_bridge.backends.fake_devices import part_of_target
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
 from qiskit_torch_bridge.exceptions import (
     BackendError,
@@ -39,6 +38,7 @@ from qiskit_torch_bridge.exceptions import (
     PrecisionError,
 )
 from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
+from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.optim import ShotsSchedule
 from qiskit_torch_bridge.program.idle import restricted_operator
 

@@ -45,7 +45,6 @@ from qiskit_torch_bridge import (
     save_checkpoint,
 )
 from qiskit_torch_bridge.arguments import shown
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.engines import engine_named
 from qiskit_torch_bridge.exceptions import (
     BridgeError,
@@ -54,6 +53,7 @@ from qiskit_torch_bridge.exceptions import (
     StateDictError,
     TracingError,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
 
 PUBLIC = {public.name: public for public in public_callables()}
 SECONDS = 10.0

@@ -22,7 +22,7 @@ from qiskit_torch_bridge.exceptions import (
     PrecisionError,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.statevector import StatevectorSimulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 POINT = np.zeros(5)
 

@@ -23,7 +23,7 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
-from qiskit_torch_bridge.backends import DispatchingEstimator, ExecutorEstimator
+from qiskit_torch_bridge.backends import ExecutorEstimator
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
 from qiskit_torch_bridge.exceptions import ObservableError, StateDictError
 from qiskit_torch_bridge.gradients import (
@@ -33,6 +33,7 @@ from qiskit_torch_bridge.gradients import (
     ParameterShiftEstimatorGradient,
     SPSAEstimatorGradient,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program.observables import hermitian, same_operator
 

@@ -27,7 +27,7 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import reading
-from qiskit_torch_bridge.statevector.simulator import StatevectorSimulator
+from qiskit_torch_bridge.simulation.statevector.simulator import StatevectorSimulator
 
 
 def grows_in_proportion(count: Callable[[int], int], small: int, large: int) -> None:

@@ -22,8 +22,8 @@ from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge import exceptions as e
-from qiskit_torch_bridge.backends import DispatchingEstimator
-from qiskit_torch_bridge.backends.sizes import ENCODED, Sizes, parts_for
+from qiskit_torch_bridge.jobs import DispatchingEstimator
+from qiskit_torch_bridge.jobs.sizes import ENCODED, Sizes, parts_for
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.primitives.parts import cut, rows_of
 

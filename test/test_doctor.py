@@ -37,7 +37,7 @@ from qiskit_torch_bridge.doctor import (
     versions,
     worst,
 )
-from qiskit_torch_bridge.statevector import compiled, memory
+from qiskit_torch_bridge.simulation.statevector import compiled, memory
 
 VERSION = tuple(int(part) for part in qiskit.__version__.split(".")[:2])
 

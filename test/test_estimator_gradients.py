@@ -30,7 +30,6 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 from qiskit_algorithms.optimizers import SLSQP
 from reference import jacobian
 
-from qiskit_torch_bridge.backends import DispatchingEstimator
 from qiskit_torch_bridge.exceptions import (
     EstimatorTypeError,
     InputError,
@@ -43,6 +42,7 @@ from qiskit_torch_bridge.gradients import (
     ParameterShiftEstimatorGradient,
     SPSAEstimatorGradient,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import cache
 

@@ -46,7 +46,6 @@ from qiskit_algorithms.optimizers import SLSQP
 from scipy.linalg import expm
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation, free_memory
-from qiskit_torch_bridge.backends import DispatchingEstimator
 from qiskit_torch_bridge.exceptions import GradientError, MemoryLimitError
 from qiskit_torch_bridge.gradients import (
     AdjointEstimatorGradient,
@@ -54,6 +53,7 @@ from qiskit_torch_bridge.gradients import (
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import AnalysedCircuit
 from qiskit_torch_bridge.program.evolutions import (
@@ -64,7 +64,7 @@ from qiskit_torch_bridge.program.evolutions import (
 from qiskit_torch_bridge.program.identity import content_digest, content_key
 from qiskit_torch_bridge.program.marks import difference_of_marks
 from qiskit_torch_bridge.program.pauli_span import PauliSpan
-from qiskit_torch_bridge.statevector.paulis import PauliString
+from qiskit_torch_bridge.simulation.statevector.paulis import PauliString
 
 H = SparsePauliOp(["ZZ", "XI", "IX"], [1.0, 0.7, 0.7])
 OBSERVABLE = SparsePauliOp("ZI")

@@ -25,12 +25,12 @@ from qiskit_algorithms.gradients import (
 from qiskit_algorithms.state_fidelities import ComputeUncompute
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.exceptions import ExpressionError, JournalError
 from qiskit_torch_bridge.gradients import (
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import AnalysisCache, AngleMap, reading

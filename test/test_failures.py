@@ -25,9 +25,9 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import JobError as QiskitJobError
 from qiskit.providers import JobTimeoutError
 
-from qiskit_torch_bridge.backends import DispatchingEstimator, Retry, verdict_on
-from qiskit_torch_bridge.backends.failures import leaves_job_running, refuses
 from qiskit_torch_bridge.exceptions import JobError
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Retry, verdict_on
+from qiskit_torch_bridge.jobs.retry import leaves_job_running, refuses
 
 requests = pytest.importorskip("requests")
 

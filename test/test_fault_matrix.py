@@ -28,8 +28,8 @@ from faults import (
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.exceptions import JobError, ResultError
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
 
 STEPS, ROWS = 3, 6
 MODES = ("single", "chunked", "several")

@@ -47,7 +47,7 @@ from qiskit_torch_bridge.gradients import (
     SPSAEstimatorGradient,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.statevector import StatevectorSimulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 REAL, IMAG, COMPLEX = DerivativeType.REAL, DerivativeType.IMAG, DerivativeType.COMPLEX
 T, S = Parameter("t"), Parameter("s")

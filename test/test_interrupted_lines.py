@@ -18,12 +18,12 @@ from faults import failed_job
 from journals import World, evs, pub_of
 from moments import interrupted_before_each_line
 
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
-from qiskit_torch_bridge.backends import lines as file_of_lines
-from qiskit_torch_bridge.backends.entries import Entries, tagged
-from qiskit_torch_bridge.backends.lines import Lines
-from qiskit_torch_bridge.backends.placing import Placing
-from qiskit_torch_bridge.backends.request import Request
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import lines as file_of_lines
+from qiskit_torch_bridge.jobs.entries import Entries, tagged
+from qiskit_torch_bridge.jobs.lines import Lines
+from qiskit_torch_bridge.jobs.placing import Placing
+from qiskit_torch_bridge.jobs.request import Request
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 WRITING = [Journal.begin, Journal.finished, Journal._write, Entries.submitted, Entries.failed,

@@ -23,8 +23,8 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers.fake_provider import GenericBackendV2
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.exceptions import BudgetError, JobError, JournalError, ResultError
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.primitives.tracking import Usage
 

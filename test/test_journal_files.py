@@ -24,8 +24,8 @@ from journals import World, evs, kinds, pub_of
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal, lines
 from qiskit_torch_bridge.exceptions import JournalError
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal, lines
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -185,7 +185,7 @@ def test_it_is_open_once_where_there_are_no_locks(tmp_path, monkeypatch):
 
 def test_a_process_that_is_killed_opens_it(tmp_path):
     code = (
-        "import sys, time; from qiskit_torch_bridge.backends import Journal\n"
+        "import sys, time; from qiskit_torch_bridge.jobs import Journal\n"
         "journal = Journal(sys.argv[1]); print('open', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "journal")]

@@ -27,9 +27,9 @@ from qiskit_algorithms.gradients import (
 from qiskit_algorithms.state_fidelities import BaseStateFidelity, StateFidelityResult
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.exceptions import ResultError
 from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
 from qiskit_torch_bridge.primitives.parts import Part, joined
 from qiskit_torch_bridge.primitives.submission import checked

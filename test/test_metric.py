@@ -20,7 +20,7 @@ from strategies import Case, cases
 
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
-from qiskit_torch_bridge.statevector.geometry import StateGeometry
+from qiskit_torch_bridge.simulation.statevector.geometry import StateGeometry
 
 EXACT = 1e-10
 

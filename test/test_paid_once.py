@@ -23,15 +23,7 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends import (
-    Budget,
-    DispatchingEstimator,
-    ExecutorEstimator,
-    Journal,
-    Retry,
-)
-from qiskit_torch_bridge.backends import entries as entries_of
-from qiskit_torch_bridge.backends.entries import Entries, Entry
+from qiskit_torch_bridge.backends import ExecutorEstimator
 from qiskit_torch_bridge.exceptions import (
     BudgetError,
     ExecutionError,
@@ -40,6 +32,9 @@ from qiskit_torch_bridge.exceptions import (
     JournalError,
     UnknownJobError,
 )
+from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Journal, Retry
+from qiskit_torch_bridge.jobs import entries as entries_of
+from qiskit_torch_bridge.jobs.entries import Entries, Entry
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.primitives.kinds import costs_nothing
 from qiskit_torch_bridge.primitives.tracking import Usage

@@ -30,13 +30,13 @@ from qiskit_ibm_runtime import EstimatorV2 as RuntimeEstimator
 from test_batched_estimator_shots import assert_normal
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
-from qiskit_torch_bridge.backends import DispatchingEstimator
 from qiskit_torch_bridge.exceptions import ObservableError
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient, AQGDEstimatorGradient
+from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program.observables import same_operator
 from qiskit_torch_bridge.program.product_operator import ProductOperator
-from qiskit_torch_bridge.statevector import StatevectorSimulator, simulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, simulator
 
 EXACT = 1e-12
 ROOT = 0.5**0.5

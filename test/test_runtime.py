@@ -22,8 +22,8 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.backends import DispatchingEstimator, Journal
 from qiskit_torch_bridge.exceptions import JobError, UnknownJobError
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
 
 pytest.importorskip("qiskit_ibm_runtime", reason="the client of IBM's service is not installed")
 

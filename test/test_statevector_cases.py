@@ -32,7 +32,7 @@ from qiskit.quantum_info import (
 from strategies import PARAMETERS, Case, expressions, observables
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.statevector import StatevectorSimulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 FULL = os.environ.get("QTB_HYPOTHESIS_PROFILE") == "full"
 CIRCUITS = int(os.environ.get("QTB_EXACT_CIRCUITS", "5000" if FULL else "200"))

@@ -15,7 +15,7 @@ from qiskit.quantum_info import SparsePauliOp
 from torch import Tensor
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.statevector import StatevectorSimulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 EXACT = 1e-13
 T = ParameterVector("t", 3)

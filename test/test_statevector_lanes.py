@@ -17,7 +17,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 from test_statevector_cases import ROWS
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.statevector import StatevectorSimulator, layout, simulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, layout, simulator
 
 EXACT = 1e-12
 LANES = 32

@@ -24,7 +24,7 @@ from qiskit.quantum_info import (
 from qiskit.synthesis import SuzukiTrotter
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.statevector import StatevectorSimulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 EXACT = 1e-12
 T = Parameter("t")

@@ -25,20 +25,20 @@ from qiskit.quantum_info import (
 )
 
 from qiskit_torch_bridge import AnalysedCircuit
-from qiskit_torch_bridge.statevector.operations import (
+from qiskit_torch_bridge.simulation.statevector.operations import (
     CLIFFORDS,
     EULER,
     ROTATIONS,
     euler_angles,
     quarter_turns,
 )
-from qiskit_torch_bridge.statevector.paulis import (
+from qiskit_torch_bridge.simulation.statevector.paulis import (
     CliffordFrame,
     PauliString,
     masks_of,
     pauli_string,
 )
-from qiskit_torch_bridge.statevector.tape import compile_tape
+from qiskit_torch_bridge.simulation.statevector.tape import compile_tape
 
 N = 3
 EXACT = 1e-12

@@ -22,7 +22,7 @@ from test_statevector_lanes import Results, assert_close, circuit_of, everything
 from test_statevector_threads import recorded
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.statevector import StatevectorSimulator, simulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, simulator
 
 GIVEN_UP = 180  # seconds
 ROWS = 40

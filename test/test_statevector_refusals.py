@@ -13,7 +13,7 @@ from qiskit.circuit import library as lib
 
 from qiskit_torch_bridge import CircuitProgram, free_memory
 from qiskit_torch_bridge.exceptions import CircuitError, MemoryLimitError
-from qiskit_torch_bridge.statevector import StatevectorSimulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 T = Parameter("t")
 

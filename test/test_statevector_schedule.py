@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_statevector_cases import CIRCUITS
 
-from qiskit_torch_bridge.statevector import schedule as module
-from qiskit_torch_bridge.statevector.layout import rows_side_by_side
-from qiskit_torch_bridge.statevector.operations import Angle, FixedMatrix, Rotation
-from qiskit_torch_bridge.statevector.paulis import PauliString
-from qiskit_torch_bridge.statevector.schedule import Run, schedule
+from qiskit_torch_bridge.simulation.statevector import schedule as module
+from qiskit_torch_bridge.simulation.statevector.layout import rows_side_by_side
+from qiskit_torch_bridge.simulation.statevector.operations import Angle, FixedMatrix, Rotation
+from qiskit_torch_bridge.simulation.statevector.paulis import PauliString
+from qiskit_torch_bridge.simulation.statevector.schedule import Run, schedule
 
 Operations = Sequence[Rotation | FixedMatrix]
 LANES = 32

@@ -16,7 +16,7 @@ from qiskit.quantum_info import SparsePauliOp, random_unitary
 from test_statevector_cases import CIRCUITS, SEEDS, ExactCase, exact_cases, simulator_of
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.statevector import StatevectorSimulator, pauli_sums, simulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, pauli_sums, simulator
 
 EXACT = 1e-12
 NO_TABLES, TABLES = 0, 1 << 26

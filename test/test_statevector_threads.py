@@ -27,9 +27,9 @@ from test_statevector_lanes import EXACT, assert_close, circuit_of, everything, 
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.arrays import IntArray
 from qiskit_torch_bridge.exceptions import MemoryLimitError
-from qiskit_torch_bridge.statevector import StatevectorSimulator, memory, simulator
-from qiskit_torch_bridge.statevector.protocol import STOP
-from qiskit_torch_bridge.statevector.threads import thread_count
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, memory, simulator
+from qiskit_torch_bridge.simulation.statevector.protocol import STOP
+from qiskit_torch_bridge.simulation.statevector.threads import thread_count
 
 GIVEN_UP = 180  # seconds; the tests take a few, most of them to start a process
 

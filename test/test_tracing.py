@@ -22,7 +22,8 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses import FakeTensorMode
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, Tracker, compiled, expectation
+from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, Tracker, expectation
+from qiskit_torch_bridge.autograd import recorded
 from qiskit_torch_bridge.exceptions import (
     BudgetError,
     HigherOrderError,
@@ -139,14 +140,14 @@ def test_what_is_kept_for_backward_goes_with_the_graph():
     fast = torch.compile(layer(), fullgraph=True, backend=BACKEND)
     y = fast(torch.rand(3, 2))
     gc.collect()
-    before = len(compiled._kept)
+    before = len(recorded._kept)
     assert before >= 1
     del y
     gc.collect()
-    assert len(compiled._kept) == before - 1
+    assert len(recorded._kept) == before - 1
     with torch.no_grad():
         fast(torch.rand(3, 2))
-    assert len(compiled._kept) == before - 1
+    assert len(recorded._kept) == before - 1
 
 
 def test_backward_without_what_was_kept_computes_it_again():

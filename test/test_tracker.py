@@ -20,9 +20,9 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends import Budget, DispatchingEstimator
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
 from qiskit_torch_bridge.exceptions import BudgetError, InputError, InputTypeError
+from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision
 from qiskit_torch_bridge.primitives.tracking import Usage, usage_of
 

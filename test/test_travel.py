@@ -14,9 +14,10 @@ from qiskit.circuit import Gate, Parameter, QuantumCircuit
 from qiskit.providers.fake_provider import GenericBackendV2
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.backends import DispatchingEstimator, travel
+from qiskit_torch_bridge.backends import travel
 from qiskit_torch_bridge.backends.travel import TravelCheck, check_travels
 from qiskit_torch_bridge.exceptions import CircuitError
+from qiskit_torch_bridge.jobs import DispatchingEstimator
 
 A, B = Parameter("a"), Parameter("b")
 BEFORE_2_1 = tuple(map(int, qiskit.__version__.split(".")[:2])) < (2, 1)

@@ -13,8 +13,8 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..arguments import shown
 from ..exceptions import EstimatorTypeError
+from ..primitives.aer_circuits import AerCircuits
 from ..primitives.submission import coerced_pubs, validated_estimator
-from .aer_circuits import AerCircuits
 from .seeds import FreshSeeds, reseeded
 
 

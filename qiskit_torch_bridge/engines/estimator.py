@@ -17,9 +17,9 @@ from qiskit.providers import BackendV2
 
 from ..arguments import shown
 from ..arrays import FloatArray
-from ..backends.cost import Planned, usage_of_requests
 from ..exceptions import GradientError, MemoryLimitError
 from ..free_memory import available
+from ..jobs.cost import Planned, usage_of_requests
 from ..primitives.kinds import binds_rightly, takes_projectors
 from ..primitives.submission import Evaluation, points_pub, submitted
 from ..program import CircuitProgram

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import shown
-from ..backends.selection import Transpiled
+from ..backends.prepare import Transpiled
 from ..exceptions import InputError
 from ..program import CircuitProgram
 from .estimator import EstimatorEngine

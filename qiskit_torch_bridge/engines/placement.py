@@ -10,8 +10,9 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.providers import BackendV2
 
-from ..backends import DispatchingEstimator, prepare
+from ..backends import prepare
 from ..exceptions import BackendError, EstimatorTypeError
+from ..jobs import DispatchingEstimator
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.submission import validated_estimator
 from ..program import CircuitProgram

@@ -12,7 +12,7 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from ..arguments import DTYPES, MOST_SEED, complex_dtype, seed_number, shown
-from ..backends.selection import check_pass_manager
+from ..backends.prepare import check_pass_manager
 from ..exceptions import GradientError, InputError
 from ..gradients import (
     AdjointEstimatorGradient,
@@ -161,7 +161,7 @@ def _check_watched(given: BaseEstimatorGradient | None, place: dict[str, Any]) -
     raise GradientError(
         f"{' and '.join(named)} would know nothing of the jobs of {type(given).__name__}, which "
         "has an estimator of its own. Name the gradient (gradient='parameter-shift'), or give "
-        "journal and budget to a backends.DispatchingEstimator, and that one to the gradient and "
+        "journal and budget to a jobs.DispatchingEstimator, and that one to the gradient and "
         "as estimator=."
     )
 

@@ -12,10 +12,10 @@ import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 
 from ..arrays import FloatArray
-from ..backends.cost import Planned
 from ..exceptions import BridgeError, ExpressionError, InputError
+from ..jobs.cost import Planned
 from ..program import CircuitProgram
-from ..statevector import Kept, StatevectorSimulator
+from ..simulation.statevector import Kept, StatevectorSimulator
 from .estimator import EstimatorEngine
 
 NO_WEIGHTS = np.zeros((1, 0))

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from ..algorithms.checks import check_numbers, check_whole_numbers
 from ..arguments import MOST_SEED, UNREADABLE, function, is_options, seed_number, shown
 from ..arrays import FloatArray
+from ..autograd.transforms import transformed
 from ..exceptions import BridgeError, ObjectiveError, OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
-from ..transforms import transformed
 from .replicas import Replicas
 
 Closure = Callable[[], Any]

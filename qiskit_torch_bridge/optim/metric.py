@@ -24,7 +24,7 @@ from ..exceptions import (
 )
 from ..program import CircuitProgram
 from ..program.binding import check_differentiation
-from ..statevector import StateGeometry
+from ..simulation.statevector import StateGeometry
 
 Approximation = Literal["full", "block-diagonal", "diagonal"]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ..arrays import FloatArray, IntArray
 from ..program import AnalysedCircuit
 from ..program.product_operator import Observable, ProductOperator, axes_of
-from ..statevector import StatevectorSimulator
-from ..statevector.paulis import masks_of
+from ..simulation.statevector import StatevectorSimulator
+from ..simulation.statevector.paulis import masks_of
 from .grouping import group_qubit_wise
 
 ComplexArray = NDArray[np.complex128]

@@ -14,7 +14,7 @@ from ..arrays import FloatArray
 from ..program import AnalysedCircuit
 from ..program.product_operator import Observable
 from ..recent import Recent
-from ..statevector import StatevectorSimulator
+from ..simulation.statevector import StatevectorSimulator
 from .measuring import Measurement, idle_qubits, measurement, with_qubits
 from .pairing import Block, merged
 from .pubs import Request

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import FloatArray, IntArray
+from ...arrays import FloatArray, IntArray
 from .operations import FixedMatrix, Rotation
 from .protocol import DIAGONAL, LANES, MATRIX, X_LIKE, Y_LIKE
 from .schedule import schedule

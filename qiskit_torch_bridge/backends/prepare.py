@@ -20,7 +20,7 @@ from ..primitives.kinds import is_of_aer, repeats_noise
 from ..program import CircuitProgram
 from ..program.lowering import is_box
 from .angles import check_angles, has_limited_angles
-from .local import simulator_of
+from .fake_devices import simulator_of
 from .seeds import FreshSeeds
 from .travel import TravelCheck, check_travels
 

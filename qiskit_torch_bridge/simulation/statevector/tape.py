@@ -23,12 +23,12 @@ from qiskit.circuit.library import (
     UnitaryGate,
 )
 
-from ..exceptions import CircuitError
-from ..program.analysis import AnalysedCircuit
-from ..program.angle_map import AngleMap
-from ..program.expressions import is_free
-from ..program.lowering import Step, expand, flattened, kind_of, opaque
-from ..program.validation import TIMED
+from ...exceptions import CircuitError
+from ...program.analysis import AnalysedCircuit
+from ...program.angle_map import AngleMap
+from ...program.expressions import is_free
+from ...program.lowering import Step, expand, flattened, kind_of, opaque
+from ...program.validation import TIMED
 from .operations import (
     CLIFFORDS,
     EULER,

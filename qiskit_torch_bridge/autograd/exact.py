@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .engines import StatevectorEngine
-from .exceptions import HigherOrderError
+from ..engines import StatevectorEngine
+from ..exceptions import HigherOrderError
 from .operators import (
     exact_gradient,
     exact_gradient_tangent,

@@ -16,8 +16,8 @@ from ..primitives.submission import UNUSED
 from ..primitives.tracking import Usage, record_usage, usage_of
 from .budget import Budget
 from .entries import Entries, Entry, tagged
-from .failures import Retry, refuses, verdict_on
 from .lookup import finds_jobs, id_of, jobs_of, only_one
+from .retry import Retry, refuses, verdict_on
 
 
 class Running:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..engines import engine_named
+from ..exceptions import HigherOrderError
+from ..functional import check_budget
 from .calls import Call
-from .engines import engine_named
-from .exceptions import HigherOrderError
-from .functional import check_budget
 from .operators import define, numbers, weight_rows
 
 _NO_TOKEN = 0

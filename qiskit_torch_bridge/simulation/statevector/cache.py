@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..program import AnalysedCircuit
-from ..program.observables import term_keys
-from ..program.product_operator import Observable
-from ..recent import Recent
+from ...program import AnalysedCircuit
+from ...program.observables import term_keys
+from ...program.product_operator import Observable
+from ...recent import Recent
 from .simulator import StatevectorSimulator
 
 

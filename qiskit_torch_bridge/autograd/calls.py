@@ -12,9 +12,9 @@ import torch
 from qiskit.circuit import Parameter
 from torch import Tensor
 
-from .arguments import UNREADABLE, shown
-from .exceptions import InputError, InputTypeError, TracingError
-from .program import CircuitProgram
+from ..arguments import UNREADABLE, shown
+from ..exceptions import InputError, InputTypeError, TracingError
+from ..program import CircuitProgram
 
 
 class Call(NamedTuple):

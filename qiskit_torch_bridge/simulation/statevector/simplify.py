@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..arrays import IntArray
-from ..program.pauli_span import PauliSpan
+from ...arrays import IntArray
+from ...program.pauli_span import PauliSpan
 from .operations import FixedMatrix, Preparation, Rotation
 
 

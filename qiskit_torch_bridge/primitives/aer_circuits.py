@@ -13,9 +13,9 @@ from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import CircuitError
-from ..primitives.kinds import is_aer
 from ..program import AnalysisCache
 from ..program.lowering import accepts_aer
+from .kinds import is_aer
 
 
 class AerCircuits:

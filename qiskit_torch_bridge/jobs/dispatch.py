@@ -14,17 +14,17 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from ..arguments import instance, real_number, shown
 from ..exceptions import EstimatorTypeError, InputTypeError
 from ..primitives import memory
+from ..primitives.aer_circuits import AerCircuits
 from ..primitives.kinds import repeats_noise
 from ..primitives.parts import Part, cut, rows_of
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs, validated_estimator
 from ..primitives.tracking import Usage, usage_of
-from .aer_circuits import AerCircuits
 from .budget import Budget
 from .entries import Entries
-from .failures import Retry
 from .journal import Journal
 from .request import Request
+from .retry import Retry
 from .sizes import Sizes, parts_for
 
 MAX_BYTES = 40_000_000
@@ -71,7 +71,7 @@ class DispatchingEstimator(BaseEstimatorV2):
     Example:
         >>> from qiskit.circuit import Parameter, QuantumCircuit
         >>> from qiskit_torch_bridge import TorchQuantumModule
-        >>> from qiskit_torch_bridge.backends import DispatchingEstimator
+        >>> from qiskit_torch_bridge.jobs import DispatchingEstimator
         >>> from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
         >>> both = [BatchedStatevectorEstimator(), BatchedStatevectorEstimator()]
         >>> circuit = QuantumCircuit(1)
@@ -101,7 +101,7 @@ class DispatchingEstimator(BaseEstimatorV2):
             raise EstimatorTypeError("Expected at least one estimator; got none.")
         self.estimators = tuple(validated_estimator(e) for e in given)
         self.max_bytes = real_number(max_bytes, "max_bytes")
-        what = "a backends.Retry, such as Retry(attempts=5)"
+        what = "a jobs.Retry, such as Retry(attempts=5)"
         self.retry = Retry() if retry is None else instance(retry, "retry", Retry, what)
         listed: Any = checks
         if not isinstance(listed, (list, tuple)) or not all(map(callable, checks)):

@@ -23,9 +23,9 @@ from ..primitives.parts import Part, joined
 from ..primitives.submission import UNUSED, checked
 from .budget import Budget
 from .entries import Entries, Entry
-from .failures import Retry, leaves_job_running, verdict_on
 from .lookup import id_of
 from .placing import Placing, Running
+from .retry import Retry, leaves_job_running, verdict_on
 
 
 class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):

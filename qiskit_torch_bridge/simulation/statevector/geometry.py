@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import FloatArray
-from ..program import AnalysedCircuit
+from ...arrays import FloatArray
+from ...program import AnalysedCircuit
 from .simulator import StatevectorSimulator
 
 _NO_WEIGHTS = np.zeros((1, 0))

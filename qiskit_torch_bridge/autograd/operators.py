@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .engines import EstimatorEngine, engine_named
+from ..engines import EstimatorEngine, engine_named
 from .transforms import is_concrete
 
 NAMESPACE = "qiskit_torch_bridge"

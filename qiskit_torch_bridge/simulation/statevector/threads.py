@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Lock, RLock
 
-from ..arrays import IntArray
+from ...arrays import IntArray
 from .protocol import STOP
 
 GRACE = 1.0

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import FloatArray
-from ..program import AnalysedCircuit
-from ..program.product_operator import Observable
+from ...arrays import FloatArray
+from ...program import AnalysedCircuit
+from ...program.product_operator import Observable
 from . import memory
 from .compiled import kernel
 from .layout import Layout, lay_out, rows_side_by_side

@@ -49,11 +49,11 @@ from qiskit.circuit.library import (
 )
 from qiskit.quantum_info import Operator
 
-from ..program.evolutions import generator, is_commuting, names_outcomes
-from ..program.expressions import expressions_of
-from ..program.lowering import kind_of
-from ..program.product_formula import ProductFormula, Turns
-from ..program.validation import TIMED
+from ...program.evolutions import generator, is_commuting, names_outcomes
+from ...program.expressions import expressions_of
+from ...program.lowering import kind_of
+from ...program.product_formula import ProductFormula, Turns
+from ...program.validation import TIMED
 from .paulis import PauliString
 
 ComplexArray = NDArray[np.complex128]

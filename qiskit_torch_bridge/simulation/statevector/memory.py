@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import free_memory
-from ..exceptions import MemoryLimitError
-from ..free_memory import GIB
+from ... import free_memory
+from ...exceptions import MemoryLimitError
+from ...free_memory import GIB
 
 LINE = 64
 SMALL = 1 << 11

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .engines import EstimatorEngine
-from .exceptions import HigherOrderError
+from ..engines import EstimatorEngine
+from ..exceptions import HigherOrderError
+from ..program import CircuitProgram
+from ..rules import Differentiation
 from .operators import estimated_values, own_gradient
-from .program import CircuitProgram
-from .rules import Differentiation
 from .transforms import array_module, combined, is_concrete, older_vmap, transformed
 
 

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import FloatArray, IntArray
-from ..program.product_operator import ProductOperator
+from ...arrays import FloatArray, IntArray
+from ...program.product_operator import ProductOperator
 from .paulis import CliffordFrame, PauliString
 
 
