@@ -173,7 +173,7 @@ def test_frozen_weights_and_modules_without_inputs():
 
 
 def test_a_compiled_module_follows_its_mode_and_its_shots():
-    node = rotation(shots=100, seed=1, evaluation={"shots": 4000})
+    node = rotation(shots=100, seed=1, evaluation=Execution(shots=4000))
     fast = torch.compile(node, fullgraph=True, backend=BACKEND)
 
     def measured():  # a mean of n outcomes +-1 has the variance (1 - mean**2) / (n - 1)
@@ -183,7 +183,7 @@ def test_a_compiled_module_follows_its_mode_and_its_shots():
     assert measured() == 100
     node.eval()
     assert measured() == 4000
-    node.train().set_shots(50)
+    node.train().shots = 50
     assert measured() == 50
 
 
@@ -223,7 +223,7 @@ def test_errors_of_inputs_and_budgets_are_seen_under_compilers():
 
 def test_a_second_derivative_of_a_recorded_pass_is_refused():
     node = layer()
-    name = node._engine.name
+    name = node._deployed.node.name
     x = torch.rand(3, 2, requires_grad=True)
     y = torch.ops.qiskit_torch_bridge.expectation(x, torch.rand(3), name, True, False)[0]
     (gx,) = torch.autograd.grad(y.sum(), x, create_graph=True)
@@ -233,7 +233,7 @@ def test_a_second_derivative_of_a_recorded_pass_is_refused():
 
 def test_a_recorded_program_needs_its_module():
     node = rotation()
-    name = node._engine.name
+    name = node._deployed.node.name
     del node
     gc.collect()
     with pytest.raises(TracingError, match="Keep the module"):
