@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from qiskit.circuit import QuantumCircuit
 from torch import Tensor
 
-from .arrays import FloatArray, IntArray
+from .arrays import FloatArray
 from .autograd.calls import Call
 from .autograd.evaluations import Expectation, placed
 from .autograd.exact import exact_expectation
+from .autograd.operators import numbers, weight_rows
 from .autograd.transforms import (
-    array_module,
     is_compiling,
     is_concrete,
     is_differentiated_elsewhere,
@@ -27,7 +26,6 @@ from .autograd.transforms import (
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine, engine_named, portable_name
 from .exceptions import InputError, TracingError
 from .program import CircuitProgram
-from .program.angle_map import taken
 
 if TYPE_CHECKING:
     from .primitives import Evaluation
@@ -163,19 +161,11 @@ def _evaluate(
     source = engine if arrived is None else arrived
     if not isinstance(engine, StatevectorEngine):
         return Expectation.apply(inputs, weights, source)
-    if engine.takes_angles:  # torch differentiates the expressions, to any order
-        program = engine.program
-        if not transformed() and is_concrete(inputs, weights):
-            numbers = placed(inputs, weights, program).detach().numpy()
-            program.analysed.check(numbers)
-            inputs = _watched(inputs, program.input_columns, numbers, engine)
-            weights = _watched(weights, program.weight_columns, numbers, engine)
-        values = placed(inputs, weights, program)
-        m = array_module(values)
-        angles = engine.angles(values, m, _Columns(inputs, weights, program, m))
-        evs = exact_expectation(angles, weights.new_zeros(0), engine)
-    else:
-        evs = exact_expectation(inputs, weights, engine)
+    if not engine.is_affine and not transformed() and is_concrete(inputs, weights):
+        arrays = numbers(inputs.detach()), weight_rows(weights.detach())
+        inputs = _watched(inputs, arrays, (True, False), engine)
+        weights = _watched(weights, arrays, (False, True), engine)
+    evs = exact_expectation(inputs, weights, engine)
     if engine.samples:  # the estimator's values, the exact derivatives
         sampled = Expectation.apply(inputs.detach(), weights.detach(), source)
         return sampled.detach() + (evs - evs.detach())
@@ -195,29 +185,11 @@ def check_budget(engine: EstimatorEngine, rows: int, for_inputs: bool, for_weigh
         engine.check_budget(rows, columns + (engine.program.weight_columns if for_weights else ()))
 
 
-class _Columns:
-    """The columns of values ``(B, P)``, each from where it comes: inputs or weights.
-
-    So a derivative by one of them does not pass through an expression of the other alone, which
-    may have no derivative there.
-    """
-
-    def __init__(self, inputs: Tensor, weights: Tensor, program: CircuitProgram, m: Any) -> None:
-        self._parts = inputs, weights.expand(inputs.shape[0], -1)
-        self._placement, self._m = program.placement, m
-        self._width = len(program.input_params)  # not of the tensor: a tracer knows it by name only
-        #: Zero for inputs, one for weights.
-        self.kinds = (program.placement >= self._width).astype(np.int64)
-
-    def taken(self, columns: IntArray) -> Tensor:
-        """Return columns ``(B, F)`` that are all inputs, or all weights."""
-        kind, places = int(self.kinds[columns[0]]), self._placement[columns]
-        found: Tensor = taken(self._parts[kind], places - kind * self._width, self._m)
-        return found
-
-
 def _watched(
-    tensor: Tensor, columns: Sequence[int], values: FloatArray, engine: StatevectorEngine
+    tensor: Tensor,
+    arrays: tuple[FloatArray, FloatArray],
+    wanted: tuple[bool, bool],
+    engine: StatevectorEngine,
 ) -> Tensor:
     """Return a tensor whose gradient, if it is asked for, raises where there is none."""
     if not tensor.requires_grad:
@@ -228,7 +200,7 @@ def _watched(
         if gradient is None or older_vmap(gradient) or transformed() or not is_concrete(gradient):
             return  # nothing that could be looked at
         if not torch.isfinite(gradient).all():
-            engine.check_derivatives(values, columns)
+            engine.check_derivatives(*arrays, wanted)
 
     alias.register_hook(check)
     return alias
