@@ -36,7 +36,7 @@ from .primitives.precision import MOST_SHOTS
 from .primitives.submission import validated_estimator
 from .program import CircuitProgram
 from .rules.options import FiniteDifference, SimultaneousPerturbation, named
-from .simulation import SIMULATORS
+from .simulation.interface import SIMULATORS
 
 if TYPE_CHECKING:
     from .engines import Engine

@@ -20,6 +20,7 @@ An engine of one order has the first two, and the second is differentiated no mo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,7 +49,32 @@ def expectation(
     """Return expectation values ``(B, O)`` as part of torch's graph."""
     if transformed() or not is_concrete(inputs, weights):
         return Expectation.apply(inputs, weights, node, arrived)
+    engine: Any = node.engine
+    if node.order >= 2 and not engine.is_affine:
+        arrays = numbers(inputs.detach()), weight_rows(weights.detach())
+        inputs = _watch(inputs, lambda: engine.check_derivatives(*arrays, (True, False)))
+        weights = _watch(weights, lambda: engine.check_derivatives(*arrays, (False, True)))
     return _apply_directly(inputs, weights, node, arrived)
+
+
+def _watch(tensor: Tensor, check: Callable[[], None]) -> Tensor:
+    """Return a tensor whose gradient, if it is asked for and is not finite, is checked.
+
+    Autograd asks for the gradients of all that requires one, also where the user wants one of them:
+    a derivative that does not exist is an error only in the gradient that arrives.
+    """
+    if not tensor.requires_grad:
+        return tensor
+    alias = tensor.view_as(tensor)  # the user's own tensor must not gather hooks
+
+    def look_at(gradient: Tensor | None) -> None:
+        if gradient is None or older_vmap(gradient) or transformed() or not is_concrete(gradient):
+            return  # nothing that could be looked at
+        if not torch.isfinite(gradient).all():
+            check()
+
+    alias.register_hook(look_at)
+    return alias
 
 
 def _require_order(node: Node, order: int, forward_mode: bool = False) -> None:

@@ -12,7 +12,7 @@ from ..arrays import FloatArray
 from ..execution import Exact
 from ..jobs.cost import Planned
 from ..program import CircuitProgram
-from ..simulation import Simulator, make_simulator
+from ..simulation.interface import Simulator, make_simulator
 from .estimation import Estimation, MeasuredForward
 from .interface import BOTH, Gradients, Values, Wanted
 
@@ -42,7 +42,19 @@ class ExactEngine:
     @functools.cached_property
     def simulator(self) -> Simulator:
         """The simulator, compiled for the program's roles."""
-        return make_simulator(self.exact.method, self.program, self.exact.dtype)
+        p, exact = self.program, self.exact
+        return make_simulator(
+            exact.method, p.analysed, p.observables, p.input_columns, p.weight_columns, exact.dtype
+        )
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether derivatives exist everywhere."""
+        return self.simulator.is_affine
+
+    def check_derivatives(self, x: FloatArray, w: FloatArray, wanted: Wanted = BOTH) -> None:
+        """Raise :class:`.ExpressionError` where a wanted derivative does not exist."""
+        self.simulator.check_derivatives(x, w, wanted)
 
     def evaluate(self, x: FloatArray, w: FloatArray, keep: bool = False) -> Values:
         """Evaluate all rows in one sweep over the state."""
@@ -114,6 +126,11 @@ class AdjointEngine(MeasuredForward):
     def __init__(self, forward: Estimation, exact: ExactEngine) -> None:
         super().__init__(forward)
         self.exact = exact
+        self.is_affine = exact.is_affine
+
+    def check_derivatives(self, x: FloatArray, w: FloatArray, wanted: Wanted = BOTH) -> None:
+        """Raise :class:`.ExpressionError` where a wanted derivative does not exist."""
+        self.exact.check_derivatives(x, w, wanted)
 
     def vjp(
         self,

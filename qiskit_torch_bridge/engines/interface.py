@@ -119,7 +119,21 @@ class Engine(Protocol):
 
 
 class TangentEngine(Engine, Protocol):
-    """An engine with derivatives along tangents, also of its gradients: two orders."""
+    """An engine with derivatives along tangents, also of its gradients: two orders.
+
+    Attributes:
+        is_affine: Whether all parameter expressions are affine, so that derivatives exist
+            everywhere. Elsewhere gradients may be infinite or NaN.
+    """
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether derivatives exist everywhere."""
+        ...
+
+    def check_derivatives(self, x: FloatArray, w: FloatArray, wanted: Wanted = BOTH) -> None:
+        """Raise :class:`.ExpressionError` where a wanted derivative does not exist."""
+        ...
 
     def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
         """Return the derivatives ``(B, O)`` of expectation values along ``dx`` and ``dw``."""
