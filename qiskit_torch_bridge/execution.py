@@ -21,7 +21,7 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 from .arguments import MOST_SEED, complex_dtype, one_of, seed_number, shown, whole_number
 from .backends import OnBackend
 from .backends.prepare import check_pass_manager
-from .exceptions import BackendError, EstimatorTypeError, GradientError, InputError, PrecisionError
+from .exceptions import BackendError, GradientError, InputError, PrecisionError
 from .gradients import (
     AdjointEstimatorGradient,
     AQGDEstimatorGradient,

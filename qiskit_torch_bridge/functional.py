@@ -13,7 +13,8 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.providers import BackendV2
 from torch import Tensor
 
-from .autograd import Node, expectation as expectation_in_graph
+from .autograd import Node
+from .autograd import expectation as expectation_in_graph
 from .autograd.calls import Call
 from .autograd.nodes import node_named, portable_name
 from .autograd.operators import numbers, weight_rows

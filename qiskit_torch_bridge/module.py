@@ -20,7 +20,6 @@ from typing_extensions import Unpack
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .arguments import UNREADABLE, flag, shown, whole_number
 from .autograd import Node
-from .backends import OnBackend
 from .backends.prepare import AlreadyTranspiled, is_same_device
 from .engines import Place, make_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
@@ -72,7 +71,6 @@ class _Deployed(NamedTuple):
             transpiled = AlreadyTranspiled(self.place.isa_circuit)
             execution = replace(execution, pass_manager=transpiled)
         return execution
-
 
     def at_shots(self, changes: ExecutionFields) -> _Deployed:
         """Return the same with other shots; the node stays, for what was recorded with it."""
@@ -196,9 +194,7 @@ class TorchQuantumModule(nn.Module):
             weight_params=weight_params,
             observables_layout=observables_layout,
         )
-        execution = Execution(
-            estimator, backend, gradient, shots, precision, pass_manager, seed
-        )
+        execution = Execution(estimator, backend, gradient, shots, precision, pass_manager, seed)
         weights = starting_weights(self.program, initial_weights, seed)
         self._deploy(execution, evaluation)
         self.weight = nn.Parameter(weights)

@@ -22,7 +22,14 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses import FakeTensorMode
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, Tracker, expectation
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    Execution,
+    Jobs,
+    TorchQuantumModule,
+    Tracker,
+    expectation,
+)
 from qiskit_torch_bridge.autograd import recorded
 from qiskit_torch_bridge.exceptions import (
     BudgetError,
@@ -31,6 +38,8 @@ from qiskit_torch_bridge.exceptions import (
     InputTypeError,
     TracingError,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 BACKEND = "aot_eager"  # all of torch.compile but the C++ compiler, which would take minutes
 SAMPLED = {
@@ -215,9 +224,9 @@ def test_errors_of_inputs_and_budgets_are_seen_under_compilers():
     with pytest.raises(InputError, match=r"Expected inputs of shape \(\.\.\., 2\)"):
         torch.export.export(layer(), (torch.rand(3, 5),), strict=False)
     with Tracker() as tracker, pytest.raises(BudgetError):
-        torch.compile(layer(shots=10, budget=100), fullgraph=True, backend=BACKEND)(
-            torch.rand(9, 2)
-        )
+        limited = DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(budget=100))
+        node = layer(estimator=limited, shots=10)
+        torch.compile(node, fullgraph=True, backend=BACKEND)(torch.rand(9, 2))
     assert not tracker.usage.jobs
 
 

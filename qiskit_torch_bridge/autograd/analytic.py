@@ -210,9 +210,7 @@ class Expectation(torch.autograd.Function):
     """Expectation values in any composition of ``torch.func`` transforms."""
 
     @staticmethod
-    def forward(
-        inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None
-    ) -> Tensor:
+    def forward(inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None) -> Tensor:
         """Evaluate all rows, unless their values have arrived already."""
         if arrived is not None:
             return torch.from_numpy(arrived.evs)

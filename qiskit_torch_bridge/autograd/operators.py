@@ -91,9 +91,7 @@ def _values_like(node: Node, inputs: Tensor, *_: Any) -> Tensor:
     return inputs.new_empty(inputs.shape[0], node.program.num_observables)
 
 
-def _gradients_like(
-    node: Node, inputs: Tensor, weights: Tensor, *_: Any
-) -> tuple[Tensor, Tensor]:
+def _gradients_like(node: Node, inputs: Tensor, weights: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(inputs), torch.empty_like(weights)
 
 

@@ -157,7 +157,9 @@ def _(
     gradient: AdjointEstimatorGradient, forward: Estimation, execution: Execution, place: Place
 ) -> Engine:
     given = execution.estimator
-    exact = ExactEngine(forward.program, given if isinstance(given, Exact) else Exact(dtype=gradient.dtype.name))
+    exact = ExactEngine(
+        forward.program, given if isinstance(given, Exact) else Exact(dtype=gradient.dtype.name)
+    )
     return exact if place.estimator is None else AdjointEngine(forward, exact)
 
 

@@ -16,13 +16,12 @@ from qiskit_algorithms.gradients import (
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, GradientError, ResultError
 from ..gradients.derivative_type import REAL_IN_TORCH, require_real
+from ..jobs.cost import Planned
 from ..primitives.precision import default_precision
 from ..primitives.submission import UNUSED
-from ..program import CircuitProgram
 from ..program.binding import check_differentiation
 from ..program.observables import combined
 from ..program.product_operator import as_paulis
-from ..jobs.cost import Planned
 from .estimation import Estimation, MeasuredForward, by_roles, split_columns
 from .interface import BOTH, Gradients, Wanted
 
