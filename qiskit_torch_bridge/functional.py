@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
-from qiskit.providers import BackendV2
 from torch import Tensor
 
 from .autograd import Node
@@ -27,7 +26,7 @@ from .autograd.transforms import (
 )
 from .engines import make_engine
 from .exceptions import InputError, TracingError
-from .execution import EstimatorChoice, Execution, GradientChoice, PassManager, Shots
+from .execution import BackendChoice, EstimatorChoice, Execution, GradientChoice, PassManager, Shots
 from .program import CircuitProgram
 from .program.observables import Layout
 from .recent import Recent
@@ -158,7 +157,7 @@ def expectation(
     weight_params: Any = None,
     observables_layout: Layout | None = None,
     estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None = None,
-    backend: BackendV2 | OnBackend | Mode | None = None,
+    backend: BackendChoice | None = None,
     gradient: GradientChoice | None = None,
     shots: int | Shots | None = None,
     precision: float | None = None,

@@ -24,7 +24,9 @@ WeightsChoice: TypeAlias = (
 """What initial weights are given as."""
 
 
-def initial_weights(program: CircuitProgram, given: WeightsChoice | None, seed: int | None) -> Tensor:
+def initial_weights(
+    program: CircuitProgram, given: WeightsChoice | None, seed: int | None
+) -> Tensor:
     """Return the initial weights ``(W,)``, as for :class:`.TorchQuantumModule`."""
     count = len(program.weight_params)
     if given is None:

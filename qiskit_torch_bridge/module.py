@@ -130,8 +130,8 @@ class TorchQuantumModule(nn.Module):
     Shapes:
         Inputs ``(*batch, I)`` in radians to outputs ``(*batch, O)``, nested observables to
         ``(*batch, *nesting)``. A circuit without inputs is called as ``module()``. Computed in
-        double precision unless :class:`.Exact` says otherwise, returned in the dtype and on the device
-        of the inputs.
+        double precision unless :class:`.Exact` says otherwise, returned in the dtype and on the
+        device of the inputs.
 
     Attributes:
         weight: The trainable parameters, shape ``(W,)``, radians.

@@ -202,7 +202,7 @@ def _weight_errors(
 
     Observables of a point are taken as independent, though they may share its shots.
     """
-    stds = stds.reshape(d.plan.num_points, len(values), -1)
+    stds = stds.reshape(d.plan.num_points, *cotangent.shape)
     variances = sum(
         (cotangent[:, [o]] * d.standard_errors(values, stds[..., o])) ** 2
         for o in range(stds.shape[-1])
