@@ -3,8 +3,10 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from .backends import OnBackend
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .functional import expectation
+from .jobs import Jobs
 from .module import TorchQuantumModule
 from .primitives import Tracker
 from .program import AnalysedCircuit, CircuitProgram
@@ -18,6 +20,8 @@ __all__ = [
     "AnalysedCircuit",
     "Checkpoint",
     "CircuitProgram",
+    "Jobs",
+    "OnBackend",
     "TorchQuantumModule",
     "Tracker",
     "__version__",

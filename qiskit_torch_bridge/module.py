@@ -7,6 +7,7 @@ import contextlib
 import copy
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .arguments import UNREADABLE, flag, shown, whole_number
 from .autograd import recorded  # noqa: F401 - its operators are called by name
-from .backends import kind_of
-from .backends.prepare import Transpiled, backend_of, is_same_device
+from .backends import OnBackend
+from .backends.prepare import AlreadyTranspiled, is_same_device
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
 from .engines.evaluation import check_evaluation
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
@@ -503,8 +504,8 @@ class TorchQuantumModule(nn.Module):
         kept = dict(self._kept)
         if options.get("shots") is not None or options.get("precision") is not None:
             kept.update(shots=None, precision=None)
-        choices = {**nothing, **kept, **self._kept_at(backend, options), **options}
-        choices["backend"] = backend
+        at = self._kept_at(backend, options)
+        choices = {**nothing, **kept, "backend": backend, **at, **options}
         evaluation = choices.get("evaluation")
         sampled = ("estimator", "estimators", "mode", "shots", "precision", "gradient_shots")
         if backend is None and all(choices[name] is None for name in sampled):
@@ -548,11 +549,15 @@ class TorchQuantumModule(nn.Module):
             result["budget"] = engine.estimator.budget if engine.is_limited else None
         if engine.backend is None or (backend is None and mode is None):
             return result
-        if is_same_device(engine.backend, backend_of(backend, mode)):
-            if not {"pass_manager", "optimization_level", "seed_transpiler"} & set(options):
-                result["pass_manager"] = Transpiled(engine.isa_circuit)
-            if kind_of(engine.backend, engine.mode) == kind_of(engine.backend, mode):
+        here = OnBackend.coerce(backend if mode is None else mode)
+        if is_same_device(engine.backend, here.device):
+            if "pass_manager" not in options and not here.transpiles_by:
+                result["pass_manager"] = AlreadyTranspiled(engine.isa_circuit)
+            before = OnBackend.coerce(engine.mode)
+            if before.kind == here.kind:
                 result.update(self._kept_there)
+                if here.options is None:
+                    result["backend"] = replace(here, options=before.options)
         return result
 
     @property

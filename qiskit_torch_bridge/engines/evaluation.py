@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import shown
-from ..backends.prepare import Transpiled
+from ..backends.prepare import AlreadyTranspiled
 from ..exceptions import InputError
 from ..program import CircuitProgram
 from .estimator import EstimatorEngine
@@ -59,6 +59,5 @@ def make_evaluation_engine(
         changed.update(estimator=None, estimators=None, backend=None, mode=None, gradient=None)
     how = {"pass_manager", "optimization_level", "seed_transpiler", "backend", "mode"}
     if training.backend is not None and not how & set(evaluation) and not moved:
-        changed.update(optimization_level=None, seed_transpiler=None)
-        changed["pass_manager"] = Transpiled(training.isa_circuit)
+        changed["pass_manager"] = AlreadyTranspiled(training.isa_circuit)
     return make_engine(program, **{**changed, **evaluation})

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.providers import BackendV2
 
-from ..backends import prepare
+from ..backends import OnBackend, prepare
 from ..exceptions import BackendError, EstimatorTypeError
-from ..jobs import DispatchingEstimator
+from ..jobs import DispatchingEstimator, Jobs
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.submission import validated_estimator
 from ..program import CircuitProgram
@@ -84,44 +85,40 @@ def placed_on(
             f"Expected one place to run; got {' and '.join(chosen)}. A backend brings its own "
             "estimator; several backends are given as estimators=[...], one for each."
         )
-    checks: Sequence[Any] = ()
-    isa_circuit, on, watched = None, None, journal is not None or budget is not None
+    isa_circuit, on = None, None
+    jobs = None if journal is None and budget is None else Jobs(journal=journal, budget=budget)
     if chosen == ["backend (or mode)"]:
-        if journal is not None and seed_transpiler is None and pass_manager is None:
-            seed_transpiler = 0  # a process that goes on with the journal asks for the same circuit
-        found = prepare(
-            program,
-            backend,
-            mode=mode,
-            options=backend_options,
-            optimization_level=optimization_level,
-            seed_transpiler=seed_transpiler,
-            pass_manager=pass_manager,
-            seed=seed,
-        )
-        program, estimator, isa_circuit = found.program, found.estimator, found.isa_circuit
-        on = found.backend
-        pass_manager = None
-        watched = watched or found.kind in ("runtime", "device")
-        checks = found.checks
-    else:
-        _refuse_without_backend(
-            backend_options=backend_options,
-            optimization_level=optimization_level,
-            seed_transpiler=seed_transpiler,
-        )
+        here = backend if mode is None else mode
+        if not isinstance(here, OnBackend):
+            here = OnBackend(
+                here,
+                options=backend_options,
+                optimization_level=optimization_level,
+                seed_transpiler=seed_transpiler,
+                jobs=jobs,
+            )
+        elif here.jobs is None and jobs is not None:
+            here = replace(here, jobs=jobs)
+        found = prepare(program, here, pass_manager=pass_manager, seed=seed)
+        return Place(found.program, found.estimator, None, found.isa_circuit, found.backend)
+    _refuse_without_backend(
+        backend_options=backend_options,
+        optimization_level=optimization_level,
+        seed_transpiler=seed_transpiler,
+    )
+    several = isinstance(estimator, list)
     if estimators is not None:
         if isinstance(estimators, BaseEstimatorV2) or not isinstance(estimators, Sequence):
             raise EstimatorTypeError(
                 f"Expected estimators to be a list of estimators; got {type(estimators).__name__}. "
                 "Give a single one as estimator=."
             )
-        estimator, watched = list(estimators), True
-    elif estimator is not None:
+        estimator, several = list(estimators), True
+    elif estimator is not None and not several:
         estimator = validated_estimator(estimator)
-    elif watched and samples:
+    elif jobs is not None and samples and not several:
         estimator = BatchedStatevectorEstimator(seed=seed)
-    if watched:
+    if jobs is not None or several:
         if estimator is None:
             raise BackendError(
                 "journal and budget watch over jobs; the exact engine runs none. Name a backend, "
@@ -131,7 +128,7 @@ def placed_on(
             raise BackendError(
                 "The estimator is a DispatchingEstimator already; give journal and budget to it."
             )
-        estimator = DispatchingEstimator(estimator, journal=journal, budget=budget, checks=checks)
+        estimator = DispatchingEstimator(estimator, jobs)
     return Place(program, estimator, pass_manager, isa_circuit, on)
 
 

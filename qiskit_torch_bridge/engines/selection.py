@@ -115,7 +115,8 @@ def make_engine(
     program = _prepared(program, (estimator, of_gradient), pass_manager)
     engine = _engine(program, estimator, given, requested, for_gradient, exact, dtype, number)
     engine.isa_circuit = program.circuit if found.isa_circuit is None else found.isa_circuit
-    engine.backend, engine.mode, engine.shots = found.backend, place.get("mode"), shots
+    engine.backend, engine.shots = found.backend, shots
+    engine.mode = place.get("backend") if place.get("mode") is None else place["mode"]
     return engine
 
 
