@@ -455,8 +455,13 @@ CASES: dict[str, Case] = {
     ),
     "jobs.DispatchingEstimator": Case(
         jobs.DispatchingEstimator,
-        lambda: {"estimators": ESTIMATOR, "journal": new_path()},
-        {"max_bytes": POSITIVE, "budget": COUNT, "journal": PATH, "checks": EMPTY},
+        lambda: {"estimators": ESTIMATOR},
+        {"checks": EMPTY},
+    ),
+    "jobs.Jobs": Case(
+        jobs.Jobs,
+        lambda: {"journal": new_path()},
+        {"max_bytes": POSITIVE, "budget": COUNT, "journal": PATH},
     ),
     "jobs.DispatchingEstimator.run": Case(
         lambda **k: dispatching().run(**k).result(),
@@ -492,16 +497,22 @@ CASES: dict[str, Case] = {
             "clock": CALLABLE,
         },
     ),
-    "backends.kind_of": Case(backends.kind_of, lambda: {"backend": backend()}),
-    "backends.prepare": Case(
-        backends.prepare,
-        lambda: {"program": CircuitProgram(rotation()[0]), "backend": backend()},
+    "backends.OnBackend": Case(
+        backends.OnBackend,
+        lambda: {"backend": backend()},
         {
-            "seed": SEED,
             "seed_transpiler": SEED63,
             "optimization_level": right("levels 0 to 3", "0"),
-            "options": right("no options", "{}"),
+            "initial_layout": right("qubits of the device", "(0,)", "[0]"),
+            "options": OPTIONS,
+            "transpile_options": right("no options", "{}"),
         },
+    ),
+    "backends.OnBackend.coerce": Case(backends.OnBackend.coerce, lambda: {"thing": backend()}),
+    "backends.prepare": Case(
+        backends.prepare,
+        lambda: {"program": CircuitProgram(rotation()[0]), "on_backend": backend()},
+        {"seed": SEED},
     ),
     "jobs.verdict_on": Case(jobs.verdict_on, lambda: {"error": ValueError("no")}),
     "expectation": Case(

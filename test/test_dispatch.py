@@ -22,7 +22,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge import exceptions as e
-from qiskit_torch_bridge.jobs import DispatchingEstimator
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs
 from qiskit_torch_bridge.jobs.sizes import ENCODED, Sizes, parts_for
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.primitives.parts import cut, rows_of
@@ -77,7 +77,7 @@ def test_every_shape_equals_the_uncut_run(observables, shape, rows, pieces, most
     pub = pub_of(observables, shape)
     counters = [CountingEstimator() for _ in range(pieces)]
     limit = 1e9 if rows is None else limit_for(pub, most)
-    (found,) = values_of(DispatchingEstimator(counters, max_bytes=limit), pub)
+    (found,) = values_of(DispatchingEstimator(counters, Jobs(max_bytes=limit)), pub)
     (expected,) = values_of(BatchedStatevectorEstimator(), pub)
     assert rows_of(pub) == rows
     assert found.shape == pub.shape and (found == expected).all()
@@ -106,7 +106,7 @@ def test_circuits_without_parameters_run_once(shape):
     circuit.x(0)
     pub = EstimatorPub.coerce((circuit, "Z", BindingsArray({}, shape=shape)))
     counters = [CountingEstimator(StatevectorEstimator()) for _ in range(2)]
-    (found,) = values_of(DispatchingEstimator(counters, max_bytes=1.0), pub)
+    (found,) = values_of(DispatchingEstimator(counters, Jobs(max_bytes=1.0)), pub)
     assert found.tolist() == np.full(shape, -1.0).tolist()
     assert [c.runs for c in counters] == [[[shape]], []]
 
@@ -151,7 +151,7 @@ def test_circuits_larger_than_a_job_are_not_cut_into_single_rows():
 def test_estimators_get_equal_shares(rows, most):
     pub = pub_of(ONE, (rows,))
     counters = [CountingEstimator() for _ in range(3)]
-    values_of(DispatchingEstimator(counters, max_bytes=limit_for(pub, most)), pub)
+    values_of(DispatchingEstimator(counters, Jobs(max_bytes=limit_for(pub, most))), pub)
     jobs = [len(c.runs) for c in counters]
     shares = [sum(s[-1] for (s,) in c.runs) for c in counters]
     assert sum(shares) == rows
@@ -183,7 +183,7 @@ def test_another_does_what_one_cannot(tmp_path, where, broken):
     else:
         plan.on_result[broken] = [failed_job(1517)]
     pub = pub_of(COLUMN, (9,))
-    (found,) = values_of(DispatchingEstimator(services, retry=time.retry()), pub)
+    (found,) = values_of(DispatchingEstimator(services, Jobs(retry=time.retry())), pub)
     assert (found == values_of(BatchedStatevectorEstimator(), pub)[0]).all()
     homes = [j["id"][0] for j in ledger.jobs if j["id"] not in ledger.failed]
     assert len(homes) == 3 and "abc"[broken] not in homes
@@ -260,9 +260,9 @@ def test_at_least_one_estimator(nothing):
 @pytest.mark.parametrize("value", [0, -5, True, 1.5, "many"])
 def test_limits_are_checked(option, value):
     with pytest.raises(e.InputError, match="max_bytes"):
-        DispatchingEstimator(BatchedStatevectorEstimator(), **option)
+        DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(**option))
     with pytest.raises(e.InputError, match="budget"):
-        DispatchingEstimator(BatchedStatevectorEstimator(), budget=value)
+        DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(budget=value))
 
 
 def test_no_pubs():

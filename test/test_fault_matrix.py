@@ -29,7 +29,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import JobError, ResultError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 
 STEPS, ROWS = 3, 6
 MODES = ("single", "chunked", "several")
@@ -56,12 +56,15 @@ class Phased(DispatchingEstimator):
 class Training:
     """Three steps on two observables; what a training loop would keep is kept."""
 
-    def __init__(self, folder: Path, mode: str, plan: Plan, journal: Any = None) -> None:
+    def __init__(
+        self, folder: Path, mode: str, plan: Plan, journal: Any = None, **retry: Any
+    ) -> None:
         self.ledger = Ledger(folder / "ledger")
         names = ("a", "b") if mode == "several" else ("a",)
         services = [Service(self.ledger, name=name, plan=plan) for name in names]
         self.services, self.time = services, FakeTime()
-        estimator = Phased(services, retry=self.time.retry(lookup=0), journal=journal)
+        jobs = Jobs(retry=self.time.retry(lookup=0, **retry), journal=journal)
+        estimator = Phased(services, jobs)
         estimator.chunk = mode == "chunked"
         self.estimator = estimator
         self.module = TorchQuantumModule(
@@ -253,8 +256,7 @@ def test_many_failures_at_once(reference, tmp_path, mode):
         plan.on_submission[k] = [RequestsApiError("busy", 429), ConnectionError("lost")]
     for k in range(0, 60, 2):
         plan.on_result[k] = [RuntimeJobTimeoutError("slow"), ConnectionError(), failed_job(1006)]
-    training = Training(tmp_path, mode, plan)
-    training.estimator.retry.attempts = 100
+    training = Training(tmp_path, mode, plan, attempts=100)
     assert training.run() == truth.history[-1]
     assert (
         training.ledger.duplicates() == [] and len(training.ledger.failed) > len(truth.phases) / 4
