@@ -18,7 +18,15 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.providers import BackendV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
-from .arguments import MOST_SEED, complex_dtype, one_of, seed_number, shown, whole_number
+from .arguments import (
+    MOST_SEED,
+    complex_dtype,
+    one_of,
+    seed_number,
+    show_given,
+    shown,
+    whole_number,
+)
 from .backends import OnBackend
 from .backends.prepare import check_pass_manager
 from .exceptions import BackendError, GradientError, InputError, PrecisionError
@@ -122,7 +130,7 @@ class Exact:
         one_of(self.device, "device", DEVICES)
 
     def __repr__(self) -> str:
-        return _written(self)
+        return show_given(self)
 
 
 @dataclass(frozen=True)
@@ -154,19 +162,24 @@ class Shots:
             object.__setattr__(self, name, _whole_shots(getattr(self, name), name))
 
     def __repr__(self) -> str:
-        return _written(self)
+        return show_given(self)
 
 
-class ExecutionFields(TypedDict, total=False):
-    """The fields of :class:`Execution`, as far as they are to change."""
+class HowFields(TypedDict, total=False):
+    """The fields of :class:`Execution` but for the backend, as far as they are to change."""
 
     estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None
-    backend: BackendChoice | None
     gradient: GradientChoice | None
     shots: int | Shots | None
     precision: float | None
     pass_manager: PassManager | None
     seed: int | None
+
+
+class ExecutionFields(HowFields, total=False):
+    """The fields of :class:`Execution`, as far as they are to change."""
+
+    backend: BackendChoice | None
 
 
 @dataclass(frozen=True)
@@ -195,8 +208,8 @@ class Execution:
         Execution(shots=100, seed=7)
     """
 
-    estimator: EstimatorChoice | None = None
-    backend: OnBackend | None = None
+    estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None = None
+    backend: BackendChoice | None = None
     gradient: GradientChoice | None = None
     shots: int | Shots | None = None
     precision: float | None = None
@@ -218,6 +231,11 @@ class Execution:
                 f"{self.estimator!r} computes exactly and measures nothing, so it takes neither "
                 "shots nor precision. Leave out the estimator to sample shots in this process."
             )
+
+    @property
+    def on_backend(self) -> OnBackend | None:
+        """The backend, and how circuits are transpiled for it and run on it."""
+        return None if self.backend is None else OnBackend.coerce(self.backend)
 
     @property
     def samples(self) -> bool:
@@ -242,13 +260,13 @@ class Execution:
     @property
     def gradient_object(self) -> BaseEstimatorGradient | None:
         """The gradient, if it was given as an object with an estimator of its own."""
-        return None if named(self.gradient) or self.gradient is None else self.gradient  # type: ignore[return-value]
+        return self.gradient if isinstance(self.gradient, BaseEstimatorGradient) else None
 
     @property
     def jobs(self) -> Jobs | None:
         """What is done about jobs, wherever it was said."""
-        if self.backend is not None:
-            return self.backend.jobs
+        if self.on_backend is not None:
+            return self.on_backend.jobs
         return self.estimator.jobs if isinstance(self.estimator, DispatchingEstimator) else None
 
     def changed(self, changes: ExecutionFields) -> Execution:
@@ -315,7 +333,7 @@ class Execution:
         return told + ([f"precision={self.precision:.3g}"] if self.precision is not None else [])
 
     def __repr__(self) -> str:
-        return _written(self)
+        return show_given(self, **{name: _name(value) for name, value in self.given.items()})
 
     def __copy__(self) -> Execution:
         return self
@@ -324,17 +342,10 @@ class Execution:
         return self  # estimators may stand for a device or a session, of which there is one
 
 
-def _written(value: Exact | Shots | Execution) -> str:
-    """Write a value as the call that makes it, without what is there by default."""
-    chosen = ((f, getattr(value, f.name)) for f in fields(value))
-    told = ", ".join(f"{f.name}={_name(v)}" for f, v in chosen if v != f.default)
-    return f"{type(value).__name__}({told})"
-
-
 def _name(value: Any) -> str:
-    """Write what has no readable representation of its own by the name of its class."""
-    own = type(value).__repr__ is not object.__repr__
-    return repr(value) if own else f"{type(value).__name__}()"
+    """Return an object as text, by the name of its class if it has no better one."""
+    plain = type(value).__repr__ is object.__repr__
+    return f"{type(value).__name__}()" if plain else repr(value)
 
 
 def _coerce_estimator(estimator: Any) -> EstimatorChoice:

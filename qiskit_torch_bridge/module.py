@@ -29,6 +29,7 @@ from .execution import (
     Execution,
     ExecutionFields,
     GradientChoice,
+    HowFields,
     PassManager,
     Shots,
     check_evaluation,
@@ -62,7 +63,7 @@ class _Deployed(NamedTuple):
         transpile; with the same kind of estimator its options stay.
         """
         execution = self.execution.changed(changes)
-        old, new = self.execution.backend, execution.backend
+        old, new = self.execution.on_backend, execution.on_backend
         if old is None or new is None or not is_same_device(old.device, new.device):
             return execution
         if new.options is None and old.kind == new.kind:
@@ -80,7 +81,7 @@ class _Deployed(NamedTuple):
         return self._replace(execution=execution)
 
 
-class Moves(ExecutionFields, total=False):
+class Moves(HowFields, total=False):
     """What :meth:`TorchQuantumModule.with_backend` takes by name."""
 
     evaluation: Execution | None
@@ -490,9 +491,9 @@ class TorchQuantumModule(nn.Module):
                 f"It takes {', '.join(sorted(known))}."
             )
         evaluation = changes.pop("evaluation", None)
-        fields: ExecutionFields = {"backend": backend, **changes}  # type: ignore[typeddict-item]
+        fields: ExecutionFields = {"backend": backend, **changes}
         execution = self._training.changed(fields)
-        old, new = self._training.execution.backend, execution.backend
+        old, new = self._training.execution.on_backend, execution.on_backend
         if evaluation is None and old is not None and new is not None and old.kind == new.kind:
             stays = is_same_device(old.device, new.device)
             evaluation = self._evaluation_changes if stays else None

@@ -164,9 +164,9 @@ class _Direct(torch.autograd.Function):
         ctx: Any, inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None
     ) -> Tensor:
         """Evaluate, and keep what a backward pass can use if one may follow."""
-        ctx.arrays = numbers(inputs), weight_rows(weights)
+        ctx.arrays = x, w = numbers(inputs), weight_rows(weights)
         needs = ctx.needs_input_grad
-        found = arrived or node.evaluate(*ctx.arrays, needs[0] or needs[1])
+        found = arrived or node.evaluate(x, w, needs[0] or needs[1])
         ctx.kept = found.kept
         ctx.save_for_backward(inputs, weights)
         if in_forward_mode():

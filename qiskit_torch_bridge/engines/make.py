@@ -87,7 +87,7 @@ def _find_place(program: CircuitProgram, execution: Execution) -> Place:
         program = _form_for(_transpiled(program, execution), (estimator, of_gradient))
         return Place(program, estimator, program.circuit)
     manager, seed = execution.pass_manager, execution.seed
-    found = prepare(program, execution.backend, pass_manager=manager, seed=seed)
+    found = prepare(program, execution.on_backend, pass_manager=manager, seed=seed)
     program = _form_for(found.program, (found.estimator, of_gradient))
     place = Place(program, found.estimator, found.isa_circuit, found.backend)
     if not isinstance(gradient, AdjointEstimatorGradient):
