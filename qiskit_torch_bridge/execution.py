@@ -344,8 +344,8 @@ class Execution:
 
 def _name(value: Any) -> str:
     """Return an object as text, by the name of its class if it has no better one."""
-    plain = type(value).__repr__ is object.__repr__
-    return f"{type(value).__name__}()" if plain else repr(value)
+    text = repr(value)
+    return f"{type(value).__name__}()" if " object at 0x" in text else text
 
 
 def _coerce_estimator(estimator: Any) -> EstimatorChoice:
@@ -402,7 +402,7 @@ _COERCIONS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def check_evaluation(evaluation: Any) -> Execution:
-    """Return what is different in evaluation, or raise :class:`.InputError` unless it is a value."""
+    """Return what is different in evaluation, or raise :class:`.InputError`."""
     if not isinstance(evaluation, Execution):
         raise InputError(
             "Expected evaluation to be an Execution with what is different in eval() mode, such as "

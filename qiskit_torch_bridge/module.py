@@ -68,7 +68,8 @@ class _Deployed(NamedTuple):
             return execution
         if new.options is None and old.kind == new.kind:
             execution = replace(execution, backend=replace(new, options=old.options))
-        if not new.transpiles_by and changes.get("pass_manager") is None:
+        anew = "backend" in changes and new.transpiles_by
+        if not anew and changes.get("pass_manager") is None:
             transpiled = AlreadyTranspiled(self.place.isa_circuit)
             execution = replace(execution, pass_manager=transpiled)
         return execution
@@ -79,12 +80,6 @@ class _Deployed(NamedTuple):
         forward = execution.forward_precision
         self.node.set_precision(forward, execution.gradient_precision or forward)
         return self._replace(execution=execution)
-
-
-class Moves(HowFields, total=False):
-    """What :meth:`TorchQuantumModule.with_backend` takes by name."""
-
-    evaluation: Execution | None
 
 
 class TorchQuantumModule(nn.Module):
@@ -202,10 +197,12 @@ class TorchQuantumModule(nn.Module):
 
     def _deploy(self, execution: Execution, evaluation: Execution | None) -> None:
         """Make the engines for training and for evaluation."""
-        changes = None if evaluation is None else check_evaluation(evaluation).given
+        changes = {} if evaluation is None else check_evaluation(evaluation).given
         self._training = _Deployed.of(self.program, execution)
         self._evaluation = self._training
-        if changes is not None:
+        if "estimator" in changes:  # for the circuit that was trained
+            changes.setdefault("pass_manager", execution.pass_manager)
+        if changes:
             different = self._training.changed(changes)
             self._evaluation = _Deployed.of(self.program, different)
         self._evaluation_changes = evaluation
@@ -456,7 +453,11 @@ class TorchQuantumModule(nn.Module):
         return self._deployed.place.isa_circuit
 
     def with_backend(
-        self, backend: BackendChoice | None = None, **changes: Unpack[Moves]
+        self,
+        backend: BackendChoice | None = None,
+        *,
+        evaluation: Execution | None = None,
+        **changes: Unpack[HowFields],
     ) -> TorchQuantumModule:
         """Return a module of the same circuit and weights that runs elsewhere.
 
@@ -470,7 +471,11 @@ class TorchQuantumModule(nn.Module):
         Args:
             backend: The backend, as for the module; ``None`` with ``estimator=`` in the changes,
                 or for the exact engine.
-            **changes: Fields of :class:`.Execution`, and ``evaluation``.
+            evaluation: As for the module.
+            **changes: Fields of :class:`.Execution`.
+
+        Raises:
+            BridgeError: One of its subclasses for anything that is wrong.
 
         Example:
             >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -483,14 +488,13 @@ class TorchQuantumModule(nn.Module):
             >>> abs(noisy().item() - trained().item()) < 0.2
             True
         """
-        known = {*ExecutionFields.__annotations__, "evaluation"} - {"backend"}
+        known = set(HowFields.__annotations__)
         unknown = sorted(set(changes) - known)
         if unknown:
             raise InputError(
                 f"Expected changes of with_backend to be fields of an Execution; got {unknown}. "
-                f"It takes {', '.join(sorted(known))}."
+                f"It takes {', '.join(sorted({*known, 'evaluation'}))}."
             )
-        evaluation = changes.pop("evaluation", None)
         fields: ExecutionFields = {"backend": backend, **changes}
         execution = self._training.changed(fields)
         old, new = self._training.execution.on_backend, execution.on_backend

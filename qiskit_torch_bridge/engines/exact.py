@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 from ..arrays import FloatArray
@@ -13,10 +12,10 @@ from ..jobs.cost import Planned
 from ..program import CircuitProgram
 from ..simulation.interface import Simulator, make_simulator
 from .estimation import Estimation, MeasuredForward
-from .interface import BOTH, Gradients, Values, Wanted
+from .interface import BOTH, Gradients, InProcess, Values, Wanted
 
 
-class ExactEngine:
+class ExactEngine(InProcess):
     """Evaluates a program exactly, and differentiates it by the adjoint method.
 
     Args:
@@ -30,8 +29,6 @@ class ExactEngine:
     order = 2.0
     stands_alone = True
     gradient_name = "adjoint"
-    precision: float | None = None
-    is_limited = False
 
     def __init__(self, program: CircuitProgram, exact: Exact) -> None:
         self.program = program
@@ -60,11 +57,6 @@ class ExactEngine:
         evs, kept = self.simulator.evaluate(x, w, keep)
         return Values(evs, None, kept)
 
-    def submit(self, x: FloatArray, w: FloatArray) -> Callable[[], Values]:
-        """Evaluate at once: there is no job to wait for."""
-        values = self.evaluate(x, w, keep=True)
-        return lambda: values
-
     def vjp(
         self,
         x: FloatArray,
@@ -91,21 +83,6 @@ class ExactEngine:
     ) -> tuple[FloatArray, FloatArray]:
         """Return the derivatives of both gradients along tangents."""
         return self.simulator.vjp_tangent(x, w, cotangent, dx, dw, dcotangent)
-
-    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
-        """Return nothing: no pass makes a request."""
-        return []
-
-    def check_budget(self, rows: int, columns: tuple[int, ...]) -> None:
-        """Do nothing: no pass uses any of a budget."""
-
-    def at_precision(self, forward: float | None, gradient: float | None) -> ExactEngine:
-        """Return the engine itself: its values are exact."""
-        return self
-
-    def random_sources(self) -> dict[str, object]:
-        """Return nothing: nothing is drawn."""
-        return {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "simulator"}

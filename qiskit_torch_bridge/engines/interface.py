@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from typing_extensions import Self
+
 from ..arrays import FloatArray
 from ..jobs.cost import Planned
 from ..program import CircuitProgram
@@ -95,8 +97,12 @@ class Engine(Protocol):
         ...
 
     def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
-        """Return the requests of a forward pass over ``rows`` and, if columns are given, of the
-        backward pass with respect to these parameters.
+        """Return the requests of a step over ``rows``, before anything runs.
+
+        Args:
+            rows: The batch.
+            columns: The parameters with respect to which a backward pass differentiates; ``None``
+                for a forward pass alone.
         """
         ...
 
@@ -161,3 +167,31 @@ class ShiftEngine(Engine, Protocol):
         That engine takes all parameters of the plan's target as inputs, and no weights.
         """
         ...
+
+
+class InProcess:
+    """The half of an engine that runs no jobs: what it needs besides values and gradients."""
+
+    precision: float | None = None
+    stands_alone = False
+    is_limited = False
+
+    def submit(self: Engine, x: FloatArray, w: FloatArray) -> Callable[[], Values]:
+        """Evaluate at once: there is no job to wait for."""
+        values = self.evaluate(x, w, keep=True)
+        return lambda: values
+
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+        """Return nothing: no pass makes a request."""
+        return []
+
+    def check_budget(self, rows: int, columns: tuple[int, ...]) -> None:
+        """Do nothing: no pass uses any of a budget."""
+
+    def at_precision(self, forward: float | None, gradient: float | None) -> Self:
+        """Return the engine itself: its values are exact."""
+        return self
+
+    def random_sources(self) -> dict[str, object]:
+        """Return nothing: nothing is drawn."""
+        return {}
