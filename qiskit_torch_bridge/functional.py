@@ -211,26 +211,29 @@ def expectation(
         >>> round(jacobian.item(), 6)  # -sin(0.5)
         -0.479426
     """
-    roles = (observables, input_params, weight_params, observables_layout)
-    choices = (estimator, backend, gradient, shots, precision, pass_manager, seed)
+    chosen = (
+        circuit, observables, input_params, weight_params, observables_layout, estimator, backend,
+        gradient, shots, precision, pass_manager, seed,
+    )  # fmt: skip
     if weights is None:
         weights = torch.zeros(0, dtype=torch.get_default_dtype())
     if is_compiling():
-        name = _held_node(circuit, roles, choices)
+        name = _held_node(*chosen)
         return _recorded(inputs, weights, name, *_wanted(inputs, weights))
-    return evaluate_eagerly(_node_for(circuit, roles, choices), inputs, weights)
+    return evaluate_eagerly(_node_for(*chosen), inputs, weights)
 
 
 _ROLES = ("observables", "input_params", "weight_params", "observables_layout")
 _CHOICES = tuple(field.name for field in fields(Execution))
 
 
-def _node_for(circuit: Any, roles: tuple[Any, ...], choices: tuple[Any, ...]) -> Node:
+def _node_for(circuit: Any, *chosen: Any) -> Node:
     """Return the node for the arguments of :func:`expectation`, made now or before.
 
     Programs, estimators, gradients and pass managers count by identity, plain values by value.
     """
-    given = {n: role for n, role in zip(_ROLES, roles, strict=True) if role is not None}
+    given = {n: c for n, c in zip(_ROLES, chosen, strict=False) if c is not None}
+    choices = chosen[len(_ROLES) :]
     if not isinstance(circuit, CircuitProgram):
         circuit = CircuitProgram(circuit, **given)
     elif given:
@@ -249,7 +252,7 @@ def _node_for(circuit: Any, roles: tuple[Any, ...], choices: tuple[Any, ...]) ->
 
 
 @_while_recording
-def _held_node(circuit: Any, roles: tuple[Any, ...], choices: tuple[Any, ...]) -> str:
+def _held_node(circuit: Any, *chosen: Any) -> str:
     """Return the name of a node that lives as long as the program."""
     if not isinstance(circuit, CircuitProgram):
         raise TracingError(
@@ -257,6 +260,6 @@ def _held_node(circuit: Any, roles: tuple[Any, ...], choices: tuple[Any, ...]) -
             f"the recorded function needs; got {type(circuit).__name__}. Make it once, outside: "
             "CircuitProgram(circuit, observables, input_params=...)."
         )
-    node = _node_for(circuit, roles, choices)
+    node = _node_for(circuit, *chosen)
     circuit.__dict__.setdefault("recorded_nodes", {})[node.name] = node
     return _portable_name(node.name) or node.name
