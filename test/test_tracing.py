@@ -24,6 +24,7 @@ from torch._subclasses import FakeTensorMode
 
 from qiskit_torch_bridge import (
     CircuitProgram,
+    Exact,
     Execution,
     Jobs,
     TorchQuantumModule,
@@ -78,7 +79,7 @@ def test_linearize_of_a_rotation():
     w, one = torch.tensor([0.5], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     for options, tolerance in (
         ({}, 1e-14),
-        ({"dtype": "complex64"}, 1e-6),
+        ({"estimator": Exact(dtype="complex64")}, 1e-6),
         ({"shots": 100, "seed": 1, "gradient": "adjoint"}, 1e-14),
         ({"gradient": "parameter-shift"}, 1e-14),
     ):
