@@ -30,6 +30,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import JobError, ResultError
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
+from qiskit_torch_bridge.primitives.cutting import measure_input
 
 STEPS, ROWS = 3, 6
 MODES = ("single", "chunked", "several")
@@ -48,8 +49,8 @@ class Phased(DispatchingEstimator):
         for service in self.estimators:
             service.phase = f"{self.requests} {PHASES[self.requests % 2]}"
         if self.chunk:
-            size, rows = self._sizes(pubs[0]), pubs[0].shape[-1]
-            self.max_bytes = size.fixed + size.values * (rows / 3) / rows + 1e-6
+            size, rows = measure_input(self, pubs[0]), pubs[0].shape[-1]
+            self.max_bytes = size.fixed + size.rows * (rows / 3) / rows + 1e-6
         return super().run(pubs, precision=precision)
 
 

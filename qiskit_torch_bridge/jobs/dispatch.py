@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..arguments import file_path, instance, real_number, show_given, shown
 from ..exceptions import EstimatorTypeError, InputTypeError, JournalError
-from ..primitives import memory
+from ..primitives import cutting
 from ..primitives.aer_circuits import AerCircuits
-from ..primitives.kinds import repeats_noise
-from ..primitives.parts import Part, cut, rows_of
+from ..primitives.cutting import PubPart
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs, validated_estimator
 from ..primitives.tracking import Usage, usage_of
@@ -28,7 +26,6 @@ from .entries import Entries
 from .journal import Journal
 from .request import Request
 from .retry import Retry
-from .sizes import Sizes, parts_for
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,6 @@ class DispatchingEstimator(BaseEstimatorV2):
                 f"got {shown(checks)}."
             )
         self.checks = tuple(checks)
-        self._sizes = Sizes()
         self._for_aer = AerCircuits(self.estimators)
         _ = self.jobs.opened  # a file is opened last
 
@@ -215,25 +211,12 @@ class DispatchingEstimator(BaseEstimatorV2):
         coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
         return self._usage(self._parts(coerced))
 
-    def _usage(self, parts: list[Part], first: int = 0) -> Usage:
+    def _usage(self, parts: list[PubPart], first: int = 0) -> Usage:
         homes = zip(parts, itertools.cycle(self.estimators), strict=False)
         wanted = itertools.islice(homes, first, None)
         return sum((usage_of(estimator, [p.pub], None) for p, estimator in wanted), Usage())
 
-    def _parts(self, pubs: list[EstimatorPub]) -> list[Part]:
-        return [
-            part
-            for position, pub in enumerate(pubs)
-            for part in cut(pub, position, self._count(pub))
-        ]
-
-    def _count(self, pub: EstimatorPub) -> int:
-        """Return into how many parts a PUB is cut: at least one for each estimator."""
-        pieces, rows = len(self.estimators), rows_of(pub)
-        if rows is None:
-            return 1
-        most = max(memory.memory_of(e, pub) for e in self.estimators)
-        if any(repeats_noise(e) for e in self.estimators):
-            most = 0.0  # all parts would have the same noise
-        for_memory = pieces * math.ceil(most / memory.MOST / pieces)
-        return max(for_memory, parts_for(self._sizes(pub), rows, pieces, self.max_bytes))
+    def _parts(self, pubs: list[EstimatorPub]) -> list[PubPart]:
+        limits = [cutting.limit_input(self.max_bytes), cutting.MEMORY]
+        parts = (cutting.cut(pub, i, self.estimators, limits) for i, pub in enumerate(pubs))
+        return list(itertools.chain(*parts))
