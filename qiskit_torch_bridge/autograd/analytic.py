@@ -5,13 +5,13 @@ With :math:`f(x, w)` the expectation values and :math:`g = J^T c` the vector-Jac
 derivatives of each are among these four, so any mixture of backward and forward mode works up to
 second derivatives:
 
-* :class:`Expectation`: :math:`f`; differentiated by :class:`VectorJacobianProduct` and
-  :class:`JacobianVectorProduct`.
-* :class:`VectorJacobianProduct`: :math:`J^T c`; by :class:`HessianVectorProduct` and
-  :class:`JacobianVectorProduct`.
-* :class:`JacobianVectorProduct`: :math:`J \dot v`; by :class:`HessianVectorProduct` and
-  :class:`VectorJacobianProduct`.
-* :class:`HessianVectorProduct`: the derivative of :math:`J^T c` along tangents of :math:`x, w` and
+* :class:`Expectation`: :math:`f`; differentiated by :class:`_VectorJacobianProduct` and
+  :class:`_JacobianVectorProduct`.
+* :class:`_VectorJacobianProduct`: :math:`J^T c`; by :class:`_HessianVectorProduct` and
+  :class:`_JacobianVectorProduct`.
+* :class:`_JacobianVectorProduct`: :math:`J \dot v`; by :class:`_HessianVectorProduct` and
+  :class:`_VectorJacobianProduct`.
+* :class:`_HessianVectorProduct`: the derivative of :math:`J^T c` along tangents of :math:`x, w` and
   :math:`c`; no further.
 
 An engine of one order has the first two, and the second is differentiated no more. Inputs are
@@ -107,7 +107,7 @@ def _backward(ctx: Any, cotangent: Tensor | None) -> Pair:
     if older_vmap(cotangent):
         gx, gw = _gradient_by_basis(inputs, weights, cotangent, ctx.node, wanted)
     else:
-        gx, gw = VectorJacobianProduct.apply(inputs, weights, cotangent, ctx.node, wanted)
+        gx, gw = _VectorJacobianProduct.apply(inputs, weights, cotangent, ctx.node, wanted)
     return (gx if wanted[0] else None), (gw if wanted[1] else None)
 
 
@@ -117,7 +117,7 @@ def _gradient_by_basis(
     rows, count = inputs.shape[0], node.program.num_observables
     units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
     x, w = inputs.repeat(count, 1), weights.expand(rows, -1).repeat(count, 1)
-    found = VectorJacobianProduct.apply(x, w, units, node, wanted)
+    found = _VectorJacobianProduct.apply(x, w, units, node, wanted)
     gx, gw = combine_basis(found, cotangent, rows, weights.dim() == 1)
     return gx, gw
 
@@ -138,9 +138,9 @@ def _gradient_backward_by_basis(
     u = torch.cat([ux, uw.expand(rows, -1)], -1)  # (B, T)
     x, w, dx, dw = _basis(inputs, weights)
     c = c.repeat(u.shape[-1], 1)
-    second = HessianVectorProduct.apply(x, w, c, dx, dw, torch.zeros_like(c), node)
+    second = _HessianVectorProduct.apply(x, w, c, dx, dw, torch.zeros_like(c), node)
     hx, hw = combine_basis(second, u, rows, weights.dim() == 1)
-    (ju,) = combine_basis((JacobianVectorProduct.apply(x, w, dx, dw, node),), u, rows)
+    (ju,) = combine_basis((_JacobianVectorProduct.apply(x, w, dx, dw, node),), u, rows)
     return hx, hw, ju
 
 
@@ -151,9 +151,9 @@ def _forward_mode(ctx: Any, dx: Tensor | None, dw: Tensor | None) -> Tensor:
     dw = torch.zeros_like(weights) if dw is None else dw
     if older_vmap(dx) or older_vmap(dw):
         rows = inputs.shape[0]
-        tangents = JacobianVectorProduct.apply(*_basis(inputs, weights), ctx.node)
+        tangents = _JacobianVectorProduct.apply(*_basis(inputs, weights), ctx.node)
         return combine_basis((tangents,), torch.cat([dx, dw.expand(rows, -1)], -1), rows)[0]
-    return JacobianVectorProduct.apply(inputs, weights, dx, dw, ctx.node)
+    return _JacobianVectorProduct.apply(inputs, weights, dx, dw, ctx.node)
 
 
 class _Direct(torch.autograd.Function):
@@ -242,7 +242,7 @@ class Expectation(torch.autograd.Function):
         return evs.reshape(info.batch_size, rows, evs.shape[-1]), 0
 
 
-class VectorJacobianProduct(torch.autograd.Function):
+class _VectorJacobianProduct(torch.autograd.Function):
     """The vector-Jacobian product as a function that can be differentiated."""
 
     @staticmethod
@@ -269,9 +269,11 @@ class VectorJacobianProduct(torch.autograd.Function):
         hx = hw = ju = None
         if any(ctx.needs_input_grad[:2]):
             still = torch.zeros_like(cotangent)
-            hx, hw = HessianVectorProduct.apply(inputs, weights, cotangent, ux, uw, still, ctx.node)
+            hx, hw = _HessianVectorProduct.apply(
+                inputs, weights, cotangent, ux, uw, still, ctx.node
+            )
         if ctx.needs_input_grad[2]:
-            ju = JacobianVectorProduct.apply(inputs, weights, ux, uw, ctx.node)
+            ju = _JacobianVectorProduct.apply(inputs, weights, ux, uw, ctx.node)
         return hx, hw, ju, None, None
 
     @staticmethod
@@ -280,7 +282,7 @@ class VectorJacobianProduct(torch.autograd.Function):
         saved = ctx.saved_tensors
         given = zip(saved, (dx, dw, dc), strict=True)
         tangents = [torch.zeros_like(s) if d is None else d for s, d in given]
-        return HessianVectorProduct.apply(*saved, *tangents, ctx.node)
+        return _HessianVectorProduct.apply(*saved, *tangents, ctx.node)
 
     @staticmethod
     def vmap(
@@ -289,11 +291,11 @@ class VectorJacobianProduct(torch.autograd.Function):
         dims = (in_dims[0], in_dims[2], in_dims[1])
         rows, (x, c, w) = fold_rows(info.batch_size, dims, (inputs, cotangent), (weights,), True)
         shared = weights.dim() - (in_dims[1] is not None) == 1
-        gx, gw = VectorJacobianProduct.apply(x, w, c, *rest)
+        gx, gw = _VectorJacobianProduct.apply(x, w, c, *rest)
         return unfold_gradients(info.batch_size, rows, gx, gw, shared), (0, 0)
 
 
-class JacobianVectorProduct(torch.autograd.Function):
+class _JacobianVectorProduct(torch.autograd.Function):
     """The Jacobian-vector product as a function that can be differentiated."""
 
     @staticmethod
@@ -309,8 +311,8 @@ class JacobianVectorProduct(torch.autograd.Function):
     def backward(ctx: Any, u: Tensor) -> Any:
         inputs, weights, dx, dw = ctx.saved_tensors
         still = torch.zeros_like(u)
-        hx, hw = HessianVectorProduct.apply(inputs, weights, u, dx, dw, still, ctx.node)
-        gx, gw = VectorJacobianProduct.apply(inputs, weights, u, ctx.node, (True, True))
+        hx, hw = _HessianVectorProduct.apply(inputs, weights, u, dx, dw, still, ctx.node)
+        gx, gw = _VectorJacobianProduct.apply(inputs, weights, u, ctx.node, (True, True))
         return hx, hw, gx, gw, None
 
     @staticmethod
@@ -326,11 +328,11 @@ class JacobianVectorProduct(torch.autograd.Function):
         inputs, weights, dx, dw, node = arguments
         dims = (in_dims[0], in_dims[2], in_dims[1], in_dims[3])
         rows, folded = fold_rows(info.batch_size, dims, (inputs, dx), (weights, dw), True)
-        evs = JacobianVectorProduct.apply(folded[0], folded[2], folded[1], folded[3], node)
+        evs = _JacobianVectorProduct.apply(folded[0], folded[2], folded[1], folded[3], node)
         return evs.reshape(info.batch_size, rows, evs.shape[-1]), 0
 
 
-class HessianVectorProduct(torch.autograd.Function):
+class _HessianVectorProduct(torch.autograd.Function):
     """The derivative of a vector-Jacobian product along tangents; differentiable no more."""
 
     @staticmethod
@@ -359,5 +361,5 @@ class HessianVectorProduct(torch.autograd.Function):
         rows, folded = fold_rows(info.batch_size, dims, (inputs, c, dx, dc), (weights, dw), True)
         x, c, dx, dc, w, dw = folded
         shared = weights.dim() - (in_dims[1] is not None) == 1
-        gx, gw = HessianVectorProduct.apply(x, w, c, dx, dw, dc, node)
+        gx, gw = _HessianVectorProduct.apply(x, w, c, dx, dw, dc, node)
         return unfold_gradients(info.batch_size, rows, gx, gw, shared), (0, 0)
