@@ -26,9 +26,9 @@ from .functional import PendingOutput, evaluate, refuse_onnx, submitted
 from .initial_weights import initial_weights as starting_weights
 from .jobs import DispatchingEstimator
 from .jobs.cost import Cost, cost_of
-from .primitives import validated_precision
+from .primitives import validate_precision
 from .program import CircuitProgram
-from .rules.options import named
+from .rules.options import is_named_gradient
 from .state_dicts import check_marks, check_weights, mark, refuse_old
 
 PLACE = (
@@ -207,7 +207,7 @@ class TorchQuantumModule(nn.Module):
             )
         #: What :meth:`with_backend` keeps: anywhere, and as long as the numbers are exact.
         self._kept = {name: choices[name] for name in MEASUREMENT}
-        if not named(self._kept["gradient"]):
+        if not is_named_gradient(self._kept["gradient"]):
             self._kept["gradient"] = None
         self._kept_exact = {"dtype": choices["dtype"]}
         #: What it keeps on the same device.
@@ -392,8 +392,8 @@ class TorchQuantumModule(nn.Module):
                     "The exact engine measures nothing, so it takes no shots. Move the module: "
                     f"module.with_backend(shots={shown(shots)}), or make it with shots=."
                 )
-        precision = validated_precision(shots, None)
-        for_gradient = validated_precision(gradient_shots, None) or precision
+        precision = validate_precision(shots, None)
+        for_gradient = validate_precision(gradient_shots, None) or precision
         self._training_engine.set_precision(precision, for_gradient, shots)
         evaluation = self._kept_there["evaluation"] or {}
         if not {"shots", "precision", "gradient_shots"} & set(evaluation):

@@ -778,8 +778,8 @@ CASES: dict[str, Case] = {
     "primitives.shots_to_precision": Case(
         primitives.shots_to_precision, fixed(shots=100), {"shots": SMALL_COUNT}
     ),
-    "primitives.validated_precision": Case(
-        primitives.validated_precision,
+    "primitives.validate_precision": Case(
+        primitives.validate_precision,
         fixed(shots=None, precision=None),
         {"shots": SMALL_COUNT | NONE, "precision": POSITIVE | NONE},
     ),

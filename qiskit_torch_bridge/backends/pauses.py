@@ -16,7 +16,7 @@ from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
-from ..primitives.kinds import is_of_aer
+from ..primitives.capabilities import is_from_aer
 from ..primitives.parts import rows_of
 from ..recent import OfObjects
 
@@ -33,7 +33,7 @@ def calls_for(estimator: BaseEstimatorV2, pub: EstimatorPub) -> int:
     """Return in how many calls to run a PUB; it depends on nothing but the request."""
     backend: Any = getattr(estimator, "_backend", None)
     rows = rows_of(pub)
-    if rows is None or not is_of_aer(backend):
+    if rows is None or not is_from_aer(backend):
         return 1
     terms = _terms_in(pub.observables)
     circuits, shots = 1, SHOTS

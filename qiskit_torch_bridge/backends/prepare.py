@@ -16,7 +16,7 @@ from qiskit.transpiler import TranspilerError, generate_preset_pass_manager
 
 from ..arguments import MOST_SEED, instance, is_options, is_whole, one_of, seed_number, shown
 from ..exceptions import BackendError, BackendTypeError, CircuitError
-from ..primitives.kinds import is_of_aer, repeats_noise
+from ..primitives.capabilities import is_from_aer, repeats_noise
 from ..program import CircuitProgram
 from ..program.lowering import is_box
 from .angles import check_angles, has_limited_angles
@@ -134,7 +134,7 @@ def kind_of(backend: Any, mode: Any = None) -> Kind:
     modules = {cls.__module__ for cls in type(backend).__mro__}
     if mode is not None or "qiskit_ibm_runtime.ibm_backend" in modules:
         return "runtime"
-    if is_of_aer(backend):
+    if is_from_aer(backend):
         return "aer"
     if any("fake_provider" in name for name in modules):
         return "fake"

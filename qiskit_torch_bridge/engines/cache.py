@@ -7,7 +7,7 @@ from typing import Any
 
 from ..program import CircuitProgram
 from ..recent import Recent
-from ..rules.options import named
+from ..rules.options import is_named_gradient
 from .estimator import EstimatorEngine
 from .selection import make_engine
 
@@ -25,7 +25,7 @@ class EngineCache:
         """Return the engine for the arguments of :func:`.make_engine`, made now or before."""
         # With its type, since 1, 1.0 and True are equal and only the first is a number of shots.
         parts = (
-            (type(c), c if isinstance(c, (int, float)) or named(c) else id(c))
+            (type(c), c if isinstance(c, (int, float)) or is_named_gradient(c) else id(c))
             for c in choices.values()
         )
 

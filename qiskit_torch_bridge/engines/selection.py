@@ -24,12 +24,12 @@ from ..gradients import (
 )
 from ..gradients.derivative_type import REAL_IN_TORCH, require_real
 from ..primitives import BatchedStatevectorEstimator, is_aer
-from ..primitives.kinds import innermost, names_with_noise, runs_boxes
-from ..primitives.precision import assumed_precision, validated_precision
+from ..primitives.capabilities import innermost, names_with_noise, runs_boxes
+from ..primitives.precision import estimate_precision, validate_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
 from ..rules import SPSARule
-from ..rules.options import named
+from ..rules.options import is_named_gradient
 from .estimator import EstimatorEngine
 from .placement import placed_on
 from .plugin import PluginEngine
@@ -83,8 +83,8 @@ def make_engine(
         PrecisionError: If shots or precision are wrong, or both are given.
         CircuitError: If the pass manager returns something else than this circuit.
     """
-    requested = validated_precision(shots, precision)
-    for_gradient = validated_precision(gradient_shots, None)
+    requested = validate_precision(shots, precision)
+    for_gradient = validate_precision(gradient_shots, None)
     seed_number(seed, most=MOST_SEED)
     given = _instance(gradient)
     samples = requested is not None or for_gradient is not None
@@ -137,7 +137,7 @@ def _engine(
     if not isinstance(given, EstimatorGradient):
         return PluginEngine(program, estimator, requested, given, for_gradient)
     own = for_gradient or given.precision or requested
-    rule = given.rule(assumed_precision(given.estimator, own))
+    rule = given.rule(estimate_precision(given.estimator, own))
     kind = SPSAEngine if isinstance(rule, SPSARule) else EstimatorEngine
     engine = kind(
         program,
@@ -153,13 +153,13 @@ def _engine(
 
 def _check_watched(given: BaseEstimatorGradient | None, place: dict[str, Any]) -> None:
     """Raise if a gradient's own estimator would escape the journal or the budget."""
-    named = [name for name in ("journal", "budget") if place.get(name) is not None]
-    if not named or given is None:
+    watching = [name for name in ("journal", "budget") if place.get(name) is not None]
+    if not watching or given is None:
         return
     if isinstance(given, AdjointEstimatorGradient) and not given.has_estimator:
         return  # it runs no jobs
     raise GradientError(
-        f"{' and '.join(named)} would know nothing of the jobs of {type(given).__name__}, which "
+        f"{' and '.join(watching)} would know nothing of the jobs of {type(given).__name__}, which "
         "has an estimator of its own. Name the gradient (gradient='parameter-shift'), or give "
         "journal and budget to a jobs.DispatchingEstimator, and that one to the gradient and "
         "as estimator=."
@@ -201,7 +201,11 @@ def _dtype(dtype: Any, exact: bool) -> str:
 def _instance(gradient: Any) -> BaseEstimatorGradient | None:
     """Return a gradient object, ``None`` for a name, with options or without, or raise."""
     known_name = isinstance(gradient, str) and gradient in GRADIENTS
-    if gradient is None or known_name or (named(gradient) and not isinstance(gradient, str)):
+    if (
+        gradient is None
+        or known_name
+        or (is_named_gradient(gradient) and not isinstance(gradient, str))
+    ):
         return None
     if isinstance(gradient, BaseEstimatorGradient):
         require_real(gradient, REAL_IN_TORCH)

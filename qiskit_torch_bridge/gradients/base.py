@@ -18,15 +18,15 @@ from qiskit_algorithms.gradients import EstimatorGradientResult
 from ..arguments import is_options, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
-from ..primitives import Evaluation, evaluate, is_aer, validated_precision
-from ..primitives.kinds import (
+from ..primitives import Evaluation, evaluate, is_aer, validate_precision
+from ..primitives.capabilities import (
     binds_rightly,
     evolutions_on,
     names_with_noise,
     runs_boxes,
     takes_projectors,
 )
-from ..primitives.precision import assumed_precision, default_precision
+from ..primitives.precision import default_precision, estimate_precision
 from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.binding import check_binding
@@ -34,7 +34,7 @@ from ..program.lowering import refuse_lost_noise
 from ..program.observables import observables_array
 from ..program.product_operator import Observable
 from ..rules import Differentiation, Rule, SPSARule
-from .derivative_type import WithDerivativeType, require_real
+from .derivative_type import BridgeGradient, require_real
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class BridgeGradientResult(EstimatorGradientResult):
     stds: list[FloatArray | None] = field(default_factory=list)
 
 
-class EstimatorGradient(WithDerivativeType):
+class EstimatorGradient(BridgeGradient):
     """A gradient made of evaluations, by one of the package's rules, on any V2 estimator.
 
     It is the gradient of the function that the estimator evaluates. Evolutions by terms that do not
@@ -90,7 +90,7 @@ class EstimatorGradient(WithDerivativeType):
             )
         super().__init__(
             validated_estimator(estimator),
-            validated_precision(None, precision),
+            validate_precision(None, precision),
             transpiler=transpiler,
             transpiler_options=transpiler_options,
         )
@@ -154,7 +154,7 @@ class EstimatorGradient(WithDerivativeType):
             )
         groups: dict[Any, _Group] = {}
         for i, circuit in enumerate(circuits):
-            requested = validated_precision(None, per_entry[i])
+            requested = validate_precision(None, per_entry[i])
             analysed = self._analysed(circuit)
             columns = tuple(analysed.column_of[p] for p in parameters[i])
             values = np.asarray(parameter_values[i], dtype=float)[None]  # (1, P)
@@ -190,7 +190,7 @@ class EstimatorGradient(WithDerivativeType):
         self, analysed: AnalysedCircuit, columns: tuple[int, ...], requested: float | None
     ) -> Differentiation:
         key = (analysed, columns, requested)
-        rule = self.rule(assumed_precision(self._estimator, requested))
+        rule = self.rule(estimate_precision(self._estimator, requested))
         if key not in self._differentiations or isinstance(rule, SPSARule):
             d = rule.differentiation(self._handed_over(analysed), columns)
             if not binds_rightly(self._estimator):

@@ -21,7 +21,7 @@ REAL_IN_TORCH = (
 """What to do about a gradient object for imaginary parts in a module."""
 
 
-class WithDerivativeType(BaseEstimatorGradient):
+class BridgeGradient(BaseEstimatorGradient):
     """A gradient object whose derivative type can be set, as that of ``LinCombEstimatorGradient``.
 
     The variational principles of qiskit-algorithms set it: the imaginary part for real time.
@@ -34,7 +34,7 @@ class WithDerivativeType(BaseEstimatorGradient):
 
     @derivative_type.setter
     def derivative_type(self, derivative_type: DerivativeType) -> None:
-        self._derivative_type = checked_type(derivative_type)
+        self._derivative_type = check_derivative_type(derivative_type)
 
     def run(
         self,
@@ -67,7 +67,7 @@ class WithDerivativeType(BaseEstimatorGradient):
             ) from error
 
 
-def checked_type(derivative_type: Any) -> DerivativeType:
+def check_derivative_type(derivative_type: Any) -> DerivativeType:
     """Return a derivative type, or raise :class:`.GradientError` if it is none."""
     if not isinstance(derivative_type, DerivativeType):
         raise GradientError(

@@ -14,7 +14,7 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from ..primitives.submission import usage_of_request
-from ..primitives.tracking import Usage
+from ..primitives.usage import Usage
 from .sizes import Sizes
 
 REPETITION_DELAY = 250e-6

@@ -15,11 +15,11 @@ from ..arguments import instance, real_number, shown
 from ..exceptions import EstimatorTypeError, InputTypeError
 from ..primitives import memory
 from ..primitives.aer_circuits import AerCircuits
-from ..primitives.kinds import repeats_noise
+from ..primitives.capabilities import repeats_noise
 from ..primitives.parts import Part, cut, rows_of
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs, validated_estimator
-from ..primitives.tracking import Usage, usage_of
+from ..primitives.usage import Usage, count_usage
 from .budget import Budget
 from .entries import Entries
 from .journal import Journal
@@ -158,7 +158,7 @@ class DispatchingEstimator(BaseEstimatorV2):
     def _usage(self, parts: list[Part], first: int = 0) -> Usage:
         homes = zip(parts, itertools.cycle(self.estimators), strict=False)
         wanted = itertools.islice(homes, first, None)
-        return sum((usage_of(estimator, [p.pub], None) for p, estimator in wanted), Usage())
+        return sum((count_usage(estimator, [p.pub], None) for p, estimator in wanted), Usage())
 
     def _parts(self, pubs: list[EstimatorPub]) -> list[Part]:
         return [

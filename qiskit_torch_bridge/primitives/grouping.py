@@ -13,7 +13,7 @@ from ..arrays import IntArray
 _AXES = str.maketrans("01+-rl", "ZZXXYY")
 
 
-def basis_of(label: str) -> str:
+def find_basis(label: str) -> str:
     """Return the Paulis that a term is measured in; projectors count as their axis."""
     return label.translate(_AXES)
 

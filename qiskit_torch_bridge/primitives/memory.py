@@ -16,10 +16,10 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..arrays import FloatArray
-from .kinds import binds_here, measures, repeats_noise
+from .capabilities import binds_here, measures, repeats_noise
 from .parts import Part, cut
 from .precision import default_precision
-from .tracking import groups_in
+from .usage import count_groups_in
 
 MOST = 1e9
 """Bytes that the circuits of one call may take."""
@@ -32,7 +32,7 @@ def memory_of(estimator: BaseEstimatorV2, pub: EstimatorPub) -> float:
     if not binds_here(estimator):
         return 0.0
     points = _bytes_of_points(pub.circuit, math.prod(pub.parameter_values.shape))
-    return points * groups_in(pub.observables) if measures(estimator) else points
+    return points * count_groups_in(pub.observables) if measures(estimator) else points
 
 
 def calls_of(

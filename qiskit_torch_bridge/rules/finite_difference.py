@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import one_of, real_number
 from ..exceptions import GradientError, PrecisionError
-from .plan import Differentiation, ShiftPlan, check_wanted
+from .plan import Differentiation, ShiftPlan, check_columns
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -114,7 +114,7 @@ class FiniteDifferenceRule:
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return the plan over the wanted columns of ``circuit`` itself."""
-        check_wanted(circuit, columns)
+        check_columns(circuit, columns)
         shifts, coefficients = STENCILS[self.method]
         stencils = [
             (column, shifts * self.epsilon, coefficients / self.epsilon)

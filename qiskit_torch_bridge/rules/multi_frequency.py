@@ -23,7 +23,7 @@ import scipy.optimize
 from ..arguments import real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
-from .plan import Differentiation, ShiftPlan, check_wanted
+from .plan import Differentiation, ShiftPlan, check_columns
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -52,7 +52,7 @@ class MultiFrequencyRule:
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return the plan over the wanted columns of ``circuit`` itself."""
-        check_wanted(circuit, columns)
+        check_columns(circuit, columns)
         stencils = []
         for column in columns:
             x, y = frequency_shifts(tuple(circuit.frequencies(column)))

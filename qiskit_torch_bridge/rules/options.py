@@ -84,6 +84,6 @@ class SimultaneousPerturbation:
 WithOptions: TypeAlias = FiniteDifference | SimultaneousPerturbation
 
 
-def named(gradient: Any) -> bool:
+def is_named_gradient(gradient: Any) -> bool:
     """Whether a gradient is chosen by its name, with or without options."""
     return isinstance(gradient, (str, FiniteDifference, SimultaneousPerturbation))

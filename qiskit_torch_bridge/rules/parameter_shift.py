@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .plan import Differentiation, ShiftPlan, check_wanted
+from .plan import Differentiation, ShiftPlan, check_columns
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -42,7 +42,7 @@ class ParameterShiftRule:
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return the plan over the angles that the wanted columns reach."""
-        check_wanted(circuit, columns)
+        check_columns(circuit, columns)
         target, angle_map = circuit.shift_form
         coordinates = angle_map.angles_of(columns)
         stencils = [(a, SHIFTS, COEFFICIENTS) for a in coordinates]

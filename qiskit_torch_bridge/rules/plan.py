@@ -196,7 +196,7 @@ def check_circuit(circuit: Any, name: str) -> None:
         raise GradientError(f"Expected {name} to be an AnalysedCircuit; got {shown(circuit)}.")
 
 
-def check_wanted(circuit: Any, columns: Any) -> None:
+def check_columns(circuit: Any, columns: Any) -> None:
     """Raise :class:`.GradientError` unless columns are those of some parameters of a circuit."""
     check_circuit(circuit, "circuit")
     count = len(circuit.parameters)

@@ -13,7 +13,7 @@ from ..arguments import random_generator, whole_number
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from .finite_difference import validated_epsilon
-from .plan import Differentiation, ShiftPlan, check_wanted
+from .plan import Differentiation, ShiftPlan, check_columns
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -61,7 +61,7 @@ class SPSARule:
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return a plan for one gradient; its directions are drawn with its points."""
-        check_wanted(circuit, columns)
+        check_columns(circuit, columns)
         used = np.array([circuit.is_used(c) for c in columns], dtype=bool)
         count = 2 * self.resamplings * int(used.any())
         size = len(circuit.parameters)

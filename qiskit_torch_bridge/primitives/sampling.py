@@ -25,10 +25,17 @@ ComplexArray = NDArray[np.complex128]
 
 KEPT_VALUES = 1 << 14
 """Numbers in a group's table of values up to which it is kept."""
+FEW = 64
+"""Outcomes up to which their counts are drawn, however few the shots are."""
+MORE = 4
+"""Outcomes for each shot from which drawing shot by shot takes less time."""
+TABLE = 1 << 22
+"""Numbers in a table of the values that outcomes give to observables."""
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
-class Group:
+class MeasurementGroup:
     """Terms that are measured together.
 
     Attributes:
@@ -147,7 +154,7 @@ class Measurement:
     """
 
     simulator: StatevectorSimulator
-    groups: tuple[Group, ...]
+    groups: tuple[MeasurementGroup, ...]
     constants: FloatArray
 
     @property
@@ -158,7 +165,9 @@ class Measurement:
         )
 
 
-def idle_qubits(observables: Sequence[Observable], simulated: Collection[int]) -> tuple[int, ...]:
+def find_idle_qubits(
+    observables: Sequence[Observable], simulated: Collection[int]
+) -> tuple[int, ...]:
     """Return the qubits that are measured in X or Y though nothing acts on them.
 
     Their outcomes are random; only Z is known of a qubit in state zero.
@@ -167,14 +176,16 @@ def idle_qubits(observables: Sequence[Observable], simulated: Collection[int]) -
     return tuple(q for q in np.flatnonzero(needed).tolist() if q not in simulated)
 
 
-def with_qubits(analysed: AnalysedCircuit, qubits: Sequence[int]) -> AnalysedCircuit:
+def add_identities(analysed: AnalysedCircuit, qubits: Sequence[int]) -> AnalysedCircuit:
     """Return the circuit with gates on ``qubits`` that do nothing, so that these are simulated."""
     circuit = analysed.circuit.copy()
     circuit.rz(0.0, list(qubits))
     return AnalysedCircuit(circuit, analysed.parameters)
 
 
-def measurement(simulator: StatevectorSimulator, observables: Sequence[Observable]) -> Measurement:
+def plan_measurement(
+    simulator: StatevectorSimulator, observables: Sequence[Observable]
+) -> Measurement:
     """Plan the measurement of ``observables`` on the states that ``simulator`` prepares."""
     position = simulator.tape.position
     parts: list[IntArray] = []
@@ -205,7 +216,7 @@ def measurement(simulator: StatevectorSimulator, observables: Sequence[Observabl
     return Measurement(simulator, groups, constants)
 
 
-def _group(terms: IntArray, c: FloatArray, num_bits: int) -> Group:
+def _group(terms: IntArray, c: FloatArray, num_bits: int) -> MeasurementGroup:
     x, z = (int(np.bitwise_or.reduce(column)) for column in (terms[:, 0], terms[:, 1]))
     bits = tuple(b for b in range(num_bits) if (x | z) >> b & 1)
     fixed, wanted = terms[:, 3], terms[:, 4]
@@ -216,4 +227,78 @@ def _group(terms: IntArray, c: FloatArray, num_bits: int) -> Group:
     )
     changes = tuple((b, bool(z >> b & 1)) for b in range(num_bits) if x >> b & 1)
     members, owners = np.unique(terms[:, 2], return_inverse=True)
-    return Group(bits, changes, members, masks, fixed, wanted, owners, c)
+    return MeasurementGroup(bits, changes, members, masks, fixed, wanted, owners, c)
+
+
+def sample_group(
+    group: MeasurementGroup, probabilities: FloatArray, shots: int, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    r"""Draw shots of one group, for each point, and return means and variances of the means.
+
+    The variance is :math:`\sum_s (v_s - \bar v)^2 / (m - 1) / m` over ``m`` shots with values
+    :math:`v_s`; a single shot tells nothing of it, so it is bounded by the largest value.
+
+    Args:
+        group: Whose terms are measured.
+        probabilities: Of each outcome, shape ``(N, S)``.
+        shots: Their number ``m``.
+        generator: Where randomness comes from; rows take it one after the other.
+
+    Returns:
+        Two arrays of shape ``(N, M)``, for the members of the group.
+    """
+    if probabilities.shape[1] <= max(FEW, MORE * shots):
+        mean, square = _by_counts(group, probabilities, shots, generator)
+    else:
+        mean, square = _one_by_one(group, probabilities, shots, generator)
+    if shots == 1:
+        return mean, np.broadcast_to(group.bound**2, mean.shape)
+    variance = square - mean**2
+    variance[variance < 16 * EPS * square] = 0.0  # all shots gave the same
+    return mean, variance / (shots - 1)
+
+
+def _by_counts(
+    group: MeasurementGroup, probabilities: FloatArray, shots: int, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Draw how often each outcome comes; return means of values and of their squares."""
+    rows, outcomes = probabilities.shape
+    frequencies = generator.multinomial(shots, probabilities) / shots
+    mean = np.empty((rows, len(group.members)))
+    square = np.empty_like(mean)
+    step = max(1, TABLE // outcomes)
+    for first in range(0, len(group.members), step):
+        last = min(first + step, len(group.members))
+        values = group.outcome_values(first, last)
+        mean[:, first:last] = frequencies @ values
+        square[:, first:last] = frequencies @ values**2
+    return mean, square
+
+
+def _one_by_one(
+    group: MeasurementGroup, probabilities: FloatArray, shots: int, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Draw each shot's outcome; return means of values and of their squares."""
+    outcomes = _inverse(probabilities, generator.random((len(probabilities), shots)))
+    mean = np.empty((len(probabilities), len(group.members)))
+    square = np.empty_like(mean)
+    for member in range(len(group.members)):
+        value = np.zeros(outcomes.shape)
+        for t in np.flatnonzero(group.owners == member).tolist():
+            value += group.values_of(t, outcomes)
+        mean[:, member] = value.mean(axis=1)
+        square[:, member] = (value**2).mean(axis=1)
+    return mean, square
+
+
+def _inverse(probabilities: FloatArray, uniform: FloatArray) -> IntArray:
+    """Return the outcomes at which the cumulative probability passes each of ``uniform``."""
+    cumulative = np.cumsum(probabilities, axis=1)
+    cumulative /= cumulative[:, -1:]
+    outcomes = np.zeros(uniform.shape, dtype=np.int64)
+    step = probabilities.shape[1] // 2
+    while step:
+        passed = np.take_along_axis(cumulative, outcomes + (step - 1), axis=1) <= uniform
+        outcomes += step * passed
+        step //= 2
+    return outcomes
