@@ -28,7 +28,7 @@ from .jobs import DispatchingEstimator
 from .jobs.cost import Cost, cost_of
 from .primitives import validate_precision
 from .program import CircuitProgram
-from .rules.options import is_named_gradient
+from .rules.difference_rules import is_named_gradient
 from .state_dicts import check_marks, check_weights, mark, refuse_old
 
 PLACE = (

@@ -574,6 +574,14 @@ CASES: dict[str, Case] = {
         fixed(),
         {"epsilon": POSITIVE, "resamplings": COUNT, "seed": SEED},
     ),
+    "gradients.FiniteDifference.rule": Case(
+        method(gradients.FiniteDifference, "rule"), fixed(), {"precision": NOT_NEGATIVE}
+    ),
+    "gradients.SimultaneousPerturbation.rule": Case(
+        method(gradients.SimultaneousPerturbation, "rule"),
+        fixed(),
+        {"precision": NOT_NEGATIVE, "generator": SEED},
+    ),
     "gradients.FiniteDifferenceEstimatorGradient": Case(
         gradients.FiniteDifferenceEstimatorGradient,
         fixed(estimator=ESTIMATOR),
@@ -788,9 +796,6 @@ CASES: dict[str, Case] = {
         lambda: {n: getattr(plan(), n) for n in ("target", "angle_map", "pullback", "plan")},
         {"angle_map": NONE, "pullback": NONE},
     ),
-    "rules.FiniteDifferenceRule": Case(
-        rules.FiniteDifferenceRule, fixed(epsilon=0.1), {"epsilon": POSITIVE}
-    ),
     **{
         f"rules.{name}.differentiation": Case(
             method(make, "differentiation"),
@@ -798,18 +803,11 @@ CASES: dict[str, Case] = {
             {"columns": right("columns", "(0,)", "(0, 0)", "[]")},
         )
         for name, make in {
-            "FiniteDifferenceRule": lambda: rules.FiniteDifferenceRule(0.1),
             "MultiFrequencyRule": rules.MultiFrequencyRule,
             "ParameterShiftRule": rules.ParameterShiftRule,
-            "Rule": rules.ParameterShiftRule,
-            "SPSARule": lambda: rules.SPSARule(0.1),
+            "Rule": rules.FiniteDifference(0.1).rule,
         }.items()
     },
-    "rules.SPSARule": Case(
-        rules.SPSARule,
-        fixed(epsilon=0.1),
-        {"epsilon": POSITIVE, "resamplings": COUNT, "seed": SEED},
-    ),
     "rules.ShiftPlan": Case(
         rules.ShiftPlan,
         lambda: {

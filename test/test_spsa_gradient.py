@@ -22,7 +22,7 @@ from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import GradientError, HigherOrderError
 from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient, SPSAEstimatorGradient
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.rules import SPSARule
+from qiskit_torch_bridge.rules import SimultaneousPerturbation
 
 VALUES = [0.3, -0.6, 0.9, 0.4, -0.2]
 OBSERVABLE = SparsePauliOp(["ZI", "XX"], [1.0, -0.5])
@@ -117,10 +117,10 @@ def test_parameters_that_act_on_nothing_have_derivative_zero() -> None:
 
 def test_seeds_repeat_directions_and_copies_go_on_with_them() -> None:
     assert (gradient() == gradient()).all() and (gradient() != gradient(seed=9)).any()
-    rule = SPSARule(0.1, seed=3)
+    rule = SimultaneousPerturbation(0.1, seed=3).rule()
     twins = [copy.deepcopy(rule), pickle.loads(pickle.dumps(rule))]
-    drawn = rule._signs(4, 5)
-    assert all((twin._signs(4, 5) == drawn).all() for twin in twins)
+    drawn = rule.draw_signs(4, 5)
+    assert all((twin.draw_signs(4, 5) == drawn).all() for twin in twins)
     assert set(drawn.ravel()) == {-1.0, 1.0}
 
 

@@ -12,12 +12,13 @@ import numpy as np
 from ..arguments import UNREADABLE, one_of, real_number, shown
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError
-from ..rules.finite_difference import STENCILS, recommended_epsilon
-from ..rules.options import (
+from ..rules.difference_rules import (
+    STENCILS,
     FiniteDifference,
     SimultaneousPerturbation,
     WithOptions,
     is_named_gradient,
+    recommended_epsilon,
 )
 from ..rules.plan import ShiftPlan
 

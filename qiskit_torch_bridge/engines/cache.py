@@ -7,7 +7,7 @@ from typing import Any
 
 from ..program import CircuitProgram
 from ..recent import Recent
-from ..rules.options import is_named_gradient
+from ..rules.difference_rules import is_named_gradient
 from .estimator import EstimatorEngine
 from .selection import make_engine
 

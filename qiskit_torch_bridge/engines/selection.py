@@ -22,14 +22,13 @@ from ..gradients import (
     ParameterShiftEstimatorGradient,
     SPSAEstimatorGradient,
 )
-from ..gradients.derivative_type import REAL_IN_TORCH, require_real
+from ..gradients.base import REAL_IN_TORCH, require_real
 from ..primitives import BatchedStatevectorEstimator, is_aer
 from ..primitives.capabilities import innermost, names_with_noise, runs_boxes
 from ..primitives.precision import estimate_precision, validate_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
-from ..rules import SPSARule
-from ..rules.options import is_named_gradient
+from ..rules.difference_rules import SPSARule, is_named_gradient
 from .estimator import EstimatorEngine
 from .placement import placed_on
 from .plugin import PluginEngine

@@ -21,8 +21,7 @@ from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.product_operator import Observable
 from ..simulation.statevector import SimulatorCache
-from .base import BridgeGradientResult
-from .derivative_type import BridgeGradient, check_derivative_type
+from .base import BridgeGradient, BridgeGradientResult, check_derivative_type
 
 
 class AdjointEstimatorGradient(BridgeGradient):

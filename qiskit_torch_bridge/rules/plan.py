@@ -122,7 +122,7 @@ class ShiftPlan:
 
 @dataclass(frozen=True)
 class Differentiation:
-    """How the derivatives by some columns are had: which circuit, which points, which chain rule.
+    """How to differentiate with respect to some columns: circuit, points and chain rule.
 
     The methods take the array module ``m``, NumPy or torch: with torch they build an autograd
     graph, which is what makes a gradient of evaluations differentiable again.
@@ -210,12 +210,19 @@ def check_columns(circuit: Any, columns: Any) -> None:
 
 
 class Rule(Protocol):
-    """A way to differentiate expectation values by evaluating them elsewhere."""
+    """A way to differentiate expectation values by evaluating them elsewhere.
+
+    Attributes:
+        name: How it is called where a gradient is chosen.
+        is_random: Whether each gradient has displacements of its own, so that no plan is used
+            twice.
+    """
 
     name: str
+    is_random: bool
 
     def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
-        """Return the plan for the derivatives by ``columns`` of ``circuit``'s parameters."""
+        """Return the plan for the derivatives with respect to ``columns`` of the parameters."""
         ...
