@@ -549,14 +549,6 @@ CASES: dict[str, Case] = {
             "parameters": right("None in it stands for all", "[None]"),
         },
     ),
-    "gradients.AdjointEstimatorGradient.run": Case(
-        lambda **k: gradients.AdjointEstimatorGradient().run(**k).result(),
-        one_gradient,
-        {
-            "precision": Right("it is exact at any precision", ALL),
-            "parameters": right("None in it stands for all", "[None]"),
-        },
-    ),
     "gradients.AdjointEstimatorGradient": Case(
         gradients.AdjointEstimatorGradient, fixed(estimator=ESTIMATOR)
     ),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
-from qiskit_torch_bridge.exceptions import GradientError
+from qiskit_torch_bridge.exceptions import GradientError, InputTypeError
 from qiskit_torch_bridge.program import AnalysedCircuit, spectrum
 from qiskit_torch_bridge.rules import (
     FiniteDifference,
@@ -122,13 +122,24 @@ def test_recommended_epsilon_beats_fixed_steps_on_a_rotation():
 @pytest.mark.parametrize("value", [FiniteDifference, SimultaneousPerturbation])
 @pytest.mark.parametrize("epsilon", [0, -0.1, math.nan, math.inf, "0.1", True, 1j])
 def test_epsilon_must_be_positive(value, epsilon):
-    with pytest.raises(GradientError, match="epsilon"):
+    with pytest.raises(GradientError, match="epsilon.*positive finite number; got"):
         value(epsilon)
 
 
 def test_unknown_method_lists_the_known_ones():
     with pytest.raises(GradientError, match="'central', 'forward' or 'backward'; got 'sideways'"):
         FiniteDifference(0.1, "sideways")
+
+
+@pytest.mark.parametrize("resamplings", [0, -1, 1.5, True])
+def test_resamplings_must_be_a_positive_whole_number(resamplings):
+    with pytest.raises(GradientError, match=f"from 1 up; got {resamplings}"):
+        SimultaneousPerturbation(resamplings=resamplings)
+
+
+def test_the_seed_must_be_a_whole_number():
+    with pytest.raises(InputTypeError, match="from 0 up; got -1"):
+        SimultaneousPerturbation(seed=-1)
 
 
 RULES = {

@@ -44,7 +44,7 @@ NO_IMAGINARY_PART = (
 class Transpiler(Protocol):
     """What transpiles circuits: a pass manager, for instance."""
 
-    def run(self, circuits: QuantumCircuit, /, **options: Any) -> QuantumCircuit:
+    def run(self, circuit: QuantumCircuit, /, **options: Any) -> QuantumCircuit:
         """Return the circuit, transpiled."""
         ...
 
@@ -204,15 +204,15 @@ def _validate_each(precisions: Any, circuits: Sequence[QuantumCircuit]) -> list[
 
 
 class _BoundTranspiler:
-    """A transpiler with its options, in the form of a pass manager."""
+    """A transpiler with options that it is given every time."""
 
     def __init__(self, transpiler: Transpiler, options: dict[str, Any]) -> None:
         self._transpiler = transpiler
         self._options = options
 
-    def run(self, circuit: QuantumCircuit) -> QuantumCircuit:
+    def run(self, circuit: QuantumCircuit, /, **options: Any) -> QuantumCircuit:
         """Transpile with the options given before."""
-        return self._transpiler.run(circuit, **self._options)
+        return self._transpiler.run(circuit, **{**self._options, **options})
 
 
 class _Row(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2, StatevectorEstimator
+from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 
 from .. import free_memory
 from ..program.evolutions import Evolutions
@@ -200,20 +200,20 @@ def costs_nothing(estimator: object) -> bool:
     return not fetched and all(kind.simulates for kind in _kinds_of_workers(estimator))
 
 
-def is_exact(estimator: BaseEstimatorV2, num_qubits: int) -> bool:
+def is_exact(estimator: Any, num_qubits: int) -> bool:
     """Whether an estimator, as it is set up, gives exact values of circuits of some width.
 
     Of Aer's that is one without noise on state vectors that are not larger than this process can
     hold: with wider circuits it turns to other methods.
     """
     if type(estimator) in (StatevectorEstimator, BatchedStatevectorEstimator):
-        return not estimator.default_precision  # type: ignore[attr-defined]
-    backend = getattr(estimator, "_backend", None)
+        return not estimator.default_precision
+    backend: Any = getattr(estimator, "_backend", None)
     if (type(estimator).__name__, type(backend).__name__) != ("EstimatorV2", "AerSimulator"):
         return False
     if not is_from_aer(estimator) or not is_from_aer(backend):
         return False
-    own, options = getattr(estimator, "options"), backend.options  # noqa: B009 - Aer's, known now
+    own, options = estimator.options, backend.options
     return (
         not own.default_precision
         and not own.run_options
