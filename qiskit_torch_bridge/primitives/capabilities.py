@@ -8,7 +8,8 @@ the work.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from enum import Flag, auto
+from typing import Any
 
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 
@@ -17,31 +18,23 @@ from ..program.evolutions import Evolutions
 from .batched_estimator import BatchedStatevectorEstimator
 
 
-class EstimatorKind(NamedTuple):
-    """A kind of estimator and what all of that kind do.
+class Facts(Flag):
+    """What is known of an estimator by its kind."""
 
-    Attributes:
-        name: What it is.
-        includes: Whether an estimator is of this kind and of none before it in the table.
-        simulates: All work is done in this process and ends with it, so a job costs nothing.
-        measures: Circuits are executed and measured; else expectation values are computed.
-        binds_here: A circuit is made for each point in the memory of this process.
-        binds_rightly: Parameter expressions are evaluated with this package's own numbers.
-        takes_projectors: Observables may name projectors; else Paulis only.
-        runs_boxes: Circuits may have boxes, unless its backend is a simulator.
-        exponentiates: Evolutions by terms that do not commute are matrix exponentials; else
-            product formulas.
-    """
-
-    name: str
-    includes: Callable[[object], bool]
-    simulates: bool = False
-    measures: bool = False
-    binds_here: bool = False
-    binds_rightly: bool = False
-    takes_projectors: bool = False
-    runs_boxes: bool = False
-    exponentiates: bool = False
+    SIMULATES = auto()
+    """All work is done in this process and ends with it, so a job costs nothing."""
+    MEASURES = auto()
+    """Circuits are executed and measured; else expectation values are computed."""
+    BINDS_HERE = auto()
+    """A circuit is made for each point in the memory of this process."""
+    BINDS_RIGHTLY = auto()
+    """Parameter expressions are evaluated with this package's own numbers."""
+    TAKES_PROJECTORS = auto()
+    """Observables may name projectors; else Paulis only."""
+    RUNS_BOXES = auto()
+    """Circuits may have boxes, unless its backend is a simulator."""
+    EXPONENTIATES = auto()
+    """Evolutions by terms that do not commute are exponentials; else product formulas."""
 
 
 def is_from_aer(thing: object) -> bool:
@@ -65,8 +58,20 @@ def _holds_simulator(estimator: object) -> bool:
     return is_from_aer(backend) or any(part in name for name in modules for part in simulators)
 
 
-def _draws_shots(estimator: object) -> bool:
+def _is(kind: type) -> Callable[[object], bool]:
+    return lambda estimator: isinstance(estimator, kind)
+
+
+def _is_batched_with_shots(estimator: object) -> bool:
     return isinstance(estimator, BatchedStatevectorEstimator) and estimator.noise == "shots"
+
+
+def _is_on_a_simulator(estimator: object) -> bool:
+    return isinstance(estimator, BackendEstimatorV2) and _holds_simulator(estimator)
+
+
+def _is_of_runtime(estimator: object) -> bool:
+    return _is_from(estimator, "qiskit_ibm_runtime")
 
 
 def _is_in_local_mode(estimator: object) -> bool:
@@ -74,65 +79,37 @@ def _is_in_local_mode(estimator: object) -> bool:
     return type(getattr(estimator, "_service", None)).__name__ == "QiskitRuntimeLocalService"
 
 
-_BATCHED = EstimatorKind(
-    "batched",
-    lambda estimator: isinstance(estimator, BatchedStatevectorEstimator),
-    simulates=True,
-    binds_rightly=True,
-    takes_projectors=True,
-    runs_boxes=True,
-    exponentiates=True,
+_BATCHED = (
+    Facts.SIMULATES
+    | Facts.BINDS_RIGHTLY
+    | Facts.TAKES_PROJECTORS
+    | Facts.RUNS_BOXES
+    | Facts.EXPONENTIATES
 )
-_SAMPLING = _BATCHED._replace(name="batched with shots", includes=_draws_shots, measures=True)
+_HERE = Facts.SIMULATES | Facts.BINDS_HERE
+_BACKEND = Facts.MEASURES | Facts.BINDS_HERE
+_ELSEWHERE = Facts.MEASURES | Facts.RUNS_BOXES
 
-KINDS = (
-    _SAMPLING,
-    _BATCHED,
-    EstimatorKind(
-        "statevector",
-        lambda estimator: isinstance(estimator, StatevectorEstimator),
-        simulates=True,
-        binds_here=True,
-        exponentiates=True,
-    ),
-    EstimatorKind("Aer", is_from_aer, simulates=True, binds_here=True),
-    EstimatorKind(
-        "backend estimator on a simulator",
-        lambda estimator: isinstance(estimator, BackendEstimatorV2) and _holds_simulator(estimator),
-        simulates=True,
-        measures=True,
-        binds_here=True,
-    ),
-    EstimatorKind(
-        "backend estimator on a device",
-        lambda estimator: isinstance(estimator, BackendEstimatorV2),
-        measures=True,
-        binds_here=True,
-        runs_boxes=True,
-    ),
-    EstimatorKind(
-        "runtime in local mode",
-        _is_in_local_mode,
-        simulates=True,
-        measures=True,
-        binds_here=True,
-        runs_boxes=True,
-    ),
-    EstimatorKind(
-        "runtime",
-        lambda estimator: _is_from(estimator, "qiskit_ibm_runtime"),
-        measures=True,
-        takes_projectors=True,
-        runs_boxes=True,
-    ),
-    # It may hand its jobs to a service that charges for them.
-    EstimatorKind("unknown", lambda estimator: True, measures=True, runs_boxes=True),
+KINDS: tuple[tuple[str, Callable[[object], bool], Facts], ...] = (
+    ("batched with shots", _is_batched_with_shots, _BATCHED | Facts.MEASURES),
+    ("batched", _is(BatchedStatevectorEstimator), _BATCHED),
+    ("statevector", _is(StatevectorEstimator), _HERE | Facts.EXPONENTIATES),
+    ("Aer", is_from_aer, _HERE),
+    ("simulated backend", _is_on_a_simulator, _BACKEND | Facts.SIMULATES),
+    ("backend", _is(BackendEstimatorV2), _BACKEND | Facts.RUNS_BOXES),
+    ("local mode", _is_in_local_mode, _BACKEND | Facts.SIMULATES | Facts.RUNS_BOXES),
+    ("runtime", _is_of_runtime, _ELSEWHERE | Facts.TAKES_PROJECTORS),
+    ("unknown", _is(object), _ELSEWHERE),
 )
+"""The kinds of estimators, what belongs to each and to none before it, and what is known of it.
+
+Jobs of an unknown kind may go to a service that charges for them.
+"""
 
 
-def find_kind(estimator: object) -> EstimatorKind:
-    """Return the row of the table for an estimator that does the work itself."""
-    return next(kind for kind in KINDS if kind.includes(estimator))
+def find_facts(estimator: object) -> Facts:
+    """Return what is known of an estimator that does the work itself."""
+    return next(facts for _, includes, facts in KINDS if includes(estimator))
 
 
 def innermost(estimator: Any) -> Any:
@@ -150,8 +127,8 @@ def workers(estimator: Any) -> list[Any]:
     return [worker for e in held for worker in workers(e)] or [estimator]
 
 
-def _kinds_of_workers(estimator: object) -> list[EstimatorKind]:
-    return [find_kind(worker) for worker in workers(estimator)]
+def _all_workers(estimator: object, fact: Facts) -> bool:
+    return all(fact in find_facts(worker) for worker in workers(estimator))
 
 
 def is_aer(estimator: object) -> bool:
@@ -161,33 +138,34 @@ def is_aer(estimator: object) -> bool:
 
 def evolutions_on(estimator: object, transpiler: object = None) -> Evolutions:
     """Return the form in which an estimator takes the evolutions of circuits handed to it."""
-    exact = transpiler is None and all(kind.exponentiates for kind in _kinds_of_workers(estimator))
+    exact = transpiler is None and _all_workers(estimator, Facts.EXPONENTIATES)
     return "simulated" if exact else "definition"
 
 
 def runs_boxes(estimator: object) -> bool:
     """Whether a circuit may be handed over with its boxes: no simulator of a backend runs them."""
-    return all(find_kind(e).runs_boxes and not _holds_simulator(e) for e in workers(estimator))
+    simulators = map(_holds_simulator, workers(estimator))
+    return _all_workers(estimator, Facts.RUNS_BOXES) and not any(simulators)
 
 
 def takes_projectors(estimator: object) -> bool:
     """Whether observables may name projectors."""
-    return all(kind.takes_projectors for kind in _kinds_of_workers(estimator))
+    return _all_workers(estimator, Facts.TAKES_PROJECTORS)
 
 
 def binds_rightly(estimator: object) -> bool:
     """Whether an estimator evaluates parameter expressions with the package's own numbers."""
-    return all(kind.binds_rightly for kind in _kinds_of_workers(estimator))
+    return _all_workers(estimator, Facts.BINDS_RIGHTLY)
 
 
 def measures(estimator: object) -> bool:
     """Whether an estimator executes circuits that measure, instead of computing values."""
-    return find_kind(innermost(estimator)).measures
+    return Facts.MEASURES in find_facts(innermost(estimator))
 
 
 def binds_here(estimator: object) -> bool:
     """Whether an estimator makes a circuit for each point in the memory of this process."""
-    return find_kind(innermost(estimator)).binds_here
+    return Facts.BINDS_HERE in find_facts(innermost(estimator))
 
 
 FETCHING = ("retrieve_job", "find_job")
@@ -197,7 +175,7 @@ FETCHING = ("retrieve_job", "find_job")
 def costs_nothing(estimator: object) -> bool:
     """Whether all work is done by simulators known to run here: their jobs end with the process."""
     fetched = any(hasattr(e, m) for e in (estimator, *workers(estimator)) for m in FETCHING)
-    return not fetched and all(kind.simulates for kind in _kinds_of_workers(estimator))
+    return not fetched and _all_workers(estimator, Facts.SIMULATES)
 
 
 def is_exact(estimator: Any, num_qubits: int) -> bool:
