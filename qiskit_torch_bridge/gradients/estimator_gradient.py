@@ -138,7 +138,7 @@ class EstimatorGradient(BridgeGradient):
         projectors = takes_projectors(self._estimator)
         evaluations = evaluate(
             self._estimator,
-            [pub.content(self._submitted(pub.target), projectors) for pub in active],
+            [pub.content(self._transpile(pub.target), projectors) for pub in active],
             [pub.shape for pub in active],
         )
         # Without points no wanted parameter acts on any gate.
@@ -164,7 +164,7 @@ class EstimatorGradient(BridgeGradient):
         key = (analysed, columns, requested)
         rule = self.rule(estimate_precision(self._estimator, requested))
         if rule.is_random or key not in self._differentiations:
-            d = rule.differentiation(self._handed_over(analysed), columns)
+            d = rule.differentiation(self._adapt(analysed), columns)
             if not binds_rightly(self._estimator):
                 d.target.check_binding()
             if len(self._differentiations) >= KEPT_DIFFERENTIATIONS:
@@ -173,7 +173,7 @@ class EstimatorGradient(BridgeGradient):
             self._differentiations[key] = d
         return self._differentiations[key]
 
-    def _handed_over(self, analysed: AnalysedCircuit) -> AnalysedCircuit:
+    def _adapt(self, analysed: AnalysedCircuit) -> AnalysedCircuit:
         """Return the circuit in operations that the estimator, or the transpiler, knows."""
         if self._transpiler is not None:
             return analysed
@@ -182,7 +182,7 @@ class EstimatorGradient(BridgeGradient):
             return analysed.on_aer
         return analysed if runs_boxes(self._estimator) else analysed.without_boxes
 
-    def _submitted(self, target: AnalysedCircuit) -> QuantumCircuit:
+    def _transpile(self, target: AnalysedCircuit) -> QuantumCircuit:
         """Return the circuit as the estimator is given it: transpiled once, if at all."""
         if self.pass_manager is None:
             return target.circuit

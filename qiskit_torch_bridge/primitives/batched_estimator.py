@@ -124,7 +124,7 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         plans = [self._plan(read_pub(p, wanted, self._analysed, self._observables)) for p in pubs]
         noisy = any(plan.request.precision for plan in plans)
         job: PrimitiveJob[PrimitiveResult[PubResult]] = PrimitiveJob(
-            _run_plans, plans, self.noise, self._entropy() if noisy else []
+            _run_plans, plans, self.noise, self._draw_entropy() if noisy else []
         )
         job._submit()
         return job
@@ -146,9 +146,9 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         """Go on as after running a PUB: for one that was answered from a journal."""
         instance(pub, "pub", EstimatorPub, "an EstimatorPub")
         if self.default_precision if pub.precision is None else pub.precision:
-            self._entropy()
+            self._draw_entropy()
 
-    def _entropy(self) -> list[int]:
+    def _draw_entropy(self) -> list[int]:
         """Return what seeds the noise of one call: 128 bits of the generator."""
         with self._lock:
             return self._generator.integers(0, 1 << 32, 4).tolist()

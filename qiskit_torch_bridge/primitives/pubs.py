@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a PUB: everything that can be wrong with one is found here, before anything runs."""
+"""Reading PUBs: what one asks for, and which observables at which points.
+
+Everything that can be wrong with a PUB is found here, before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from .precision import validate_target_precision
 
 @dataclass(frozen=True)
 class AnalysedPub:
-    """What one PUB asks for.
+    """What one PUB asks for, checked and in canonical form.
 
     Attributes:
         circuit: The analysed circuit.
@@ -69,7 +72,7 @@ def read_pub(
     Raises:
         BridgeError: What is wrong, in its kind that says what it is about.
     """
-    circuit, observables, values, own = _parts(pub)
+    circuit, observables, values, own = _split_parts(pub)
     if not isinstance(circuit, QuantumCircuit):
         raise CircuitError(
             f"Expected the PUB to begin with a QuantumCircuit; got {type(circuit).__name__}."
@@ -82,7 +85,7 @@ def read_pub(
             f"{found.num_qubits}. Pad them with 'I', or apply the layout of a transpiled circuit: "
             "observable.apply_layout(circuit.layout)."
         )
-    bindings = _bindings(values, circuit)
+    bindings = _read_bindings(values, circuit)
     try:
         shape = np.broadcast_shapes(bindings.shape, found.index.shape)
     except ValueError as error:
@@ -92,7 +95,7 @@ def read_pub(
             "give the observables as a column: [[first], [second]]."
         ) from error
     analysed = analyse(circuit)
-    points = _points(bindings, analysed)
+    points = _read_points(bindings, analysed)
     analysed.check(points)
     return AnalysedPub(analysed, found, points, bindings.shape, shape, wanted, circuit.metadata)
 
@@ -106,7 +109,7 @@ def check_pubs(pubs: Any) -> None:
         )
 
 
-def _parts(pub: Any) -> tuple[Any, Any, Any, Any]:
+def _split_parts(pub: Any) -> tuple[Any, Any, Any, Any]:
     if isinstance(pub, EstimatorPub):
         return pub.circuit, pub.observables, pub.parameter_values, pub.precision
     if not isinstance(pub, (tuple, list)) or not 2 <= len(pub) <= 4:
@@ -120,7 +123,7 @@ def _parts(pub: Any) -> tuple[Any, Any, Any, Any]:
     return circuit, observables, values, precision
 
 
-def _bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
+def _read_bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
     names = tuple(circuit.parameters)
     try:
         if values is None:
@@ -146,7 +149,7 @@ def _bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
     return bindings
 
 
-def _points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
+def _read_points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
     """Return the values in the circuit's order of parameters: ``(N, P)``."""
     names = tuple(p.name for p in analysed.parameters)
     data = bindings.data
@@ -167,12 +170,12 @@ def _points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
 
 
 class PointBlock(NamedTuple):
-    """Points at which the same observables are asked for, each of these at each of those.
+    """Points at which the same observables are asked for, every observable at every point.
 
     Attributes:
         points: Ascending, shape ``(N,)``.
         observables: Ascending, shape ``(O,)``.
-        places: Where in the flattened result this block's values go, shape ``(K,)``.
+        places: Where the block's values go in the flattened result, shape ``(K,)``.
         rows: Which of ``points`` belongs to each place.
         columns: Which of ``observables`` belongs to each place.
     """
@@ -191,8 +194,8 @@ def split_into_blocks(
 
     Args:
         points_shape: The shape of the points, which count in C order.
-        index: Which observable stands where.
-        count: How many different ones there are.
+        index: Which observable stands at each place of the array.
+        count: How many different observables there are.
     """
     num_points = math.prod(points_shape)
     numbers = np.arange(num_points).reshape(points_shape)
@@ -205,7 +208,7 @@ def split_into_blocks(
         if asked.all():
             everything = np.arange(num_points), np.arange(count), np.arange(point.size)
             return [PointBlock(*everything, point, observable)]
-    return _split(point, observable, num_points, count)
+    return _group_points(point, observable, num_points, count)
 
 
 def merge_blocks(blocks: Sequence[PointBlock]) -> PointBlock:
@@ -219,7 +222,9 @@ def merge_blocks(blocks: Sequence[PointBlock]) -> PointBlock:
     )
 
 
-def _split(point: IntArray, observable: IntArray, num_points: int, count: int) -> list[PointBlock]:
+def _group_points(
+    point: IntArray, observable: IntArray, num_points: int, count: int
+) -> list[PointBlock]:
     codes = np.unique(point * count + observable)
     starts = np.flatnonzero(np.diff(codes // count, prepend=-1))
     members: dict[bytes, list[int]] = {}

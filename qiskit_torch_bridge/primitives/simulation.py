@@ -16,7 +16,13 @@ from ..program.product_operator import Observable
 from ..recent import Recent
 from ..simulation.statevector import StatevectorSimulator
 from .pubs import AnalysedPub, PointBlock, merge_blocks
-from .sampling import Measurement, add_identities, find_idle_qubits, plan_measurement, sample_group
+from .sampling import (
+    MeasurementPlan,
+    add_identities,
+    find_idle_qubits,
+    plan_measurement,
+    sample_group,
+)
 
 MEMORY = 64 << 20
 """Bytes that the states or the values of one chunk of points may take."""
@@ -31,7 +37,7 @@ class Part(NamedTuple):
     """Some points with the observables asked for there, and what gives their values."""
 
     block: PointBlock
-    evaluator: StatevectorSimulator | Measurement
+    evaluator: StatevectorSimulator | MeasurementPlan
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Plan:
             values = self.request.values
             if len(block.points) < len(values):
                 values = values[block.points]
-            if isinstance(evaluator, Measurement):
+            if isinstance(evaluator, MeasurementPlan):
                 generators = [
                     _generator(seeds, number, group) for group in range(len(evaluator.groups))
                 ]
@@ -85,7 +91,7 @@ class Simulators:
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
         self._exact: Recent[StatevectorSimulator] = Recent(64, KEPT_AMPLITUDES)
-        self._measured: Recent[Measurement] = Recent(1024, KEPT_AMPLITUDES)
+        self._measured: Recent[MeasurementPlan] = Recent(1024, KEPT_AMPLITUDES)
 
     def plan(self, request: AnalysedPub, blocks: list[PointBlock], shots: int) -> Plan:
         """Return how to evaluate a PUB that falls into ``blocks``."""
@@ -102,8 +108,8 @@ class Simulators:
             _weight,
         )
 
-    def _measurement(self, request: AnalysedPub, block: PointBlock) -> Measurement:
-        def make() -> Measurement:
+    def _measurement(self, request: AnalysedPub, block: PointBlock) -> MeasurementPlan:
+        def make() -> MeasurementPlan:
             observables = _chosen(request, block)
             return plan_measurement(self._preparation(request.circuit, observables), observables)
 
@@ -167,7 +173,7 @@ def _exact(
 
 
 def _sampled(
-    measured: Measurement,
+    measured: MeasurementPlan,
     values: FloatArray,
     shots: int,
     generators: Sequence[np.random.Generator],

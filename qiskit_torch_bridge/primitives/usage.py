@@ -67,7 +67,7 @@ def count_usage(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: floa
         coerced = EstimatorPub.coerce(pub, precision)
         points = math.prod(coerced.parameter_values.shape)
         shots = count_shots(estimator, coerced.precision)
-        circuits = count_circuits(coerced, grouped=_groups_terms(estimator)) if shots else 0
+        circuits = count_circuits(coerced, grouped=_measures_groups(estimator)) if shots else 0
         total += Usage(0, 1, points, circuits, circuits * shots)
     return total
 
@@ -85,7 +85,7 @@ def count_shots(estimator: BaseEstimatorV2, precision: float | None) -> int:
     return precision_to_shots(estimate_precision(inner, precision))
 
 
-def _groups_terms(estimator: BaseEstimatorV2) -> bool:
+def _measures_groups(estimator: BaseEstimatorV2) -> bool:
     """Whether an estimator measures terms together that commute qubit by qubit."""
     options = getattr(innermost(estimator), "options", None)
     return getattr(options, "abelian_grouping", True) is not False

@@ -125,11 +125,11 @@ def frequency_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatA
             "Expected frequencies to be positive finite numbers, ascending and each once, such as "
             f"(1.0, 2.0); got {shown(frequencies)}."
         )
-    return _shifts(tuple(omega.tolist()))
+    return _solve_shifts(tuple(omega.tolist()))
 
 
 @lru_cache(maxsize=1024)
-def _shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
+def _solve_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
     omega = np.array(frequencies)
     if not len(omega):
         return np.zeros(0), np.zeros(0)
@@ -138,11 +138,11 @@ def _shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
     count = round(float(multiples[-1]))
     # A few missing multiples cost extra points, but the closed form is the best conditioned.
     if equidistant and count <= len(omega) + 1:
-        return _equidistant(float(omega[0]), count)
-    return _general(omega)
+        return _equidistant_shifts(float(omega[0]), count)
+    return _general_shifts(omega)
 
 
-def _equidistant(spacing: float, count: int) -> tuple[FloatArray, FloatArray]:
+def _equidistant_shifts(spacing: float, count: int) -> tuple[FloatArray, FloatArray]:
     """The closed form for frequencies ``spacing * {1, ..., count}``."""
     x = (2 * np.arange(1, count + 1) - 1) * np.pi / (2 * count)
     sign = (-1.0) ** np.arange(count)
@@ -151,7 +151,7 @@ def _equidistant(spacing: float, count: int) -> tuple[FloatArray, FloatArray]:
     return x / spacing, y
 
 
-def _general(omega: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _general_shifts(omega: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Solve for ``y`` at shifts chosen for small noise amplification ``sum(y**2)``."""
     gaps = np.diff(np.concatenate([[0.0], omega]))
     reach = np.pi / min(gaps.min(), omega[0])
