@@ -37,13 +37,13 @@ from .gradients import (
     ParameterShiftEstimatorGradient,
     SPSAEstimatorGradient,
 )
-from .gradients.derivative_type import REAL_IN_TORCH, require_real
+from .gradients.base import REAL_IN_TORCH, require_real
 from .jobs import DispatchingEstimator, Jobs
-from .primitives import validated_precision
+from .primitives import validate_precision
 from .primitives.precision import MOST_SHOTS
 from .primitives.submission import validated_estimator
 from .program import CircuitProgram
-from .rules.options import FiniteDifference, SimultaneousPerturbation, named
+from .rules.difference_rules import FiniteDifference, SimultaneousPerturbation, is_named_gradient
 from .simulation.interface import SIMULATORS
 
 if TYPE_CHECKING:
@@ -250,12 +250,12 @@ class Execution:
     @property
     def forward_precision(self) -> float | None:
         """The precision to request in a forward pass; ``None`` for the estimator's default."""
-        return validated_precision(self.forward_shots, self.precision)
+        return validate_precision(self.forward_shots, self.precision)
 
     @property
     def gradient_precision(self) -> float | None:
         """The precision to request in a gradient, if it is not that of the forward pass."""
-        return validated_precision(getattr(self.shots, "gradient", None), None)
+        return validate_precision(getattr(self.shots, "gradient", None), None)
 
     @property
     def gradient_object(self) -> BaseEstimatorGradient | None:
@@ -299,7 +299,7 @@ class Execution:
         exact = isinstance(estimator, Exact) or (nowhere and shots is None and precision is None)
         if nowhere and exact and isinstance(self.estimator, Exact):
             new["estimator"] = self.estimator
-        if not named(self.gradient) or (self.gradient == "adjoint" and not exact):
+        if not is_named_gradient(self.gradient) or (self.gradient == "adjoint" and not exact):
             new.setdefault("gradient", None)
         if self.jobs is None:
             return
@@ -358,7 +358,7 @@ def _coerce_estimator(estimator: Any) -> EstimatorChoice:
 
 def _coerce_gradient(gradient: Any) -> GradientChoice:
     if (isinstance(gradient, str) and gradient in GRADIENTS) or (
-        named(gradient) and not isinstance(gradient, str)
+        is_named_gradient(gradient) and not isinstance(gradient, str)
     ):
         return gradient
     if isinstance(gradient, BaseEstimatorGradient):

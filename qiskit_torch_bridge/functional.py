@@ -30,7 +30,7 @@ from .execution import BackendChoice, EstimatorChoice, Execution, GradientChoice
 from .program import CircuitProgram
 from .program.observables import Layout
 from .recent import Recent
-from .rules.options import named
+from .rules.difference_rules import is_named_gradient
 
 _recent_nodes: Recent[tuple[Any, Node]] = Recent(16)
 """The nodes of the last calls of :func:`expectation`."""
@@ -247,7 +247,7 @@ def _node_for(circuit: Any, *chosen: Any) -> Node:
         return (circuit, choices), Node(make_engine(circuit, execution)[0])  # kept: ids are the key
 
     # With its type, since 1, 1.0 and True are equal and only the first is a number of shots.
-    key = ((type(c), c if isinstance(c, (int, float)) or named(c) else id(c)) for c in choices)
+    key = ((type(c), c if isinstance(c, (int, float)) or is_named_gradient(c) else id(c)) for c in choices)
     return _recent_nodes((id(circuit), *key), make)[1]
 
 

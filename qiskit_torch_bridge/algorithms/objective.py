@@ -12,8 +12,14 @@ import numpy as np
 from ..arguments import UNREADABLE, one_of, real_number, shown
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError
-from ..rules.finite_difference import STENCILS, recommended_epsilon
-from ..rules.options import FiniteDifference, SimultaneousPerturbation, WithOptions, named
+from ..rules.difference_rules import (
+    STENCILS,
+    FiniteDifference,
+    SimultaneousPerturbation,
+    WithOptions,
+    is_named_gradient,
+    recommended_epsilon,
+)
 from ..rules.plan import ShiftPlan
 
 NUMERICAL = (FiniteDifference.name, SimultaneousPerturbation.name)
@@ -166,7 +172,7 @@ def _numbers(returned: Any) -> Any:
 
 def numerical_gradient(gradient: Any, epsilon: Any) -> WithOptions:
     """Return how a gradient is made from values, or raise :class:`OptimizerError`."""
-    if not isinstance(gradient, str) and named(gradient):
+    if not isinstance(gradient, str) and is_named_gradient(gradient):
         if epsilon is not None:
             raise OptimizerError(
                 f"Expected epsilon to be left out where the gradient has options of its own; got "

@@ -25,7 +25,7 @@ from qiskit.primitives import (
 from ..arguments import shown
 from ..exceptions import AlgorithmError, AlgorithmTypeError
 from ..primitives import BatchedStatevectorEstimator, shots_to_precision
-from ..primitives.kinds import is_exact
+from ..primitives.capabilities import is_exact
 
 _log = logging.getLogger("qiskit_torch_bridge")
 

@@ -29,7 +29,7 @@ from ..arguments import (
 )
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..jobs import DispatchingEstimator, Jobs
-from ..primitives.kinds import is_of_aer, repeats_noise
+from ..primitives.capabilities import is_from_aer, repeats_noise
 from ..program import CircuitProgram
 from ..program.lowering import is_box
 from .angles import check_angles, has_limited_angles
@@ -249,7 +249,7 @@ def _kind_of_device(backend: BackendV2) -> Kind:
     modules = {cls.__module__ for cls in type(backend).__mro__}
     if "qiskit_ibm_runtime.ibm_backend" in modules:
         return "runtime"
-    if is_of_aer(backend):
+    if is_from_aer(backend):
         return "aer"
     if any("fake_provider" in name for name in modules):
         return "fake"

@@ -15,7 +15,7 @@ from qiskit_algorithms.gradients import (
 
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, GradientError, ResultError
-from ..gradients.derivative_type import REAL_IN_TORCH, require_real
+from ..gradients.base import REAL_IN_TORCH, require_real
 from ..jobs.cost import Planned
 from ..primitives.precision import default_precision
 from ..primitives.submission import UNUSED

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..arguments import instance, is_whole, shown
 from ..exceptions import BudgetError, InputError
-from ..primitives.tracking import Usage
+from ..primitives.usage import Usage
 
 
 class Budget:

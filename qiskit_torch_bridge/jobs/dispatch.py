@@ -20,7 +20,7 @@ from ..primitives.aer_circuits import AerCircuits
 from ..primitives.cutting import PubPart
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs, validated_estimator
-from ..primitives.tracking import Usage, usage_of
+from ..primitives.usage import Usage, count_usage
 from .budget import Budget
 from .entries import Entries
 from .journal import Journal
@@ -214,7 +214,7 @@ class DispatchingEstimator(BaseEstimatorV2):
     def _usage(self, parts: list[PubPart], first: int = 0) -> Usage:
         homes = zip(parts, itertools.cycle(self.estimators), strict=False)
         wanted = itertools.islice(homes, first, None)
-        return sum((usage_of(estimator, [p.pub], None) for p, estimator in wanted), Usage())
+        return sum((count_usage(estimator, [p.pub], None) for p, estimator in wanted), Usage())
 
     def _parts(self, pubs: list[EstimatorPub]) -> list[PubPart]:
         limits = [cutting.limit_input(self.max_bytes), cutting.MEMORY]

@@ -26,7 +26,7 @@ from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import JournalError
-from ..primitives.tracking import Usage
+from ..primitives.usage import Usage
 from ..program.identity import content_digest, content_key
 from ..recent import Recent
 from .entries import TAG, Entries, Entry

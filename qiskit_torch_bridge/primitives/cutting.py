@@ -31,9 +31,9 @@ from ..exceptions import ResultError
 from ..program.identity import content_key
 from ..program.observables import elements
 from ..recent import OfObjects, Recent
-from .kinds import binds_here, is_of_aer, measures, repeats_noise
+from .capabilities import binds_here, is_from_aer, measures, repeats_noise
 from .precision import default_precision
-from .tracking import groups_in
+from .usage import count_groups_in
 
 
 class Size(NamedTuple):
@@ -258,7 +258,7 @@ def measure_memory(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size | None
     if _would_repeat(estimator, pub.precision):
         return None
     size = _bytes_of_points(pub.circuit, math.prod(pub.parameter_values.shape))
-    return Size(0.0, size * groups_in(pub.observables) if measures(estimator) else size)
+    return Size(0.0, size * count_groups_in(pub.observables) if measures(estimator) else size)
 
 
 def surely_fits(pubs: Sequence[Any]) -> bool:
@@ -308,7 +308,7 @@ SHOTS = 1024
 def measure_work(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
     """Return the amplitudes that Aer changes for a PUB; it depends on nothing but the request."""
     backend: Any = getattr(estimator, "_backend", None)
-    if not is_of_aer(backend):
+    if not is_from_aer(backend):
         return Size()
     terms = _terms_in(pub.observables)
     circuits, shots = 1, SHOTS

@@ -13,10 +13,10 @@ from ..arguments import real_number, shown, whole_number
 from ..exceptions import PrecisionError
 
 MOST_SHOTS = 2**52
-"""More cannot be told from one another by their precision."""
+"""With more, neighbouring numbers of shots have the same precision."""
 
 
-def validated_precision(shots: Any, precision: Any) -> float | None:
+def validate_precision(shots: Any, precision: Any) -> float | None:
     """Return the precision to request from ``shots`` or ``precision``, of which one may be given.
 
     Raises:
@@ -54,12 +54,27 @@ def shots_to_precision(shots: int) -> float:
     return precision
 
 
+def precision_to_shots(precision: float) -> int:
+    """Return the shots that primitives take for a precision; zero if it is exact."""
+    return math.ceil(1 / precision**2) if precision else 0
+
+
+def validate_target_precision(precision: Any) -> float:
+    """Return the precision that a PUB asks for; unlike the user's, it may be zero, for exact.
+
+    Raises:
+        PrecisionError: If it is negative or no finite number.
+    """
+    hint = " Zero is exact; for a number of shots it is 1/sqrt(shots)."
+    return real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
+
+
 UNKNOWN_PRECISION = 1 / 64
 """Assumed where an estimator does not say: the default precision of Qiskit's backend primitives."""
 
 
-def assumed_precision(estimator: BaseEstimatorV2, requested: float | None) -> float:
-    """Return the noise to expect in an evaluation: as requested, by default, or assumed."""
+def estimate_precision(estimator: BaseEstimatorV2, requested: float | None) -> float:
+    """Return the noise to expect of an evaluation: requested, the default, or an assumed one."""
     found = default_precision(estimator) if requested is None else requested
     return UNKNOWN_PRECISION if found is None else found
 

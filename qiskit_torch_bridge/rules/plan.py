@@ -23,7 +23,7 @@ from ..program import AnalysedCircuit, AngleMap, Pullback
 from ..program.angle_map import scattered, taken
 
 MOST_COORDINATES = 1 << 24
-"""More would not fit into memory, with a few points."""
+"""With more, even a few points would not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,14 @@ class ShiftPlan:
         whole_number(self.size, "size", 0, MOST_COORDINATES, error=GradientError)
         most = MOST_COORDINATES
         whole_number(self.num_derivatives, "num_derivatives", 0, most, error=GradientError)
-        points, count = _numbers(self.shifts, "shifts"), _numbers(self.coefficients, "coefficients")
-        _places(self.coordinates, "coordinates", (points,), self.size)
+        points, count = (
+            _require_numbers(self.shifts, "shifts"),
+            _require_numbers(self.coefficients, "coefficients"),
+        )
+        _require_places(self.coordinates, "coordinates", (points,), self.size)
         real_array(self.entries, "entries", (2, count), error=GradientError)
-        _places(self.entries[0], "entries[0]", (count,), self.num_derivatives)
-        _places(self.entries[1], "entries[1]", (count,), points)
+        _require_places(self.entries[0], "entries[0]", (count,), self.num_derivatives)
+        _require_places(self.entries[1], "entries[1]", (count,), points)
 
     @classmethod
     def from_columns(
@@ -94,7 +97,7 @@ class ShiftPlan:
 
     @classmethod
     def of_points(cls, size: int, num_points: int, num_derivatives: int) -> ShiftPlan:
-        """Return a plan that counts points and says nothing of where they are."""
+        """Return a plan for points that are drawn later: it only counts them."""
         most = MOST_COORDINATES
         whole_number(num_points, "num_points", 0, most, error=GradientError)
         none = np.zeros((2, 0), dtype=np.int64)
@@ -103,7 +106,7 @@ class ShiftPlan:
 
     @property
     def displacements(self) -> FloatArray:
-        """The displacements as one array ``(S, K)``, which is made anew."""
+        """The displacements as one new array ``(S, K)``."""
         d = np.zeros((self.num_points, self.size))
         d[np.arange(self.num_points), self.coordinates] = self.shifts
         return d
@@ -122,7 +125,7 @@ class ShiftPlan:
 
 @dataclass(frozen=True)
 class Differentiation:
-    """How the derivatives by some columns are had: which circuit, which points, which chain rule.
+    """How to differentiate with respect to some columns: circuit, points and chain rule.
 
     The methods take the array module ``m``, NumPy or torch: with torch they build an autograd
     graph, which is what makes a gradient of evaluations differentiable again.
@@ -170,7 +173,7 @@ class Differentiation:
         return np.sqrt(variances)
 
 
-def _numbers(value: Any, name: str) -> int:
+def _require_numbers(value: Any, name: str) -> int:
     """Return the length of an array of numbers, or raise unless it is one."""
     array = instance(value, name, np.ndarray, "an array of numbers", error=GradientError)
     if not np.isfinite(real_array(array, name, (None,), error=GradientError)).all():
@@ -178,7 +181,7 @@ def _numbers(value: Any, name: str) -> int:
     return len(array)
 
 
-def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
+def _require_places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
     """Raise :class:`.GradientError` unless an array holds whole numbers from 0, below ``end``."""
     places = real_array(value, name, shape, error=GradientError)
     if (
@@ -191,12 +194,12 @@ def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
 
 
 def check_circuit(circuit: Any, name: str) -> None:
-    """Raise :class:`.GradientError` unless something can be asked what a rule asks a circuit."""
+    """Raise :class:`.GradientError` unless it has what a rule needs of a circuit."""
     if not hasattr(circuit, "is_used") or not hasattr(circuit, "parameters"):
         raise GradientError(f"Expected {name} to be an AnalysedCircuit; got {shown(circuit)}.")
 
 
-def check_wanted(circuit: Any, columns: Any) -> None:
+def check_columns(circuit: Any, columns: Any) -> None:
     """Raise :class:`.GradientError` unless columns are those of some parameters of a circuit."""
     check_circuit(circuit, "circuit")
     count = len(circuit.parameters)
@@ -210,12 +213,19 @@ def check_wanted(circuit: Any, columns: Any) -> None:
 
 
 class Rule(Protocol):
-    """A way to differentiate expectation values by evaluating them elsewhere."""
+    """A way to differentiate expectation values by evaluating them elsewhere.
+
+    Attributes:
+        name: How it is called where a gradient is chosen.
+        is_random: Whether each gradient has displacements of its own, so that no plan is used
+            twice.
+    """
 
     name: str
+    is_random: bool
 
     def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
-        """Return the plan for the derivatives by ``columns`` of ``circuit``'s parameters."""
+        """Return the plan for the derivatives with respect to ``columns`` of the parameters."""
         ...

@@ -12,12 +12,12 @@ from qiskit.primitives import BaseEstimatorV2, PrimitiveJob, PrimitiveResult, Pu
 from qiskit.primitives.containers import DataBin, EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import complex_dtype, instance, one_of, random_generator
+from ..arguments import complex_dtype, instance, one_of, random_generator, shown
 from ..exceptions import PrecisionError
 from ..program import AnalysisCache
 from .observable_sets import ObservableSets
-from .pairing import blocks_of
-from .pubs import Request, check_pubs, read_pub, shots_for, validated
+from .precision import MOST_SHOTS, precision_to_shots, validate_target_precision
+from .pubs import AnalysedPub, check_pubs, read_pub, split_into_blocks
 from .simulation import Plan, Simulators
 
 Noise = Literal["shots", "gaussian"]
@@ -93,7 +93,7 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         seed: int | np.random.Generator | None = None,
         dtype: Any = "complex128",
     ) -> None:
-        self.default_precision = validated(default_precision)
+        self.default_precision = validate_target_precision(default_precision)
         kinds = get_args(Noise)
         self.noise: Noise = one_of(noise, "noise", kinds, error=PrecisionError, hint=EITHER)
         self.dtype = complex_dtype(dtype)
@@ -117,30 +117,38 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
                 :class:`.InputError`, :class:`.ParameterError`, :class:`.PrecisionError` or
                 :class:`.MemoryLimitError`.
         """
-        wanted = validated(self.default_precision if precision is None else precision)
+        wanted = validate_target_precision(
+            self.default_precision if precision is None else precision
+        )
         check_pubs(pubs)
         plans = [self._plan(read_pub(p, wanted, self._analysed, self._observables)) for p in pubs]
         noisy = any(plan.request.precision for plan in plans)
         job: PrimitiveJob[PrimitiveResult[PubResult]] = PrimitiveJob(
-            _evaluate, plans, self.noise, self._entropy() if noisy else []
+            _run_plans, plans, self.noise, self._draw_entropy() if noisy else []
         )
         job._submit()
         return job
 
-    def _plan(self, request: Request) -> Plan:
-        shots = shots_for(request.precision) if self.noise == "shots" else 0
-        blocks = blocks_of(
-            request.points_shape, request.observables.index, len(request.observables.operators)
-        )
-        return self._simulators.plan(request, blocks, shots)
+    def _plan(self, pub: AnalysedPub) -> Plan:
+        shots = 0
+        if self.noise == "shots" and pub.precision:
+            if pub.precision < MOST_SHOTS**-0.5:
+                raise PrecisionError(
+                    f"Expected a precision from 2**-26 (2**52 shots) up; got "
+                    f"{shown(pub.precision)}. Use zero for exact values, or noise='gaussian'."
+                )
+            shots = precision_to_shots(pub.precision)
+        observables = pub.observables
+        blocks = split_into_blocks(pub.points_shape, observables.index, len(observables.operators))
+        return self._simulators.plan(pub, blocks, shots)
 
     def skip_job(self, pub: EstimatorPub) -> None:
         """Go on as after running a PUB: for one that was answered from a journal."""
         instance(pub, "pub", EstimatorPub, "an EstimatorPub")
         if self.default_precision if pub.precision is None else pub.precision:
-            self._entropy()
+            self._draw_entropy()
 
-    def _entropy(self) -> list[int]:
+    def _draw_entropy(self) -> list[int]:
         """Return what seeds the noise of one call: 128 bits of the generator."""
         with self._lock:
             return self._generator.integers(0, 1 << 32, 4).tolist()
@@ -154,7 +162,7 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         self._begin()
 
 
-def _evaluate(plans: list[Plan], noise: Noise, entropy: list[int]) -> PrimitiveResult[PubResult]:
+def _run_plans(plans: list[Plan], noise: Noise, entropy: list[int]) -> PrimitiveResult[PubResult]:
     results = []
     for number, plan in enumerate(plans):
         request = plan.request

@@ -17,10 +17,10 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from ..arguments import whole_number
 from ..exceptions import InputError
 from ..recent import OfObjects
-from .grouping import basis_of, group_labels
-from .kinds import innermost, measures
-from .pairing import blocks_of
-from .precision import UNKNOWN_PRECISION, default_precision
+from .capabilities import innermost, measures
+from .grouping import find_basis, group_labels
+from .precision import estimate_precision, precision_to_shots
+from .pubs import split_into_blocks
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Usage:
         return Usage(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def usage_of(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> Usage:
+def count_usage(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> Usage:
     """Return what one ``run`` call of an estimator amounts to."""
     if hasattr(estimator, "usage"):  # it makes jobs of its own
         own: Usage = estimator.usage(pubs, precision)
@@ -66,13 +66,13 @@ def usage_of(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float |
     for pub in pubs:
         coerced = EstimatorPub.coerce(pub, precision)
         points = math.prod(coerced.parameter_values.shape)
-        shots = shots_of(estimator, coerced.precision)
-        circuits = circuits_of(coerced, grouped=_groups(estimator)) if shots else 0
+        shots = count_shots(estimator, coerced.precision)
+        circuits = count_circuits(coerced, grouped=_measures_groups(estimator)) if shots else 0
         total += Usage(0, 1, points, circuits, circuits * shots)
     return total
 
 
-def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
+def count_shots(estimator: BaseEstimatorV2, precision: float | None) -> int:
     """Return the shots per circuit; zero where values are computed without measuring."""
     if not measures(estimator):
         return 0
@@ -82,58 +82,49 @@ def shots_of(estimator: BaseEstimatorV2, precision: float | None) -> int:
         default_shots = getattr(options, "default_shots", None)
         if isinstance(default_shots, int):
             return default_shots
-        precision = default_precision(inner)
-        if precision is None:
-            precision = UNKNOWN_PRECISION
-    return math.ceil(1 / precision**2) if precision else 0
+    return precision_to_shots(estimate_precision(inner, precision))
 
 
-def _groups(estimator: BaseEstimatorV2) -> bool:
+def _measures_groups(estimator: BaseEstimatorV2) -> bool:
     """Whether an estimator measures terms together that commute qubit by qubit."""
     options = getattr(innermost(estimator), "options", None)
     return getattr(options, "abelian_grouping", True) is not False
 
 
-def circuits_of(pub: EstimatorPub, *, grouped: bool = True) -> int:
+def count_circuits(pub: EstimatorPub, *, grouped: bool = True) -> int:
     """Return how many circuits a PUB's points amount to, with the observables asked for at each."""
     points, shape = pub.parameter_values.shape, pub.observables.shape
     apart = all(a == 1 or b == 1 for a, b in zip(points[::-1], shape[::-1], strict=False))
     if apart:  # all observables at every point
-        return math.prod(points) * (groups_in if grouped else _terms_in)(pub.observables)
+        count = count_groups_in if grouped else _count_terms_in
+        return math.prod(points) * count(pub.observables)
     observables = np.array([None] * pub.observables.size, dtype=object)
-    observables[:] = _all_of(pub.observables)
+    observables[:] = _list_observables(pub.observables)
     index = np.arange(len(observables)).reshape(pub.observables.shape)
-    blocks = blocks_of(pub.parameter_values.shape, index, len(observables))
+    blocks = split_into_blocks(pub.parameter_values.shape, index, len(observables))
     return sum(
-        len(block.points) * groups_of(observables[block.observables], grouped=grouped)
+        len(block.points) * count_groups(observables[block.observables], grouped=grouped)
         for block in blocks
     )
 
 
-def groups_of(observables: Iterable[Mapping[str, Any]], *, grouped: bool = True) -> int:
-    """Return into how many groups the terms of some observables fall, each measured at once."""
-    labels = {basis_of(label) for observable in observables for label in observable}
+def count_groups(observables: Iterable[Mapping[str, Any]], *, grouped: bool = True) -> int:
+    """Return how many measurements give some observables: a group of terms, or a term, for each."""
+    labels = {find_basis(label) for observable in observables for label in observable}
     if not grouped:
         return len(labels)
     labels = {label for label in labels if label.strip("I")}
     return int(group_labels(list(labels)).max()) + 1 if labels else 1
 
 
-def _all_of(observables: ObservablesArray) -> list[Mapping[str, Any]]:
+def _list_observables(observables: ObservablesArray) -> list[Mapping[str, Any]]:
     listed: list[Mapping[str, Any]] = np.ravel(observables.tolist()).tolist()
     return listed
 
 
-def _count_grouped(observables: ObservablesArray) -> int:
-    return groups_of(_all_of(observables))
-
-
-def _count_single(observables: ObservablesArray) -> int:
-    return groups_of(_all_of(observables), grouped=False)
-
-
-# Every step asks for the same observables.
-groups_in, _terms_in = OfObjects(_count_grouped), OfObjects(_count_single)
+# Remembered, since every step asks for the same observables.
+count_groups_in = OfObjects(lambda array: count_groups(_list_observables(array)))
+_count_terms_in = OfObjects(lambda array: count_groups(_list_observables(array), grouped=False))
 
 
 class Tracker:
@@ -188,10 +179,10 @@ _LOCK = threading.Lock()
 _OPEN: list[Tracker] = []
 
 
-def record(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> None:
+def record_job(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> None:
     """Tell all open trackers that a job was submitted."""
     if _OPEN:  # else nothing is worth computing
-        record_usage(usage_of(estimator, pubs, precision))
+        record_usage(count_usage(estimator, pubs, precision))
 
 
 def record_usage(usage: Usage) -> None:

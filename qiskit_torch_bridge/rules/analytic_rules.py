@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Analytic shift rules for parameters with several frequencies, on the untouched circuit.
+"""Analytic shift rules, exact at any size of shift: for single gate angles and for parameters.
 
-As a function of one parameter an expectation value is a trigonometric polynomial whose
-frequencies are differences of the generators' eigenvalues. Its derivative is a finite sum of
-displaced evaluations: two for one frequency, ``2 R`` for ``R`` equidistant ones, and the solution
-of a small linear system otherwise.
+As a function of one gate angle an expectation value has one frequency, and half the difference of
+two displaced evaluations is its derivative. As a function of one parameter of the circuit it is a
+trigonometric polynomial whose frequencies are differences of the generators' eigenvalues: two
+evaluations for one frequency, ``2 R`` for ``R`` equidistant ones, and the solution of a small
+linear system otherwise.
 
 References:
+    K. Mitarai et al., Phys. Rev. A 98, 032309 (2018), arXiv:1803.00745.
+    M. Schuld et al., Phys. Rev. A 99, 032331 (2019), arXiv:1811.11184.
     D. Wierichs, J. Izaac, C. Wang, C. Y.-Y. Lin, "General parameter-shift rules for quantum
     gradients", Quantum 6, 677 (2022), arXiv:2107.12390 (equidistant rule: its section 3.4).
 """
@@ -23,14 +26,46 @@ import scipy.optimize
 from ..arguments import real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
-from .plan import Differentiation, ShiftPlan, check_wanted
+from .plan import Differentiation, ShiftPlan, check_columns
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
 
 
+SHIFTS = np.array([np.pi / 2, -np.pi / 2])
+COEFFICIENTS = np.array([0.5, -0.5])
 POLISHED = 8
 """Up to this many uneven frequencies the shifts are optimised; beyond, pivoting alone chooses."""
+
+
+class ParameterShiftRule:
+    r"""Half the difference of two evaluations at :math:`\pm\pi/2`, one gate angle at a time.
+
+    .. math:: \frac{\partial f}{\partial v_p}
+        = \sum_a \frac{\partial \alpha_a}{\partial v_p}\,
+          \frac{f(\alpha + \tfrac{\pi}{2} e_a) - f(\alpha - \tfrac{\pi}{2} e_a)}{2}
+
+    It runs on the form of the circuit in which each angle has a parameter of its own and a
+    generator with two eigenvalues one apart. Cost: two evaluations per angle that depends on a
+    wanted column.
+    """
+
+    name = "parameter-shift"
+    is_random = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def differentiation(
+        self, circuit: AnalysedCircuit, columns: tuple[int, ...]
+    ) -> Differentiation:
+        """Return the plan over the angles that the wanted columns reach."""
+        check_columns(circuit, columns)
+        target, angle_map = circuit.shift_form
+        coordinates = angle_map.angles_of(columns)
+        stencils = [(a, SHIFTS, COEFFICIENTS) for a in coordinates]
+        plan = ShiftPlan.from_columns(angle_map.num_angles, stencils)
+        return Differentiation(target, angle_map, angle_map.pullback(coordinates, columns), plan)
 
 
 class MultiFrequencyRule:
@@ -44,6 +79,7 @@ class MultiFrequencyRule:
     """
 
     name = "aqgd"
+    is_random = False
 
     def __repr__(self) -> str:
         return self.name
@@ -52,7 +88,7 @@ class MultiFrequencyRule:
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return the plan over the wanted columns of ``circuit`` itself."""
-        check_wanted(circuit, columns)
+        check_columns(circuit, columns)
         stencils = []
         for column in columns:
             x, y = frequency_shifts(tuple(circuit.frequencies(column)))
@@ -89,11 +125,11 @@ def frequency_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatA
             "Expected frequencies to be positive finite numbers, ascending and each once, such as "
             f"(1.0, 2.0); got {shown(frequencies)}."
         )
-    return _shifts(tuple(omega.tolist()))
+    return _solve_shifts(tuple(omega.tolist()))
 
 
 @lru_cache(maxsize=1024)
-def _shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
+def _solve_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
     omega = np.array(frequencies)
     if not len(omega):
         return np.zeros(0), np.zeros(0)
@@ -102,11 +138,11 @@ def _shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
     count = round(float(multiples[-1]))
     # A few missing multiples cost extra points, but the closed form is the best conditioned.
     if equidistant and count <= len(omega) + 1:
-        return _equidistant(float(omega[0]), count)
-    return _general(omega)
+        return _equidistant_shifts(float(omega[0]), count)
+    return _general_shifts(omega)
 
 
-def _equidistant(spacing: float, count: int) -> tuple[FloatArray, FloatArray]:
+def _equidistant_shifts(spacing: float, count: int) -> tuple[FloatArray, FloatArray]:
     """The closed form for frequencies ``spacing * {1, ..., count}``."""
     x = (2 * np.arange(1, count + 1) - 1) * np.pi / (2 * count)
     sign = (-1.0) ** np.arange(count)
@@ -115,7 +151,7 @@ def _equidistant(spacing: float, count: int) -> tuple[FloatArray, FloatArray]:
     return x / spacing, y
 
 
-def _general(omega: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _general_shifts(omega: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Solve for ``y`` at shifts chosen for small noise amplification ``sum(y**2)``."""
     gaps = np.diff(np.concatenate([[0.0], omega]))
     reach = np.pi / min(gaps.min(), omega[0])

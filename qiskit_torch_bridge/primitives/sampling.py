@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Which measurements give some observables, and with which probabilities their outcomes come.
+r"""Shots: which bases some observables are measured in, and the outcomes drawn there.
 
 Terms that commute qubit by qubit are measured together: one basis change for each qubit makes all
-of them products of Z, and each shot gives a value to every one of them.
+of them products of Z, and each shot gives a value to every one of them. Drawing gives the mean and
+the standard error of each observable.
 """
 
 from __future__ import annotations
@@ -24,22 +25,30 @@ from .grouping import group_qubit_wise
 ComplexArray = NDArray[np.complex128]
 
 KEPT_VALUES = 1 << 14
-"""Numbers in a group's table of values up to which it is kept."""
+"""The most numbers of a table of values that a group keeps."""
+FEW = 64
+"""Outcomes up to which their counts are drawn, however few the shots are."""
+MORE = 4
+"""Outcomes for each shot above which drawing shot by shot takes less time."""
+TABLE = 1 << 22
+"""The most numbers in a table of the values that outcomes give to observables."""
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
-class Group:
+class MeasurementGroup:
     """Terms that are measured together.
 
     Attributes:
         bits: The bits of the state that are measured, ascending; they are the outcome's bits.
         changes: The bits of the state that are measured in X or Y, and whether it is Y.
-        members: The observables ``M`` of all that have a term here.
-        masks: For each term the bits of the outcome whose parity is its sign,
-        fixed: those that its projectors fix, and
-        wanted: what they fix them to; other outcomes give it no value.
-        owners: Which of the members it belongs to.
-        coefficients: With which coefficient.
+        members: The ``M`` observables that have a term here.
+        masks: For each term, the bits of the outcome whose parity is the term's sign.
+        fixed: For each term, the bits of the outcome that its projectors fix.
+        wanted: For each term, the values they fix these bits to; a term is zero for every other
+            outcome.
+        owners: For each term, which of the members it belongs to.
+        coefficients: For each term, its coefficient.
     """
 
     bits: tuple[int, ...]
@@ -53,7 +62,7 @@ class Group:
 
     @functools.cached_property
     def bound(self) -> FloatArray:
-        """The largest size of a shot's value for each member: ``(M,)``."""
+        """The largest absolute value that a shot can give to each member: ``(M,)``."""
         bound = np.zeros(len(self.members))
         np.add.at(bound, self.owners, np.abs(self.coefficients))
         return bound
@@ -86,7 +95,7 @@ class Group:
         return values
 
     def values_of(self, t: int, outcomes: IntArray) -> FloatArray:
-        """Return what outcomes give to a term."""
+        """Return the values that outcomes give to a term."""
         odd = np.bitwise_count(outcomes & self.masks[t]) & 1
         values: FloatArray = self.coefficients[t] * (1.0 - 2.0 * odd)
         if self.fixed[t]:
@@ -137,28 +146,30 @@ def _halves(numbers: FloatArray, bit: int) -> tuple[FloatArray, FloatArray]:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """All that is measured for some observables on one circuit.
+class MeasurementPlan:
+    """All measurements that some observables on one circuit need.
 
     Attributes:
         simulator: Prepares the states.
         groups: What is measured on them.
-        constants: What terms without any Pauli contribute, ``(O,)``.
+        constants: The sums of the coefficients of terms without any Pauli, ``(O,)``.
     """
 
     simulator: StatevectorSimulator
-    groups: tuple[Group, ...]
+    groups: tuple[MeasurementGroup, ...]
     constants: FloatArray
 
     @property
     def kept_numbers(self) -> int:
-        """About how many numbers its groups keep."""
+        """About how many numbers the groups keep in memory."""
         return sum(
             len(g.masks) + min(KEPT_VALUES, len(g.members) << len(g.bits)) for g in self.groups
         )
 
 
-def idle_qubits(observables: Sequence[Observable], simulated: Collection[int]) -> tuple[int, ...]:
+def find_idle_qubits(
+    observables: Sequence[Observable], simulated: Collection[int]
+) -> tuple[int, ...]:
     """Return the qubits that are measured in X or Y though nothing acts on them.
 
     Their outcomes are random; only Z is known of a qubit in state zero.
@@ -167,14 +178,16 @@ def idle_qubits(observables: Sequence[Observable], simulated: Collection[int]) -
     return tuple(q for q in np.flatnonzero(needed).tolist() if q not in simulated)
 
 
-def with_qubits(analysed: AnalysedCircuit, qubits: Sequence[int]) -> AnalysedCircuit:
-    """Return the circuit with gates on ``qubits`` that do nothing, so that these are simulated."""
+def add_identities(analysed: AnalysedCircuit, qubits: Sequence[int]) -> AnalysedCircuit:
+    """Return the circuit with identities on ``qubits``, so that these are simulated."""
     circuit = analysed.circuit.copy()
     circuit.rz(0.0, list(qubits))
     return AnalysedCircuit(circuit, analysed.parameters)
 
 
-def measurement(simulator: StatevectorSimulator, observables: Sequence[Observable]) -> Measurement:
+def plan_measurement(
+    simulator: StatevectorSimulator, observables: Sequence[Observable]
+) -> MeasurementPlan:
     """Plan the measurement of ``observables`` on the states that ``simulator`` prepares."""
     position = simulator.tape.position
     parts: list[IntArray] = []
@@ -202,10 +215,10 @@ def measurement(simulator: StatevectorSimulator, observables: Sequence[Observabl
         _group(terms[group_of == g], c[group_of == g], simulator.tape.num_bits)
         for g in range(group_of.max(initial=-1) + 1)
     )
-    return Measurement(simulator, groups, constants)
+    return MeasurementPlan(simulator, groups, constants)
 
 
-def _group(terms: IntArray, c: FloatArray, num_bits: int) -> Group:
+def _group(terms: IntArray, c: FloatArray, num_bits: int) -> MeasurementGroup:
     x, z = (int(np.bitwise_or.reduce(column)) for column in (terms[:, 0], terms[:, 1]))
     bits = tuple(b for b in range(num_bits) if (x | z) >> b & 1)
     fixed, wanted = terms[:, 3], terms[:, 4]
@@ -216,4 +229,78 @@ def _group(terms: IntArray, c: FloatArray, num_bits: int) -> Group:
     )
     changes = tuple((b, bool(z >> b & 1)) for b in range(num_bits) if x >> b & 1)
     members, owners = np.unique(terms[:, 2], return_inverse=True)
-    return Group(bits, changes, members, masks, fixed, wanted, owners, c)
+    return MeasurementGroup(bits, changes, members, masks, fixed, wanted, owners, c)
+
+
+def sample_group(
+    group: MeasurementGroup, probabilities: FloatArray, shots: int, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    r"""Draw shots of one group, for each point, and return means and variances of the means.
+
+    The variance is :math:`\sum_s (v_s - \bar v)^2 / (m - 1) / m` over ``m`` shots with values
+    :math:`v_s`. A single shot tells nothing of it; then it is the square of the largest value.
+
+    Args:
+        group: Whose terms are measured.
+        probabilities: Of each outcome, shape ``(N, S)``.
+        shots: Their number ``m``.
+        generator: Where randomness comes from; rows take it one after the other.
+
+    Returns:
+        Two arrays of shape ``(N, M)``, for the members of the group.
+    """
+    if probabilities.shape[1] <= max(FEW, MORE * shots):
+        mean, square = _draw_counts(group, probabilities, shots, generator)
+    else:
+        mean, square = _draw_shots(group, probabilities, shots, generator)
+    if shots == 1:
+        return mean, np.broadcast_to(group.bound**2, mean.shape)
+    variance = square - mean**2
+    variance[variance < 16 * EPS * square] = 0.0  # all shots gave the same
+    return mean, variance / (shots - 1)
+
+
+def _draw_counts(
+    group: MeasurementGroup, probabilities: FloatArray, shots: int, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Draw how often each outcome comes; return means of values and of their squares."""
+    rows, outcomes = probabilities.shape
+    frequencies = generator.multinomial(shots, probabilities) / shots
+    mean = np.empty((rows, len(group.members)))
+    square = np.empty_like(mean)
+    step = max(1, TABLE // outcomes)
+    for first in range(0, len(group.members), step):
+        last = min(first + step, len(group.members))
+        values = group.outcome_values(first, last)
+        mean[:, first:last] = frequencies @ values
+        square[:, first:last] = frequencies @ values**2
+    return mean, square
+
+
+def _draw_shots(
+    group: MeasurementGroup, probabilities: FloatArray, shots: int, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Draw each shot's outcome; return means of values and of their squares."""
+    outcomes = _invert(probabilities, generator.random((len(probabilities), shots)))
+    mean = np.empty((len(probabilities), len(group.members)))
+    square = np.empty_like(mean)
+    for member in range(len(group.members)):
+        value = np.zeros(outcomes.shape)
+        for t in np.flatnonzero(group.owners == member).tolist():
+            value += group.values_of(t, outcomes)
+        mean[:, member] = value.mean(axis=1)
+        square[:, member] = (value**2).mean(axis=1)
+    return mean, square
+
+
+def _invert(probabilities: FloatArray, uniform: FloatArray) -> IntArray:
+    """Return the outcomes at which the cumulative probability passes each of ``uniform``."""
+    cumulative = np.cumsum(probabilities, axis=1)
+    cumulative /= cumulative[:, -1:]
+    outcomes = np.zeros(uniform.shape, dtype=np.int64)
+    step = probabilities.shape[1] // 2
+    while step:
+        passed = np.take_along_axis(cumulative, outcomes + (step - 1), axis=1) <= uniform
+        outcomes += step * passed
+        step //= 2
+    return outcomes
