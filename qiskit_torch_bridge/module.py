@@ -15,7 +15,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor, nn
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
-from .arguments import UNREADABLE, flag, shown, whole_number
+from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import recorded  # noqa: F401 - its operators are called by name
 from .backends import kind_of
 from .backends.prepare import Transpiled, backend_of, is_same_device
@@ -424,9 +424,9 @@ class TorchQuantumModule(nn.Module):
             InputError: If ``batch_size`` is not a positive whole number.
             GradientError: If the gradient is another package's, for ``backward=True``.
         """
-        batch_size = whole_number(batch_size, "batch_size", 1)
-        flag(backward, "backward")
-        flag(input_gradients, "input_gradients")
+        batch_size = require_whole_number(batch_size, "batch_size", 1)
+        require_bool(backward, "backward")
+        require_bool(input_gradients, "input_gradients")
         columns: tuple[int, ...] | None = None
         if backward:
             program = self._engine.program

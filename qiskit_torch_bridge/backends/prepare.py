@@ -14,7 +14,15 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 from qiskit.transpiler import TranspilerError, generate_preset_pass_manager
 
-from ..arguments import MOST_SEED, instance, is_options, is_whole, one_of, seed_number, shown
+from ..arguments import (
+    MOST_SEED,
+    is_options,
+    is_whole_number,
+    require_choice,
+    require_instance,
+    require_seed,
+    shown,
+)
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..primitives.kinds import is_of_aer, repeats_noise
 from ..program import CircuitProgram
@@ -76,10 +84,10 @@ def prepare(
         BackendError: If options or an extra package are missing or wrong.
         CircuitError: If the transpiled circuit does not fit the backend, or cannot be sent to it.
     """
-    instance(program, "program", CircuitProgram, "a CircuitProgram", error=CircuitError)
+    require_instance(program, "program", CircuitProgram, "a CircuitProgram", error=CircuitError)
     backend = backend_of(backend, mode)
     kind = kind_of(backend, mode)
-    seed_number(seed)
+    require_seed(seed)
     if options is not None and not is_options(options):
         raise BackendError(
             f"Expected the backend's options to be a mapping of their names; got {shown(options)}."
@@ -246,9 +254,9 @@ def backend_of(backend: Any, mode: Any = None) -> BackendV2:
 
 def _preset(backend: BackendV2, level: int | None, seed: int | None) -> Any:
     level = 1 if level is None else level
-    level = int(level) if is_whole(level) else level
-    one_of(level, "optimization_level", (0, 1, 2, 3), error=BackendError)
-    seed_number(seed, "seed_transpiler", most=MOST_SEED // 2)
+    level = int(level) if is_whole_number(level) else level
+    require_choice(level, "optimization_level", (0, 1, 2, 3), error=BackendError)
+    require_seed(seed, "seed_transpiler", most=MOST_SEED // 2)
     given = {"optimization_level": level, "backend": backend, "seed_transpiler": seed}
     try:
         return generate_preset_pass_manager(**given)

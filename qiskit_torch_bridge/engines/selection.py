@@ -11,7 +11,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
-from ..arguments import DTYPES, MOST_SEED, complex_dtype, seed_number, shown
+from ..arguments import DTYPES, MOST_SEED, require_complex_dtype, require_seed, shown
 from ..backends.prepare import check_pass_manager
 from ..exceptions import GradientError, InputError
 from ..gradients import (
@@ -85,7 +85,7 @@ def make_engine(
     """
     requested = validated_precision(shots, precision)
     for_gradient = validated_precision(gradient_shots, None)
-    seed_number(seed, most=MOST_SEED)
+    require_seed(seed, most=MOST_SEED)
     given = _instance(gradient)
     samples = requested is not None or for_gradient is not None
     _check_watched(given, place)
@@ -189,7 +189,7 @@ def _dtype(dtype: Any, exact: bool) -> str:
     """Return the name of the complex dtype to simulate in."""
     if dtype is None:
         return DTYPES[0]
-    name = complex_dtype(dtype)
+    name = require_complex_dtype(dtype)
     if not exact:
         raise InputError(
             "dtype is the exact engine's number format; an estimator or shots were given too. "

@@ -13,7 +13,7 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import DerivativeType
 
-from ..arguments import complex_dtype
+from ..arguments import require_complex_dtype
 from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.kinds import evolutions_on
@@ -89,7 +89,7 @@ class AdjointEstimatorGradient(WithDerivativeType):
         self.has_estimator = estimator is not None
         given = BatchedStatevectorEstimator() if estimator is None else estimator
         super().__init__(validated_estimator(given), None, checked_type(derivative_type))
-        self.dtype = np.dtype(complex_dtype(dtype))
+        self.dtype = np.dtype(require_complex_dtype(dtype))
         self._analysed = AnalysisCache(evolutions_on(given))
         self._simulators = SimulatorCache(self.dtype)
 

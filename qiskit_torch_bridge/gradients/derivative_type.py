@@ -11,7 +11,7 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms import AlgorithmJob
 from qiskit_algorithms.gradients import BaseEstimatorGradient, DerivativeType
 
-from ..arguments import UNREADABLE, real_array, shown
+from ..arguments import UNREADABLE, require_real_array, shown
 from ..exceptions import BridgeError, GradientError
 
 REAL_IN_TORCH = (
@@ -52,7 +52,7 @@ class WithDerivativeType(BaseEstimatorGradient):
         """
         try:
             for position, values in enumerate(parameter_values):
-                real_array(values, f"parameter_values[{position}]", (None,))
+                require_real_array(values, f"parameter_values[{position}]", (None,))
             return super().run(
                 circuits, observables, parameter_values, parameters, precision=precision
             )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 
-from ..arguments import random_generator
+from ..arguments import make_random_generator
 from ..rules import SPSARule, recommended_epsilon
 from .base import EstimatorGradient
 
@@ -69,7 +69,7 @@ class SPSAEstimatorGradient(EstimatorGradient):
         transpiler: Any | None = None,
         transpiler_options: dict[str, Any] | None = None,
     ) -> None:
-        self._generator = random_generator(seed)
+        self._generator = make_random_generator(seed)
         # Checks both arguments; where epsilon is open any valid one will do.
         SPSARule(1.0 if epsilon is None else epsilon, resamplings, self._generator)
         super().__init__(

@@ -11,7 +11,7 @@ from typing import Any
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import instance, real_number, shown
+from ..arguments import require_instance, require_real_number, shown
 from ..exceptions import EstimatorTypeError, InputTypeError
 from ..primitives import memory
 from ..primitives.aer_circuits import AerCircuits
@@ -100,9 +100,9 @@ class DispatchingEstimator(BaseEstimatorV2):
         if not given:
             raise EstimatorTypeError("Expected at least one estimator; got none.")
         self.estimators = tuple(validated_estimator(e) for e in given)
-        self.max_bytes = real_number(max_bytes, "max_bytes")
+        self.max_bytes = require_real_number(max_bytes, "max_bytes")
         what = "a jobs.Retry, such as Retry(attempts=5)"
-        self.retry = Retry() if retry is None else instance(retry, "retry", Retry, what)
+        self.retry = Retry() if retry is None else require_instance(retry, "retry", Retry, what)
         listed: Any = checks
         if not isinstance(listed, (list, tuple)) or not all(map(callable, checks)):
             raise InputTypeError(

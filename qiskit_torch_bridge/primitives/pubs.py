@@ -13,7 +13,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import real_number, shown
+from ..arguments import require_real_number, shown
 from ..arrays import FloatArray
 from ..exceptions import (
     BridgeError,
@@ -110,7 +110,7 @@ def check_pubs(pubs: Any) -> None:
 def validated(precision: Any) -> float:
     """Return a precision as a number, or raise :class:`PrecisionError`."""
     hint = " Zero is exact; for a number of shots it is 1/sqrt(shots)."
-    return real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
+    return require_real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
 
 
 def shots_for(precision: float) -> int:

@@ -14,7 +14,7 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
-from ..arguments import whole_number
+from ..arguments import require_whole_number
 from ..exceptions import InputError
 from ..recent import OfObjects
 from .grouping import basis_of, group_labels
@@ -47,7 +47,9 @@ class Usage:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            number = whole_number(value, f"{name} of a Usage", hint=" In a budget, 0 is no limit.")
+            number = require_whole_number(
+                value, f"{name} of a Usage", hint=" In a budget, 0 is no limit."
+            )
             object.__setattr__(self, name, number)  # also if it was one of NumPy's
 
     def __add__(self, other: Usage) -> Usage:

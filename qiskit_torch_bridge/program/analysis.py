@@ -11,7 +11,14 @@ from typing import Any, get_args
 import numpy as np
 from qiskit.circuit import Operation, Parameter, ParameterExpression, QuantumCircuit
 
-from ..arguments import as_real, instance, one_of, real_array, shown, whole_number
+from ..arguments import (
+    as_real,
+    require_choice,
+    require_instance,
+    require_real_array,
+    require_whole_number,
+    shown,
+)
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, ParameterError
 from .angle_map import AngleMap
@@ -60,7 +67,7 @@ class AnalysedCircuit:
         parameters: Sequence[Parameter] | None = None,
         evolutions: Evolutions = "definition",
     ) -> None:
-        one_of(evolutions, "evolutions", get_args(Evolutions), error=CircuitError)
+        require_choice(evolutions, "evolutions", get_args(Evolutions), error=CircuitError)
         self.circuit, self.steps = validated(circuit, evolutions)
         self.parameters = tuple(circuit.parameters if parameters is None else _listed(parameters))
         self.column_of = {p: column for column, p in enumerate(self.parameters)}
@@ -79,7 +86,7 @@ class AnalysedCircuit:
         self._frequencies: dict[int, Frequencies] = {}
 
     def _column(self, column: int) -> int:
-        return whole_number(column, "column", 0, len(self.parameters) - 1)
+        return require_whole_number(column, "column", 0, len(self.parameters) - 1)
 
     def _values(self, values: FloatArray, *more: None) -> FloatArray:
         """Return values ``(..., P)`` as they are, or raise unless they are real numbers."""
@@ -87,7 +94,7 @@ class AnalysedCircuit:
         if fits and values.shape[-1] == len(self.parameters):
             return values
         axes = (None,) * max(getattr(values, "ndim", 1) - 1, 1)
-        return real_array(values, "values", (*axes, len(self.parameters)))
+        return require_real_array(values, "values", (*axes, len(self.parameters)))
 
     @property
     def num_parameters(self) -> int:
@@ -101,7 +108,7 @@ class AnalysedCircuit:
     def check(self, values: FloatArray, first_row: int = 0) -> None:
         """Raise unless ``values`` ``(B, P)`` are finite and inside all expressions' domains."""
         values = self._values(values)
-        whole_number(first_row, "first_row")
+        require_whole_number(first_row, "first_row")
         finite = np.isfinite(values)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
@@ -124,7 +131,9 @@ class AnalysedCircuit:
         submitted = self.circuit
         if circuit is not None:
             what = "a transpiled form of this circuit"
-            submitted = instance(circuit, "circuit", QuantumCircuit, what, error=CircuitError)
+            submitted = require_instance(
+                circuit, "circuit", QuantumCircuit, what, error=CircuitError
+            )
         names = tuple(submitted.parameters)
         foreign = [p.name for p in names if p not in self.column_of]
         if foreign:

@@ -15,7 +15,7 @@ from qiskit.circuit import ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Operator, Pauli, PauliList, SparsePauliOp
 
-from ..arguments import one_of, shown
+from ..arguments import require_choice, shown
 from ..arrays import IntArray
 from ..exceptions import ObservableError
 from .product_operator import (
@@ -62,7 +62,7 @@ def normalise_observables(
         ObservableError: If an observable is empty, not Hermitian, of the wrong width, or could
             be meant either way.
     """
-    one_of(layout, "observables_layout", get_args(Layout), error=ObservableError)
+    require_choice(layout, "observables_layout", get_args(Layout), error=ObservableError)
     if observables is None:
         operators = default_observables(circuit)
         kind: Layout = "auto" if circuit.layout is None else "virtual"

@@ -16,7 +16,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 
-from ..arguments import function, instance, real_array, shown
+from ..arguments import require_callable, require_instance, require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, StateDictError
 from .analysis import AnalysedCircuit
@@ -166,8 +166,8 @@ class CircuitProgram:
     def placed(self, x: FloatArray, w: FloatArray) -> FloatArray:
         """Put inputs ``(B, I)`` and weights ``(1, W)`` or ``(B, W)`` in order: ``(B, P)``."""
         if not (type(x) is type(w) is np.ndarray and x.ndim == w.ndim == 2):
-            x = real_array(x, "x", (None, len(self.input_params)))
-            w = real_array(w, "w", (None, len(self.weight_params)))
+            x = require_real_array(x, "x", (None, len(self.input_params)))
+            w = require_real_array(w, "w", (None, len(self.weight_params)))
         if x.shape[1] + w.shape[1] != len(self.parameters) or len(w) not in (1, len(x)):
             raise InputError(
                 f"Expected inputs of shape (B, {len(self.input_params)}) and weights of shape "
@@ -196,7 +196,7 @@ class CircuitProgram:
             rewrite: For instance ``pass_manager.run``. If the circuit that it returns has a
                 layout, the observables get it too.
         """
-        function(rewrite, "rewrite", "a function of a circuit, such as pass_manager.run")
+        require_callable(rewrite, "rewrite", "a function of a circuit, such as pass_manager.run")
         circuit = rewrite(self.circuit)
         if not isinstance(circuit, QuantumCircuit):
             raise CircuitError(
@@ -245,7 +245,7 @@ class CircuitProgram:
 
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same observables on another form of the circuit, all parameters inputs."""
-        instance(analysed, "analysed", AnalysedCircuit, "an AnalysedCircuit")
+        require_instance(analysed, "analysed", AnalysedCircuit, "an AnalysedCircuit")
         result = CircuitProgram.__new__(CircuitProgram)
         result._set(analysed, self.observables, self.output_shape, analysed.parameters, ())
         return result
@@ -305,7 +305,7 @@ class CircuitProgram:
 
     def difference(self, other: CircuitProgram) -> str | None:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""
-        instance(other, "other", CircuitProgram, "a CircuitProgram")
+        require_instance(other, "other", CircuitProgram, "a CircuitProgram")
         for what, mine, theirs in (
             ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
             ("inputs", names_of(self.input_params), names_of(other.input_params)),

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
-from ..arguments import whole_number
+from ..arguments import require_whole_number
 from ..exceptions import StateDictError
 
 VERSION = 13
@@ -77,7 +77,7 @@ def check_qpy(data: bytes, max_bytes: int | None = None) -> None:
         _refuse(f"it holds {circuits} circuits, and one is expected")
     if max_bytes is None:
         max_bytes = (256 << 20) + 64 * len(data)
-    whole_number(max_bytes, "max_bytes", 1, error=StateDictError)
+    require_whole_number(max_bytes, "max_bytes", 1, error=StateDictError)
     boxes = data[6] == VERSION_OF_BOXES
     walk = _Walk(memoryview(data)[HEADER.size :], _Allowance(max_bytes), boxes)
     try:

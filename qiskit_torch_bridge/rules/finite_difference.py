@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from ..arguments import one_of, real_number
+from ..arguments import require_choice, require_real_number
 from ..exceptions import GradientError, PrecisionError
 from .plan import Differentiation, ShiftPlan, check_wanted
 
@@ -62,9 +62,9 @@ def recommended_epsilon(
         (0.669, 0.311)
     """
     central = validated_method(method) == "central"
-    max_frequency = real_number(max_frequency, "max_frequency", error=GradientError)
+    max_frequency = require_real_number(max_frequency, "max_frequency", error=GradientError)
     if precision is not None:
-        precision = real_number(precision, "precision", zero=True, error=PrecisionError)
+        precision = require_real_number(precision, "precision", zero=True, error=PrecisionError)
     if not precision:
         return (EXACT_STEP if central else EXACT_ONE_SIDED_STEP) / max_frequency
     step = (3 * precision) ** (1 / 3) if central else math.sqrt(2 * math.sqrt(2) * precision)
@@ -73,7 +73,7 @@ def recommended_epsilon(
 
 def validated_method(method: Any) -> Method:
     """Return the name of a kind of difference, or raise :class:`.GradientError` if it is none."""
-    found: Method = one_of(
+    found: Method = require_choice(
         method, "the finite-difference method", get_args(Method), error=GradientError
     )
     return found
@@ -82,7 +82,7 @@ def validated_method(method: Any) -> Method:
 def validated_epsilon(epsilon: object, what: str) -> float:
     """Return a step in radians, or raise :class:`.GradientError` if it is none."""
     hint = " recommended_epsilon(precision) gives one that suits the noise."
-    return real_number(epsilon, f"{what}, in radians,", error=GradientError, hint=hint)
+    return require_real_number(epsilon, f"{what}, in radians,", error=GradientError, hint=hint)
 
 
 class FiniteDifferenceRule:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-from ..arguments import seed_number, whole_number
+from ..arguments import require_seed, require_whole_number
 from ..exceptions import GradientError
 from .finite_difference import Method, validated_epsilon, validated_method
 
@@ -76,9 +76,9 @@ class SimultaneousPerturbation:
     def __post_init__(self) -> None:
         if self.epsilon is not None:
             object.__setattr__(self, "epsilon", validated_epsilon(self.epsilon, "the step"))
-        count = whole_number(self.resamplings, "resamplings", 1, error=GradientError)
+        count = require_whole_number(self.resamplings, "resamplings", 1, error=GradientError)
         object.__setattr__(self, "resamplings", count)
-        object.__setattr__(self, "seed", seed_number(self.seed))
+        object.__setattr__(self, "seed", require_seed(self.seed))
 
 
 WithOptions: TypeAlias = FiniteDifference | SimultaneousPerturbation

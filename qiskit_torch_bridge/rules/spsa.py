@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arguments import random_generator, whole_number
+from ..arguments import make_random_generator, require_whole_number
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from .finite_difference import validated_epsilon
@@ -49,8 +49,8 @@ class SPSARule:
         seed: int | np.random.Generator | None = None,
     ) -> None:
         self.epsilon = validated_epsilon(epsilon, "the step")
-        self.resamplings = whole_number(resamplings, "resamplings", 1, error=GradientError)
-        self.generator = random_generator(seed)
+        self.resamplings = require_whole_number(resamplings, "resamplings", 1, error=GradientError)
+        self.generator = make_random_generator(seed)
         self._lock = Lock()
 
     def __repr__(self) -> str:
