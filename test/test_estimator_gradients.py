@@ -44,7 +44,7 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program import cache
+from qiskit_torch_bridge.program import analysis
 
 CLASSES = [
     ParameterShiftEstimatorGradient,
@@ -169,9 +169,9 @@ def test_nothing_is_analysed_or_transpiled_twice(kind, monkeypatch):
     )
     circuit = hybrid()
     analyses = []
-    original = cache.AnalysedCircuit
+    original = analysis.AnalysedCircuit
     monkeypatch.setattr(
-        cache, "AnalysedCircuit", lambda c, **k: analyses.append(c) or original(c, **k)
+        analysis, "AnalysedCircuit", lambda c, **k: analyses.append(c) or original(c, **k)
     )
     for _ in range(4):
         result = gradient.run([circuit, hybrid()], [XX, ZI], [VALUES, VALUES]).result()

@@ -16,9 +16,9 @@ from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
+from ..lru_cache import LRUCacheByIdentity
 from ..primitives.kinds import is_of_aer
 from ..primitives.parts import rows_of
-from ..recent import OfObjects
 
 CALL = 60_000_000
 """Amplitudes that one call may change: about half a second, beside which its own cost is little."""
@@ -59,4 +59,4 @@ def _count_terms(observables: ObservablesArray) -> int:
     return len({label for o in observables.ravel().tolist() for label in o})
 
 
-_terms_in = OfObjects(_count_terms)  # every step asks for the same ones
+_terms_in = LRUCacheByIdentity(_count_terms)  # every step asks for the same ones

@@ -16,15 +16,15 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import CircuitError
+from ..lru_cache import LRUCache
 from ..program.identity import came_back, content_key
-from ..recent import Recent
 
 
 class TravelCheck:
     """Checks each circuit once, and again when it was changed in place."""
 
     def __init__(self) -> None:
-        self._arrived: Recent[None] = Recent(64)
+        self._arrived: LRUCache[None] = LRUCache(64)
 
     def __call__(self, pub: EstimatorPub) -> None:
         """Raise :class:`.CircuitError` if the circuit of a PUB cannot be sent."""

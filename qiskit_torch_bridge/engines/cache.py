@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..lru_cache import LRUCache
 from ..program import CircuitProgram
-from ..recent import Recent
 from ..rules.options import named
 from .estimator import EstimatorEngine
 from .selection import make_engine
@@ -19,7 +19,7 @@ class EngineCache:
     """
 
     def __init__(self, size: int = 16) -> None:
-        self._recent: Recent[tuple[Any, EstimatorEngine]] = Recent(size)
+        self._recent: LRUCache[tuple[Any, EstimatorEngine]] = LRUCache(size)
 
     def __call__(self, program: CircuitProgram, **choices: Any) -> EstimatorEngine:
         """Return the engine for the arguments of :func:`.make_engine`, made now or before."""

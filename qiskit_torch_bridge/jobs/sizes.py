@@ -11,9 +11,9 @@ from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
+from ..lru_cache import LRUCache
 from ..program.identity import content_key
 from ..program.observables import elements
-from ..recent import Recent
 
 ENCODED = 4 / 3
 """Bytes sent for a byte of an array or a circuit: jobs travel as text, base 64."""
@@ -47,7 +47,7 @@ class Sizes:
     """Estimates the sizes of PUBs."""
 
     def __init__(self) -> None:
-        self._known: Recent[int] = Recent(64)
+        self._known: LRUCache[int] = LRUCache(64)
 
     def __call__(self, pub: EstimatorPub) -> Size:
         """Return the estimate in bytes."""

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import FloatArray
+from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
 from ..program.product_operator import Observable
-from ..recent import Recent
 from ..simulation.statevector import StatevectorSimulator
 from .measuring import Measurement, idle_qubits, measurement, with_qubits
 from .pairing import Block, merged
@@ -86,8 +86,8 @@ class Simulators:
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
-        self._exact: Recent[StatevectorSimulator] = Recent(64, KEPT_AMPLITUDES)
-        self._measured: Recent[Measurement] = Recent(1024, KEPT_AMPLITUDES)
+        self._exact: LRUCache[StatevectorSimulator] = LRUCache(64, KEPT_AMPLITUDES)
+        self._measured: LRUCache[Measurement] = LRUCache(1024, KEPT_AMPLITUDES)
 
     def plan(self, request: Request, blocks: list[Block], shots: int) -> Plan:
         """Return how to evaluate a PUB that falls into ``blocks``."""

@@ -16,7 +16,7 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arguments import require_whole_number
 from ..exceptions import InputError
-from ..recent import OfObjects
+from ..lru_cache import LRUCacheByIdentity
 from .grouping import basis_of, group_labels
 from .kinds import innermost, measures
 from .pairing import blocks_of
@@ -135,7 +135,7 @@ def _count_single(observables: ObservablesArray) -> int:
 
 
 # Every step asks for the same observables.
-groups_in, _terms_in = OfObjects(_count_grouped), OfObjects(_count_single)
+groups_in, _terms_in = LRUCacheByIdentity(_count_grouped), LRUCacheByIdentity(_count_single)
 
 
 class Tracker:

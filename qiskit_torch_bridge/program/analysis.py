@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A circuit together with all that its gradients need to know, worked out once and kept."""
+"""A circuit with everything that its gradients need to know, derived once and kept."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from ..arguments import (
 )
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, ParameterError
+from ..lru_cache import LRUCache
 from .angle_map import AngleMap
 from .binding import assigned, bound, refuse_miscomputed
 from .evolutions import Evolutions
 from .expressions import expressions_of, is_free
+from .identity import content_key
 from .lowering import (
     accepts_aer,
     accepts_shift,
@@ -221,6 +223,31 @@ class AnalysedCircuit:
     @functools.cached_property
     def _operations_by_parameter(self) -> dict[Parameter, list[Operation]]:
         return operations_by_parameter(operations_of(self.circuit))
+
+
+class AnalysisCache:
+    """Maps circuits, by content, to their analysis; the least recently used one goes first.
+
+    A circuit that is changed in place is analysed anew, custom gates in it included.
+
+    Args:
+        evolutions: The form that evolutions are given in all of them.
+        size: How many are kept.
+    """
+
+    def __init__(self, evolutions: Evolutions = "definition", size: int = 64) -> None:
+        self._evolutions = evolutions
+        self._kept: LRUCache[AnalysedCircuit] = LRUCache(size)
+
+    def __call__(self, circuit: QuantumCircuit) -> AnalysedCircuit:
+        """Return the analysis of ``circuit``, made now or before."""
+        return self._kept(
+            content_key(circuit),
+            lambda: AnalysedCircuit(circuit.copy(), evolutions=self._evolutions),
+        )
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
 
 def _listed(parameters: Any) -> list[Parameter]:

@@ -22,7 +22,7 @@ import qiskit
 from qiskit.circuit import CircuitError, Parameter, ParameterExpression
 
 from ..exceptions import ExpressionError
-from ..recent import Recent
+from ..lru_cache import LRUCache
 from .formulas import (
     FUNCTIONS,
     Formula,
@@ -79,7 +79,7 @@ def read(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Re
     return _readings((names, look, value), lambda: _compared(expression, order))
 
 
-_readings: Recent[Reading] = Recent(4096)
+_readings: LRUCache[Reading] = LRUCache(4096)
 
 
 def _compared(expression: ParameterExpression, parameters: Sequence[Parameter]) -> Reading:
