@@ -26,7 +26,7 @@ from ..arguments import (
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..primitives.kinds import is_of_aer, repeats_noise
 from ..program import CircuitProgram
-from ..program.lowering import is_box
+from ..program.definitions import is_box
 from .angles import check_angles, has_limited_angles
 from .fake_devices import simulator_of
 from .seeds import FreshSeeds

@@ -17,7 +17,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import CircuitError
 from ..lru_cache import LRUCache
-from ..program.identity import came_back, content_key
+from ..program.identity import content_key, round_trip_agrees
 
 
 class TravelCheck:
@@ -45,7 +45,7 @@ def check_travels(circuit: QuantumCircuit) -> None:
             f"{error}. {remedy}"
         ) from error
     # Compared by what they do: equality of circuits also compares how expressions are written.
-    if not came_back(arrived, circuit, arrived.parameters, circuit.parameters):
+    if not round_trip_agrees(arrived, circuit, arrived.parameters, circuit.parameters):
         raise CircuitError(
             "The circuit would arrive at a service as another one: it changes on its way through "
             f"QPY. {remedy}"

@@ -19,8 +19,7 @@ from ..primitives.precision import default_precision
 from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
 from ..program.binding import check_differentiation
-from ..program.observables import combined
-from ..program.product_operator import as_paulis
+from ..program.operators import as_paulis, merge_terms
 from .estimator import EstimatorEngine
 
 DROPPED = 1e-8
@@ -124,7 +123,7 @@ class PluginEngine(EstimatorEngine):
 
     def _effective(self, weights: FloatArray) -> SparsePauliOp:
         terms = zip(weights, self.program.observables, strict=True)
-        return as_paulis(combined(SparsePauliOp.sum([w * as_paulis(o) for w, o in terms])))
+        return as_paulis(merge_terms(SparsePauliOp.sum([w * as_paulis(o) for w, o in terms])))
 
     def _scale(self, operator: SparsePauliOp) -> float:
         """Return by what to multiply an operator of which Qiskit would drop some terms, or all.

@@ -19,7 +19,7 @@ from ..primitives import BatchedStatevectorEstimator
 from ..primitives.kinds import evolutions_on
 from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
-from ..program.product_operator import Observable
+from ..program.operators import Observable
 from ..simulation.statevector import SimulatorCache
 from .base import BridgeGradientResult
 from .derivative_type import WithDerivativeType, checked_type

@@ -16,7 +16,7 @@ from ..arrays import IntArray
 from ..exceptions import ObservableError
 from ..lru_cache import LRUCache
 from ..program.observables import elements, hermitian, nested
-from ..program.product_operator import Observable, ProductOperator
+from ..program.operators import Observable, ProductOperator
 
 KEPT_TERMS = 1 << 20
 """Terms of all observables that are remembered."""

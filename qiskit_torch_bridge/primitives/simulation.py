@@ -13,7 +13,7 @@ import numpy as np
 from ..arrays import FloatArray
 from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
-from ..program.product_operator import Observable
+from ..program.operators import Observable
 from ..simulation.statevector import StatevectorSimulator
 from .measuring import Measurement, idle_qubits, measurement, with_qubits
 from .pairing import Block, merged

@@ -23,21 +23,14 @@ from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, ParameterError
 from ..lru_cache import LRUCache
 from .angle_map import AngleMap
-from .binding import assigned, bound, refuse_miscomputed
+from .binding import assign_in_qiskit, assign_parameters, refuse_miscomputed
+from .definitions import is_standard, operations_of
 from .evolutions import Evolutions
 from .expressions import expressions_of, is_free
 from .identity import content_key
-from .lowering import (
-    accepts_aer,
-    accepts_shift,
-    expand,
-    is_standard,
-    operations_of,
-    split_angles,
-    without_boxes,
-)
-from .spectrum import Frequencies, frequencies, operations_by_parameter
-from .validation import leaf_expressions_of, validated
+from .lowering import accepts_aer, accepts_shift, expand, remove_boxes, split_angles
+from .parameter_frequencies import Frequencies, find_frequencies, operations_by_parameter
+from .validation import leaf_expressions_of, validate
 
 
 class AnalysedCircuit:
@@ -70,7 +63,7 @@ class AnalysedCircuit:
         evolutions: Evolutions = "definition",
     ) -> None:
         require_choice(evolutions, "evolutions", get_args(Evolutions), error=CircuitError)
-        self.circuit, self.steps = validated(circuit, evolutions)
+        self.circuit, self.steps = validate(circuit, evolutions)
         self.parameters = tuple(circuit.parameters if parameters is None else _listed(parameters))
         self.column_of = {p: column for column, p in enumerate(self.parameters)}
         present = self.circuit.parameters
@@ -153,7 +146,7 @@ class AnalysedCircuit:
         refuse_miscomputed(self._expressions.miscomputed)
 
     def assigned(self, values: Mapping[Parameter, float]) -> QuantumCircuit:
-        """Return the circuit with some or all parameters bound; see :func:`.assigned`."""
+        """Return the circuit with some or all parameters bound; see :func:`.assign_parameters`."""
         present = self.circuit.parameters
         given: Any = values
         if not isinstance(given, Mapping) or not all(
@@ -164,8 +157,8 @@ class AnalysedCircuit:
                 f"{shown(values)}."
             )
         if self._expressions.miscomputed or not values.keys() >= set(present):
-            return assigned(self.circuit, values)
-        return bound({p: values[p] for p in present}, self.circuit)
+            return assign_parameters(self.circuit, values)
+        return assign_in_qiskit(self.circuit, {p: values[p] for p in present})
 
     @functools.cached_property
     def shift_form(self) -> tuple[AnalysedCircuit, AngleMap]:
@@ -199,7 +192,7 @@ class AnalysedCircuit:
     @functools.cached_property
     def without_boxes(self) -> AnalysedCircuit:
         """The analysis of the circuit with the contents of boxes in place of these."""
-        circuit = without_boxes(self.circuit)
+        circuit = remove_boxes(self.circuit)
         return self if circuit is self.circuit else self._rewritten(circuit)
 
     def _rewritten(self, circuit: QuantumCircuit) -> AnalysedCircuit:
@@ -217,7 +210,7 @@ class AnalysedCircuit:
         if column not in self._frequencies:
             parameter = self.parameters[column]
             operations = self.original._operations_by_parameter.get(parameter, ())
-            self._frequencies[column] = frequencies(operations, parameter)
+            self._frequencies[column] = find_frequencies(operations, parameter)
         return self._frequencies[column]
 
     @functools.cached_property

@@ -49,10 +49,9 @@ from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError
-from .expressions import affine_form, compile_expression, is_free
-from .lowering import LEAVES, box_settings, has_matrix, is_box, is_standard, kind_of
-from .product_formula import ProductFormula
-from .reading import text_is_exact
+from .definitions import class_of, has_matrix, is_box, is_standard
+from .evolutions import LEAVES, ProductFormula
+from .expressions import compile_expression, is_free, text_is_exact
 
 TOLERANCE = 1e-9
 """Numbers that differ by less are the same to :func:`same_circuit`, relative above one."""
@@ -108,7 +107,7 @@ def same_circuit(
     return _agree(_ByValue, a, b, order_a, order_b)
 
 
-def came_back(
+def round_trip_agrees(
     read: QuantumCircuit,
     written: QuantumCircuit,
     order_read: Sequence[Parameter],
@@ -293,7 +292,7 @@ class _Walk:
         if isinstance(operation, LEAVES) and not isinstance(operation, ProductFormula):
             unit = operation.unit if isinstance(operation, Delay) else None
             return name, label, params, unit
-        of_library = kind_of(operation).__module__.startswith("qiskit.circuit.library")
+        of_library = class_of(operation).__module__.startswith("qiskit.circuit.library")
         if of_library and any(isinstance(p, np.ndarray) for p in operation.params):
             # Its parts come from factoring matrices, with digits of the machine's own.
             return name, label, params, getattr(operation, "up_to_diagonal", None)
@@ -355,7 +354,9 @@ def _settings(operation: ControlFlowOp) -> list[Any]:
         return [operation.condition]
     if isinstance(operation, SwitchCaseOp):
         return [operation.target, [labels for labels, _ in operation.cases_specifier()]]
-    return [box_settings(operation)] if is_box(operation) else []
+    if is_box(operation):  # annotations are new in Qiskit 2.1
+        return [list(getattr(operation, "annotations", ())), operation.duration, operation.unit]
+    return []
 
 
 class _ById:
@@ -410,16 +411,14 @@ class _ByName(_Walk):
     def expression(self, value: ParameterExpression) -> Any:
         if isinstance(value, Parameter):
             return repr(0.0), [(value.name, repr(1.0))]  # as what it is times one
-        affine = affine_form(value)
-        if affine is not None:
-            offset, coefficients = affine
-            return repr(offset + 0.0), sorted((p.name, repr(c)) for p, c in coefficients.items())
-        order = sorted(value.parameters, key=lambda p: p.name)
-        compiled = compile_expression(value, {p: k for k, p in enumerate(order)})
-        points = np.multiply.outer((0.5, 1.0, 1.7), 0.1 + 0.618 * np.arange(len(order)))
+        compiled = compile_expression(value)
+        names = [p.name for p in compiled.parameters]
+        if compiled.function is None:
+            terms = sorted((names[k], repr(c)) for k, c in compiled.coefficients.items())
+            return repr(compiled.offset + 0.0), terms
+        points = np.multiply.outer((0.5, 1.0, 1.7), 0.1 + 0.618 * np.arange(len(names)))
         # The order of summation differs between processes, and with it the last digits.
-        values = [f"{compiled.value(point):.13g}" for point in points]
-        return [*(p.name for p in order), *values]
+        return [*names, *(f"{compiled.value(point):.13g}" for point in points)]
 
 
 class _ByValue(_Walk):

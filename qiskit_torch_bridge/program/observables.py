@@ -10,27 +10,25 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import qiskit.quantum_info
-from numpy.typing import NDArray
 from qiskit.circuit import ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Operator, Pauli, PauliList, SparsePauliOp
 
 from ..arguments import require_choice, shown
-from ..arrays import IntArray
 from ..exceptions import ObservableError
-from .product_operator import (
+from .operators import (
+    ROUNDING,
     Observable,
     ProductOperator,
     as_paulis,
-    axes_of,
-    check_labels,
     has_projectors,
+    merge_terms,
+    operator_from_list,
+    same_operator,
+    take_terms,
 )
 
 Layout = Literal["auto", "virtual", "physical"]
-
-ROUNDING = 2.0**-53
-"""The relative error of a number in double precision."""
 
 NEGLIGIBLE = 1e-10
 """Imaginary parts up to this, relative to the largest coefficient, are taken for rounding."""
@@ -182,72 +180,6 @@ def from_terms(terms: Mapping[Any, Any]) -> Observable:
     return operator_from_list(labels)
 
 
-def operator_from_list(terms: list[tuple[str, complex]]) -> Observable:
-    """Sum labels with coefficients."""
-    if any(has_projectors(label) for label, _ in terms):
-        return ProductOperator.from_list(terms)
-    check_labels([label for label, _ in terms])
-    return SparsePauliOp.from_list(terms)
-
-
-def term_keys(operator: Observable) -> NDArray[np.void]:
-    """Return a number for each term that tells its letters from others: ``(K,)``."""
-    if isinstance(operator, ProductOperator):
-        keys = np.ascontiguousarray(operator.letters)
-    else:
-        keys = np.packbits(np.hstack(axes_of(operator)), axis=1)
-    return np.ascontiguousarray(keys).view(f"V{keys.shape[1]}").ravel()
-
-
-def combined(operator: Observable) -> Observable:
-    """Return the operator with each product once, whatever the size of its coefficients.
-
-    Left out are terms that are exactly zero, and those that have cancelled: what is left of
-    :math:`K` coefficients is rounding if it is below :math:`K u` times the sum of their sizes.
-    """
-    if len(operator) == 1 and operator.coeffs[0]:
-        return operator
-    _, first, group_of = np.unique(term_keys(operator), return_index=True, return_inverse=True)
-    coefficients = np.asarray(operator.coeffs, dtype=complex)
-    sums, sizes = np.zeros(len(first), dtype=complex), np.zeros(len(first))
-    np.add.at(sums, group_of, coefficients)
-    np.add.at(sizes, group_of, np.abs(coefficients))
-    counts = np.bincount(group_of)
-    sums[(counts > 1) & (np.abs(sums) <= counts * ROUNDING * sizes)] = 0
-    kept = np.flatnonzero(sums)
-    kept = kept[np.argsort(first[kept])]
-    if not len(kept):
-        return SparsePauliOp("I" * operator.num_qubits, 0.0)
-    return _with_terms(operator, first[kept], sums[kept])
-
-
-def _with_terms(operator: Observable, terms: IntArray, coefficients: Any) -> Observable:
-    if isinstance(operator, ProductOperator):
-        return ProductOperator(operator.letters[terms], coefficients)
-    return SparsePauliOp(operator.paulis[terms], coefficients)
-
-
-def same_operator(a: Observable, b: Observable) -> bool:
-    """Whether two operators agree in each coefficient, to nine digits or rounding of the largest.
-
-    Qiskit's ``equiv`` takes operators for equal if they are both small.
-    """
-    if a.num_qubits != b.num_qubits:
-        return False
-    if type(a) is not type(b):
-        try:
-            a, b = as_paulis(a), as_paulis(b)
-        except ObservableError:
-            return False  # of that many Paulis nobody writes the sum
-    keys = np.concatenate([term_keys(a), term_keys(b)])
-    paulis, place = np.unique(keys, return_inverse=True)
-    mine, theirs = np.zeros((2, len(paulis)), dtype=complex)
-    np.add.at(mine, place[: len(a)], a.coeffs)
-    np.add.at(theirs, place[len(a) :], b.coeffs)
-    rounding = 2 * ROUNDING * max(np.abs(mine).max(), np.abs(theirs).max())
-    return bool((np.abs(mine - theirs) <= 1e-9 * np.abs(mine) + rounding).all())
-
-
 def observables_array(observables: Any, *, projectors: bool = False) -> ObservablesArray:
     """Return observables in any form, or nested lists of them, as Qiskit's container.
 
@@ -327,7 +259,7 @@ def _hermitian(operator: Observable, given: Any) -> Observable:
         raise ObservableError(
             f"An observable has coefficients that are not finite: {shown(given)}."
         )
-    merged = combined(_with_terms(operator, np.arange(len(operator)), coefficients))
+    merged = merge_terms(take_terms(operator, np.arange(len(operator)), coefficients))
     size = np.abs(merged.coeffs).max()
     if not size:
         raise ObservableError(
@@ -341,7 +273,7 @@ def _hermitian(operator: Observable, given: Any) -> Observable:
         )
     real = merged.coeffs.real
     kept = np.flatnonzero(real)
-    return _with_terms(merged, kept, real[kept])
+    return take_terms(merged, kept, real[kept])
 
 
 def _placed(operator: Observable, circuit: QuantumCircuit, layout: Layout) -> Observable:

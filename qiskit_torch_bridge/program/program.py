@@ -21,17 +21,10 @@ from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, StateDictError
 from .analysis import AnalysedCircuit
 from .identity import same_circuit
-from .idle import active_qubits, restricted_circuit, restricted_operator
-from .lowering import accepts_aer, expand
-from .marks import marks_of
-from .observables import (
-    Layout,
-    normalise_observables,
-    observables_array,
-    operator_from_list,
-    same_operator,
-)
-from .product_operator import Observable
+from .lowering import accepts_aer, active_qubits, expand, restrict_circuit
+from .observables import Layout, normalise_observables, observables_array
+from .operators import Observable, operator_from_list, restrict_operator, same_operator
+from .program_state import marks_of
 from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
 from .roles import Parameters, check_roles, listed, names_of
 
@@ -227,8 +220,8 @@ class CircuitProgram:
         The expectation values are the same; simulators need not carry the others.
         """
         kept = active_qubits(self.circuit)
-        circuit = restricted_circuit(self.circuit, kept)
-        operators = tuple(restricted_operator(o, kept) for o in self.observables)
+        circuit = restrict_circuit(self.circuit, kept)
+        operators = tuple(restrict_operator(o, kept) for o in self.observables)
         roles = (self.input_params, self.weight_params)
         return _rebuilt(circuit, self.parameters, operators, self.output_shape, *roles), kept
 

@@ -22,32 +22,26 @@ from qiskit.circuit import (
     QuantumCircuit,
     Reset,
 )
-from qiskit.circuit.library import PauliEvolutionGate
 
 from ..exceptions import CircuitError
-from .evolutions import Evolutions, resolved
-from .expressions import expressions_of
-from .lowering import (
-    LEAVES,
+from .definitions import (
     Step,
+    class_of,
     definition_of,
     has_matrix,
     is_box,
     is_standard,
-    kind_of,
     operations_of,
-    read_of,
+    read_steps,
     steps_of,
 )
-from .product_formula import ProductFormula
-
-TIMED = (PauliEvolutionGate, ProductFormula)
-"""Gates whose time says all: the angles of what they are built from are multiples of it."""
+from .evolutions import LEAVES, TIMED, Evolutions, write_out_evolutions
+from .expressions import expressions_of
 
 _HAS_CONDITIONS = hasattr(Instruction, "condition")
 
 
-def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCircuit, list[Step]]:
+def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCircuit, list[Step]]:
     """Return ``circuit`` and its steps, or raise :class:`CircuitError` naming what cannot be run.
 
     Evolutions by terms that do not commute are written out in the form that is asked for.
@@ -59,14 +53,14 @@ def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumC
         )
     if not circuit.num_qubits:
         raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
-    read = read_of(circuit)
+    read = read_steps(circuit)
     for position, (operation, _) in enumerate(read):
         if is_standard(operation) and not _is_conditioned(operation):
             continue
         if isinstance(operation, Measure):
             raise _measured(circuit, position)
         _check(operation)
-    result = resolved(circuit, evolutions, [operation for operation, _ in read])
+    result = write_out_evolutions(circuit, evolutions, [operation for operation, _ in read])
     return result, steps_of(result, read if result is circuit else None)
 
 
@@ -147,7 +141,7 @@ def _check(operation: Operation) -> None:
 def _is_conditioned(operation: Operation) -> bool:
     """Whether Qiskit 1's ``c_if`` was used; Qiskit 2 has no such attribute."""
     own = type(operation)
-    if not _HAS_CONDITIONS or own is not kind_of(operation) or not hasattr(own, "condition"):
+    if not _HAS_CONDITIONS or own is not class_of(operation) or not hasattr(own, "condition"):
         return False  # shared instances have none
     with warnings.catch_warnings():  # even reading it is deprecated
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -10,8 +10,7 @@ import numpy as np
 
 from ...lru_cache import LRUCache
 from ...program import AnalysedCircuit
-from ...program.observables import term_keys
-from ...program.product_operator import Observable
+from ...program.operators import Observable, term_keys
 from .simulator import StatevectorSimulator
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...arrays import FloatArray
 from ...program import AnalysedCircuit
-from ...program.product_operator import Observable
+from ...program.operators import Observable
 from . import memory
 from .compiled import kernel
 from .layout import Layout, lay_out, rows_side_by_side

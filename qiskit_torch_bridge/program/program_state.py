@@ -13,8 +13,7 @@ from qiskit.circuit import Parameter
 
 from ..exceptions import BridgeError, ObservableError
 from .identity import GRIDS, fingerprint, fingerprints_agree
-from .observables import ROUNDING, term_keys
-from .product_operator import Observable, ProductOperator
+from .operators import ROUNDING, Observable, ProductOperator, term_keys
 
 if TYPE_CHECKING:
     from .program import CircuitProgram
