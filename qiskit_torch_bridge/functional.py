@@ -27,7 +27,7 @@ from .autograd.transforms import (
 from .engines import EngineCache, EstimatorEngine, StatevectorEngine, engine_named, portable_name
 from .exceptions import InputError, TracingError
 from .program import CircuitProgram
-from .program.angle_map import taken
+from .program.angle_map import take_entries
 
 if TYPE_CHECKING:
     from .primitives import Evaluation
@@ -209,10 +209,10 @@ class _Columns:
         #: Zero for inputs, one for weights.
         self.kinds = (program.placement >= self._width).astype(np.int64)
 
-    def taken(self, columns: IntArray) -> Tensor:
+    def take_entries(self, columns: IntArray) -> Tensor:
         """Return columns ``(B, F)`` that are all inputs, or all weights."""
         kind, places = int(self.kinds[columns[0]]), self._placement[columns]
-        found: Tensor = taken(self._parts[kind], places - kind * self._width, self._m)
+        found: Tensor = take_entries(self._parts[kind], places - kind * self._width, self._m)
         return found
 
 

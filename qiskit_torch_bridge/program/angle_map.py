@@ -157,19 +157,21 @@ class AngleMap:
     def angles(self, values: Any, m: Any = np, columns: Any = None) -> Any:
         """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``.
 
-        Functions take their arguments from ``columns.taken(places)`` if that is given, columns of
-        one of the ``columns.kinds`` at a time.
+        Functions take their arguments from ``columns.take_entries(places)`` if that is given,
+        columns of one of the ``columns.kinds`` at a time.
         """
-        terms = taken(values, self.columns, m) * m.asarray(self.coefficients)
-        angles = m.asarray(self.offset) + scattered(terms, m.asarray(self.rows), self.num_angles)
+        terms = take_entries(values, self.columns, m) * m.asarray(self.coefficients)
+        angles = m.asarray(self.offset) + scatter_entries(
+            terms, m.asarray(self.rows), self.num_angles
+        )
         families = self.families if columns is None else self.families_by(columns.kinds)
         for family in families:
             arguments = [
-                taken(values, places, m) if columns is None else columns.taken(places)
+                take_entries(values, places, m) if columns is None else columns.take_entries(places)
                 for places in family.columns
             ]
             found = family.value(arguments, m)
-            angles = angles + scattered(found, m.asarray(family.angles), self.num_angles)
+            angles = angles + scatter_entries(found, m.asarray(family.angles), self.num_angles)
         return angles
 
     def check(self, values: FloatArray, first_row: int = 0) -> None:
@@ -244,13 +246,13 @@ class Pullback:
 
     def __call__(self, values: Any, derivatives: Any, m: Any = np) -> Any:
         """Map derivatives by angles ``(B, A')`` to derivatives by columns ``(B, C)``."""
-        terms = taken(derivatives, self._sources, m) * self._factors(values, m)
-        return scattered(terms, m.asarray(self._destinations), self._size)
+        terms = take_entries(derivatives, self._sources, m) * self._factors(values, m)
+        return scatter_entries(terms, m.asarray(self._destinations), self._size)
 
     def variances(self, values: FloatArray, variances: FloatArray) -> FloatArray:
         """Map variances of derivatives by angles to those of derivatives by columns."""
         terms = variances[..., self._sources] * self._factors(values, np) ** 2
-        result: FloatArray = scattered(terms, self._destinations, self._size)
+        result: FloatArray = scatter_entries(terms, self._destinations, self._size)
         return result
 
     def _factors(self, values: Any, m: Any) -> Any:
@@ -261,7 +263,9 @@ class Pullback:
         parts = []
         with np.errstate(all="ignore"):
             for derivative, family in self._derivatives:
-                found = derivative([taken(values, places, m) for places in family.columns], m)
+                found = derivative(
+                    [take_entries(values, places, m) for places in family.columns], m
+                )
                 parts.append(m.broadcast_to(found, (*values.shape[:-1], len(family.angles))))
         variable = m.concatenate(parts, -1)
         self._check(variable, m)
@@ -283,7 +287,7 @@ class Pullback:
             )
 
 
-def taken(array: Any, places: IntArray, m: Any) -> Any:
+def take_entries(array: Any, places: IntArray, m: Any) -> Any:
     """Return the entries ``(..., E)`` of an array at some places of its last axis."""
     if m is np:
         return array[..., places]
@@ -291,7 +295,7 @@ def taken(array: Any, places: IntArray, m: Any) -> Any:
     return array.index_select(-1, m.asarray(places))
 
 
-def scattered(entries: Any, index: Any, size: int) -> Any:
+def scatter_entries(entries: Any, index: Any, size: int) -> Any:
     """Add ``entries`` of shape ``(..., E)`` into ``(..., size)`` at ``index`` of shape ``(E,)``."""
     if hasattr(entries, "index_add"):  # a torch tensor
         zeros = entries.new_zeros((*entries.shape[:-1], size))

@@ -28,7 +28,7 @@ from .expressions import (
     probe_points,
     text_is_exact,
 )
-from .formulas import Call, Formula, Number, Power, Product, Sum, Variable, mapped
+from .formulas import Call, Formula, Number, Power, Product, Sum, Variable, map_leaves
 from .lowering import rewrite
 from .validation import leaf_expressions, leaf_expressions_of
 
@@ -153,7 +153,7 @@ def _bind_angle(
             return Number(numbers[order[leaf.position]])
         return leaf
 
-    result = _to_expression(mapped(compiled.formula, fill), order)
+    result = _to_expression(map_leaves(compiled.formula, fill), order)
     if not _agree(angle, result, numbers):
         raise ExpressionError(
             f"Qiskit {qiskit.__version__} cannot hold the parameter expression {angle} with "

@@ -33,17 +33,17 @@ from .formulas import (
     Number,
     TooManyTerms,
     Variable,
-    added,
-    called,
-    conjugated,
-    contracted,
-    derivative,
-    evaluator,
-    expanded,
-    mapped,
-    multiplied,
-    numbers_of,
-    raised,
+    add,
+    apply_function,
+    conjugate,
+    constants_of,
+    differentiate,
+    expand_polynomial,
+    make_evaluator,
+    map_leaves,
+    multiply,
+    raise_to_power,
+    sum_monomials,
 )
 
 TOLERANCE = 1e-9
@@ -231,7 +231,7 @@ class _Reading:
         """Offset and coefficients by position, if nothing else is left once it is expanded."""
         offset, coefficients = 0j, {}
         try:
-            terms = expanded(self.formula)
+            terms = expand_polynomial(self.formula)
         except TooManyTerms:
             return None
         for monomial, coefficient in terms.items():
@@ -249,14 +249,14 @@ class _Reading:
         """Evaluators of the formula and of its derivatives; ``None`` if it is complex."""
         formula = self.formula
         if not _has_real_numbers(formula):
-            try:
-                formula = contracted(expanded(formula))  # where imaginary units may meet
+            try:  # imaginary units may meet
+                formula = sum_monomials(expand_polynomial(formula))
             except TooManyTerms:
                 return None
             if not _has_real_numbers(formula):
                 return None
-        formula = mapped(formula, lambda x: Number(x.value.real) if isinstance(x, Number) else x)
-        slopes = [derivative(formula, k) for k in range(self.count)]
+        formula = map_leaves(formula, _take_real_part)
+        slopes = [differentiate(formula, k) for k in range(self.count)]
         if not all(map(_has_real_numbers, [formula, *slopes])):  # logarithm of a negative base
             return None
 
@@ -264,13 +264,19 @@ class _Reading:
         def second_derivatives(k: int, other: int) -> Evaluator:
             if k < other:
                 return second_derivatives(other, k)
-            return evaluator(derivative(slopes[k], other))
+            return make_evaluator(differentiate(slopes[k], other))
 
-        return _Evaluators(evaluator(formula), tuple(map(evaluator, slopes)), second_derivatives)
+        return _Evaluators(
+            make_evaluator(formula), tuple(map(make_evaluator, slopes)), second_derivatives
+        )
+
+
+def _take_real_part(leaf: Number | Variable) -> Number | Variable:
+    return Number(leaf.value.real) if isinstance(leaf, Number) else leaf
 
 
 def _has_real_numbers(formula: Formula) -> bool:
-    return all(map(_is_real, numbers_of(formula)))
+    return all(map(_is_real, constants_of(formula)))
 
 
 _readings: LRUCache[_Reading] = LRUCache(4096)
@@ -348,11 +354,11 @@ def _reading_of_text(text: str, count: int) -> _Reading:
 
 
 _OPERATORS: dict[type[ast.operator], Callable[[Formula, Formula], Formula]] = {
-    ast.Add: lambda a, b: added([a, b]),
-    ast.Sub: lambda a, b: added([a, multiplied([Number(-1), b])]),
-    ast.Mult: lambda a, b: multiplied([a, b]),
-    ast.Div: lambda a, b: multiplied([a, raised(b, Number(-1))]),
-    ast.Pow: raised,
+    ast.Add: lambda a, b: add([a, b]),
+    ast.Sub: lambda a, b: add([a, multiply([Number(-1), b])]),
+    ast.Mult: lambda a, b: multiply([a, b]),
+    ast.Div: lambda a, b: multiply([a, raise_to_power(b, Number(-1))]),
+    ast.Pow: raise_to_power,
 }
 
 
@@ -365,7 +371,7 @@ def _formula_of_syntax(node: ast.expr) -> Formula:
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _formula_of_syntax(operand)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return multiplied([Number(-1), _formula_of_syntax(operand)])
+            return multiply([Number(-1), _formula_of_syntax(operand)])
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_formula_of_syntax(left), _formula_of_syntax(right))
         case ast.Call(func=ast.Name(id=name), args=[argument]):
@@ -376,10 +382,10 @@ def _formula_of_syntax(node: ast.expr) -> Formula:
 
 def _apply_function(name: str, argument: Formula) -> Formula:
     if name in ("conj", "conjugate"):
-        return conjugated(argument)
+        return conjugate(argument)
     if name not in NAMES:
         raise _UnknownFunction(name)
-    return called(NAMES[name], argument)
+    return apply_function(NAMES[name], argument)
 
 
 # -- symbolic form -------------------------------------------------------------------------------
@@ -406,11 +412,11 @@ def _formula_of_tree(node: Any) -> Formula:
         return Number(complex(node))
     parts = [_formula_of_tree(part) for part in node.args]
     if name == "Add":
-        return added(parts)
+        return add(parts)
     if name == "Mul":
-        return multiplied(parts)
+        return multiply(parts)
     if name == "Pow":
-        return raised(*parts)
+        return raise_to_power(*parts)
     return _apply_function(name, *parts)
 
 
@@ -442,7 +448,7 @@ def bind_in_steps(
 
 
 def _reading_of_formula(formula: Formula, count: int) -> _Reading:
-    value = evaluator(formula)
+    value = make_evaluator(formula)
     with np.errstate(all="ignore"):
         found = [
             complex(value([np.float64(x) for x in point], np)) for point in probe_points(count)

@@ -26,7 +26,7 @@ from ..arguments import (
 from ..arrays import FloatArray, IntArray
 from ..exceptions import GradientError
 from ..program import AnalysedCircuit, AngleMap, Pullback
-from ..program.angle_map import scattered, taken
+from ..program.angle_map import scatter_entries, take_entries
 
 MOST_COORDINATES = 1 << 24
 """More would not fit into memory, with a few points."""
@@ -117,8 +117,8 @@ class ShiftPlan:
     def combined(self, evs: Any, m: Any = np, power: int = 1) -> Any:
         """Sum evaluations ``(S, B)`` with the coefficients, or powers of them: ``(B, C)``."""
         derivatives, points = self.entries
-        terms = taken(evs.T, points, m) * m.asarray(self.coefficients**power)
-        return scattered(terms, m.asarray(derivatives), self.num_derivatives)
+        terms = take_entries(evs.T, points, m) * m.asarray(self.coefficients**power)
+        return scatter_entries(terms, m.asarray(derivatives), self.num_derivatives)
 
     @property
     def num_points(self) -> int:
