@@ -154,13 +154,13 @@ def definition_of(operation: Operation) -> QuantumCircuit:
         definition = getattr(operation, "definition", None)
     except Exception as error:
         if isinstance(operation, ControlledGate) and expressions_of(operation):
-            base = _circuit_of(operation.base_gate)
+            base = circuit_of(operation.base_gate)
             return control(base, operation.num_ctrl_qubits, operation.ctrl_state)
         raise opaque_error(operation) from error
     if definition is None and hasattr(operation, "to_circuit"):
         definition = operation.to_circuit()
     if definition is None and not expressions_of(operation) and has_matrix(operation):
-        definition = _circuit_of(UnitaryGate(_matrix_of(operation)))
+        definition = circuit_of(UnitaryGate(_matrix_of(operation)))
     if definition is None:
         raise opaque_error(operation)
     return definition
@@ -184,7 +184,8 @@ def with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
     return operation
 
 
-def _circuit_of(operation: Operation) -> QuantumCircuit:
+def circuit_of(operation: Operation) -> QuantumCircuit:
+    """Return the circuit of one operation."""
     circuit = QuantumCircuit(operation.num_qubits)
     circuit.append(operation, circuit.qubits, copy=False)
     return circuit
@@ -203,7 +204,7 @@ def _matrix_of(operation: Operation) -> np.ndarray:
 def _define_annotated(operation: AnnotatedOperation) -> QuantumCircuit:
     base = operation.base_op
     # Circuits can invert and repeat instructions, but not a Clifford, for example.
-    circuit = _circuit_of(base) if isinstance(base, Instruction) else definition_of(base)
+    circuit = circuit_of(base) if isinstance(base, Instruction) else definition_of(base)
     return modify(circuit, operation.modifiers)
 
 
@@ -218,7 +219,7 @@ def modify(circuit: QuantumCircuit, modifiers: Sequence[Modifier]) -> QuantumCir
             base = circuit if modifier.power >= 0 else circuit.inverse()
             circuit = base.repeat(abs(int(modifier.power)))
         else:
-            circuit = _circuit_of(UnitaryGate(Operator(circuit).power(modifier.power)))
+            circuit = circuit_of(UnitaryGate(Operator(circuit).power(modifier.power)))
     return circuit
 
 

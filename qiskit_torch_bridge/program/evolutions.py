@@ -53,6 +53,7 @@ from ..exceptions import MemoryLimitError
 from ..free_memory import GIB
 from .definitions import (
     Step,
+    circuit_of,
     definition_of,
     has_matrix,
     is_box,
@@ -125,13 +126,13 @@ def _write_out(operation: Operation, evolutions: Evolutions, as_gates: bool) -> 
         evolutions: The form in which they are written.
         as_gates: Whether product formulas are written as gates of Qiskit, not as one gate.
     """
-    block = QuantumCircuit(operation.num_qubits)
     if isinstance(operation, AnnotatedOperation):
         # What is modified is the operation in its form, by Qiskit's simulators and transpilers.
-        block.append(operation.base_op, block.qubits, copy=False)
-        return modify(_write_out_all(block, evolutions, True), operation.modifiers)
+        base = circuit_of(operation.base_op)
+        return modify(_write_out_all(base, evolutions, True), operation.modifiers)
     if isinstance(operation, HamiltonianGate):
         matrix, time = operation.params
+        block = QuantumCircuit(operation.num_qubits)
         _append_exponential(block, np.asarray(matrix), time, block.qubits)
         return block
     if isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
@@ -141,8 +142,7 @@ def _write_out(operation: Operation, evolutions: Evolutions, as_gates: bool) -> 
     if isinstance(operation, PauliEvolutionGate) and not as_gates:
         formula = product_formula_of(with_constant_time(operation))
         if formula is not None:
-            block.append(formula, block.qubits, copy=False)
-            return block
+            return circuit_of(formula)
     return _write_out_all(definition_of(operation), evolutions, as_gates)
 
 

@@ -23,10 +23,11 @@ import hashlib
 import numbers
 import re
 import uuid
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import (
     AnnotatedOperation,
     Bit,
@@ -258,7 +259,7 @@ class _Walk:
         if isinstance(operation, ProductFormula) and self.marks:
             turns = [(letters, tuple(on), self.number(c)) for letters, on, c in operation.rotations]
             return "formula", label, tuple(turns), self.angle(operation.params[0])
-        params = tuple(self.thing(p, place) for p in operation.params)
+        params = self.sequence(operation.params, place)
         state = getattr(operation, "ctrl_state", None)
         if is_standard(operation):
             closed = state is not None and state + 1 == 1 << operation.num_ctrl_qubits
@@ -309,36 +310,9 @@ class _Walk:
 
     def thing(self, value: Any, place: Place) -> Any:
         """Return what stands for anything that an operation holds; bits are known by place."""
-        if value is None or isinstance(value, (str, bytes)):
-            return value
-        if isinstance(value, ParameterExpression):
-            return self.expression(value) if is_free(value) else self.number(value.numeric())
-        if isinstance(value, (numbers.Number, np.generic)):
-            return self.number(value)
-        if isinstance(value, np.ndarray):
-            if value.dtype.kind not in "biufc":
-                return value.shape, tuple(self.thing(v, place) for v in value.ravel())
-            return self.number(value)
-        if isinstance(value, QuantumCircuit):
-            return self.circuit(value)
-        if isinstance(value, Operation) and isinstance(value, Instruction):
-            return self.operation(value, place)
-        if isinstance(value, Bit):
-            return "bit", place.get(value)
-        if isinstance(value, Register):
-            return "register", tuple(place.get(bit) for bit in value)
-        if isinstance(value, SparsePauliOp):
-            bits = [(m.shape, np.packbits(m).tobytes()) for m in (value.paulis.x, value.paulis.z)]
-            return tuple(bits), self.thing(value.coeffs, place)
-        if isinstance(value, Mapping):
-            items = [(self.thing(k, place), self.thing(v, place)) for k, v in value.items()]
-            return "mapping", tuple(sorted(items, key=repr))
-        if isinstance(value, (set, frozenset)):
-            return "set", tuple(sorted((self.thing(v, place) for v in value), key=repr))
-        if isinstance(value, (list, tuple)):
-            return tuple(self.thing(v, place) for v in value)
-        if isinstance(value, uuid.UUID):
-            return "uuid"  # the name beside it counts
+        for types, walk in _WALKS:
+            if isinstance(value, types):
+                return walk(self, value, place)
         if callable(value) and hasattr(value, "__qualname__"):
             return self.function(value)
         try:
@@ -346,6 +320,52 @@ class _Walk:
         except Exception:  # of many types
             return self.unknown(value)
         return type(value).__qualname__, self.thing(content, place)
+
+    def sequence(self, values: Iterable[Any], place: Place) -> tuple[Any, ...]:
+        """Return what stands for several things in their order."""
+        return tuple([self.thing(v, place) for v in values])
+
+    def array(self, value: NDArray[Any], place: Place) -> Any:
+        """Return what stands for an array, of numbers or of other things."""
+        if value.dtype.kind in "biufc":
+            return self.number(value)
+        return value.shape, self.sequence(value.ravel(), place)
+
+    def paulis(self, value: SparsePauliOp, place: Place) -> Any:
+        """Return what stands for a sum of Pauli strings."""
+        bits = [(m.shape, np.packbits(m).tobytes()) for m in (value.paulis.x, value.paulis.z)]
+        return tuple(bits), self.thing(value.coeffs, place)
+
+    def mapping(self, value: Mapping[Any, Any], place: Place) -> Any:
+        """Return what stands for a mapping, in whatever order it is."""
+        items = [(self.thing(k, place), self.thing(v, place)) for k, v in value.items()]
+        return "mapping", tuple(sorted(items, key=repr))
+
+
+_WALKS: tuple[tuple[type | tuple[type, ...], Callable[[_Walk, Any, Place], Any]], ...] = (
+    ((type(None), str, bytes), lambda walk, value, place: value),
+    (
+        ParameterExpression,
+        lambda walk, value, place: (
+            walk.expression(value) if is_free(value) else walk.number(value.numeric())
+        ),
+    ),
+    ((numbers.Number, np.generic), lambda walk, value, place: walk.number(value)),
+    (np.ndarray, _Walk.array),
+    (QuantumCircuit, lambda walk, value, place: walk.circuit(value)),
+    (Instruction, _Walk.operation),
+    (Bit, lambda walk, value, place: ("bit", place.get(value))),
+    (Register, lambda walk, value, place: ("register", tuple(map(place.get, value)))),
+    (SparsePauliOp, _Walk.paulis),
+    (Mapping, _Walk.mapping),
+    (
+        (set, frozenset),
+        lambda walk, value, place: ("set", tuple(sorted(walk.sequence(value, place), key=repr))),
+    ),
+    ((list, tuple), _Walk.sequence),
+    (uuid.UUID, lambda walk, value, place: "uuid"),  # the name beside it counts
+)
+"""How what an operation holds is walked through, by its type; the first that fits."""
 
 
 def _settings(operation: ControlFlowOp) -> list[Any]:

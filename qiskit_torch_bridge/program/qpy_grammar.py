@@ -50,6 +50,7 @@ LARGER_GATES = {
 """Gates beside the standard ones that are no larger than what they are made from."""
 FORMULAS = {"LieTrotter", "SuzukiTrotter", "MatrixExponential", "QDrift"}
 POWER, SUBSTITUTE, REVERSED_POWER, NOTHING = 4, 15, 20, 255
+NUMBERS = {b"i": "!q", b"f": "!d"}
 PRODUCTS = (2, 3, 19)
 BINARY = (0, 1, *PRODUCTS, POWER, SUBSTITUTE, 18, REVERSED_POWER)
 UNARY = (5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 17)
@@ -287,10 +288,8 @@ class _Walk:
     def value(self, kind: bytes) -> _Term:
         """Walk through a value that takes all bytes; return what it is in an expression."""
         result = LEAF
-        if kind == b"i":
-            result = _number(*self._fields("!q"))
-        elif kind == b"f":
-            result = _number(*self._fields("!d"))
+        if kind in NUMBERS:
+            result = _number(*self._fields(NUMBERS[kind]))
         elif kind == b"c":
             result = _number(complex(*self._fields("!dd")))
         elif kind == b"s":
