@@ -151,7 +151,7 @@ def _write_out_all(block: QuantumCircuit, evolutions: Evolutions, as_gates: bool
     for i in block.data:
         if _is_open(i.operation):
             inner = _write_out(i.operation, evolutions, as_gates)
-            result.compose(inner, i.qubits, copy=False, inplace=True)
+            result.compose(inner, i.qubits, i.clbits, copy=False, inplace=True)
         else:
             result.append(i.operation, i.qubits, i.clbits, copy=False)
     return result

@@ -159,7 +159,7 @@ def _expand_into(
         elif is_box(operation):
             box = operation.replace_blocks([expand(operation.body, accept, for_noise=for_noise)])
             result.append(box, qubits, clbits, copy=False)
-        elif clbits:
+        elif accept(operation) or isinstance(operation, ControlFlowOp):
             result.append(operation, qubits, clbits, copy=False)
         else:
             for inner, inner_qubits in _flatten((operation, qubits), accept, for_noise):
@@ -291,7 +291,7 @@ def rewrite(
 ) -> QuantumCircuit:
     """Return a copy of ``circuit`` with other steps in the place of each, in its boxes as well.
 
-    Other operations on classical bits, and of control flow, stay as they are.
+    Other operations of control flow stay as they are.
 
     Args:
         circuit: The circuit; its global phase is kept.
@@ -304,11 +304,11 @@ def rewrite(
         operation, qubits, clbits = instruction.operation, instruction.qubits, instruction.clbits
         if is_box(operation):
             operation = operation.replace_blocks([rewrite(operation.body, inside)])
-        elif not clbits and not isinstance(operation, ControlFlowOp):
-            for changed, on in change((operation, qubits)):
-                result.append(changed, on, copy=False)
+        if isinstance(operation, ControlFlowOp):
+            result.append(operation, qubits, clbits, copy=False)
             continue
-        result.append(operation, qubits, clbits, copy=False)
+        for changed, on in change((operation, qubits)):
+            result.append(changed, on, clbits if changed.num_clbits else (), copy=False)
     return result
 
 
