@@ -21,6 +21,7 @@ from .definitions import Step, is_box, is_standard, steps_of_definition
 from .evolutions import ProductFormula
 from .expressions import (
     FAILURES,
+    Angle,
     bind_in_steps,
     compile_expression,
     is_close,
@@ -136,15 +137,13 @@ def _bind_step(step: Step, numbers: dict[Parameter, float]) -> Iterator[Step]:
             yield from _bind_step(inner, numbers)
 
 
-def _bind_angle(
-    angle: ParameterExpression | float, numbers: dict[Parameter, float]
-) -> ParameterExpression | float:
+def _bind_angle(angle: Angle, numbers: dict[Parameter, float]) -> Angle:
     """Return an angle with numbers in place of parameters."""
     if not is_free(angle) or not angle.parameters & numbers.keys():
         return angle
     if _is_kept(angle, numbers):
         bound = bind_in_steps(angle, numbers)
-        return bound if is_free(bound) else float(bound)
+        return bound if is_free(bound) else complex(bound).real
     compiled = compile_expression(angle)
     order = compiled.parameters
 
@@ -163,14 +162,14 @@ def _bind_angle(
     return result
 
 
-def write_without_quotients(angle: ParameterExpression) -> ParameterExpression | float:
+def write_without_quotients(angle: ParameterExpression) -> Angle:
     """Return an expression as sums, products and powers alone, if Qiskit can hold it so."""
     compiled = compile_expression(angle)
     result = _to_expression(compiled.formula, compiled.parameters)
     return result if _agree(angle, result, {}) else angle
 
 
-def _to_expression(formula: Formula, order: Sequence[Parameter]) -> ParameterExpression | float:
+def _to_expression(formula: Formula, order: Sequence[Parameter]) -> Angle:
     """Return a formula as an expression of Qiskit, or a number."""
     if isinstance(formula, Number):
         return formula.value.real

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from qiskit.circuit import (
@@ -47,11 +47,9 @@ from qiskit.circuit.library import (
 from qiskit.quantum_info import Operator
 
 from ..exceptions import CircuitError
-from .expressions import affine_form, expressions_of
+from .expressions import Angle, affine_form, expressions_of
 
-Modifier = InverseModifier | ControlModifier | PowerModifier
-
-Step = tuple[Operation, tuple[Any, ...]]
+Step: TypeAlias = tuple[Operation, tuple[Any, ...]]
 """An operation and its qubits, or the indices of these."""
 
 STANDARD_GATES = "qiskit.circuit.library.standard_gates"
@@ -208,19 +206,23 @@ def _define_annotated(operation: AnnotatedOperation) -> QuantumCircuit:
     return modify(circuit, operation.modifiers)
 
 
-def modify(circuit: QuantumCircuit, modifiers: Sequence[Modifier]) -> QuantumCircuit:
+def modify(circuit: QuantumCircuit, modifiers: Sequence[object]) -> QuantumCircuit:
     """Return ``circuit`` under the modifiers of an annotated operation, one after the other."""
     for modifier in modifiers:
         if isinstance(modifier, ControlModifier):
             circuit = control(circuit, modifier.num_ctrl_qubits, modifier.ctrl_state)
         elif isinstance(modifier, InverseModifier):
             circuit = circuit.inverse()
-        elif modifier.power == int(modifier.power):
-            base = circuit if modifier.power >= 0 else circuit.inverse()
-            circuit = base.repeat(abs(int(modifier.power)))
-        else:
-            circuit = circuit_of(UnitaryGate(Operator(circuit).power(modifier.power)))
+        elif isinstance(modifier, PowerModifier):
+            circuit = _raise_to_power(circuit, modifier.power)
     return circuit
+
+
+def _raise_to_power(circuit: QuantumCircuit, power: float) -> QuantumCircuit:
+    if power != int(power):
+        return circuit_of(UnitaryGate(Operator(circuit).power(power)))
+    base = circuit if power >= 0 else circuit.inverse()
+    return base.repeat(abs(int(power)))
 
 
 def control(circuit: QuantumCircuit, num_controls: int, state: int) -> QuantumCircuit:
@@ -265,7 +267,7 @@ class _ControlWriter:
         else:
             self.append_block(definition_of(operation), targets)
 
-    def _append_phase(self, angle: ParameterExpression | float) -> None:
+    def _append_phase(self, angle: Angle) -> None:
         """Give the phase to the states in which all controls are as wanted."""
         if isinstance(angle, ParameterExpression) or angle:
             self._flip_open_controls()
@@ -274,11 +276,12 @@ class _ControlWriter:
 
     def _append_rotation(self, gate: Gate, target: Qubit) -> None:
         """Control a rotation: only the RZ that it is, between fixed gates, needs the control."""
-        into, back = {
+        around: dict[type[Gate], tuple[list[Gate], list[Gate]]] = {
             RXGate: ([HGate()], [HGate()]),
             RYGate: ([SdgGate(), HGate()], [HGate(), SGate()]),
             RZGate: ([], []),
-        }[type(gate)]
+        }
+        into, back = around[type(gate)]
         for fixed in into:
             self.result.append(fixed, [target])
         self._flip_open_controls()
@@ -295,9 +298,7 @@ class _ControlWriter:
             self._append_rotation(gate, target)
         self._append_phase((phi + lam) / 2)
 
-    def _rz(
-        self, angle: ParameterExpression | float, controls: Sequence[Qubit], target: Qubit
-    ) -> None:
+    def _rz(self, angle: Angle, controls: Sequence[Qubit], target: Qubit) -> None:
         """Controlled RZ from RZ: two halves that add up or cancel, as the last control says."""
         if not controls:
             self.result.rz(angle, target)
@@ -308,7 +309,7 @@ class _ControlWriter:
         self.result.cx(last, target)
         self._rz(angle / 2, others, target)
 
-    def _phase(self, angle: ParameterExpression | float, qubits: Sequence[Qubit]) -> None:
+    def _phase(self, angle: Angle, qubits: Sequence[Qubit]) -> None:
         """A phase where all qubits are one: P is RZ with half of its angle as a phase."""
         *controls, target = qubits
         if not controls:

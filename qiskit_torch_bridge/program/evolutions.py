@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import (
     AnnotatedOperation,
     Barrier,
@@ -61,9 +62,9 @@ from .definitions import (
     modify,
     with_constant_time,
 )
-from .expressions import expressions_of, is_free
+from .expressions import Angle, expressions_of, is_free
 from .lowering import rewrite
-from .operators import FEW, PauliSpan, ProductOperator
+from .operators import FEW, PauliSpan, ProductOperator, is_sparse_observable
 
 Evolutions = Literal["definition", "exponential", "simulated"]
 """The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
@@ -151,7 +152,7 @@ def _write_out_all(block: QuantumCircuit, evolutions: Evolutions, as_gates: bool
     for i in block.data:
         if _is_open(i.operation):
             inner = _write_out(i.operation, evolutions, as_gates)
-            result.compose(inner, i.qubits, i.clbits, copy=False, inplace=True)
+            result.compose(inner, i.qubits, i.clbits, inplace=True)
         else:
             result.append(i.operation, i.qubits, i.clbits, copy=False)
     return result
@@ -195,9 +196,10 @@ def has_commuting_projectors(operation: PauliEvolutionGate) -> bool:
     if all letters on a qubit have one axis; otherwise nothing is said.
     """
     parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
-    if not all(hasattr(part, "bit_terms") for part in parts):
+    sparse = [part for part in parts if is_sparse_observable(part)]
+    if len(sparse) < len(parts):
         return False
-    products = [ProductOperator.from_sparse_observable(part) for part in parts]
+    products = [ProductOperator.from_sparse_observable(part) for part in sparse]
     many = max(int(p.projected.sum(axis=1).max(initial=0)) for p in products)
     axes = np.concatenate([p.letters & 3 for p in products])
     return many > FEW and all(len(set(column[column > 0])) < 2 for column in axes.T)
@@ -235,7 +237,7 @@ def eigenvalues_of(operator: SparsePauliOp) -> list[float] | None:
     return np.unique(np.round(energies, 12)).tolist()
 
 
-def exponential(operator: SparsePauliOp, time: Any) -> QuantumCircuit:
+def exponential(operator: SparsePauliOp, time: Angle) -> QuantumCircuit:
     """Return the circuit of the exact exponential for a number or an expression as time."""
     result = QuantumCircuit(operator.num_qubits)
     operator = operator.simplify(atol=0, rtol=0)
@@ -260,7 +262,7 @@ def _on_support(operator: SparsePauliOp, support: IntArray) -> SparsePauliOp:
 
 
 def _append_exponential(
-    result: QuantumCircuit, hamiltonian: Any, time: Any, qubits: Sequence[Qubit]
+    result: QuantumCircuit, hamiltonian: NDArray[Any], time: Angle, qubits: Sequence[Qubit]
 ) -> None:
     """Append the exponential of a dense matrix: a matrix, or a diagonal evolution between two."""
     _require_memory(len(qubits))
@@ -333,14 +335,14 @@ class ProductFormula(Gate):
         rotations: The rotations in the order in which they act.
     """
 
-    def __init__(self, evolution: PauliEvolutionGate, time: Any = None) -> None:
+    def __init__(self, evolution: PauliEvolutionGate, time: Angle | None = None) -> None:
         time = evolution.params[0] if time is None else time
         super().__init__("product_formula", evolution.num_qubits, [time], label=evolution.label)
         self._evolution = evolution
         at_one = PauliEvolutionGate(evolution.operator, 1.0, synthesis=evolution.synthesis)
         self.rotations: list[TermRotation] = evolution.synthesis.expand(at_one)
 
-    def with_time(self, time: Any) -> ProductFormula:
+    def with_time(self, time: Angle) -> ProductFormula:
         """Return the formula for another time."""
         return ProductFormula(self._evolution, time)
 

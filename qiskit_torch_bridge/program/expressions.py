@@ -16,7 +16,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 import qiskit
@@ -57,7 +57,10 @@ NAMES = {  # as Qiskit and SymPy write them
 FAILURES = (ArithmeticError, CircuitError, RuntimeError, TypeError, ValueError)
 """What Qiskit raises where an expression has no value."""
 
-SecondDerivatives = Callable[[int, int], Evaluator]
+Angle: TypeAlias = ParameterExpression | float
+"""What a gate can have as an angle."""
+
+SecondDerivatives: TypeAlias = Callable[[int, int], Evaluator]
 """Returns the derivative with respect to two of the arguments, given by their positions."""
 
 
@@ -116,7 +119,7 @@ class Compiled:
             return float(f.derivatives[f.columns.index(column)](f.arguments(values), np))
 
 
-def is_free(angle: object) -> bool:
+def is_free(angle: object) -> TypeGuard[ParameterExpression]:
     """Whether an operation's parameter still depends on circuit parameters."""
     return isinstance(angle, Parameter) or (
         isinstance(angle, ParameterExpression) and bool(angle.parameters)
@@ -136,9 +139,7 @@ def affine_form(expression: ParameterExpression) -> tuple[float, dict[Parameter,
     return compiled.offset, {compiled.parameters[k]: c for k, c in compiled.coefficients.items()}
 
 
-def compile_expression(
-    expression: ParameterExpression | float, index: Mapping[Parameter, int] | None = None
-) -> Compiled:
+def compile_expression(expression: Angle, index: Mapping[Parameter, int] | None = None) -> Compiled:
     """Find out what an expression, or a number, is.
 
     Args:

@@ -18,12 +18,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from qiskit.circuit import (
     AnnotatedOperation,
     Barrier,
+    Clbit,
     ControlFlowOp,
     Delay,
     Operation,
@@ -137,32 +137,33 @@ def expand(
     result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
     for register in (*circuit.qregs, *circuit.cregs):
         result.add_register(register)
-    _expand_into(result, circuit, (*circuit.qubits, *circuit.clbits), accept, for_noise)
+    _expand_into(result, circuit, circuit.qubits, circuit.clbits, accept, for_noise)
     return result
 
 
 def _expand_into(
     result: QuantumCircuit,
     circuit: QuantumCircuit,
-    bits: Sequence[Any],
+    qubits: Sequence[Qubit],
+    clbits: Sequence[Clbit],
     accept: Callable[[Operation], bool],
     for_noise: bool,
 ) -> None:
-    place = dict(zip((*circuit.qubits, *circuit.clbits), bits, strict=True))
+    qubit_of = dict(zip(circuit.qubits, qubits, strict=True))
+    clbit_of = dict(zip(circuit.clbits, clbits, strict=True))
     for instruction in circuit.data:
         operation = instruction.operation
-        qubits, clbits = (
-            tuple(place[b] for b in used) for used in (instruction.qubits, instruction.clbits)
-        )
+        on = tuple([qubit_of[q] for q in instruction.qubits])
+        classical = tuple([clbit_of[c] for c in instruction.clbits])
         if is_box(operation) and not accept(operation):
-            _expand_into(result, operation.body, (*qubits, *clbits), accept, for_noise)
+            _expand_into(result, operation.body, on, classical, accept, for_noise)
         elif is_box(operation):
             box = operation.replace_blocks([expand(operation.body, accept, for_noise=for_noise)])
-            result.append(box, qubits, clbits, copy=False)
+            result.append(box, on, classical, copy=False)
         elif accept(operation) or isinstance(operation, ControlFlowOp):
-            result.append(operation, qubits, clbits, copy=False)
+            result.append(operation, on, classical, copy=False)
         else:
-            for inner, inner_qubits in _flatten((operation, qubits), accept, for_noise):
+            for inner, inner_qubits in _flatten((operation, on), accept, for_noise):
                 result.append(inner, inner_qubits, copy=False)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import cmath
 import numbers
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import qiskit.quantum_info
+from numpy.typing import ArrayLike, NDArray
 from qiskit.circuit import ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Operator, Pauli, PauliList, SparsePauliOp
@@ -22,13 +23,26 @@ from .operators import (
     ProductOperator,
     as_paulis,
     has_projectors,
+    is_sparse_observable,
     merge_terms,
     operator_from_list,
     same_operator,
     take_terms,
 )
 
-Layout = Literal["auto", "virtual", "physical"]
+if TYPE_CHECKING:
+    from qiskit.quantum_info import SparseObservable  # new in Qiskit 2.0
+    from qiskit.quantum_info.operators.base_operator import BaseOperator
+
+Layout: TypeAlias = Literal["auto", "virtual", "physical"]
+
+ObservableLike: TypeAlias = (
+    "BaseOperator | SparseObservable | ProductOperator | str | Mapping[str, float] "
+    "| Mapping[Pauli, float]"
+)
+"""What an observable can be written as."""
+ObservablesLike: TypeAlias = "ObservableLike | PauliList | Sequence[ObservablesLike] | NDArray[Any]"
+"""One observable, or nested lists of them."""
 
 NEGLIGIBLE = 1e-10
 """Imaginary parts up to this, relative to the largest coefficient, are taken for rounding."""
@@ -46,7 +60,7 @@ def default_observables(circuit: QuantumCircuit) -> list[SparsePauliOp]:
 
 
 def normalise_observables(
-    observables: Any, circuit: QuantumCircuit, layout: Layout = "auto"
+    observables: ObservablesLike | None, circuit: QuantumCircuit, layout: Layout = "auto"
 ) -> tuple[tuple[Observable, ...], tuple[int, ...]]:
     """Return the flat operators on the circuit's qubits, and the shape they were nested in.
 
@@ -75,7 +89,9 @@ DEEPEST = 32
 """As many levels of lists as NumPy's arrays had axes."""
 
 
-def nested(observables: Any, depth: int = 0) -> tuple[list[Any], tuple[int, ...]]:
+def nested(
+    observables: ObservablesLike, depth: int = 0
+) -> tuple[list[ObservableLike], tuple[int, ...]]:
     """Return the observables of nested lists one after the other, and the shape that they form.
 
     The shape of an observable that is in no list is ``()``.
@@ -87,7 +103,7 @@ def nested(observables: Any, depth: int = 0) -> tuple[list[Any], tuple[int, ...]
     if isinstance(observables, PauliList):
         observables = list(observables)
     if not isinstance(observables, (list, tuple)):
-        return [observables], ()
+        return [cast(ObservableLike, observables)], ()
     parts = [nested(o, depth + 1) for o in observables]
     shapes = {shape for _, shape in parts}
     if len({len(shape) for shape in shapes}) > 1:
@@ -101,7 +117,7 @@ def nested(observables: Any, depth: int = 0) -> tuple[list[Any], tuple[int, ...]
     return [o for flat, _ in parts for o in flat], (len(parts), *inner)
 
 
-def hermitian(observable: Any) -> Observable:
+def hermitian(observable: ObservableLike) -> Observable:
     """Convert one observable to a Hermitian operator, each product in it once.
 
     What names projectors stays a sum of products of these; it may be far too many Paulis.
@@ -118,12 +134,12 @@ def hermitian(observable: Any) -> Observable:
             operator = from_terms({observable: 1.0})
         elif isinstance(observable, Mapping):
             operator = from_terms(observable)
-        elif hasattr(observable, "bit_terms"):
+        elif isinstance(observable, Operator):
+            operator = _from_matrix(observable)
+        elif is_sparse_observable(observable):
             named = has_projectors(observable)
             read = ProductOperator.from_sparse_observable if named else _from_sparse_observable
             operator = read(observable)
-        elif isinstance(observable, Operator):
-            operator = _from_matrix(observable)
         else:
             raise ObservableError(
                 f"Expected an observable as {_FORMS}, or nested lists of these; got "
@@ -138,7 +154,7 @@ def hermitian(observable: Any) -> Observable:
     return _hermitian(operator, observable)
 
 
-def _operator(paulis: PauliList, coefficients: Any) -> SparsePauliOp:
+def _operator(paulis: PauliList, coefficients: ArrayLike) -> SparsePauliOp:
     """Return an operator of Paulis without signs, which it takes over."""
     numbers = np.asarray(coefficients, dtype=complex)
     return SparsePauliOp(paulis, numbers, ignore_pauli_phase=True, copy=False)
@@ -151,7 +167,7 @@ def _of_letters(label: str) -> SparsePauliOp:
     return _operator(PauliList.from_symplectic((z | y)[None], (x | y)[None]), [1.0])
 
 
-def _from_sparse_observable(observable: Any) -> SparsePauliOp:
+def _from_sparse_observable(observable: SparseObservable) -> SparsePauliOp:
     """Do what ``SparsePauliOp.from_sparse_observable`` does, without a label for each term."""
     count = len(observable)
     x, z = np.zeros((2, count, observable.num_qubits), dtype=bool)
@@ -161,7 +177,7 @@ def _from_sparse_observable(observable: Any) -> SparsePauliOp:
     return SparsePauliOp(PauliList.from_symplectic(z, x), np.asarray(observable.coeffs))
 
 
-def from_terms(terms: Mapping[Any, Any]) -> Observable:
+def from_terms(terms: Mapping[str, float] | Mapping[Pauli, float]) -> Observable:
     """Sum labelled terms; with projectors among the letters, as products of one-qubit operators."""
     if not terms:
         raise ObservableError("Expected an observable with at least one term; got an empty one.")
@@ -180,7 +196,9 @@ def from_terms(terms: Mapping[Any, Any]) -> Observable:
     return operator_from_list(labels)
 
 
-def observables_array(observables: Any, *, projectors: bool = False) -> ObservablesArray:
+def observables_array(
+    observables: ObservablesArray | ObservablesLike, *, projectors: bool = False
+) -> ObservablesArray:
     """Return observables in any form, or nested lists of them, as Qiskit's container.
 
     Where that holds sparse observables (Qiskit from 2.1 on), Qiskit's own conversion drops
@@ -213,7 +231,7 @@ def elements(array: ObservablesArray) -> list[Any]:
     return [array[at] for at in np.ndindex(*array.shape)]  # Qiskit before 2.1 keeps mappings
 
 
-def _element(operator: Observable) -> Any:
+def _element(operator: Observable) -> SparseObservable | dict[str, float]:
     """Return what the container holds for an operator."""
     if isinstance(operator, ProductOperator):
         terms = [(label, c.real) for label, c in operator.to_list()]
@@ -244,7 +262,7 @@ def _from_matrix(matrix: Operator) -> SparsePauliOp:
     return SparsePauliOp(operator.paulis[kept], operator.coeffs[kept])
 
 
-def _hermitian(operator: Observable, given: Any) -> Observable:
+def _hermitian(operator: Observable, given: ObservableLike) -> Observable:
     if operator.coeffs.dtype == object and any(
         isinstance(c, ParameterExpression) and c.parameters for c in operator.coeffs
     ):

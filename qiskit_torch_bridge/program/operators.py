@@ -9,15 +9,19 @@ The functions below take both kinds.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from ..arguments import shown
 from ..arrays import BoolArray, IntArray
 from ..exceptions import ObservableError
+
+if TYPE_CHECKING:
+    from qiskit.quantum_info import SparseObservable  # new in Qiskit 2.0
+    from qiskit.transpiler import TranspileLayout
 
 LETTERS = {
     "I": 0, "Z": 1, "X": 2, "Y": 3, "1": 5, "-": 6, "l": 7, "0": 9, "+": 10, "r": 11
@@ -51,7 +55,7 @@ class ProductOperator:
         coeffs: The coefficients, shape ``(K,)``.
     """
 
-    def __init__(self, letters: NDArray[np.uint8], coeffs: Any) -> None:
+    def __init__(self, letters: NDArray[np.uint8], coeffs: ArrayLike) -> None:
         self.letters = letters
         self.coeffs = np.asarray(coeffs)
 
@@ -68,7 +72,7 @@ class ProductOperator:
         return cls(codes.reshape(len(labels), -1)[:, ::-1], coeffs)
 
     @classmethod
-    def from_sparse_observable(cls, observable: Any) -> ProductOperator:
+    def from_sparse_observable(cls, observable: SparseObservable) -> ProductOperator:
         """Read a ``SparseObservable``, whose terms list the letters that are not I."""
         count = len(observable)
         letters = np.zeros((count, observable.num_qubits), dtype=np.uint8)
@@ -111,7 +115,9 @@ class ProductOperator:
             (row.tobytes().decode(), complex(c)) for row, c in zip(names, self.coeffs, strict=True)
         ]
 
-    def apply_layout(self, layout: Any, num_qubits: int) -> ProductOperator:
+    def apply_layout(
+        self, layout: TranspileLayout | Sequence[int], num_qubits: int
+    ) -> ProductOperator:
         """Put it on the qubits of a transpiled circuit, as Qiskit does with its operators."""
         places = layout if isinstance(layout, Sequence) else layout.final_index_layout()
         if len(places) != self.num_qubits:
@@ -204,7 +210,18 @@ def check_labels(labels: Collection[str]) -> None:
         )
 
 
-def has_projectors(observable: Any) -> bool:
+def is_sparse_observable(observable: object) -> TypeGuard[SparseObservable]:
+    """Whether something is Qiskit's ``SparseObservable``, which its version 1 does not have."""
+    return hasattr(observable, "bit_terms")
+
+
+def has_projectors(
+    observable: ProductOperator
+    | SparseObservable
+    | str
+    | Mapping[str, float]
+    | Mapping[Pauli, float],
+) -> bool:
     """Whether a label, a mapping of labels or a sparse observable names projectors."""
     if isinstance(observable, ProductOperator):
         return True
@@ -266,7 +283,7 @@ def merge_terms(operator: Observable) -> Observable:
     return take_terms(operator, first[kept], sums[kept])
 
 
-def take_terms(operator: Observable, terms: IntArray, coefficients: Any) -> Observable:
+def take_terms(operator: Observable, terms: IntArray, coefficients: ArrayLike) -> Observable:
     """Return the operator of some of the terms, with coefficients in place of their own."""
     if isinstance(operator, ProductOperator):
         return ProductOperator(operator.letters[terms], coefficients)

@@ -10,10 +10,11 @@ no table of eigenvalues has to be trusted; everything else follows from definiti
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import (
     AnnotatedOperation,
     Gate,
@@ -138,8 +139,9 @@ def _eigenvalues(kind: Hashable, count: int, position: int) -> tuple[float, ...]
     return tuple(np.round(found[0], DIGITS).tolist())
 
 
-def _matrix(kind: Any, angles: Sequence[float]) -> np.ndarray:
-    return Operator(kind(*map(float, angles))).data
+def _matrix(kind: Hashable, angles: Sequence[float]) -> NDArray[np.complex128]:
+    gate = cast(Callable[..., Operation], kind)
+    return Operator(gate(*map(float, angles))).data
 
 
 def _sum(a: Frequencies, b: Frequencies, parameter: Parameter) -> Frequencies:

@@ -20,7 +20,7 @@ from ..exceptions import CircuitError, InputError, ParameterError
 from .analysis import AnalysedCircuit
 from .identity import same_circuit
 from .lowering import accepts_aer, active_qubits, expand, restrict_circuit
-from .observables import Layout, normalise_observables, observables_array
+from .observables import Layout, ObservablesLike, normalise_observables, observables_array
 from .operators import Observable, restrict_operator, same_operator
 from .program_state import ProgramDescription, check_state, describe_program, marks_of
 from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
@@ -87,7 +87,7 @@ class CircuitProgram:
     def __init__(
         self,
         circuit: QuantumCircuit,
-        observables: Any = None,
+        observables: ObservablesLike | None = None,
         *,
         input_params: Parameters | None = None,
         weight_params: Parameters | None = None,
@@ -127,7 +127,7 @@ class CircuitProgram:
             weight_columns=tuple(column_of[p] for p in weights),
         )
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"A CircuitProgram is immutable: cannot set {name}. Make a new one.")
 
     @property
@@ -282,17 +282,18 @@ class CircuitProgram:
     def difference(self, other: CircuitProgram) -> str | None:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""
         require_instance(other, "other", CircuitProgram, "a CircuitProgram")
-        for what, mine, theirs in (
+        parts: tuple[tuple[str, object, object], ...] = (
             ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
             ("inputs", names_of(self.input_params), names_of(other.input_params)),
             ("weights", names_of(self.weight_params), names_of(other.weight_params)),
             ("shape of observables", self.output_shape, other.output_shape),
-        ):
+        )
+        for what, mine, theirs in parts:
             if mine != theirs:
                 return f"{what}: {mine} against {theirs}"
-        for mine, theirs in zip(self.observables, other.observables, strict=True):
-            if not same_operator(mine, theirs):
-                return f"observables: {_brief(mine)} against {_brief(theirs)}"
+        for own, others in zip(self.observables, other.observables, strict=True):
+            if not same_operator(own, others):
+                return f"observables: {_brief(own)} against {_brief(others)}"
         if not same_circuit(
             self.circuit,
             other.circuit,
@@ -397,9 +398,11 @@ def list_parameters(
     """Flatten a list of parameters and vectors, refusing what is foreign or doubled."""
     if given is None:
         return ()
-    one = isinstance(given, (Parameter, ParameterVector, str, bytes, Mapping))
-    single = one or not isinstance(given, Iterable)
-    items: list[Any] = [given] if single else list(given)
+    items: list[object] = [given]
+    if isinstance(given, Iterable) and not isinstance(
+        given, (Parameter, ParameterVector, str, bytes, Mapping)
+    ):
+        items = list(given)
     circuit_parameters = set(known)
     result: list[Parameter] = []
     for item in items:

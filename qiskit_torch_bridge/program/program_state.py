@@ -77,13 +77,13 @@ class ProgramDescription(NamedTuple):
                 and math.prod(shape) == len(found["observables"])
                 and type(found["expanded"]) is bool
             )
-            roles = (tuple(found[role]) for role in ("parameters", "inputs", "weights"))
+            inputs, weights = tuple(found["inputs"]), tuple(found["weights"])
             observables = tuple(operator_from_list(terms) for terms in found["observables"])
         except (KeyError, TypeError, ValueError, RecursionError, QiskitError) as error:
             raise StateDictError(f"The saved program is damaged: {error!r}.") from error
         if not fits:
             raise StateDictError("The saved program is damaged: its parts do not fit each other.")
-        return cls(found["expanded"], *roles, shape, observables)
+        return cls(found["expanded"], tuple(names), inputs, weights, shape, observables)
 
     def find_parameters(
         self, circuit: QuantumCircuit

@@ -14,7 +14,6 @@ import io
 import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import qiskit
 from qiskit import qpy
@@ -23,7 +22,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from ..exceptions import StateDictError
 from .binding import write_without_quotients
 from .definitions import Step
-from .expressions import affine_form, expressions_of, is_free
+from .expressions import Angle, affine_form, expressions_of, is_free
 from .identity import round_trip_agrees
 from .lowering import accepts_aer, expand, rewrite
 from .qpy_grammar import VERSION, VERSION_OF_BOXES, check_qpy, without_symengine
@@ -151,7 +150,7 @@ def _with_sums(circuit: QuantumCircuit) -> QuantumCircuit:
     return rewrite(circuit, write)
 
 
-def _sum_of_terms(angle: Any) -> Any:
+def _sum_of_terms(angle: Angle) -> Angle:
     if not is_free(angle):
         return angle
     affine = affine_form(angle)
@@ -161,7 +160,10 @@ def _sum_of_terms(angle: Any) -> Any:
     # Neither one times a parameter nor zero added to it: those stay expressions, and break QPY. A
     # parameter by itself, and less of another one, it turns around.
     alone = len(coefficients) == 1
-    terms = [(p if alone else 3 * p) if c == 1 else c * p for p, c in coefficients.items()]
+    terms: list[Angle] = [
+        (p if alone else 3 * p) if c == 1 else c * p for p, c in coefficients.items()
+    ]
     terms += [-2 * p for p, c in coefficients.items() if c == 1 and not alone]
-    terms += [offset] if offset or not terms else []
+    if offset or not terms:
+        terms.append(offset)
     return functools.reduce(operator.add, terms)

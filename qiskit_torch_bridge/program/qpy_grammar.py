@@ -417,7 +417,7 @@ def _number(value: complex) -> _Term:
     return _Term(1, size if size > 1 else 1, number=True)  # also of what is no number
 
 
-def _combined(operation: int, a: Any, b: Any) -> _Term:
+def _combined(operation: int, a: _Term | list[_Term], b: _Term | list[_Term]) -> _Term:
     """Return what comes of an operation; raise if Qiskit would compute too much for it."""
     if operation == SUBSTITUTE:
         if not isinstance(b, list) or not isinstance(a, _Term):
