@@ -20,12 +20,12 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from .arguments import (
     MOST_SEED,
-    complex_dtype,
-    one_of,
-    seed_number,
+    require_choice,
+    require_complex_dtype,
+    require_seed,
+    require_whole_number,
     show_given,
     shown,
-    whole_number,
 )
 from .backends import OnBackend
 from .backends.prepare import check_pass_manager
@@ -125,9 +125,9 @@ class Exact:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        one_of(self.method, "method", tuple(SIMULATORS))
-        object.__setattr__(self, "dtype", complex_dtype(self.dtype))
-        one_of(self.device, "device", DEVICES)
+        require_choice(self.method, "method", tuple(SIMULATORS))
+        object.__setattr__(self, "dtype", require_complex_dtype(self.dtype))
+        require_choice(self.device, "device", DEVICES)
 
     def __repr__(self) -> str:
         return show_given(self)
@@ -383,7 +383,7 @@ def _coerce_shots(shots: Any) -> int | Shots:
 
 def _whole_shots(shots: Any, name: str) -> int:
     hint = " Leave it out for the estimator's own default."
-    return whole_number(shots, name, 1, MOST_SHOTS, error=PrecisionError, hint=hint)
+    return require_whole_number(shots, name, 1, MOST_SHOTS, error=PrecisionError, hint=hint)
 
 
 def _coerce_pass_manager(pass_manager: Any) -> PassManager:
@@ -397,7 +397,7 @@ _COERCIONS: Mapping[str, Callable[[Any], Any]] = {
     "gradient": _coerce_gradient,
     "shots": _coerce_shots,
     "pass_manager": _coerce_pass_manager,
-    "seed": lambda seed: seed_number(seed, most=MOST_SEED),
+    "seed": lambda seed: require_seed(seed, most=MOST_SEED),
 }
 
 

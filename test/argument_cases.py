@@ -342,15 +342,6 @@ CASES: dict[str, Case] = {
     "Shots": Case(
         Shots, fixed(forward=10), {"forward": SMALL_COUNT, "gradient": SMALL_COUNT | NONE}
     ),
-    "Exact": Case(Exact, fixed(dtype="complex64")),
-    "Execution": Case(
-        Execution,
-        fixed(gradient="aqgd"),
-        {name: MODULE[name] for name in ("shots", "precision", "seed")},
-    ),
-    "Shots": Case(
-        Shots, fixed(forward=10), {"forward": SMALL_COUNT, "gradient": SMALL_COUNT | NONE}
-    ),
     "TorchQuantumModule": Case(
         TorchQuantumModule,
         lambda: {

@@ -36,7 +36,15 @@ from argument_cases import (
 from public_callables import Public, public_callables
 from wrong_values import WRONG, Silent
 
-from qiskit_torch_bridge import (CircuitProgram, Execution, TorchQuantumModule, Tracker, optim, rules, save_checkpoint)
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    Execution,
+    TorchQuantumModule,
+    Tracker,
+    optim,
+    rules,
+    save_checkpoint,
+)
 from qiskit_torch_bridge.arguments import shown
 from qiskit_torch_bridge.autograd.nodes import node_named
 from qiskit_torch_bridge.exceptions import (

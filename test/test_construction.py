@@ -178,7 +178,7 @@ def test_no_sympy_is_loaded_for_a_feature_map() -> None:
         "import math, sys\n"
         "from qiskit.circuit import ParameterVector, QuantumCircuit\n"
         "from qiskit_torch_bridge import TorchQuantumModule\n"
-        "from qiskit_torch_bridge.program.reading import text_is_exact\n"
+        "from qiskit_torch_bridge.program.expressions import text_is_exact\n"
         "x, circuit = ParameterVector('x', 2), QuantumCircuit(2)\n"
         "text_is_exact() or (x[0] + x[1]).sympify()\n"
         "before = 'sympy' in sys.modules\n"

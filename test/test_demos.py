@@ -17,7 +17,7 @@ import torch
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qiskit_torch_bridge.__main__ import build_parser, main
-from qiskit_torch_bridge.demos import (DEMOS, data, hello, mnist)
+from qiskit_torch_bridge.demos import DEMOS, data, hello, mnist
 from qiskit_torch_bridge.demos.common import DemoError, MeteredEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 

@@ -16,8 +16,13 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from reference import hessian
 
-from qiskit_torch_bridge import (CircuitProgram, Exact, TorchQuantumModule, expectation)
-from qiskit_torch_bridge.exceptions import (HigherOrderError, InputTypeError, MemoryLimitError, PrecisionError)
+from qiskit_torch_bridge import CircuitProgram, Exact, TorchQuantumModule, expectation
+from qiskit_torch_bridge.exceptions import (
+    HigherOrderError,
+    InputTypeError,
+    MemoryLimitError,
+    PrecisionError,
+)
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
 
 CLOSE = {"rtol": 0, "atol": 1e-10}

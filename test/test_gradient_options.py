@@ -20,9 +20,17 @@ from estimators import CountingEstimator
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
 
-from qiskit_torch_bridge import (CircuitProgram, Exact, Execution, TorchQuantumModule, expectation, load_checkpoint, save_checkpoint)
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    Exact,
+    Execution,
+    TorchQuantumModule,
+    expectation,
+    functional,
+    load_checkpoint,
+    save_checkpoint,
+)
 from qiskit_torch_bridge.algorithms import TorchOptimizer
-from qiskit_torch_bridge import functional
 from qiskit_torch_bridge.engines import make_engine
 from qiskit_torch_bridge.exceptions import GradientError, OptimizerError
 from qiskit_torch_bridge.gradients import FiniteDifference, SimultaneousPerturbation

@@ -25,7 +25,7 @@ from optimizing import (
 )
 from qiskit.circuit import Parameter, QuantumCircuit
 
-from qiskit_torch_bridge import (Exact, TorchQuantumModule)
+from qiskit_torch_bridge import Exact, TorchQuantumModule
 from qiskit_torch_bridge import exceptions as e
 from qiskit_torch_bridge.optim import Rotosolve
 from qiskit_torch_bridge.optim.rotosolve import lowest, sample_points

@@ -22,7 +22,15 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses import FakeTensorMode
 
-from qiskit_torch_bridge import (CircuitProgram, Exact, Execution, Jobs, TorchQuantumModule, Tracker, expectation)
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    Exact,
+    Execution,
+    Jobs,
+    TorchQuantumModule,
+    Tracker,
+    expectation,
+)
 from qiskit_torch_bridge.autograd import recorded
 from qiskit_torch_bridge.exceptions import (
     BudgetError,
@@ -31,8 +39,8 @@ from qiskit_torch_bridge.exceptions import (
     InputTypeError,
     TracingError,
 )
-from qiskit_torch_bridge.jobs import (DispatchingEstimator)
-from qiskit_torch_bridge.primitives import (BatchedStatevectorEstimator)
+from qiskit_torch_bridge.jobs import DispatchingEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 BACKEND = "aot_eager"  # all of torch.compile but the C++ compiler, which would take minutes
 SAMPLED = {

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..arguments import UNREADABLE, as_real, real_array, real_number, shown, whole_number
+from ..arguments import (
+    UNREADABLE,
+    as_real,
+    require_real_array,
+    require_real_number,
+    require_whole_number,
+    shown,
+)
 from ..arrays import FloatArray
 from ..exceptions import InputError, OptimizerError, OptimizerTypeError
 
@@ -36,14 +43,14 @@ def check_whole_numbers(least: int = 0, *, optional: bool = False, **values: Any
     """Raise :class:`OptimizerError` unless numbers are whole and at least ``least``."""
     for name, value in values.items():
         if value is not None or not optional:
-            whole_number(value, name, least, error=OptimizerError)
+            require_whole_number(value, name, least, error=OptimizerError)
 
 
 def check_numbers(*, zero: bool = True, optional: bool = True, **values: Any) -> None:
     """Raise :class:`OptimizerError` unless numbers are finite and not negative."""
     for name, value in values.items():
         if value is not None or not optional:
-            real_number(value, name, zero=zero, error=OptimizerError)
+            require_real_number(value, name, zero=zero, error=OptimizerError)
 
 
 def validated_point(x0: Any) -> FloatArray:
@@ -53,7 +60,7 @@ def validated_point(x0: Any) -> FloatArray:
         given = (x0 if x0.dtype == torch.bool else x0.double()).detach().cpu().numpy()
     if math.isfinite(as_real(given)) or getattr(given, "shape", None) == ():
         given = [given]  # a number, as SciPy has it
-    point = real_array(given, "the initial point", (None,))
+    point = require_real_array(given, "the initial point", (None,))
     if not np.isfinite(point).all():
         raise InputError(
             f"Expected the initial point to be finite numbers of shape (P,); got {shown(x0)}."

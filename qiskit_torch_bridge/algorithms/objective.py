@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..arguments import UNREADABLE, one_of, real_number, shown
+from ..arguments import UNREADABLE, require_choice, require_real_number, shown
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError
 from ..rules.difference_rules import (
@@ -181,10 +181,10 @@ def numerical_gradient(gradient: Any, epsilon: Any) -> WithOptions:
         chosen: WithOptions = gradient
         return chosen
     hint = " It is used where the algorithm gives no gradient of its own."
-    one_of(gradient, "gradient", NUMERICAL, error=OptimizerError, hint=hint)
+    require_choice(gradient, "gradient", NUMERICAL, error=OptimizerError, hint=hint)
     if epsilon is not None:
         name = f"epsilon, the step of the {gradient} gradient in radians,"
-        real_number(epsilon, name, error=OptimizerError)
+        require_real_number(epsilon, name, error=OptimizerError)
     if gradient == FiniteDifference.name:
         return FiniteDifference(epsilon)
     return SimultaneousPerturbation(epsilon)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from qiskit_algorithms.optimizers import Optimizer, OptimizerResult, OptimizerSupportLevel
 
-from ..arguments import MOST_SEED, UNREADABLE, flag, function, seed_number, shown
+from ..arguments import MOST_SEED, UNREADABLE, require_bool, require_callable, require_seed, shown
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
 from .checks import (
@@ -138,11 +138,11 @@ class TorchOptimizer(Optimizer):
             )
         numerical_gradient(gradient, epsilon)
         check_whole_numbers(maxiter=maxiter)
-        seed_number(seed, most=MOST_SEED, error=OptimizerError)
+        require_seed(seed, most=MOST_SEED, error=OptimizerError)
         check_whole_numbers(1, optional=True, patience=patience)
         check_numbers(tol=tol, gradient_tol=gradient_tol)
         check_numbers(optional=False, min_improvement=min_improvement)
-        flag(progress, "progress", error=OptimizerTypeError)
+        require_bool(progress, "progress", error=OptimizerTypeError)
         check_numbers(zero=False, clip_norm=clip_norm)
         if callback is not None and not callable(callback):
             raise OptimizerTypeError(
@@ -234,9 +234,9 @@ class TorchOptimizer(Optimizer):
             ``x`` and ``fun``, the best point and its value; ``jac`` if it is known there; ``nfev``
             points evaluated, ``njev`` gradients and ``nit`` steps.
         """
-        function(fun, "fun", "a function of a point", error=OptimizerTypeError)
+        require_callable(fun, "fun", "a function of a point", error=OptimizerTypeError)
         if jac is not None:
-            function(jac, "jac", "a function of a point, or None", error=OptimizerTypeError)
+            require_callable(jac, "jac", "a function of a point, or None", error=OptimizerTypeError)
         x0 = validated_point(x0)
         low, high = limits(bounds, len(x0))
         own = self._own

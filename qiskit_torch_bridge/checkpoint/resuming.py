@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..arguments import file_path, flag, is_whole, shown, whole_number
+from ..arguments import is_whole_number, require_bool, require_path, require_whole_number, shown
 from ..exceptions import CheckpointError
 from . import content, files
 from .fitting import (
@@ -119,9 +119,9 @@ def save_checkpoint(
         >>> model().item() == first  # the same shots again
         True
     """
-    path = file_path(path, "path", error=CheckpointError)
+    path = require_path(path, "path", error=CheckpointError)
     check_is_model(model)
-    if step is not None and not is_whole(step):
+    if step is not None and not is_whole_number(step):
         raise CheckpointError(f"Expected step to be a whole number; got {shown(step)}.")
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     given = as_generators(generators)
@@ -194,13 +194,13 @@ def load_checkpoint(
         >>> checkpoint.cursor, checkpoint.step
         ([3, 4], 10)
     """
-    path = file_path(path, "path", error=CheckpointError)
+    path = require_path(path, "path", error=CheckpointError)
     check_is_model(model)
-    flag(only_weights, "only_weights", error=CheckpointError)
+    require_bool(only_weights, "only_weights", error=CheckpointError)
     if journal is not None:
         position_of(journal)
     if max_bytes is not None:
-        whole_number(max_bytes, "max_bytes", 1, error=CheckpointError)
+        require_whole_number(max_bytes, "max_bytes", 1, error=CheckpointError)
     states = _read(path, max_bytes)
     optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
     own, noise = as_generators(generators), noise_generators(model, optimizers)

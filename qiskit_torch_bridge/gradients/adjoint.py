@@ -13,13 +13,13 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import DerivativeType
 
-from ..arguments import complex_dtype
+from ..arguments import require_complex_dtype
 from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.capabilities import evolutions_on
 from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
-from ..program.product_operator import Observable
+from ..program.operators import Observable
 from ..simulation.statevector import SimulatorCache
 from .base import BridgeGradient, BridgeGradientResult, check_derivative_type
 
@@ -88,7 +88,7 @@ class AdjointEstimatorGradient(BridgeGradient):
         self.has_estimator = estimator is not None
         given = BatchedStatevectorEstimator() if estimator is None else estimator
         super().__init__(validated_estimator(given), None, check_derivative_type(derivative_type))
-        self.dtype = np.dtype(complex_dtype(dtype))
+        self.dtype = np.dtype(require_complex_dtype(dtype))
         self._analysed = AnalysisCache(evolutions_on(given))
         self._simulators = SimulatorCache(self.dtype)
 

@@ -29,7 +29,7 @@ from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.binding import check_binding
 from ..program.lowering import refuse_lost_noise
 from ..program.observables import observables_array
-from ..program.product_operator import Observable
+from ..program.operators import Observable
 from ..rules import Differentiation, Rule
 from .base import BridgeGradient, BridgeGradientResult, require_real
 

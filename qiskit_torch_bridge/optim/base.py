@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..algorithms.checks import check_numbers, check_whole_numbers
-from ..arguments import MOST_SEED, UNREADABLE, function, is_options, seed_number, shown
+from ..arguments import MOST_SEED, UNREADABLE, is_options, require_callable, require_seed, shown
 from ..arrays import FloatArray
 from ..autograd.transforms import transformed
 from ..exceptions import BridgeError, ObjectiveError, OptimizerError, OptimizerTypeError
@@ -165,7 +165,7 @@ class Generator:
     """A random generator whose state can be put into a state dict."""
 
     def __init__(self, seed: int | None) -> None:
-        number = seed_number(seed, most=MOST_SEED, error=OptimizerError)
+        number = require_seed(seed, most=MOST_SEED, error=OptimizerError)
         self._generator = torch.Generator()
         if number is None:
             self._generator.seed()
@@ -240,7 +240,9 @@ def required(closure: Closure | None, optimizer: torch.optim.Optimizer) -> Closu
             f"{type(optimizer).__name__}.step needs a closure that evaluates the model and returns "
             "the loss: optimizer.step(closure); got none."
         )
-    function(closure, "closure", "a function that returns the loss", error=OptimizerTypeError)
+    require_callable(
+        closure, "closure", "a function that returns the loss", error=OptimizerTypeError
+    )
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if not any(p.requires_grad for p in parameters):
         raise OptimizerError(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments import flag
+from ..arguments import require_bool
 from ..exceptions import OptimizerError, OptimizerTypeError
 from .base import (
     Closure,
@@ -90,8 +90,8 @@ class SPSA(QuantumOptimizer):
     ) -> None:
         check_positive(zero=True, allowed_increase=allowed_increase)
         check_whole(resamplings=resamplings)
-        flag(trust_region, "trust_region", error=OptimizerTypeError)
-        flag(blocking, "blocking", error=OptimizerTypeError)
+        require_bool(trust_region, "trust_region", error=OptimizerTypeError)
+        require_bool(blocking, "blocking", error=OptimizerTypeError)
         defaults = {
             "lr": lr,
             "perturbation": perturbation,

@@ -28,9 +28,9 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import ResultError
+from ..lru_cache import LRUCache, LRUCacheByIdentity
 from ..program.identity import content_key
 from ..program.observables import elements
-from ..recent import OfObjects, Recent
 from .capabilities import binds_here, is_from_aer, measures, repeats_noise
 from .precision import default_precision
 from .usage import count_groups_in
@@ -240,7 +240,7 @@ def _bytes_of(circuit: QuantumCircuit) -> int:
     return buffer.tell()
 
 
-_known_bytes: Recent[int] = Recent(64)
+_known_bytes: LRUCache[int] = LRUCache(64)
 
 # -- the memory of circuits in this process ----------------------------------------------------
 
@@ -333,7 +333,7 @@ def _count_terms(observables: ObservablesArray) -> int:
     return len({label for o in observables.ravel().tolist() for label in o})
 
 
-_terms_in = OfObjects(_count_terms)  # every step asks for the same ones
+_terms_in = LRUCacheByIdentity(_count_terms)  # every step asks for the same ones
 
 INTERRUPTS = Limit(60_000_000, measure_work)
 """The amplitudes that Aer changes in a call: about half a second, for which it keeps Python's lock,

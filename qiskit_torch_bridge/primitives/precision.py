@@ -9,7 +9,7 @@ from typing import Any
 
 from qiskit.primitives import BaseEstimatorV2
 
-from ..arguments import real_number, shown, whole_number
+from ..arguments import require_real_number, require_whole_number, shown
 from ..exceptions import PrecisionError
 
 MOST_SHOTS = 2**52
@@ -32,7 +32,7 @@ def validate_precision(shots: Any, precision: Any) -> float | None:
     if precision is None:
         return None
     hint = " Leave it out for the estimator's own default (exact, where it simulates exactly)."
-    return real_number(precision, "precision", error=PrecisionError, hint=hint)
+    return require_real_number(precision, "precision", error=PrecisionError, hint=hint)
 
 
 def shots_to_precision(shots: int) -> float:
@@ -47,7 +47,7 @@ def shots_to_precision(shots: int) -> float:
         0.1
     """
     hint = " Leave it out for the estimator's own default."
-    shots = whole_number(shots, "shots", 1, MOST_SHOTS, error=PrecisionError, hint=hint)
+    shots = require_whole_number(shots, "shots", 1, MOST_SHOTS, error=PrecisionError, hint=hint)
     precision = 1 / math.sqrt(shots)
     while math.ceil(1 / precision**2) > shots:
         precision = math.nextafter(precision, math.inf)
@@ -66,7 +66,7 @@ def validate_target_precision(precision: Any) -> float:
         PrecisionError: If it is negative or no finite number.
     """
     hint = " Zero is exact; for a number of shots it is 1/sqrt(shots)."
-    return real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
+    return require_real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
 
 
 UNKNOWN_PRECISION = 1 / 64

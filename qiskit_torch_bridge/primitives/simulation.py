@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import FloatArray
+from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
-from ..program.product_operator import Observable
-from ..recent import Recent
+from ..program.operators import Observable
 from ..simulation.statevector import StatevectorSimulator
 from .pubs import AnalysedPub, PointBlock, merge_blocks
 from .sampling import (
@@ -90,8 +90,8 @@ class Simulators:
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
-        self._exact: Recent[StatevectorSimulator] = Recent(64, KEPT_AMPLITUDES)
-        self._measured: Recent[MeasurementPlan] = Recent(1024, KEPT_AMPLITUDES)
+        self._exact: LRUCache[StatevectorSimulator] = LRUCache(64, KEPT_AMPLITUDES)
+        self._measured: LRUCache[MeasurementPlan] = LRUCache(1024, KEPT_AMPLITUDES)
 
     def plan(self, request: AnalysedPub, blocks: list[PointBlock], shots: int) -> Plan:
         """Return how to evaluate a PUB that falls into ``blocks``."""

@@ -10,10 +10,11 @@ no table of eigenvalues has to be trusted; everything else follows from definiti
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import (
     AnnotatedOperation,
     Gate,
@@ -25,9 +26,10 @@ from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import Operator
 
 from ..exceptions import GradientError
-from .evolutions import generator, names_outcomes, spectrum_of
+from .definitions import class_of, definition_of, is_standard
+from .evolutions import eigenvalues_of, generator_of, has_commuting_projectors
 from .expressions import affine_form, expressions_of
-from .lowering import UNIT_SHIFT_GATES, definition_of, is_standard, kind_of
+from .lowering import UNIT_SHIFT_GATES
 
 MAX_FREQUENCIES = 128
 STEP = 1e-3  # small enough that no eigenphase of a gate's generator wraps around
@@ -47,7 +49,7 @@ def operations_by_parameter(
     return found
 
 
-def frequencies(operations: Iterable[Operation], parameter: Parameter) -> Frequencies:
+def find_frequencies(operations: Iterable[Operation], parameter: Parameter) -> Frequencies:
     """Return the positive frequencies in ``parameter`` of the circuit made of ``operations``.
 
     Raises:
@@ -65,7 +67,7 @@ def frequencies(operations: Iterable[Operation], parameter: Parameter) -> Freque
 def _of_operation(operation: Operation, parameter: Parameter) -> Frequencies:
     total: Frequencies = ()
     if isinstance(operation, AnnotatedOperation):
-        return frequencies((i.operation for i in definition_of(operation).data), parameter)
+        return find_frequencies((i.operation for i in definition_of(operation).data), parameter)
     for position, expression in enumerate(operation.params):
         if not isinstance(expression, ParameterExpression):
             continue
@@ -75,7 +77,7 @@ def _of_operation(operation: Operation, parameter: Parameter) -> Frequencies:
         unit = _unit_frequencies(operation, position)
         if unit is None:  # not one generator: look at the gates it is made of
             inner = [i.operation for i in definition_of(operation).data]
-            return frequencies(inner, parameter)
+            return find_frequencies(inner, parameter)
         total = _sum(total, tuple(abs(scale) * f for f in unit) if scale else (), parameter)
     return total
 
@@ -93,17 +95,17 @@ def _coefficient(expression: ParameterExpression, parameter: Parameter) -> float
 
 def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None:
     """Frequencies in one gate angle, or ``None`` if it has no single constant generator."""
-    kind = kind_of(operation)
+    kind = class_of(operation)
     if kind in UNIT_SHIFT_GATES:
         return (1.0,)
-    if isinstance(operation, PauliEvolutionGate) and not names_outcomes(operation):
-        return _differences(spectrum_of(generator(operation)))
+    if isinstance(operation, PauliEvolutionGate) and not has_commuting_projectors(operation):
+        return _differences(eigenvalues_of(generator_of(operation)))
     base = getattr(operation, "base_gate", None)
     if isinstance(base, Gate) and len(base.params) == len(operation.params):
         # A control adds the eigenvalue zero, whatever its state and number.
         if not is_standard(base):
             return None
-        eigenvalues = _eigenvalues(cast(Hashable, kind_of(base)), len(base.params), position)
+        eigenvalues = _eigenvalues(cast(Hashable, class_of(base)), len(base.params), position)
         eigenvalues = None if eigenvalues is None else (*eigenvalues, 0.0)
     elif is_standard(operation) and operation.num_qubits <= 4:
         eigenvalues = _eigenvalues(cast(Hashable, kind), len(operation.params), position)
@@ -137,8 +139,9 @@ def _eigenvalues(kind: Hashable, count: int, position: int) -> tuple[float, ...]
     return tuple(np.round(found[0], DIGITS).tolist())
 
 
-def _matrix(kind: Any, angles: Sequence[float]) -> np.ndarray:
-    return Operator(kind(*map(float, angles))).data
+def _matrix(kind: Hashable, angles: Sequence[float]) -> NDArray[np.complex128]:
+    gate = cast(Callable[..., Operation], kind)
+    return Operator(gate(*map(float, angles))).data
 
 
 def _sum(a: Frequencies, b: Frequencies, parameter: Parameter) -> Frequencies:
