@@ -37,12 +37,12 @@ FORGOTTEN = 3600.0
 """Seconds after which a temporary file is taken to be left over from a process that was killed."""
 
 
-def packed(payload: bytes, version: int = VERSION) -> bytes:
+def make_header(payload: bytes, version: int = VERSION) -> bytes:
     """Return the header for a payload."""
-    return HEADER.pack(MAGIC, version, len(payload), _digest(version, payload))
+    return HEADER.pack(MAGIC, version, len(payload), _compute_digest(version, payload))
 
 
-def unpacked(content: bytes, path: Path) -> bytes:
+def unwrap(content: bytes, path: Path) -> bytes:
     """Return the payload, after checking every byte.
 
     Raises:
@@ -69,7 +69,7 @@ def unpacked(content: bytes, path: Path) -> bytes:
             f"The checkpoint {path} is damaged: expected {length} bytes after its header; got "
             f"{len(payload)}. {remedy}"
         )
-    if _digest(version, payload) != digest:
+    if _compute_digest(version, payload) != digest:
         raise CheckpointError(
             f"The checkpoint {path} is damaged: its checksum does not fit its content. {remedy}"
         )
@@ -105,7 +105,7 @@ def read(path: Path) -> bytes:
             f"Cannot read the checkpoint {path}: {error.strerror or error}. Check the path; to "
             "begin without a checkpoint, call load_checkpoint only if the file exists."
         ) from error
-    return unpacked(content, path)
+    return unwrap(content, path)
 
 
 def write(path: Path, payload: bytes) -> None:
@@ -123,7 +123,7 @@ def write(path: Path, payload: bytes) -> None:
         _remove_leftovers(target)
         try:
             with open(temporary, "xb") as file:
-                file.write(packed(payload))
+                file.write(make_header(payload))
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
@@ -166,7 +166,7 @@ def _check_regular(path: Path) -> None:
         )
 
 
-def _digest(version: int, payload: bytes) -> bytes:
+def _compute_digest(version: int, payload: bytes) -> bytes:
     digest = hashlib.sha256(struct.pack("<IQ", version, len(payload)))
     digest.update(payload)
     return digest.digest()
