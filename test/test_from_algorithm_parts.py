@@ -32,7 +32,7 @@ from qiskit_ibm_runtime import SamplerV2 as RuntimeSampler
 from test_from_algorithm import OPERATOR, assert_energies, energy_of
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.algorithms.reading import equivalent_estimator
+from qiskit_torch_bridge.algorithms.module_parts import equivalent_estimator
 from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from ..arguments import is_options, shown
+from ..arguments import is_options, real_number, shown, whole_number
 from ..exceptions import OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
-from .base import check_positive, check_whole
 
 
 class ShotsSchedule:
@@ -59,8 +58,9 @@ class ShotsSchedule:
                 "Expected a module with shots; this one has none. Give it shots=100 or so to "
                 "begin with."
             )
-        check_positive(ratio=ratio, factor=factor)
-        check_whole(maximum=maximum)
+        real_number(ratio, "ratio", error=OptimizerError)
+        real_number(factor, "factor", error=OptimizerError)
+        whole_number(maximum, "maximum", 1, error=OptimizerError)
         if factor <= 1:
             raise OptimizerError(f"Expected factor to be above 1; got {shown(factor)}.")
         self.module = module

@@ -1,30 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An objective as algorithms hand it over: counted, checked, and differentiated if need be."""
+"""A function that is minimized: where from, within what, what its steps have seen, when to stop.
+
+Algorithms hand a function over that nobody has checked. It is counted here, and differentiated if
+need be.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn, TypeAlias
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 
-from ..arguments import UNREADABLE, one_of, real_number, shown
+from ..arguments import UNREADABLE, as_real, one_of, real_array, real_number, shown
 from ..arrays import FloatArray
-from ..exceptions import ObjectiveError, OptimizerError
+from ..exceptions import InputError, ObjectiveError, OptimizerError
 from ..rules.finite_difference import STENCILS, recommended_epsilon
 from ..rules.options import FiniteDifference, SimultaneousPerturbation, WithOptions, named
 from ..rules.plan import ShiftPlan
 
 NUMERICAL = (FiniteDifference.name, SimultaneousPerturbation.name)
+Function: TypeAlias = Callable[[FloatArray], ArrayLike]
+"""Of points ``(P,)`` or ``(K, P)``; what it returns is not known before it is checked."""
+Bounds: TypeAlias = Sequence[tuple["float | None", "float | None"]]
 Numerical: TypeAlias = Literal["finite-difference", "spsa"] | WithOptions
 SPSA_STEP = 0.1
 """Default step of SPSA, in radians: the estimate is noisy anyway, and this suits sampled values."""
 NOT_FINITE = " Lower the learning rate, clip the gradient (clip_norm=), or look at the objective."
 
 
-class Objective:
-    """A function of ``(P,)`` and its gradient, with a memory for the best point.
+class MinimizedFunction:
+    """A function of ``(P,)`` and its gradient, which remembers the best point.
 
     Args:
         fun: Takes ``(P,)`` and returns a number; where ``grouped`` allows, takes ``(K, P)`` and
@@ -33,7 +43,7 @@ class Objective:
         numerical: How to make one.
         grouped: The most points that ``fun`` takes in one call; ``None`` for one at a time.
         rng: Draws the directions of SPSA.
-        limits: Lower and upper bounds; points outside are evaluated, but none is the best.
+        bounds: Lower and upper bounds; points outside are evaluated, but none is the best.
 
     Attributes:
         nfev: Points evaluated.
@@ -45,44 +55,44 @@ class Objective:
 
     def __init__(
         self,
-        fun: Callable[[FloatArray], Any],
-        jac: Callable[[FloatArray], Any] | None,
+        fun: Function,
+        jac: Function | None,
         *,
         numerical: WithOptions,
         grouped: int | None,
         rng: np.random.Generator,
-        limits: tuple[FloatArray, FloatArray] | None = None,
+        bounds: tuple[FloatArray, FloatArray] | None = None,
     ) -> None:
         self._fun, self._jac = fun, jac
         self._numerical = numerical
         self._grouped = grouped or 1
         self._rng = rng
-        self._limits = limits
+        self._bounds = bounds
         self.nfev = self.njev = 0
         self.best_point: FloatArray | None = None
         self.best_value = math.inf
         self.best_gradient: FloatArray | None = None
 
-    def value(self, x: FloatArray) -> float:
+    def evaluate(self, x: FloatArray) -> float:
         """Return the value at ``x``."""
-        (value,) = self._values([x])
+        (value,) = self._evaluate_all([x])
         self._remember(x, value, None)
         return value
 
-    def value_and_gradient(self, x: FloatArray) -> tuple[float, FloatArray]:
+    def differentiate(self, x: FloatArray) -> tuple[float, FloatArray]:
         """Return the value at ``x`` and the gradient there."""
         if self._jac is not None:
-            value = self.value(x)  # remembered even if the gradient is refused
-            gradient = self._checked_gradient(self._jac(x.copy()), x)
+            value = self.evaluate(x)  # remembered even if the gradient is refused
+            gradient = self._check_gradient(self._jac(x.copy()), x)
         else:
-            displacements, combined = self._differences(len(x))
-            values = self._values([x, *(x + displacements)])
+            displacements, combined = self._plan_differences(len(x))
+            values = self._evaluate_all([x, *(x + displacements)])
             value, gradient = values[0], combined(np.array(values[1:]))
         self.njev += 1
         self._remember(x, value, gradient)
         return value, gradient
 
-    def _differences(self, size: int) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
+    def _plan_differences(self, size: int) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
         """Return displacements ``(S, P)``, and what makes a gradient of the values there."""
         how = self._numerical
         if isinstance(how, FiniteDifference):
@@ -96,13 +106,13 @@ class Objective:
         sides = np.concatenate([directions, np.negative(directions)])
         return sides * step, lambda values: values @ sides / (2 * how.resamplings * step)
 
-    def _values(self, points: Sequence[FloatArray]) -> list[float]:
+    def _evaluate_all(self, points: Sequence[FloatArray]) -> list[float]:
         values: list[float] = []
         for i in range(0, len(points), self._grouped):
             group = points[i : i + self._grouped]
             argument = group[0].copy() if len(group) == 1 else np.array(group)
             returned = self._fun(argument)
-            numbers = _numbers(returned)
+            numbers = _read_numbers(returned)
             if numbers is None or numbers.shape != (len(group),):
                 hint = (
                     "" if len(group) == 1 else " Set max_evals_grouped=1 if it takes one at a time."
@@ -119,8 +129,8 @@ class Objective:
         self.nfev += len(points)
         return values
 
-    def _checked_gradient(self, returned: Any, x: FloatArray) -> FloatArray:
-        numbers = _numbers(returned)
+    def _check_gradient(self, returned: ArrayLike, x: FloatArray) -> FloatArray:
+        numbers = _read_numbers(returned)
         if numbers is None or numbers.shape != x.shape:
             self._refuse(
                 f"Expected the gradient to be {len(x)} real numbers, one for each parameter; got "
@@ -131,7 +141,7 @@ class Objective:
             self._refuse(f"The gradient is {numbers.tolist()} at the point {x.tolist()}.")
         return numbers
 
-    def _refuse(self, message: str, advice: str = NOT_FINITE) -> Any:
+    def _refuse(self, message: str, advice: str = NOT_FINITE) -> NoReturn:
         kept = (
             "No point had been evaluated before."
             if self.best_point is None
@@ -141,8 +151,8 @@ class Objective:
         raise ObjectiveError(f"{message} {kept}{advice}", self.best_point, self.best_value)
 
     def _remember(self, x: FloatArray, value: float, gradient: FloatArray | None) -> None:
-        if self._limits is not None:
-            low, high = self._limits
+        if self._bounds is not None:
+            low, high = self._bounds
             if (x < low).any() or (x > high).any():
                 return
         best = self.best_point
@@ -151,7 +161,7 @@ class Objective:
             self.best_point, self.best_value, self.best_gradient = x.copy(), value, gradient
 
 
-def _numbers(returned: Any) -> Any:
+def _read_numbers(returned: ArrayLike | None) -> FloatArray | None:
     """Return a flat float array, or ``None`` if it is not made of real numbers."""
     if returned is None:  # NumPy makes nan of it
         return None
@@ -164,7 +174,7 @@ def _numbers(returned: Any) -> Any:
         return None
 
 
-def numerical_gradient(gradient: Any, epsilon: Any) -> WithOptions:
+def read_numerical_gradient(gradient: Numerical, epsilon: float | None) -> WithOptions:
     """Return how a gradient is made from values, or raise :class:`OptimizerError`."""
     if not isinstance(gradient, str) and named(gradient):
         if epsilon is not None:
@@ -172,8 +182,7 @@ def numerical_gradient(gradient: Any, epsilon: Any) -> WithOptions:
                 f"Expected epsilon to be left out where the gradient has options of its own; got "
                 f"{gradient} and epsilon={shown(epsilon)}."
             )
-        chosen: WithOptions = gradient
-        return chosen
+        return gradient
     hint = " It is used where the algorithm gives no gradient of its own."
     one_of(gradient, "gradient", NUMERICAL, error=OptimizerError, hint=hint)
     if epsilon is not None:
@@ -182,3 +191,107 @@ def numerical_gradient(gradient: Any, epsilon: Any) -> WithOptions:
     if gradient == FiniteDifference.name:
         return FiniteDifference(epsilon)
     return SimultaneousPerturbation(epsilon)
+
+
+def read_point(x0: ArrayLike | torch.Tensor) -> FloatArray:
+    """Return the initial point as an array of its own, of shape ``(P,)``; a number is ``(1,)``."""
+    given: object = x0
+    if isinstance(x0, torch.Tensor) and not x0.is_meta and not x0.is_complex():
+        given = (x0 if x0.dtype == torch.bool else x0.double()).detach().cpu().numpy()
+    if math.isfinite(as_real(given)) or getattr(given, "shape", None) == ():
+        given = [given]  # a number, as SciPy has it
+    point = real_array(given, "the initial point", (None,))
+    if not np.isfinite(point).all():
+        raise InputError(
+            f"Expected the initial point to be finite numbers of shape (P,); got {shown(x0)}."
+        )
+    return point.copy()
+
+
+def read_bounds(bounds: Bounds | None, size: int) -> tuple[FloatArray, FloatArray]:
+    """Return the lower and the upper bounds, infinite where there are none."""
+    if bounds is None:
+        return np.full(size, -np.inf), np.full(size, np.inf)
+    try:
+        pairs = [(low, high) for low, high in bounds]
+        lower = np.array([-np.inf if a is None else a for a, _ in pairs], dtype=float)
+        upper = np.array([np.inf if b is None else b for _, b in pairs], dtype=float)
+    except UNREADABLE as error:
+        raise InputError(
+            f"Expected {size} pairs (lower, upper) as bounds, one per parameter, with None for no "
+            f"limit; got {shown(bounds)}."
+        ) from error
+    if len(pairs) != size:
+        raise InputError(
+            f"Expected {size} pairs (lower, upper) as bounds, one per parameter; got "
+            f"{shown(bounds)}."
+        )
+    if not (lower <= upper).all():
+        raise InputError(f"Expected bounds (lower, upper) with lower <= upper; got {pairs}.")
+    return lower, upper
+
+
+@dataclass
+class History:
+    """What each step of a run started from; lists of equal length.
+
+    Attributes:
+        parameters: The points, each ``(P,)``.
+        values: The objective there; from optimizers that evaluate it to either side only, such as
+            :class:`~qiskit_torch_bridge.optim.SPSA`, the estimate that their ``step`` returns.
+        gradient_norms: The Euclidean norm of the gradient, before clipping; ``nan`` where the
+            optimizer asked for none.
+        learning_rates: The learning rate of the step; ``nan`` for optimizers without one.
+        evaluations: The points evaluated so far, those of gradients made from values among them.
+    """
+
+    parameters: list[FloatArray] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    gradient_norms: list[float] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+
+    def add(
+        self,
+        parameters: FloatArray,
+        value: float,
+        gradient: FloatArray | None,
+        learning_rate: float,
+        evaluations: int,
+    ) -> None:
+        """Append a step."""
+        self.parameters.append(parameters)
+        self.values.append(value)
+        self.gradient_norms.append(math.nan if gradient is None else math.hypot(*gradient))
+        self.learning_rates.append(learning_rate)
+        self.evaluations.append(evaluations)
+
+
+class StoppingRule:
+    """Tells when a run has converged."""
+
+    def __init__(
+        self,
+        tol: float | None,
+        gradient_tol: float | None,
+        patience: int | None,
+        min_improvement: float,
+    ) -> None:
+        self._tol, self._gradient_tol = tol, gradient_tol
+        self._patience, self._min_improvement = patience, min_improvement
+        self._last: float | None = None
+        self._best = math.inf
+        self._waited = 0
+
+    def __call__(self, value: float, gradient: FloatArray | None) -> bool:
+        """Take note of a step's value and gradient, and return whether to stop after it."""
+        small = self._tol is not None and self._last is not None
+        stop = small and abs(value - self._last) <= self._tol  # type: ignore[operator]
+        self._last = value
+        if self._gradient_tol is not None and gradient is not None:
+            stop = stop or bool(np.abs(gradient).max(initial=0) <= self._gradient_tol)
+        if value < self._best - self._min_improvement:
+            self._best, self._waited = value, 0
+        else:
+            self._waited += 1
+        return stop or (self._patience is not None and self._waited >= self._patience)
