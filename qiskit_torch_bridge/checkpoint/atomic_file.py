@@ -2,7 +2,7 @@
 """A file that is either whole or recognised as damaged, and replaced in one step.
 
 Only regular files are read and replaced, and new names written: a device is not a checkpoint, and
-whoever names one has mistyped.
+whoever names one has made a mistake.
 
 It begins with a header of fixed size, the same in all versions of the format:
 
@@ -34,7 +34,7 @@ MAGIC = b"QTBCKPT\0"
 VERSION = 2
 HEADER = struct.Struct("<8sIQ32s")
 FORGOTTEN = 3600.0
-"""Seconds after which a temporary file is taken to be left over from a process that was killed."""
+"""Seconds after which a temporary file counts as left over from a process that was killed."""
 
 
 def make_header(payload: bytes, version: int = VERSION) -> bytes:
@@ -112,8 +112,8 @@ def write(path: Path, payload: bytes) -> None:
     """Put a payload in place of a file: after a crash there is the old file or the new one, whole.
 
     Raises:
-        CheckpointError: If there is something else than a file, or the system refuses; what was
-            there is then as it was.
+        CheckpointError: If the path is that of something other than a file, or the system
+            refuses; what was there is unchanged.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     # Not from Python's or NumPy's generators, whose states are being saved.
@@ -160,7 +160,7 @@ def _check_regular(path: Path) -> None:
             stat.S_IFSOCK: "a socket",
         }
         raise CheckpointError(
-            f"Expected the path of a file, or of one to be; {path} is "
+            f"Expected the path of a file, or of one to be written; {path} is "
             f"{kinds.get(stat.S_IFMT(mode), 'something else')}. It was left as it is. Name a file, "
             "such as 'run.ckpt' in that folder."
         )

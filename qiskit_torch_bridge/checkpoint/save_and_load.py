@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saving a training and going on with it."""
+"""Saving a training, and continuing it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: If something cannot be saved or written, or the path is that of something
-            else than a file; what was there is then unchanged.
+            other than a file; what was there is then unchanged.
 
     Cost:
         Twice the size of the states in memory, and their size on disk; no evaluation.
@@ -171,7 +171,7 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Set everything to what it was when a checkpoint was saved.
 
-    The whole file and its fit to what is given are checked first: when this raises, nothing has
+    The whole file is checked first, and that it fits what is given: when this raises, nothing has
     been changed. Nothing in the file is executed.
 
     Args:
@@ -181,7 +181,7 @@ def load_checkpoint(
         scheduler: Likewise.
         generators: Likewise.
         journal: Its ``position`` is set.
-        only_weights: Whether to load the model's weights and nothing else, random states included:
+        only_weights: Whether to load the model's weights and nothing else, not even random states:
             to evaluate a model, or to train it in another way or on another estimator.
         max_bytes: The most memory that what is in the file may take, which is known before any of
             it is taken. Default: 64 MiB more than it needs without tensors that were expanded;

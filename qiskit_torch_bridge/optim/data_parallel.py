@@ -47,7 +47,7 @@ class Replicas:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Look at the forward passes made inside; those before no longer count."""
+        """Watch the forward passes made in the block; earlier ones no longer count."""
         self.forget()
         if not has_several_processes():
             yield
@@ -59,18 +59,18 @@ class Replicas:
             handle.remove()
 
     def listen(self) -> None:
-        """Look at all forward passes that record a graph, as long as the optimizer exists."""
+        """Watch all forward passes that record a graph, as long as the optimizer exists."""
         if has_several_processes() and not self.listening:
             handle = register_module_forward_pre_hook(_Watch(self, recorded_only=True))
             weakref.finalize(self, handle.remove).atexit = False
             self.listening = True
 
     def forget(self) -> None:
-        """Begin to look anew."""
+        """Forget the forward passes seen so far."""
         self._group = None
 
     def notice(self, model: DistributedDataParallel) -> None:
-        """Take a model into account that is being called.
+        """Take note of a model that is being called.
 
         Without synchronisation, under ``no_sync()``, gradients remain those of one process, and so
         does everything else.
@@ -107,7 +107,7 @@ class Replicas:
 
 
 class _Watch:
-    """Tells of the calls of models that divide a batch, as long as somebody wants to know."""
+    """A hook that reports calls of models that divide a batch, as long as the optimizer exists."""
 
     def __init__(self, replicas: Replicas, recorded_only: bool = False) -> None:
         self._replicas, self._recorded_only = weakref.ref(replicas), recorded_only

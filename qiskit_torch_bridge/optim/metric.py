@@ -30,7 +30,7 @@ Approximation = Literal["full", "block-diagonal", "diagonal"]
 
 
 class FubiniStudyMetric:
-    r"""The Fubini-Study metric of a circuit in its weights, a quarter of the quantum Fisher matrix.
+    r"""The Fubini-Study metric of a circuit's weights, a quarter of the quantum Fisher matrix.
 
     .. math:: G_{ij} = \mathrm{Re}\left(\langle\partial_i\psi|\partial_j\psi\rangle
         - \langle\partial_i\psi|\psi\rangle\langle\psi|\partial_j\psi\rangle\right)

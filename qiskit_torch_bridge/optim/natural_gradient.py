@@ -198,9 +198,9 @@ class QuantumNaturalGradient(QuantumOptimizer):
 
 
 def solve_damped(metric: FloatArray, gradient: FloatArray, damping: float) -> FloatArray:
-    """Return the solution of ``(metric + damping) d = gradient``; least in norm if there are many.
+    """Return the solution of ``(metric + damping) d = gradient`` that has the smallest norm.
 
-    A measured metric may have negative eigenvalues by noise; they count as zero.
+    Noise may give a measured metric negative eigenvalues; they count as zero.
     """
     values, vectors = np.linalg.eigh((metric + metric.T) / 2)
     values = np.maximum(values, 0.0) + damping

@@ -238,7 +238,7 @@ class QuantumOptimizer(torch.optim.Optimizer):
 
 @contextlib.contextmanager
 def _reword_errors(params: object) -> Iterator[None]:
-    """Have PyTorch's errors about parameters and groups raised as this package's."""
+    """Raise PyTorch's errors about parameters and groups as this package's."""
     try:
         yield
     except BridgeError:
@@ -356,13 +356,13 @@ class InputRecorder:
         return np.array(rows.numpy())
 
     def forget(self) -> None:
-        """Start anew."""
+        """Forget the inputs seen so far."""
         for rows in self._seen.values():
             rows.clear()
 
 
 class _CallHook:
-    """Tells a recorder of calls, as long as it is there; a module's copies have none."""
+    """A hook that reports calls to a recorder while that exists; copies of a module have none."""
 
     def __init__(self, recorder: InputRecorder | None = None) -> None:
         self._recorder = None if recorder is None else weakref.ref(recorder)

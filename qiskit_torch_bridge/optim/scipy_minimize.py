@@ -38,7 +38,7 @@ class ScipyMinimize(QuantumOptimizer):
             for the weights of these.
         method: A name that ``scipy.optimize.minimize`` knows. Methods that use second derivatives
             (``"Newton-CG"``, ``"trust-ncg"``, ``"trust-krylov"``, ``"trust-exact"``, ``"dogleg"``)
-            get them exactly from the graph: Hessian-vector products, or columns of the Hessian.
+            get exact ones from the graph: Hessian-vector products, or columns of the Hessian.
         max_iter: The most iterations of one step.
         tolerance: Where to stop, with the meaning that the method gives to ``tol``.
         bounds: A pair for each entry of all parameters, in their order; ``None`` for no limit.
@@ -48,13 +48,13 @@ class ScipyMinimize(QuantumOptimizer):
         result: SciPy's result of the last step.
 
     Raises:
-        OptimizerError: If the method is unknown, or no gradient can be had for a method that needs
-            one.
+        OptimizerError: If the method is unknown, or needs a gradient that the closure does not
+            allow to compute.
         ObjectiveError: If the loss is not finite; the weights are then those of the step's start.
 
     The closure returns the loss; it may call ``backward()``, as torch's own need, but then there
     are no second derivatives. Keep weights in double precision (``module.double()``) where the
-    method must converge far: SciPy computes in double precision.
+    method must converge to many digits: SciPy computes in double precision.
 
     Cost:
         ``result.nfev`` values, and as many gradients for methods that use them. Second derivatives

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More shots where a gradient drowns in its noise, few where it does not."""
+"""More shots where noise hides the gradient, few where it does not."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..module import TorchQuantumModule
 class ShotsSchedule:
     r"""Raises a module's shots as its gradient's signal-to-noise ratio falls.
 
-    After each backward pass the ratio :math:`\|g\| / \|\sigma_g\|` of the weights' gradient and its
-    standard errors is looked at; below ``ratio`` the shots are multiplied by ``factor``. Far from
-    an optimum few shots are enough; close to it, where gradients vanish, many are needed.
+    :meth:`step` compares the weights' last gradient with its standard errors: where the ratio
+    :math:`\|g\| / \|\sigma_g\|` is below ``ratio``, the shots are multiplied by ``factor``. Far
+    from an optimum few shots are enough; close to it, where gradients vanish, many are needed.
 
     Args:
         module: A module that samples shots.
-        ratio: The least ratio to be content with.
+        ratio: The smallest ratio for which the shots stay as they are.
         factor: What shots are multiplied by.
         maximum: The most shots.
 
@@ -67,7 +67,7 @@ class ShotsSchedule:
         self.ratio, self.factor, self.maximum = ratio, factor, maximum
 
     def step(self) -> int:
-        """Look at the last gradient, and return the shots for the next step."""
+        """Judge the last gradient, and return the shots for the next step."""
         errors, gradient = self.module.last_gradient_stds, self.module.weight.grad
         shots = self.module.shots
         if errors is None or gradient is None or shots is None:
@@ -83,11 +83,11 @@ class ShotsSchedule:
         return shots
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the schedule has come to."""
+        """Return the state: the present shots."""
         return {"shots": self.module.shots}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Set the state that :meth:`state_dict` returned."""
         if not is_options(state_dict) or "shots" not in state_dict:
             raise OptimizerError(
                 f"Expected state_dict to be what state_dict() returned; got {shown(state_dict)}."
