@@ -8,6 +8,7 @@ error is raised is the caller's choice, since it says what the argument was abou
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import numbers
 import os
@@ -228,3 +229,18 @@ def complex_dtype(value: Any, name: str = "dtype", *, error: Error = InputTypeEr
             f"{shown(value)}."
         )
     return found
+
+
+def show_given(value: Any, **instead: str) -> str:
+    """Return a dataclass object as text, with the fields that differ from their defaults.
+
+    Args:
+        value: The object.
+        **instead: What to show for a field instead of its own text.
+    """
+    texts = [
+        f"{field.name}={instead.get(field.name, repr(content))}"
+        for field in dataclasses.fields(value)
+        if (content := getattr(value, field.name)) is not field.default and content != field.default
+    ]
+    return f"{type(value).__name__}({', '.join(texts)})"

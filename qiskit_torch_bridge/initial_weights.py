@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from qiskit.circuit import Parameter, ParameterVector
 from torch import Tensor
 
@@ -17,8 +18,15 @@ from .autograd.calls import checked_weights
 from .exceptions import BridgeError, InputError, InputTypeError
 from .program import CircuitProgram
 
+WeightsChoice: TypeAlias = (
+    Tensor | NDArray[Any] | Sequence[float] | Mapping[Parameter | ParameterVector, Any]
+)
+"""What initial weights are given as."""
 
-def initial_weights(program: CircuitProgram, given: Any, seed: int | None) -> Tensor:
+
+def initial_weights(
+    program: CircuitProgram, given: WeightsChoice | None, seed: int | None
+) -> Tensor:
     """Return the initial weights ``(W,)``, as for :class:`.TorchQuantumModule`."""
     count = len(program.weight_params)
     if given is None:

@@ -27,8 +27,8 @@ import torch
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, load_checkpoint, save_checkpoint
+from qiskit_torch_bridge.autograd.nodes import EXACT, node_named
 from qiskit_torch_bridge.checkpoint import atomic_file, serialization
-from qiskit_torch_bridge.engines.names import EXACT, engine_named
 
 ALLOWED = 1 << 30
 NO_LAYOUT = struct.pack("!?iiiIi", False, -1, -1, -1, 0, 0)
@@ -496,8 +496,8 @@ def readers(folder):
 
     for name, data in circuits(folder / "executed"):
         yield name, partial(CircuitProgram.from_state, {"circuit": data, "program": text})
-        named = json.dumps([base64.b64encode(data).decode(), text, "complex128"])
-        yield f"{name}, exported", partial(engine_named, EXACT + named)
+        named = json.dumps([base64.b64encode(data).decode(), text, "statevector", "complex128"])
+        yield f"{name}, exported", partial(node_named, EXACT + named)
         old = {"weight": ours[1].weight, "_extra_state": {"version": 1, "program": text}}
         old["_extra_state"]["circuit"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         yield f"{name}, in an earlier state dict", partial(ours[1].load_state_dict, old)

@@ -41,9 +41,9 @@ class Work:
                 outer.made += 1
                 super().__init__(*args)
 
-            def expval(self, x, w, keep=False):
+            def evaluate(self, x, w, keep=False):
                 outer.evaluated += len(x)
-                return super().expval(x, w, keep)
+                return super().evaluate(x, w, keep)
 
             def states(self, x, w):
                 outer.prepared += len(x)

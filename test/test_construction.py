@@ -94,9 +94,7 @@ def test_plans_grow_as_weights_do(gradient: str) -> None:
         module = TorchQuantumModule(
             rotations(size), "ZZZZ", gradient=gradient, estimator=BatchedStatevectorEstimator()
         )
-        engine = module._training_engine
-        assert engine.rule is not None
-        plan = engine.rule.differentiation(
+        plan = module._training.node.engine.rule.differentiation(
             module.program.analysed, module.program.weight_columns
         ).plan
         assert plan.num_points == (2 if gradient == "spsa" else 2 * size)

@@ -30,7 +30,7 @@ from qiskit_torch_bridge.gradients import (
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import AnalysisCache, AngleMap, reading
@@ -342,7 +342,7 @@ def test_a_journal_knows_them_apart(tmp_path):
     for angle in (sums, sums, squares):
         with closing(Journal(tmp_path / "journal")) as journal:
             ours = BatchedStatevectorEstimator()
-            estimator = DispatchingEstimator([ours], journal=journal)
+            estimator = DispatchingEstimator([ours], Jobs(journal=journal))
             pub = (rotation(angle), "Z", {(x, y): [0.5, 0.8]})
             if angle is squares:
                 with pytest.raises(JournalError, match="Request 0 differs"):

@@ -41,8 +41,8 @@ from qiskit_aer.primitives import EstimatorV2
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.backends import prepare
-from qiskit_torch_bridge.engines.selection import GRADIENTS
 from qiskit_torch_bridge.exceptions import CircuitError
+from qiskit_torch_bridge.execution import GRADIENTS
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 

@@ -25,7 +25,7 @@ from optimizing import (
 )
 from qiskit.circuit import Parameter, QuantumCircuit
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import Exact, TorchQuantumModule
 from qiskit_torch_bridge import exceptions as e
 from qiskit_torch_bridge.optim import Rotosolve
 from qiskit_torch_bridge.optim.rotosolve import choose_sample_points, find_lowest
@@ -155,7 +155,7 @@ def test_no_false_alarm_from_single_precision_or_shots():
         for seed in range(5):
             single = energy(dtype=torch.float32)
             half = TorchQuantumModule(
-                single.program.circuit, "ZZ", dtype="complex64", seed=seed
+                single.program.circuit, "ZZ", estimator=Exact(dtype="complex64"), seed=seed
             ).double()
             noisy = TorchQuantumModule(single.program.circuit, "ZZ", shots=2000, seed=seed)
             for node in (single, half, noisy):

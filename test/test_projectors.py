@@ -141,9 +141,9 @@ def test_threads_and_rows_side_by_side(
         s = StatevectorSimulator(program.analysed, program.observables, range(5), (), dtype)
         found.append(
             [
-                s.expval(x, w)[0],
+                s.evaluate(x, w)[0],
                 s.vjp(x, w, c)[0],
-                s.jvp(x, w, dx, w),
+                s.tangent(x, w, dx, w),
                 s.vjp_tangent(x, w, c, dx, w, dc)[0],
             ]
         )

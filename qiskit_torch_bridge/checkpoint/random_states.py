@@ -18,7 +18,7 @@ from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import nn
 
 from ..arguments import shown
-from ..engines import EstimatorEngine
+from ..autograd import Node
 from ..exceptions import CheckpointError
 from ..rules import SPSARule
 
@@ -143,16 +143,15 @@ def find_generators(model: nn.Module, optimizers: Sequence[object] = ()) -> dict
 
 
 def _within(value: object, place: str, seen: set[int]) -> Iterator[tuple[str, Generator]]:
-    if isinstance(value, (*GENERATORS, *_holders(), EstimatorEngine, Mapping, list, tuple)):
+    if isinstance(value, (*GENERATORS, *_holders(), Node, Mapping, list, tuple)):
         if id(value) in seen:
             return
         seen.add(id(value))
     if isinstance(value, GENERATORS):
         yield place, value
-    elif isinstance(value, EstimatorEngine):
-        # Not its plans, which come and go and share what is here.
-        for name in ("estimator", "gradient_estimator", "gradient", "rule"):
-            yield from _within(getattr(value, name, None), f"{place}.{name}", seen)
+    elif isinstance(value, Node):
+        for name, source in value.engine.random_sources().items():
+            yield from _within(source, f"{place}.{name}", seen)
     elif isinstance(value, _holders()):
         # With its kind, since another one's stream would go on in another way.
         within = f"{place}({type(value).__name__})"

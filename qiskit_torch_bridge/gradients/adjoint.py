@@ -117,7 +117,6 @@ class AdjointEstimatorGradient(WithDerivativeType):
         gradients: dict[int, Any] = {}
         for analysed, entries in groups.values():
             values = np.array([parameter_values[i] for i in entries], dtype=float)
-            analysed.check(values.reshape(len(entries), -1))
             gradients.update(
                 zip(
                     entries,
@@ -175,10 +174,8 @@ class AdjointEstimatorGradient(WithDerivativeType):
         cotangent: FloatArray,
     ) -> FloatArray:
         simulator = self._simulators(analysed, operators)
-        w = np.zeros((1, 0))
-        if not simulator.takes_angles:
-            return simulator.vjp(np.ascontiguousarray(values), w, cotangent)[0]
-        angle_map = simulator.tape.angle_map
-        by_angles, _ = simulator.vjp(angle_map.angles(values), w, cotangent)
-        columns = range(angle_map.num_parameters)
-        return angle_map.pullback(range(angle_map.num_angles), columns)(values, by_angles)
+        x, w = np.ascontiguousarray(values), np.zeros((1, 0))
+        gradients, _ = simulator.vjp(x, w, cotangent)
+        if not np.isfinite(gradients).all():
+            simulator.check_derivatives(x, w)
+        return gradients

@@ -10,8 +10,8 @@ from qiskit.primitives import BaseEstimatorV2, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import BridgeError, BudgetError, JobError, UnknownJobError
+from ..primitives.cutting import PubPart
 from ..primitives.kinds import costs_nothing
-from ..primitives.parts import Part
 from ..primitives.submission import UNUSED
 from ..primitives.tracking import Usage, record_usage, usage_of
 from .budget import Budget
@@ -23,7 +23,7 @@ from .retry import Retry, refuses, verdict_on
 class Running:
     """A part under way: where it was submitted, as which job, how often."""
 
-    def __init__(self, part: Part, home: int) -> None:
+    def __init__(self, part: PubPart, home: int) -> None:
         self.part, self.home = part, home
         self.job: Any = None
         self.entry: Entry | None = None

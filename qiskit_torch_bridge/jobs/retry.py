@@ -132,7 +132,7 @@ def _codes(message: str) -> set[int]:
     return {int(code) for code in _NAMED_CODE.findall(message) or _CODE.findall(message)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Retry:
     """How often and how long to try again, and what to do about a submission without an answer.
 
@@ -163,9 +163,11 @@ class Retry:
     deadline: float = 86_400.0
     lookup: float = 30.0
     lost: Literal["ask", "again"] = "ask"
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-    rng: np.random.Generator = field(default_factory=np.random.default_rng, repr=False)
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    rng: np.random.Generator = field(
+        default_factory=np.random.default_rng, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         whole_number(self.attempts, "attempts", 1)

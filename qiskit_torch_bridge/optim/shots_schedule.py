@@ -79,7 +79,7 @@ class ShotsSchedule:
         signal = float(torch.linalg.vector_norm(gradient.double()))
         if signal < self.ratio * noise and shots < self.maximum:
             shots = min(self.maximum, math.ceil(shots * self.factor))
-            self.module.set_shots(shots)
+            self.module.shots = shots
         return shots
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,4 +92,4 @@ class ShotsSchedule:
             raise OptimizerError(
                 f"Expected state_dict to be what state_dict() returned; got {shown(state_dict)}."
             )
-        self.module.set_shots(state_dict["shots"])
+        self.module.shots = state_dict["shots"]

@@ -161,11 +161,9 @@ def _exact(
     simulator: StatevectorSimulator, values: FloatArray
 ) -> Iterator[tuple[slice, FloatArray]]:
     """Yield expectation values ``(N, O)`` chunk by chunk."""
-    numbers = simulator.sums.num_observables
-    if simulator.takes_angles:
-        numbers += simulator.tape.angle_map.num_angles
+    numbers = simulator.sums.num_observables + len(simulator.tape.angle_map.functions)
     for chunk in _chunks(len(values), 8 * numbers):
-        yield chunk, simulator.expval(_inputs(simulator, values[chunk]), NO_WEIGHTS)[0]
+        yield chunk, simulator.evaluate(values[chunk], NO_WEIGHTS)[0]
 
 
 def _sampled(
@@ -177,7 +175,7 @@ def _sampled(
     """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
     simulator = measured.simulator
     for chunk in _chunks(len(values), 32 << simulator.tape.num_bits):
-        states = simulator.states(_inputs(simulator, values[chunk]), NO_WEIGHTS)
+        states = simulator.states(values[chunk], NO_WEIGHTS)
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
         for group, generator in zip(measured.groups, generators, strict=True):
@@ -185,14 +183,6 @@ def _sampled(
             evs[:, group.members] += mean
             variances[:, group.members] += variance
         yield chunk, evs, variances
-
-
-def _inputs(simulator: StatevectorSimulator, values: FloatArray) -> FloatArray:
-    """Return what the simulator takes for points ``(N, P)``."""
-    if not simulator.takes_angles:
-        return values
-    angles: FloatArray = simulator.tape.angle_map.angles(values)
-    return np.ascontiguousarray(angles)
 
 
 def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:

@@ -25,9 +25,9 @@ from ..exceptions import (
 )
 from ..program import AnalysedCircuit
 from ..program.observables import observables_array
-from .kinds import takes_projectors
-from .memory import calls_of
-from .parts import Part, joined
+from . import cutting
+from .cutting import PubPart
+from .kinds import binds_here, takes_projectors
 from .pubs import check_pubs, validated
 from .tracking import Usage, record, usage_of
 
@@ -139,7 +139,7 @@ def submitted(
     """
     if not pubs:
         return list
-    calls = calls_of(estimator, pubs, precision)
+    calls = _calls_of(estimator, pubs, precision)
     first = _run(estimator, pubs if calls is None else [p.pub for p in calls[0]], precision)
 
     def wait() -> list[Evaluation]:
@@ -147,7 +147,7 @@ def submitted(
         if calls is not None:
             for call in calls[1:]:
                 results += _run(estimator, [p.pub for p in call], precision)()
-            results = _put_together(calls, results, len(pubs))
+            results = cutting.join_calls(calls, results)
         return _all_checked(estimator, results, shapes)
 
     return wait
@@ -157,10 +157,21 @@ def usage_of_request(
     estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None = None
 ) -> Usage:
     """Return what :func:`submitted` will amount to, if nothing fails."""
-    calls = calls_of(estimator, pubs, precision)
+    calls = _calls_of(estimator, pubs, precision)
     if calls is None:
         return usage_of(estimator, pubs, precision)
     return sum((usage_of(estimator, [p.pub for p in c], precision) for c in calls), Usage())
+
+
+def _calls_of(
+    estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None
+) -> list[list[PubPart]] | None:
+    """Return the parts of PUBs in calls that fit into memory; ``None`` if one call does."""
+    if not binds_here(estimator) or cutting.surely_fits(pubs):
+        return None
+    coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+    calls = cutting.cut_into_calls(coerced, estimator, cutting.MEMORY)
+    return calls if len(calls) > 1 else None
 
 
 def _run(
@@ -183,16 +194,6 @@ def _run(
         return found
 
     return results
-
-
-def _put_together(
-    calls: Sequence[Sequence[Part]], results: Sequence[PubResult], count: int
-) -> list[PubResult]:
-    parts = [part for call in calls for part in call]
-    found: list[list[tuple[Part, PubResult]]] = [[] for _ in range(count)]
-    for part, result in zip(parts, results, strict=True):
-        found[part.position].append((part, result))
-    return [joined(each) for each in found]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,18 +28,23 @@ from .formulas import (
 )
 from .reading import Reading, read
 
+SecondDerivatives = Callable[[int, int], Evaluator]
+"""Returns the derivative with respect to two of the arguments, given by their positions."""
+
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A non-affine expression, with its derivative by each of its parameters.
+    """A non-affine expression, with its derivatives with respect to each of its parameters.
 
-    Those that are the same but for the columns share their evaluators.
+    Those that are the same but for the columns share their evaluators. Second derivatives are made
+    when they are first asked for.
     """
 
     expression: ParameterExpression
     columns: tuple[int, ...]
     value: Evaluator
     derivatives: tuple[Evaluator, ...]
+    second_derivatives: SecondDerivatives
 
     def arguments(self, values: Any) -> list[Any]:
         """Pick this function's parameters out of ``values`` of shape ``(..., P)``."""
@@ -148,7 +154,9 @@ def _affine(reading: Reading) -> tuple[complex, dict[int, complex]] | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _evaluators(reading: Reading, count: int) -> tuple[Evaluator, tuple[Evaluator, ...]] | None:
+def _evaluators(
+    reading: Reading, count: int
+) -> tuple[Evaluator, tuple[Evaluator, ...], SecondDerivatives] | None:
     """Return evaluators of a formula and of its derivatives; ``None`` if it is complex."""
     formula = reading.formula
     if not _has_real_numbers(formula):
@@ -163,7 +171,14 @@ def _evaluators(reading: Reading, count: int) -> tuple[Evaluator, tuple[Evaluato
     if not all(map(_has_real_numbers, formulas)):  # the logarithm of a negative base
         return None
     value, *slopes = map(evaluator, formulas)
-    return value, tuple(slopes)
+
+    @functools.cache
+    def second_derivatives(k: int, other: int) -> Evaluator:
+        if k < other:
+            return second_derivatives(other, k)
+        return evaluator(derivative(formulas[1 + k], other))
+
+    return value, tuple(slopes), second_derivatives
 
 
 def _has_real_numbers(formula: Formula) -> bool:

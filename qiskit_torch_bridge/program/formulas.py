@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Formulas of real variables: built with constants folded, differentiated, expanded, evaluated.
 
-A formula is evaluated on NumPy arrays and on torch tensors alike. :func:`derivative` is the first
-one; those of higher order are left to torch, which differentiates what is evaluated.
+A formula is evaluated on NumPy arrays and on torch tensors alike, and its :func:`derivative` is a
+formula again.
 """
 
 from __future__ import annotations
@@ -189,6 +189,8 @@ def derivative(formula: Formula, position: int) -> Formula:
         )
     if isinstance(formula, Power):
         return _derivative_of_power(formula, position)
+    if formula.name == "xlogy":
+        return _derivative_of_xlogy(*formula.arguments, position)
     (argument,) = formula.arguments
     return multiplied([_outer_derivative(formula.name, argument), derivative(argument, position)])
 
@@ -204,6 +206,17 @@ def _derivative_of_power(power: Power, position: int) -> Formula:
         factor = cmath.log(base.value) if base.value else 0
         return multiplied([Number(factor), power, inner])
     return added([by_base, multiplied([Call("xlogy", (power, base)), inner])])
+
+
+def _derivative_of_xlogy(factor: Formula, x: Formula, position: int) -> Formula:
+    """Differentiate ``factor * log(x)``, where the factor is a power of ``x`` or a part of one."""
+    if isinstance(factor, Power) and factor.base == x:
+        quotient = raised(x, added([factor.exponent, Number(-1)]))  # also where x is zero
+    else:
+        quotient = multiplied([factor, raised(x, Number(-1))])
+    by_x = multiplied([quotient, derivative(x, position)])
+    by_factor = derivative(factor, position)
+    return by_x if by_factor == ZERO else added([by_x, Call("xlogy", (by_factor, x))])
 
 
 def _outer_derivative(name: str, x: Formula) -> Formula:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import cmath
 import numbers
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import qiskit.quantum_info
@@ -28,6 +28,10 @@ from .product_operator import (
 )
 
 Layout = Literal["auto", "virtual", "physical"]
+
+ObservableChoice: TypeAlias = SparsePauliOp | Pauli | str | Mapping[Any, float]
+ObservablesChoice: TypeAlias = ObservableChoice | Sequence["ObservablesChoice"] | None
+"""What observables are given as: one, nested lists, or ``None`` for Z on each qubit."""
 
 ROUNDING = 2.0**-53
 """The relative error of a number in double precision."""
