@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 Status = Literal["ok", "warn", "fail"]
 COLOURS: dict[str, str] = {"ok": "\033[32m", "warn": "\033[33m", "fail": "\033[31m"}
@@ -37,13 +37,13 @@ class Finding(NamedTuple):
     seconds: float = 0.0
 
 
-def worst(findings: Iterable[Finding]) -> Status:
+def worst_status(findings: Iterable[Finding]) -> Status:
     """Return the most serious status."""
     found = {finding.status for finding in findings}
     return "fail" if "fail" in found else "warn" if "warn" in found else "ok"
 
 
-def as_text(findings: Sequence[Finding], *, colour: bool, width: int = WIDTH) -> str:
+def format_text(findings: Sequence[Finding], *, colour: bool, width: int = WIDTH) -> str:
     """Return the report for people, with a remedy below all that is not ok."""
     lines: list[str] = []
     group = None
@@ -57,31 +57,31 @@ def as_text(findings: Sequence[Finding], *, colour: bool, width: int = WIDTH) ->
         said = f"{finding.name}: {finding.found}"
         if finding.status == "ok" and finding.meaning:
             said += f". {finding.meaning}"
-        first, *rest = _wrapped(said, width - 8)
+        first, *rest = _wrap(said, width - 8)
         lines += [f"  {word}  {first}", *(f"          {line}" for line in rest)]
         for label, text in (("means", finding.meaning), ("do", finding.remedy)):
             if text and finding.status != "ok":
-                first, *rest = _wrapped(f"{label}: {text}", width - 10)
+                first, *rest = _wrap(f"{label}: {text}", width - 10)
                 lines += [f"          {first}", *(f"            {line}" for line in rest)]
-    lines += ["", _summary(findings)]
+    lines += ["", _summarise(findings)]
     return "\n".join(lines)
 
 
-def as_json(findings: Sequence[Finding], version: str) -> str:
+def format_json(findings: Sequence[Finding], version: str) -> str:
     """Return the report for machines: version, status of the whole, and all findings."""
-    report: dict[str, Any] = {
+    report = {
         "version": version,
-        "status": worst(findings),
+        "status": worst_status(findings),
         "findings": [{**f._asdict(), "seconds": round(f.seconds, 3)} for f in findings],
     }
     return json.dumps(report, indent=2)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(width, 30), break_long_words=False, break_on_hyphens=False)
 
 
-def _summary(findings: Sequence[Finding]) -> str:
+def _summarise(findings: Sequence[Finding]) -> str:
     counts = {status: sum(f.status == status for f in findings) for status in COLOURS}
     seconds = sum(f.seconds for f in findings)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -89,5 +89,5 @@ def _summary(findings: Sequence[Finding]) -> str:
         "ok": "Everything is as it should be.",
         "warn": "The package works here; what is marked warn is worth reading.",
         "fail": "Something does not work here: see what is marked fail.",
-    }[worst(findings)]
+    }[worst_status(findings)]
     return f"{said} in {seconds:.1f} s. {verdict}"

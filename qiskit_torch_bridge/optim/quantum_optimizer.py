@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the optimizers share: quantum modules as parameters, closures, and what they remember."""
+"""What the optimizers of this package share.
+
+Quantum modules as parameters, closures, states that are kept exactly, and inputs that modules have
+received.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,26 @@ import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..algorithms.checks import check_numbers, check_whole_numbers
-from ..arguments import MOST_SEED, UNREADABLE, is_options, require_callable, require_seed, shown
+from ..arguments import (MOST_SEED, UNREADABLE, is_options, require_callable, require_real_number, require_seed, shown)
 from ..arrays import FloatArray
 from ..autograd.transforms import transformed
 from ..exceptions import BridgeError, ObjectiveError, OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
-from .replicas import Replicas
+from .data_parallel import Replicas
 
-Closure = Callable[[], Any]
+if TYPE_CHECKING:
+    from torch.optim.optimizer import ParamsT
+
+Closure: TypeAlias = Callable[[], "Tensor | float"]
+Params: TypeAlias = "nn.Module | ParamsT"
+Group: TypeAlias = dict[str, Any]
+"""Parameters of an optimizer, under ``"params"``, with their options."""
 OWN_STATE = "bridge_state"
 
 
@@ -36,34 +45,43 @@ class QuantumOptimizer(torch.optim.Optimizer):
         params: As for any torch optimizer, or a module: then its quantum modules' weights, one
             parameter group each, are meant.
         defaults: Options of the groups.
+        records_inputs: Whether the inputs that modules receive are needed in a step.
     """
 
-    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+    def __init__(
+        self, params: Params, defaults: dict[str, Any], *, records_inputs: bool = False
+    ) -> None:
         self._module_of: dict[Tensor, TorchQuantumModule] = {}
         self._replicas = Replicas(self)
-        with _in_words(params):
-            super().__init__(self._groups(params), defaults)
+        with _reword_errors(params):
+            super().__init__(self._list_groups(params), defaults)
+        self._recorder = InputRecorder(self._module_of.values() if records_inputs else ())
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
+    def add_param_group(self, param_group: Group) -> None:
         """Add parameters, which must be real, with options of their own."""
         if not isinstance(param_group, dict):
             raise OptimizerTypeError(
                 f"Expected param_group to be a dict with params; got {shown(param_group)}."
             )
-        with _in_words(param_group):
-            super().add_param_group(param_group)
+        with _reword_errors(param_group):
+            super().add_param_group(dict(param_group))  # the caller's own stays as it is
         try:
-            self._check_options(self.param_groups[-1])
             for parameter in self.param_groups[-1]["params"]:
                 _check_real(parameter)
-        except BridgeError:
+            self._prepare_group(self.param_groups[-1])
+        except BaseException:
             self.param_groups.pop()
             raise
 
-    def _check_options(self, group: dict[str, Any]) -> None:
-        """Raise :class:`.OptimizerError` if an option of a group is out of range."""
+    def _prepare_group(self, group: Group) -> None:
+        """Check the options of a new group, and find what its parameters need.
 
-    def _groups(self, params: Any) -> Any:
+        Raises:
+            BridgeError: If an option is out of range or something is missing; there is no such
+                group then.
+        """
+
+    def _list_groups(self, params: Params) -> ParamsT:
         if isinstance(params, nn.Module):
             modules = [m for m in params.modules() if isinstance(m, TorchQuantumModule)]
             if not modules:
@@ -80,13 +98,87 @@ class QuantumOptimizer(torch.optim.Optimizer):
             )
         return params
 
-    def _parameters(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    def _parameters(self) -> Iterator[tuple[Tensor, Group]]:
         """Go through the parameters that are not frozen, with their groups."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.requires_grad:
                     _check_real(parameter)  # a module can be made complex at any time
                     yield parameter, group
+
+    @contextlib.contextmanager
+    def _restored_on_error(self) -> Iterator[list[Tensor]]:
+        """Give copies of the parameters, and set them back if an error ends the block."""
+        start = [p.detach().clone() for p, _ in self._parameters()]
+        try:
+            yield start
+        except BaseException:
+            self._restore(start)
+            raise
+
+    @torch.no_grad()
+    def _restore(self, start: list[Tensor]) -> None:
+        for (parameter, _), origin in zip(self._parameters(), start, strict=True):
+            parameter.copy_(origin)
+
+    def _require_closure(self, closure: Closure | None) -> Closure:
+        """Return the closure, or say that it is missing or that there is nothing to train."""
+        if closure is None:
+            raise OptimizerError(
+                f"{type(self).__name__}.step needs a closure that evaluates the model and returns "
+                "the loss: optimizer.step(closure); got none."
+            )
+        require_callable(closure, "closure", "a function that returns the loss", error=OptimizerTypeError)
+        if not any(p.requires_grad for group in self.param_groups for p in group["params"]):
+            raise OptimizerError(
+                "Expected parameters to train; all are frozen. Call requires_grad_() on those that "
+                "are to be trained."
+            )
+        return closure
+
+    def _evaluate(self, closure: Closure) -> float:
+        """Return the loss, evaluated without a graph."""
+        try:
+            with torch.no_grad(), self._replicas.watched():
+                return self._read_loss(closure())
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):
+                raise
+            raise OptimizerError(
+                f"{type(self).__name__} needs no gradient: its closure must return the loss "
+                "without calling backward()."
+            ) from error
+
+    def _read_loss(self, loss: Tensor | float | None) -> float:
+        """Return a loss as a number, averaged over the processes that share a batch."""
+        if loss is None:
+            raise OptimizerError(
+                f"{type(self).__name__} needs the loss: return it from the closure."
+            )
+        try:
+            value = float(loss)
+        except UNREADABLE as error:
+            shape = ""
+            if isinstance(loss, Tensor):
+                shape = f" of shape {tuple(loss.shape)} and {loss.dtype}"
+            raise OptimizerError(
+                f"Expected the closure to return the loss, one real number; got "
+                f"{type(loss).__name__}{shape} ({error}). Reduce it, for example by loss.mean()."
+            ) from error
+        # Averaged before it is checked, so that all processes raise where one has no finite loss.
+        value = float(self._replicas.mean(np.array(value)))
+        if not math.isfinite(value):
+            raise ObjectiveError(
+                f"The loss is {value}. The parameters are those at which the step began; lower the "
+                "learning rate, or look at the loss."
+            )
+        return value
+
+    def _inputs_of(self, parameter: Tensor) -> tuple[FloatArray, ...]:
+        """Return the inputs that a weight's module has received, or nothing if it has none."""
+        module = self._module_of.get(parameter)
+        inputs = None if module is None else self._recorder.inputs(module)
+        return () if inputs is None else (inputs,)
 
     def _own_state(self) -> dict[str, Any]:
         """Return what must be kept exactly."""
@@ -137,8 +229,8 @@ class QuantumOptimizer(torch.optim.Optimizer):
 
 
 @contextlib.contextmanager
-def _in_words(params: Any) -> Iterator[None]:
-    """Have PyTorch's errors about parameters and groups raised as this package's."""
+def _reword_errors(params: object) -> Iterator[None]:
+    """Raise PyTorch's errors about parameters and groups as this package's."""
     try:
         yield
     except BridgeError:
@@ -161,7 +253,7 @@ def _check_real(parameter: Tensor) -> None:
         )
 
 
-class Generator:
+class SignGenerator:
     """A random generator whose state can be put into a state dict."""
 
     def __init__(self, seed: int | None) -> None:
@@ -172,7 +264,7 @@ class Generator:
         else:
             self._generator.manual_seed(number)
 
-    def signs(self, like: Tensor) -> Tensor:
+    def draw(self, like: Tensor) -> Tensor:
         """Return random signs in the shape of a tensor."""
         bits = torch.randint(0, 2, like.shape, generator=self._generator)
         return (2 * bits - 1).to(like)
@@ -194,88 +286,25 @@ class Generator:
         self._generator.set_state(state)
 
 
-def value_of(closure: Closure, optimizer: QuantumOptimizer) -> float:
-    """Return the loss, evaluated without a graph."""
-    try:
-        with torch.no_grad(), optimizer._replicas.watched():
-            return finite(closure(), optimizer)
-    except RuntimeError as error:
-        if "does not require grad" not in str(error):
-            raise
-        raise OptimizerError(
-            f"{type(optimizer).__name__} needs no gradient: its closure must return the loss "
-            "without calling backward()."
-        ) from error
+def check_number(value: Tensor | float, name: str, *, zero: bool = False) -> None:
+    """Raise :class:`.OptimizerError` unless a number is finite and positive, or zero if allowed."""
+    if isinstance(value, Tensor) and value.numel() == 1:  # torch allows it for lr
+        value = value.item()
+    require_real_number(value, name, zero=zero, error=OptimizerError)
 
 
-def finite(loss: Any, optimizer: QuantumOptimizer) -> float:
-    """Return a loss as a number, averaged over the processes that share a batch."""
-    if loss is None:
-        raise OptimizerError(
-            f"{type(optimizer).__name__} needs the loss: return it from the closure."
-        )
-    try:
-        value = float(loss)
-    except UNREADABLE as error:
-        tensor = isinstance(loss, Tensor)
-        shape = f" of shape {tuple(loss.shape)} and {loss.dtype}" if tensor else ""
-        raise OptimizerError(
-            f"Expected the closure to return the loss, one real number; got "
-            f"{type(loss).__name__}{shape} ({error}). Reduce it, for example by loss.mean()."
-        ) from error
-    # Averaged before it is checked, so that all processes raise where one has no finite loss.
-    value = float(optimizer._replicas.mean(np.array(value)))
-    if not math.isfinite(value):
-        raise ObjectiveError(
-            f"The loss is {value}. The parameters are those at which the step began; lower the "
-            "learning rate, or look at the loss."
-        )
-    return value
-
-
-def required(closure: Closure | None, optimizer: torch.optim.Optimizer) -> Closure:
-    """Return the closure, or say that it is missing."""
-    if closure is None:
-        raise OptimizerError(
-            f"{type(optimizer).__name__}.step needs a closure that evaluates the model and returns "
-            "the loss: optimizer.step(closure); got none."
-        )
-    require_callable(
-        closure, "closure", "a function that returns the loss", error=OptimizerTypeError
-    )
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if not any(p.requires_grad for p in parameters):
-        raise OptimizerError(
-            "Expected parameters to train; all are frozen. Call requires_grad_() on those that "
-            "are to be trained."
-        )
-    return closure
-
-
-def check_positive(*, zero: bool = False, **numbers_by_name: Any) -> None:
-    """Raise unless numbers are finite and positive, or zero where that is allowed."""
-    for name, value in numbers_by_name.items():
-        scalar = isinstance(value, Tensor) and value.numel() == 1  # torch allows it for lr
-        check_numbers(zero=zero, optional=False, **{name: value.item() if scalar else value})
-
-
-def check_whole(least: int = 1, **numbers_by_name: Any) -> None:
-    """Raise unless numbers are whole and not too small."""
-    check_whole_numbers(least, **numbers_by_name)
-
-
-def numbers_of(parameter: Tensor) -> FloatArray:
+def to_array(parameter: Tensor) -> FloatArray:
     """Return a parameter's numbers in double precision, flat."""
     array = parameter.detach().cpu().to(torch.float64).reshape(-1).numpy()
     return np.array(array)
 
 
-def as_tensor(numbers_: FloatArray, like: Tensor) -> Tensor:
+def to_tensor(numbers: FloatArray, like: Tensor) -> Tensor:
     """Return numbers as a tensor of the shape, dtype and device of another one."""
-    return torch.from_numpy(np.ascontiguousarray(numbers_)).reshape(like.shape).to(like)
+    return torch.from_numpy(np.ascontiguousarray(numbers)).reshape(like.shape).to(like)
 
 
-class Recorder:
+class InputRecorder:
     """Remembers the inputs that modules have received since the last step.
 
     Metrics and fidelities are averaged over them: the states that a batch prepares differ. Calls
@@ -292,17 +321,18 @@ class Recorder:
 
     def _listen(self) -> None:
         for module in self._seen:
-            handle = module.register_forward_pre_hook(_Hook(self), with_kwargs=True)
+            handle = module.register_forward_pre_hook(_CallHook(self), with_kwargs=True)
             weakref.finalize(self, handle.remove).atexit = False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._listen()  # a copy listens to copies of the modules
 
-    def record(self, module: Any, inputs: Any) -> None:
+    def record(self, module: TorchQuantumModule, inputs: object) -> None:
         """Remember what a module was called with."""
-        plain = isinstance(inputs, Tensor) and inputs.dim() and not transformed()
-        if plain and (self.active or torch.is_grad_enabled()):
+        if not isinstance(inputs, Tensor) or not inputs.dim() or transformed():
+            return
+        if self.active or torch.is_grad_enabled():
             self._seen[module].append(inputs.detach().reshape(-1, inputs.shape[-1]))
 
     def inputs(self, module: TorchQuantumModule) -> FloatArray | None:
@@ -318,21 +348,23 @@ class Recorder:
         return np.array(rows.numpy())
 
     def forget(self) -> None:
-        """Start anew."""
+        """Forget the inputs seen so far."""
         for rows in self._seen.values():
             rows.clear()
 
 
-class _Hook:
-    """Tells a recorder of calls, as long as it is there; a module's copies have none."""
+class _CallHook:
+    """A hook that reports calls to a recorder while that exists; copies of a module have none."""
 
-    def __init__(self, recorder: Recorder | None = None) -> None:
+    def __init__(self, recorder: InputRecorder | None = None) -> None:
         self._recorder = None if recorder is None else weakref.ref(recorder)
 
-    def __call__(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def __call__(
+        self, module: TorchQuantumModule, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
         recorder = None if self._recorder is None else self._recorder()
         if recorder is not None:
             recorder.record(module, arguments[0] if arguments else named.get("inputs"))
 
-    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
-        return _Hook, ()
+    def __reduce__(self) -> tuple[type[_CallHook], tuple[()]]:
+        return _CallHook, ()

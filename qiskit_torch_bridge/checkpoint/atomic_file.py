@@ -2,7 +2,7 @@
 """A file that is either whole or recognised as damaged, and replaced in one step.
 
 Only regular files are read and replaced, and new names written: a device is not a checkpoint, and
-whoever names one has mistyped.
+whoever names one has made a mistake.
 
 It begins with a header of fixed size, the same in all versions of the format:
 
@@ -34,15 +34,15 @@ MAGIC = b"QTBCKPT\0"
 VERSION = 2
 HEADER = struct.Struct("<8sIQ32s")
 FORGOTTEN = 3600.0
-"""Seconds after which a temporary file is taken to be left over from a process that was killed."""
+"""Seconds after which a temporary file counts as left over from a process that was killed."""
 
 
-def packed(payload: bytes, version: int = VERSION) -> bytes:
+def make_header(payload: bytes, version: int = VERSION) -> bytes:
     """Return the header for a payload."""
-    return HEADER.pack(MAGIC, version, len(payload), _digest(version, payload))
+    return HEADER.pack(MAGIC, version, len(payload), _compute_digest(version, payload))
 
 
-def unpacked(content: bytes, path: Path) -> bytes:
+def unwrap(content: bytes, path: Path) -> bytes:
     """Return the payload, after checking every byte.
 
     Raises:
@@ -69,7 +69,7 @@ def unpacked(content: bytes, path: Path) -> bytes:
             f"The checkpoint {path} is damaged: expected {length} bytes after its header; got "
             f"{len(payload)}. {remedy}"
         )
-    if _digest(version, payload) != digest:
+    if _compute_digest(version, payload) != digest:
         raise CheckpointError(
             f"The checkpoint {path} is damaged: its checksum does not fit its content. {remedy}"
         )
@@ -105,15 +105,15 @@ def read(path: Path) -> bytes:
             f"Cannot read the checkpoint {path}: {error.strerror or error}. Check the path; to "
             "begin without a checkpoint, call load_checkpoint only if the file exists."
         ) from error
-    return unpacked(content, path)
+    return unwrap(content, path)
 
 
 def write(path: Path, payload: bytes) -> None:
     """Put a payload in place of a file: after a crash there is the old file or the new one, whole.
 
     Raises:
-        CheckpointError: If there is something else than a file, or the system refuses; what was
-            there is then as it was.
+        CheckpointError: If the path is that of something other than a file, or the system
+            refuses; what was there is unchanged.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     # Not from Python's or NumPy's generators, whose states are being saved.
@@ -123,7 +123,7 @@ def write(path: Path, payload: bytes) -> None:
         _remove_leftovers(target)
         try:
             with open(temporary, "xb") as file:
-                file.write(packed(payload))
+                file.write(make_header(payload))
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
@@ -160,13 +160,13 @@ def _check_regular(path: Path) -> None:
             stat.S_IFSOCK: "a socket",
         }
         raise CheckpointError(
-            f"Expected the path of a file, or of one to be; {path} is "
+            f"Expected the path of a file, or of one to be written; {path} is "
             f"{kinds.get(stat.S_IFMT(mode), 'something else')}. It was left as it is. Name a file, "
             "such as 'run.ckpt' in that folder."
         )
 
 
-def _digest(version: int, payload: bytes) -> bytes:
+def _compute_digest(version: int, payload: bytes) -> bytes:
     digest = hashlib.sha256(struct.pack("<IQ", version, len(payload)))
     digest.update(payload)
     return digest.digest()

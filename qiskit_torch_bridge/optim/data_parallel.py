@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes among which ``DistributedDataParallel`` divides a batch.
 
-It averages gradients over them. What an optimizer computes besides, losses and metrics, belongs to
-the rows of one process until it is averaged in the same way. Only forward passes through a
+Gradients are averaged over them. Whatever else an optimizer computes, losses and metrics, belongs
+to the rows of one process until it is averaged in the same way. Only forward passes through a
 ``DistributedDataParallel`` that holds the optimizer's parameters tell that there is something to
 average: processes that train models of their own never communicate.
 """
@@ -23,10 +23,10 @@ from torch.nn.parallel import DistributedDataParallel
 from ..arrays import FloatArray
 
 if TYPE_CHECKING:
-    from .base import Generator
+    from .quantum_optimizer import SignGenerator
 
 
-def several_processes() -> bool:
+def has_several_processes() -> bool:
     """Whether this process is one of a distributed run."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
@@ -47,9 +47,9 @@ class Replicas:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Look at the forward passes made inside; those before no longer count."""
+        """Watch the forward passes made in the block; earlier ones no longer count."""
         self.forget()
-        if not several_processes():
+        if not has_several_processes():
             yield
             return
         handle = register_module_forward_pre_hook(_Watch(self))
@@ -59,18 +59,18 @@ class Replicas:
             handle.remove()
 
     def listen(self) -> None:
-        """Look at all forward passes that record a graph, as long as the optimizer exists."""
-        if several_processes() and not self.listening:
+        """Watch all forward passes that record a graph, as long as the optimizer exists."""
+        if has_several_processes() and not self.listening:
             handle = register_module_forward_pre_hook(_Watch(self, recorded_only=True))
             weakref.finalize(self, handle.remove).atexit = False
             self.listening = True
 
     def forget(self) -> None:
-        """Begin to look anew."""
+        """Forget the forward passes seen so far."""
         self._group = None
 
     def notice(self, model: DistributedDataParallel) -> None:
-        """Take a model into account that is being called.
+        """Take note of a model that is being called.
 
         Without synchronisation, under ``no_sync()``, gradients remain those of one process, and so
         does everything else.
@@ -91,7 +91,7 @@ class Replicas:
         dist.all_reduce(total, group=self._group)
         return (total / dist.get_world_size(self._group)).cpu().numpy()
 
-    def agree(self, generator: Generator, state: Tensor) -> bool:
+    def agree(self, generator: SignGenerator, state: Tensor) -> bool:
         """Give all processes a random state of the first one, when they are first found.
 
         Returns:
@@ -107,7 +107,7 @@ class Replicas:
 
 
 class _Watch:
-    """Tells of the calls of models that divide a batch, as long as somebody wants to know."""
+    """A hook that reports calls of models that divide a batch, as long as the optimizer exists."""
 
     def __init__(self, replicas: Replicas, recorded_only: bool = False) -> None:
         self._replicas, self._recorded_only = weakref.ref(replicas), recorded_only

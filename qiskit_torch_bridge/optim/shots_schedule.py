@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More shots where a gradient drowns in its noise, few where it does not."""
+"""More shots where noise hides the gradient, few where it does not."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import Any
 
 import torch
 
-from ..arguments import is_options, shown
+from ..arguments import (is_options, require_real_number, require_whole_number, shown)
 from ..exceptions import OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
-from .base import check_positive, check_whole
 
 
 class ShotsSchedule:
     r"""Raises a module's shots as its gradient's signal-to-noise ratio falls.
 
-    After each backward pass the ratio :math:`\|g\| / \|\sigma_g\|` of the weights' gradient and its
-    standard errors is looked at; below ``ratio`` the shots are multiplied by ``factor``. Far from
-    an optimum few shots are enough; close to it, where gradients vanish, many are needed.
+    :meth:`step` compares the weights' last gradient with its standard errors: where the ratio
+    :math:`\|g\| / \|\sigma_g\|` is below ``ratio``, the shots are multiplied by ``factor``. Far
+    from an optimum few shots are enough; close to it, where gradients vanish, many are needed.
 
     Args:
         module: A module that samples shots.
-        ratio: The least ratio to be content with.
+        ratio: The smallest ratio for which the shots stay as they are.
         factor: What shots are multiplied by.
         maximum: The most shots.
 
@@ -59,15 +58,16 @@ class ShotsSchedule:
                 "Expected a module with shots; this one has none. Give it shots=100 or so to "
                 "begin with."
             )
-        check_positive(ratio=ratio, factor=factor)
-        check_whole(maximum=maximum)
+        require_real_number(ratio, "ratio", error=OptimizerError)
+        require_real_number(factor, "factor", error=OptimizerError)
+        require_whole_number(maximum, "maximum", 1, error=OptimizerError)
         if factor <= 1:
             raise OptimizerError(f"Expected factor to be above 1; got {shown(factor)}.")
         self.module = module
         self.ratio, self.factor, self.maximum = ratio, factor, maximum
 
     def step(self) -> int:
-        """Look at the last gradient, and return the shots for the next step."""
+        """Judge the last gradient, and return the shots for the next step."""
         errors, gradient = self.module.last_gradient_stds, self.module.weight.grad
         shots = self.module.shots
         if errors is None or gradient is None or shots is None:
@@ -83,11 +83,11 @@ class ShotsSchedule:
         return shots
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the schedule has come to."""
+        """Return the state: the present shots."""
         return {"shots": self.module.shots}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Set the state that :meth:`state_dict` returned."""
         if not is_options(state_dict) or "shots" not in state_dict:
             raise OptimizerError(
                 f"Expected state_dict to be what state_dict() returned; got {shown(state_dict)}."

@@ -7,8 +7,8 @@ import copy
 import functools
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +22,49 @@ from ..autograd import Node
 from ..exceptions import CheckpointError
 from ..rules.difference_rules import SPSARule
 
+
+class _Handler(NamedTuple):
+    """What can be done with a kind of generator.
+
+    Attributes:
+        name: Returns what a checkpoint calls it; states fit generators of the same name only.
+        get: Returns the state, as tensors, numbers and lists.
+        set: Sets such a state.
+    """
+
+    name: Callable[[Any], str]
+    get: Callable[[Any], Any]
+    set: Callable[[Any, Any], None]
+
+
+def _set_bit_generator(generator: np.random.Generator, state: Any) -> None:
+    generator.bit_generator.state = _to_arrays(state, generator.bit_generator.state)
+
+
+_HANDLERS: dict[type, _Handler] = {
+    torch.Generator: _Handler(
+        lambda g: f"torch.Generator on {g.device.type}",
+        lambda g: g.get_state(),
+        lambda g, state: g.set_state(state),
+    ),
+    np.random.Generator: _Handler(
+        lambda g: f"numpy.random.Generator of {type(g.bit_generator).__name__}",
+        lambda g: _to_lists(g.bit_generator.state),
+        _set_bit_generator,
+    ),
+    np.random.RandomState: _Handler(
+        lambda g: f"numpy.random.RandomState of {g.get_state(legacy=False)['bit_generator']}",
+        lambda g: _to_lists(g.get_state(legacy=False)),
+        lambda g, state: g.set_state(_to_arrays(state, g.get_state(legacy=False))),
+    ),
+    random.Random: _Handler(
+        lambda g: type(g).__name__,
+        lambda g: _to_lists(g.getstate()),
+        lambda g, state: g.setstate(_to_tuples(state)),
+    ),
+}
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+Generator: TypeAlias = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
 
 @functools.cache
@@ -43,53 +85,53 @@ def _holders() -> tuple[type, ...]:
     )
 
 
-def global_states() -> dict[str, Any]:
+def get_global_states() -> dict[str, Any]:
     """Return the states of torch, of NumPy's legacy functions and of Python's ``random``."""
     # Without a context on the devices, nothing was drawn there, and asking would make one.
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if cuda else [],
-        "numpy": _listed(np.random.get_state(legacy=False)),  # noqa: NPY002
-        "python": _listed(random.getstate()),
+        "numpy": _to_lists(np.random.get_state(legacy=False)),  # noqa: NPY002
+        "python": _to_lists(random.getstate()),
     }
 
 
 def check_global_states(states: Mapping[str, Any]) -> None:
     """Raise :class:`CheckpointError` unless :func:`set_global_states` will work."""
     torch.Generator().set_state(states["torch"])
-    random.Random().setstate(_tuples(states["python"]))
+    random.Random().setstate(_to_tuples(states["python"]))
     here: Any = np.random.get_state(legacy=False)  # noqa: NPY002
     _check_kind("NumPy's legacy functions", states["numpy"]["bit_generator"], here["bit_generator"])
     scratch = np.random.RandomState(getattr(np.random, here["bit_generator"])())
-    scratch.set_state(_unlisted(states["numpy"], here))
-    if states["cuda"] and _cuda_count() != len(states["cuda"]):
+    scratch.set_state(_to_arrays(states["numpy"], here))
+    if states["cuda"] and _count_cuda_devices() != len(states["cuda"]):
         warnings.warn(
             f"The checkpoint has random states of {len(states['cuda'])} CUDA devices; here are "
-            f"{_cuda_count()}. They are left out: numbers drawn on such devices will differ.",
+            f"{_count_cuda_devices()}. They are left out: numbers drawn on such devices will "
+            "differ.",
             stacklevel=4,
         )
 
 
 def set_global_states(states: Mapping[str, Any]) -> None:
-    """Set what :func:`global_states` returned."""
+    """Set what :func:`get_global_states` returned."""
     torch.set_rng_state(states["torch"])
-    if states["cuda"] and _cuda_count() == len(states["cuda"]):
+    if states["cuda"] and _count_cuda_devices() == len(states["cuda"]):
         torch.cuda.set_rng_state_all(states["cuda"])
     here: Any = np.random.get_state(legacy=False)  # noqa: NPY002
-    np.random.set_state(_unlisted(states["numpy"], here))  # noqa: NPY002
-    random.setstate(_tuples(states["python"]))
+    np.random.set_state(_to_arrays(states["numpy"], here))  # noqa: NPY002
+    random.setstate(_to_tuples(states["python"]))
 
 
-def noise_generators(model: nn.Module, optimizers: Sequence[Any] = ()) -> dict[str, Any]:
+def find_generators(model: nn.Module, optimizers: Sequence[object] = ()) -> dict[str, Generator]:
     """Return the generators that modules, estimators and gradients hold, by their place.
 
-    Also those that estimators and samplers of optimizers' metrics and fidelities hold.
-
-    They are found by their type, wherever an estimator keeps them; one that several share is listed
-    where it is met first.
+    The estimators and samplers of optimizers' metrics and fidelities count as well. Generators are
+    found by their type, wherever an estimator keeps them; one that several share is listed where it
+    is met first.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Generator] = {}
     seen: set[int] = set()
     for name, module in model.named_modules():
         for place, generator in _within(vars(module), name or "model", seen):
@@ -100,7 +142,7 @@ def noise_generators(model: nn.Module, optimizers: Sequence[Any] = ()) -> dict[s
     return found
 
 
-def _within(value: Any, place: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _within(value: object, place: str, seen: set[int]) -> Iterator[tuple[str, Generator]]:
     if isinstance(value, (*GENERATORS, *_holders(), Node, Mapping, list, tuple)):
         if id(value) in seen:
             return
@@ -123,52 +165,43 @@ def _within(value: Any, place: str, seen: set[int]) -> Iterator[tuple[str, Any]]
             yield from _within(item, f"{place}[{i}]", seen)
 
 
-def state_of(generator: Any, where: str) -> dict[str, Any]:
+def get_state(generator: Generator, where: str) -> dict[str, Any]:
     """Return the kind and state of one generator.
 
     Raises:
         CheckpointError: If it is none.
     """
-    if isinstance(generator, torch.Generator):
-        state: Any = generator.get_state()
-    elif isinstance(generator, np.random.Generator):
-        state = _listed(generator.bit_generator.state)
-    elif isinstance(generator, np.random.RandomState):
-        state = _listed(generator.get_state(legacy=False))
-    elif isinstance(generator, random.Random):
-        state = _listed(generator.getstate())
-    else:
+    handler = _find_handler(generator)
+    if handler is None:
         raise CheckpointError(
             f"Expected {where} to be a torch.Generator, numpy.random.Generator, "
             f"numpy.random.RandomState or random.Random; got {type(generator).__name__}. The "
             "global generators of torch, NumPy and Python are saved without being named."
         )
-    return {"kind": _kind(generator), "state": state}
+    return {"kind": handler.name(generator), "state": handler.get(generator)}
 
 
-def check_state(generator: Any, saved: Mapping[str, Any], where: str) -> None:
+def check_state(generator: Generator, saved: Mapping[str, Any], where: str) -> None:
     """Raise unless :func:`set_state` will work."""
-    _check_kind(where, saved["kind"], _kind(generator))
-    if isinstance(generator, torch.Generator):
+    _check_kind(where, saved["kind"], get_state(generator, where)["kind"])
+    if isinstance(generator, torch.Generator):  # which cannot be copied
         torch.Generator(generator.device).set_state(saved["state"])
     else:
         set_state(copy.deepcopy(generator), saved)
 
 
-def set_state(generator: Any, saved: Mapping[str, Any]) -> None:
-    """Set what :func:`state_of` returned."""
-    state = saved["state"]
-    if isinstance(generator, torch.Generator):
-        generator.set_state(state)
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = _unlisted(state, generator.bit_generator.state)
-    elif isinstance(generator, np.random.RandomState):
-        generator.set_state(_unlisted(state, generator.get_state(legacy=False)))
-    else:
-        generator.setstate(_tuples(state))
+def set_state(generator: Generator, saved: Mapping[str, Any]) -> None:
+    """Set what :func:`get_state` returned."""
+    handler = _find_handler(generator)
+    assert handler is not None  # by check_state
+    handler.set(generator, saved["state"])
 
 
-def as_generators(generators: Any) -> Sequence[Any]:
+def _find_handler(generator: object) -> _Handler | None:
+    return next((h for kind, h in _HANDLERS.items() if isinstance(generator, kind)), None)
+
+
+def require_generators(generators: Generator | Sequence[Generator]) -> Sequence[Generator]:
     """Return one or several generators as a sequence."""
     if isinstance(generators, GENERATORS):
         return [generators]
@@ -178,19 +211,8 @@ def as_generators(generators: Any) -> Sequence[Any]:
             f"{shown(generators)}."
         )
     for position, generator in enumerate(generators):
-        state_of(generator, f"generators[{position}]")  # raises
+        get_state(generator, f"generators[{position}]")  # raises
     return generators
-
-
-def _kind(generator: Any) -> str:
-    if isinstance(generator, torch.Generator):
-        return f"torch.Generator on {generator.device.type}"
-    if isinstance(generator, np.random.Generator):
-        return f"numpy.random.Generator of {type(generator.bit_generator).__name__}"
-    if isinstance(generator, np.random.RandomState):
-        name = generator.get_state(legacy=False)["bit_generator"]
-        return f"numpy.random.RandomState of {name}"
-    return type(generator).__name__
 
 
 def _check_kind(where: str, saved: str, here: str) -> None:
@@ -201,30 +223,30 @@ def _check_kind(where: str, saved: str, here: str) -> None:
         )
 
 
-def _cuda_count() -> int:
+def _count_cuda_devices() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def _listed(state: Any) -> Any:
+def _to_lists(state: Any) -> Any:
     """Return a state with arrays as lists of Python's integers, which have any size."""
     if isinstance(state, dict):
-        return {key: _listed(item) for key, item in state.items()}
+        return {key: _to_lists(item) for key, item in state.items()}
     if isinstance(state, (list, tuple)):
-        return [_listed(item) for item in state]
+        return [_to_lists(item) for item in state]
     if isinstance(state, np.ndarray):
         return state.tolist()
     return state.item() if isinstance(state, np.generic) else state
 
 
-def _unlisted(state: Any, like: Any) -> Any:
+def _to_arrays(state: Any, like: Any) -> Any:
     """Return lists as arrays where ``like`` has arrays."""
     if isinstance(like, dict):
-        return {key: _unlisted(state[key], item) for key, item in like.items()}
+        return {key: _to_arrays(state[key], item) for key, item in like.items()}
     if isinstance(like, np.ndarray):
         return np.array(state, dtype=like.dtype)
     return state
 
 
-def _tuples(state: Any) -> Any:
+def _to_tuples(state: Any) -> Any:
     """Return lists as tuples, which Python's generator wants."""
-    return tuple(_tuples(item) for item in state) if isinstance(state, list) else state
+    return tuple(_to_tuples(item) for item in state) if isinstance(state, list) else state

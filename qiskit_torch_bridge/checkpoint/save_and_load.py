@@ -1,44 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saving a training and going on with it."""
+"""Saving a training, and continuing it."""
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from ..arguments import is_whole_number, require_bool, require_path, require_whole_number, shown
+from ..arguments import (is_whole_number, require_bool, require_path, require_whole_number, shown)
 from ..exceptions import CheckpointError
-from . import content, files
-from .fitting import (
+from . import atomic_file, serialization
+from .compatibility import (
     UNCHANGED,
-    as_list,
-    check_is_model,
+    Stateful,
     check_model,
     check_rest,
-    saved_metadata,
-    saved_optimizer,
-    saved_programs,
-    saved_scheduler,
+    collect_metadata,
+    collect_optimizer,
+    collect_programs,
+    collect_scheduler,
+    list_stateful,
+    require_model,
 )
-from .randomness import (
-    as_generators,
-    global_states,
-    noise_generators,
+from .random_states import (
+    Generator,
+    find_generators,
+    get_global_states,
+    get_state,
+    require_generators,
     set_global_states,
-    state_of,
+    set_state,
 )
-from .tasks import Journal, Task, carry_out, of_generator, of_journal, position_of
 
 PACKAGES = ("qiskit-torch-bridge", "qiskit", "torch", "numpy", "numba")
 PARTS = {
     "model", "metadata", "programs", "optimizers", "schedulers", "global_states", "generators",
     "noise", "cursor", "extra", "step", "journal_position", "written_by",
 }  # fmt: skip
+
+
+class HasPosition(Protocol):
+    """A journal, as far as a checkpoint is concerned."""
+
+    position: int
 
 
 class Checkpoint(NamedTuple):
@@ -64,13 +73,13 @@ def save_checkpoint(
     path: str | os.PathLike[str],
     *,
     model: nn.Module,
-    optimizer: Any = None,
-    scheduler: Any = None,
-    cursor: Any = None,
-    generators: Any = (),
-    extra: Any = None,
+    optimizer: Stateful | Sequence[Stateful] | None = None,
+    scheduler: Stateful | Sequence[Stateful] | None = None,
+    cursor: object = None,
+    generators: Generator | Sequence[Generator] = (),
+    extra: object = None,
     step: int | None = None,
-    journal: Journal | None = None,
+    journal: HasPosition | None = None,
 ) -> None:
     """Save a training, so that it goes on to the last bit after a crash.
 
@@ -98,7 +107,7 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: If something cannot be saved or written, or the path is that of something
-            else than a file; what was there is then unchanged.
+            other than a file; what was there is then unchanged.
 
     Cost:
         Twice the size of the states in memory, and their size on disk; no evaluation.
@@ -120,46 +129,49 @@ def save_checkpoint(
         True
     """
     path = require_path(path, "path", error=CheckpointError)
-    check_is_model(model)
+    require_model(model)
     if step is not None and not is_whole_number(step):
         raise CheckpointError(f"Expected step to be a whole number; got {shown(step)}.")
-    optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
-    given = as_generators(generators)
+    optimizers, schedulers = (
+        list_stateful(optimizer, "optimizer"),
+        list_stateful(scheduler, "scheduler"),
+    )
+    given = require_generators(generators)
     weights = model.state_dict()
     states = {
         "model": weights,
-        "metadata": saved_metadata(weights),
-        "programs": saved_programs(model),
-        "optimizers": [saved_optimizer(o) for o in optimizers],
-        "schedulers": [saved_scheduler(s) for s in schedulers],
-        "global_states": global_states(),
-        "generators": [state_of(g, f"generators[{i}]") for i, g in enumerate(given)],
+        "metadata": collect_metadata(weights),
+        "programs": collect_programs(model),
+        "optimizers": [collect_optimizer(o) for o in optimizers],
+        "schedulers": [collect_scheduler(s) for s in schedulers],
+        "global_states": get_global_states(),
+        "generators": [get_state(g, f"generators[{i}]") for i, g in enumerate(given)],
         "noise": {
-            place: state_of(g, place) for place, g in noise_generators(model, optimizers).items()
+            place: get_state(g, place) for place, g in find_generators(model, optimizers).items()
         },
         "cursor": cursor,
         "extra": extra,
         "step": step,
-        "journal_position": None if journal is None else position_of(journal),
-        "written_by": _versions(),
+        "journal_position": None if journal is None else _read_position(journal),
+        "written_by": _collect_versions(),
     }
-    files.write(path, content.packed(states))
+    atomic_file.write(path, serialization.pack(states))
 
 
 def load_checkpoint(
     path: str | os.PathLike[str],
     *,
     model: nn.Module,
-    optimizer: Any = None,
-    scheduler: Any = None,
-    generators: Any = (),
-    journal: Journal | None = None,
+    optimizer: Stateful | Sequence[Stateful] | None = None,
+    scheduler: Stateful | Sequence[Stateful] | None = None,
+    generators: Generator | Sequence[Generator] = (),
+    journal: HasPosition | None = None,
     only_weights: bool = False,
     max_bytes: int | None = None,
 ) -> Checkpoint:
     """Set everything to what it was when a checkpoint was saved.
 
-    The whole file and its fit to what is given are checked first: when this raises, nothing has
+    The whole file is checked first, and that it fits what is given: when this raises, nothing has
     been changed. Nothing in the file is executed.
 
     Args:
@@ -169,7 +181,7 @@ def load_checkpoint(
         scheduler: Likewise.
         generators: Likewise.
         journal: Its ``position`` is set.
-        only_weights: Whether to load the model's weights and nothing else, random states included:
+        only_weights: Whether to load the model's weights and nothing else, not even random states:
             to evaluate a model, or to train it in another way or on another estimator.
         max_bytes: The most memory that what is in the file may take, which is known before any of
             it is taken. Default: 64 MiB more than it needs without tensors that were expanded;
@@ -195,15 +207,18 @@ def load_checkpoint(
         ([3, 4], 10)
     """
     path = require_path(path, "path", error=CheckpointError)
-    check_is_model(model)
+    require_model(model)
     require_bool(only_weights, "only_weights", error=CheckpointError)
     if journal is not None:
-        position_of(journal)
+        _read_position(journal)
     if max_bytes is not None:
         require_whole_number(max_bytes, "max_bytes", 1, error=CheckpointError)
     states = _read(path, max_bytes)
-    optimizers, schedulers = as_list(optimizer, "optimizer"), as_list(scheduler, "scheduler")
-    own, noise = as_generators(generators), noise_generators(model, optimizers)
+    optimizers, schedulers = (
+        list_stateful(optimizer, "optimizer"),
+        list_stateful(scheduler, "scheduler"),
+    )
+    own, noise = require_generators(generators), find_generators(model, optimizers)
     if only_weights and (optimizers or schedulers or own or journal is not None):
         raise CheckpointError(
             "only_weights=True loads nothing into optimizers, schedulers, generators and journals. "
@@ -212,37 +227,37 @@ def load_checkpoint(
     try:
         weights = check_model(model, states, max_bytes)
         if not only_weights:
-            check_rest(states, optimizers, schedulers, own, noise, journal)
+            check_rest(states, optimizers, schedulers, own, noise, journal is not None)
     except (CheckpointError, Warning):
         raise
     except Exception as error:
         raise CheckpointError(
             f"The checkpoint {path} does not fit: {type(error).__name__}: {error}. It may come "
-            f"from other versions: it was written by {_readable(states)}. {UNCHANGED}"
+            f"from other versions: it was written by {_list_versions(states)}. {UNCHANGED}"
         ) from error
 
-    tasks = [Task(model.state_dict, model.load_state_dict, weights)]
+    changes = [_Change(model.state_dict, model.load_state_dict, weights)]
     if not only_weights:
         parts = zip(
             [*optimizers, *schedulers],
             [*states["optimizers"], *states["schedulers"]],
             strict=True,
         )
-        tasks += [Task(p.state_dict, p.load_state_dict, saved["state"]) for p, saved in parts]
-        tasks += [of_generator(g, s) for g, s in zip(own, states["generators"], strict=True)]
-        tasks += [of_generator(noise[place], s) for place, s in states["noise"].items()]
-        tasks.append(Task(global_states, set_global_states, states["global_states"]))
+        changes += [_Change(p.state_dict, p.load_state_dict, saved["state"]) for p, saved in parts]
+        changes += [_change_generator(g, s) for g, s in zip(own, states["generators"], strict=True)]
+        changes += [_change_generator(noise[place], s) for place, s in states["noise"].items()]
+        changes.append(_Change(get_global_states, set_global_states, states["global_states"]))
         if journal is not None:
-            tasks.append(of_journal(journal, states["journal_position"]))
-    carry_out(tasks, path)
+            changes.append(_change_journal(journal, states["journal_position"]))
+    change_all(changes, path)
     kept = ("cursor", "extra", "step", "journal_position", "written_by")
     return Checkpoint(**{name: states[name] for name in kept})
 
 
 def _read(path: Path, max_bytes: int | None) -> dict[str, Any]:
-    payload = files.read(path)
+    payload = atomic_file.read(path)
     try:
-        states = content.unpacked(payload, max_bytes)
+        states = serialization.unpack(payload, max_bytes)
     except CheckpointError as error:
         raise CheckpointError(f"In {path}: {error}") from error
     if set(states) != PARTS:
@@ -253,7 +268,7 @@ def _read(path: Path, max_bytes: int | None) -> dict[str, Any]:
     return states
 
 
-def _versions() -> dict[str, str]:
+def _collect_versions() -> dict[str, str]:
     found = {}
     for name in PACKAGES:
         try:
@@ -263,5 +278,73 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _readable(states: Mapping[str, Any]) -> str:
+def _list_versions(states: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {number}" for name, number in states["written_by"].items())
+
+
+class _Change(NamedTuple):
+    """One state to set: how to read what is there, how to set another one, and this other one."""
+
+    get: Callable[[], Any]
+    put: Callable[[Any], Any]
+    state: Any
+
+
+def change_all(changes: Sequence[_Change], path: Path) -> None:
+    """Set all states; if one of them is refused, set back those before.
+
+    Raises:
+        CheckpointError: If one is refused, although everything was checked; what refused it is
+            chained.
+    """
+    before = [copy.deepcopy(change.get()) for change in changes]
+    count = 0
+    try:
+        for count, change in enumerate(changes, 1):  # noqa: B007
+            change.put(change.state)
+    except BaseException as error:  # an interrupt comes between two of them, too
+        lost = _set_back(changes[:count], before)
+        if not isinstance(error, Exception):
+            raise
+        after = "Everything was set back to what it was."
+        if lost:
+            after = f"{lost} of {len(changes)} states could not be set back: start anew."
+        raise CheckpointError(
+            f"The checkpoint {path} was refused: {type(error).__name__}: {error}. {after} "
+            "Build everything as it was when it was saved."
+        ) from error
+
+
+def _set_back(changes: Sequence[_Change], before: Sequence[Any]) -> int:
+    """Undo changes, and return how many could not be undone."""
+    lost = 0
+    for change, old in zip(changes, before, strict=False):
+        try:
+            change.put(old)
+        except Exception:  # the others are to be set back all the same
+            lost += 1
+    return lost
+
+
+def _change_generator(generator: Generator, state: Mapping[str, Any]) -> _Change:
+    """Return the change of a generator's state."""
+    return _Change(lambda: get_state(generator, ""), lambda s: set_state(generator, s), state)
+
+
+def _change_journal(journal: HasPosition, position: int) -> _Change:
+    """Return the change of a journal's position."""
+
+    def put(value: int) -> None:
+        journal.position = value
+
+    return _Change(lambda: journal.position, put, position)
+
+
+def _read_position(journal: HasPosition) -> int:
+    """Return where a journal is."""
+    position = getattr(journal, "position", None)
+    if not isinstance(position, int) or isinstance(position, bool):
+        raise CheckpointError(
+            f"Expected journal to have a whole number as its position; got {shown(journal)}."
+        )
+    return position

@@ -5,21 +5,31 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from ..exceptions import CheckpointError, InputError, StateDictError
 from ..module import TorchQuantumModule
 from ..state_dicts import MARKS, check_program, check_weights, saved_program
-from .randomness import check_global_states, check_state, state_of
-from .tasks import Journal
+from .random_states import Generator, check_global_states, check_state, get_state
 
 UNCHANGED = "Nothing was loaded."
 
 
-def check_is_model(model: Any) -> None:
+class Stateful(Protocol):
+    """An optimizer or a scheduler, as far as a checkpoint is concerned."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Set a state."""
+        ...
+
+
+def require_model(model: object) -> None:
     """Raise :class:`CheckpointError` unless there is a module to save or to load into."""
     if not isinstance(model, nn.Module):
         raise CheckpointError(
@@ -27,18 +37,18 @@ def check_is_model(model: Any) -> None:
         )
 
 
-def saved_metadata(weights: Mapping[str, Any]) -> dict[str, Any]:
+def collect_metadata(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Return what PyTorch keeps beside a state dict: the versions of its parts."""
     return dict(getattr(weights, "_metadata", {}))
 
 
-def saved_programs(model: nn.Module) -> dict[str, Any]:
+def collect_programs(model: nn.Module) -> dict[str, Any]:
     """Return the circuits, observables and roles of a model's quantum modules, by their names."""
-    modules = _quantum_modules(model)
+    modules = _find_quantum_modules(model)
     return {name: saved_program(module.program) for name, module in modules.items()}
 
 
-def _quantum_modules(model: nn.Module) -> dict[str, TorchQuantumModule]:
+def _find_quantum_modules(model: nn.Module) -> dict[str, TorchQuantumModule]:
     modules = dict(model.named_modules())
     return {k: m for k, m in modules.items() if isinstance(m, TorchQuantumModule)}
 
@@ -55,18 +65,18 @@ def check_model(
     missing, foreign = [k for k in here if k not in saved], [k for k in saved if k not in here]
     if missing or foreign:
         raise CheckpointError(
-            f"The checkpoint belongs to another model. Not in the checkpoint: {_few(missing)}; not "
-            f"in the model: {_few(foreign)}. Build the model as it was when it was saved. "
-            f"{UNCHANGED}"
+            "The checkpoint belongs to another model. Not in the checkpoint: "
+            f"{_list_few(missing)}; not in the model: {_list_few(foreign)}. Build the model as it "
+            f"was when it was saved. {UNCHANGED}"
         )
     for key, value in here.items():
-        if isinstance(value, Tensor) and _form(saved[key]) != _form(value):
+        if isinstance(value, Tensor) and _describe(saved[key]) != _describe(value):
             raise CheckpointError(
-                f"The checkpoint belongs to another model: {key} is {_form(value)} here and "
-                f"{_form(saved[key])} in the checkpoint. Build the model as it was when it was "
+                f"The checkpoint belongs to another model: {key} is {_describe(value)} here and "
+                f"{_describe(saved[key])} in the checkpoint. Build the model as it was when it was "
                 f"saved. {UNCHANGED}"
             )
-    modules, programs = _quantum_modules(model), states["programs"]
+    modules, programs = _find_quantum_modules(model), states["programs"]
     if set(modules) != set(programs):
         raise CheckpointError(
             f"The checkpoint belongs to another model: it has circuits for {sorted(programs)}, and "
@@ -89,17 +99,15 @@ def check_model(
     return result
 
 
-def saved_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def collect_optimizer(optimizer: Stateful) -> dict[str, Any]:
     """Return an optimizer's state and what tells whether it fits another one."""
-    return {**_named(optimizer), "shapes": _shapes(optimizer)}
+    return {**_collect(optimizer), "shapes": _list_shapes(optimizer)}
 
 
-def _check_optimizer(
-    optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], where: str
-) -> None:
+def _check_optimizer(optimizer: Stateful, saved: Mapping[str, Any], where: str) -> None:
     """Raise :class:`CheckpointError` unless a saved state fits an optimizer."""
     _check_class(optimizer, saved, where)
-    shapes = _shapes(optimizer)
+    shapes = _list_shapes(optimizer)
     if shapes != saved["shapes"]:
         raise CheckpointError(
             f"The checkpoint's {where} has parameters of the shapes {saved['shapes']}, one list "
@@ -108,18 +116,18 @@ def _check_optimizer(
         )
 
 
-def saved_scheduler(scheduler: Any) -> dict[str, Any]:
+def collect_scheduler(scheduler: Stateful) -> dict[str, Any]:
     """Return a scheduler's state and its class."""
-    return _named(scheduler)
+    return _collect(scheduler)
 
 
 def check_rest(
     states: Mapping[str, Any],
-    optimizers: list[Any],
-    schedulers: list[Any],
-    own: Sequence[Any],
-    noise: Mapping[str, Any],
-    journal: Journal | None,
+    optimizers: list[Stateful],
+    schedulers: list[Stateful],
+    own: Sequence[Generator],
+    noise: Mapping[str, Generator],
+    has_journal: bool,
 ) -> None:
     """Raise :class:`CheckpointError` unless everything but the model fits."""
     _check_count("optimizers", optimizers, states["optimizers"])
@@ -130,7 +138,7 @@ def check_rest(
         _check_class(scheduler, saved, f"scheduler {i}")
     _check_count("generators", own, states["generators"])
     for i, (generator, saved) in enumerate(zip(own, states["generators"], strict=True)):
-        state_of(generator, f"generators[{i}]")
+        get_state(generator, f"generators[{i}]")
         check_state(generator, saved, f"generators[{i}]")
     if set(noise) != set(states["noise"]):
         missing, foreign = set(noise) - set(states["noise"]), set(states["noise"]) - set(noise)
@@ -143,16 +151,16 @@ def check_rest(
     for place, saved in states["noise"].items():
         check_state(noise[place], saved, place)
     check_global_states(states["global_states"])
-    if (journal is None) != (states["journal_position"] is None):
+    if has_journal != (states["journal_position"] is not None):
         without = "was saved without a journal, and one was given"
         lacking = "was saved with a journal, and none was given"
         raise CheckpointError(
-            f"The checkpoint {lacking if journal is None else without}. Give journal= to both or "
+            f"The checkpoint {without if has_journal else lacking}. Give journal= to both or "
             f"to neither of save_checkpoint and load_checkpoint. {UNCHANGED}"
         )
 
 
-def _check_count(what: str, given: Sequence[Any], saved: Sequence[Any]) -> None:
+def _check_count(what: str, given: Sequence[object], saved: Sequence[object]) -> None:
     """Raise :class:`CheckpointError` unless as many things are given as were saved."""
     if len(given) != len(saved):
         raise CheckpointError(
@@ -162,9 +170,11 @@ def _check_count(what: str, given: Sequence[Any], saved: Sequence[Any]) -> None:
         )
 
 
-def as_list(given: Any, what: str) -> list[Any]:
+def list_stateful(given: Stateful | Sequence[Stateful] | None, what: str) -> list[Stateful]:
     """Return none, one or several optimizers or schedulers as a list."""
-    listed = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+    listed: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
+    if given is None:
+        listed = []
     for item in listed:
         if not callable(getattr(item, "state_dict", None)) or isinstance(item, nn.Module):
             raise CheckpointError(
@@ -174,12 +184,12 @@ def as_list(given: Any, what: str) -> list[Any]:
     return listed
 
 
-def _named(item: Any) -> dict[str, Any]:
+def _collect(item: Stateful) -> dict[str, Any]:
     kind = f"{type(item).__module__}.{type(item).__qualname__}"
     return {"class": kind, "state": item.state_dict()}
 
 
-def _check_class(item: Any, saved: Mapping[str, Any], where: str) -> None:
+def _check_class(item: object, saved: Mapping[str, Any], where: str) -> None:
     if not isinstance(saved["state"], Mapping):
         raise CheckpointError(f"The checkpoint's {where} has no state. {UNCHANGED}")
     here = f"{type(item).__module__}.{type(item).__qualname__}"
@@ -190,16 +200,16 @@ def _check_class(item: Any, saved: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _shapes(optimizer: torch.optim.Optimizer) -> list[list[list[int]]]:
+def _list_shapes(optimizer: object) -> list[list[list[int]]]:
     groups = getattr(optimizer, "param_groups", [])
     return [[list(p.shape) for p in group["params"]] for group in groups]
 
 
-def _form(value: Any) -> str:
+def _describe(value: object) -> str:
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}"
     return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
-def _few(names: list[str]) -> str:
+def _list_few(names: list[str]) -> str:
     return ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5) or "nothing"

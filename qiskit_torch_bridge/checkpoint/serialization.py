@@ -47,14 +47,14 @@ REFUSALS = (struct.error, ArithmeticError, LookupError, RuntimeError, TypeError,
 # -- to bytes ------------------------------------------------------------------------------------
 
 
-def packed(parts: dict[str, Any]) -> bytes:
+def pack(parts: dict[str, Any]) -> bytes:
     """Return values as bytes.
 
     Raises:
         CheckpointError: If there is something that cannot be kept, naming where.
     """
     packer = _Packer()
-    content = {"d": [[name, packer.node(value, name, 0)] for name, value in parts.items()]}
+    content = {"d": [[name, packer.encode(value, name, 0)] for name, value in parts.items()]}
     tree = {"blobs": [len(blob) for blob in packer.blobs], "content": content}
     text = json.dumps(tree, separators=(",", ":")).encode()
     padded = (part for blob in packer.blobs for part in (blob, bytes(-len(blob) % ALIGNMENT)))
@@ -73,7 +73,7 @@ class _Packer:
         #: By where the numbers are in memory, with the tensor that keeps them there.
         self._known: dict[Any, tuple[int, Tensor]] = {}
 
-    def node(self, value: Any, where: str, depth: int) -> Any:
+    def encode(self, value: Any, where: str, depth: int) -> Any:
         """Return the part of the tree that stands for a value."""
         if depth > DEPTH:
             raise CheckpointError(
@@ -85,11 +85,11 @@ class _Packer:
         if type(value) is int:
             return value if abs(value) < 1 << 63 else {"i": hex(value)}
         if isinstance(value, Tensor):
-            return {"T": self._tensor(value, where)}
+            return {"T": self._encode_tensor(value, where)}
         if type(value) in _LEAVES:
             return _LEAVES[type(value)](value)
         if isinstance(value, np.generic) and value.dtype.kind in "biufc":
-            return self.node(value.item(), where, depth)
+            return self.encode(value.item(), where, depth)
         if type(value) in _MAPPINGS:
             for key in value:
                 if isinstance(key, Tensor) or (key is not None and type(key) not in _KEYS):
@@ -97,12 +97,15 @@ class _Packer:
                         f"Expected the keys of {where} to be text or numbers; got {key!r}."
                     )
             items = [
-                [self.node(key, where, depth + 1), self.node(item, f"{where}[{key!r}]", depth + 1)]
+                [
+                    self.encode(key, where, depth + 1),
+                    self.encode(item, f"{where}[{key!r}]", depth + 1),
+                ]
                 for key, item in value.items()
             ]
             return {_MAPPINGS[type(value)]: items}
         if type(value) in (list, tuple):
-            nodes = [self.node(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
+            nodes = [self.encode(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
             return nodes if type(value) is list else {"t": nodes}
         remedy = "Leave it out, or convert it to one of these."
         if isinstance(value, np.ndarray):
@@ -115,7 +118,7 @@ class _Packer:
             "written."
         )
 
-    def _tensor(self, tensor: Tensor, where: str) -> list[Any]:
+    def _encode_tensor(self, tensor: Tensor, where: str) -> list[Any]:
         kind = type(tensor).__name__
         dense = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
         if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.is_nested or not dense:
@@ -151,11 +154,11 @@ _KEYS = (bool, int, float, complex, str, bytes, tuple, *_LEAVES)
 # -- from bytes ----------------------------------------------------------------------------------
 
 
-def unpacked(payload: bytes, max_bytes: int | None = None) -> dict[str, Any]:
+def unpack(payload: bytes, max_bytes: int | None = None) -> dict[str, Any]:
     """Return the values that some bytes stand for.
 
     Args:
-        payload: From :func:`packed`, or made by anyone.
+        payload: From :func:`pack`, or made by anyone.
         max_bytes: What they may take in memory; default: 64 MiB more than they need without tensors
             that were expanded.
 
@@ -171,15 +174,15 @@ def unpacked(payload: bytes, max_bytes: int | None = None) -> dict[str, Any]:
         unpacker.spend(needed)
         tree = json.loads(str(text, "ascii"))
         unpacker.locate(tree["blobs"])
-        content = unpacker.value(tree["content"], 0)
+        content = unpacker.decode(tree["content"], 0)
     except RecursionError as error:
-        raise CheckpointError(_damaged("it is nested too deep")) from error
+        _refuse("it is nested too deep", error)
     except CheckpointError:
         raise
     except REFUSALS as error:  # RuntimeError: so PyTorch says that a shape cannot be
-        raise CheckpointError(_damaged(f"{type(error).__name__}: {error}")) from error
+        _refuse(f"{type(error).__name__}: {error}", error)
     if type(content) is not dict:
-        raise CheckpointError(_damaged("it is no mapping"))
+        _refuse("it is no mapping")
     return content
 
 
@@ -212,38 +215,30 @@ class _Unpacker:
         if end != len(self._bytes):
             _refuse(f"its tensors take {end} bytes, and {len(self._bytes)} are there")
 
-    def value(self, node: Any, depth: int) -> Any:
+    def decode(self, node: Any, depth: int) -> Any:
         """Return what a part of the tree stands for."""
         if depth > 2 * DEPTH:
             _refuse(f"it is nested more than {DEPTH} deep")
         if isinstance(node, list):
-            return [self.value(item, depth + 1) for item in node]
+            return [self.decode(item, depth + 1) for item in node]
         if not isinstance(node, dict):
             return node
         ((kind, item),) = node.items()
         if kind == "T":
-            return self._tensor(*item)
+            return self._decode_tensor(*item)
         if kind in _MADE_OF_PAIRS:
-            pairs = [(self.value(k, depth + 1), self.value(v, depth + 1)) for k, v in item]
+            pairs = [(self.decode(k, depth + 1), self.decode(v, depth + 1)) for k, v in item]
             return _MADE_OF_PAIRS[kind](dict(pairs))
         if kind == "t":
-            return tuple(self.value(item, depth + 1))
-        if kind == "i":
-            return int(item, 16)
-        if kind == "c":
-            return complex(*map(float, item))
-        if kind == "b":
-            return base64.b64decode(item, validate=True)
-        if kind == "s":
-            return torch.Size(item)
-        if kind == "y":
-            return _dtype(item)
+            return tuple(self.decode(item, depth + 1))
+        if kind in _DECODERS:
+            return _DECODERS[kind](item)
         _refuse(f"it has a value of kind {kind!r}")
 
-    def _tensor(
+    def _decode_tensor(
         self, name: str, blob: int, shape: list[int], stored: list[int], requires_grad: bool
     ) -> Tensor:
-        dtype = _dtype(name)
+        dtype = _find_dtype(name)
         lengths = [*shape, *stored]
         if any(type(n) is not int or n < 0 for n in lengths) or any(
             n not in (1, whole) for n, whole in zip(stored, shape, strict=True)
@@ -266,23 +261,28 @@ class _Unpacker:
 
 
 @functools.cache
-def _dtypes() -> dict[str, torch.dtype]:
+def _list_dtypes() -> dict[str, torch.dtype]:
     found = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
     return {name: value for name, value in found.items() if str(value) == f"torch.{name}"}
 
 
-def _dtype(name: Any) -> torch.dtype:
-    if name not in _dtypes():
+def _find_dtype(name: Any) -> torch.dtype:
+    if name not in _list_dtypes():
         _refuse(f"PyTorch {torch.__version__} has no dtype {name!r}")
-    return _dtypes()[name]
+    return _list_dtypes()[name]
 
 
-def _refuse(what: str) -> NoReturn:
-    raise CheckpointError(_damaged(what))
+_DECODERS: dict[str, Callable[[Any], object]] = {
+    "i": lambda item: int(item, 16),
+    "c": lambda item: complex(*map(float, item)),
+    "b": lambda item: base64.b64decode(item, validate=True),
+    "s": torch.Size,
+    "y": _find_dtype,
+}
 
 
-def _damaged(what: str) -> str:
-    return (
+def _refuse(what: str, cause: BaseException | None = None) -> NoReturn:
+    raise CheckpointError(
         f"The checkpoint is damaged, or was not written by save_checkpoint: {what}. Nothing was "
         "loaded. Restore it from a copy."
-    )
+    ) from cause
