@@ -16,11 +16,24 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..arguments import (UNREADABLE, as_real, require_choice, require_real_array, require_real_number, shown)
+from ..arguments import (
+    UNREADABLE,
+    as_real,
+    require_choice,
+    require_real_array,
+    require_real_number,
+    shown,
+)
 from ..arrays import FloatArray
 from ..exceptions import InputError, ObjectiveError, OptimizerError
-from ..rules.difference_rules import STENCILS, recommended_epsilon
-from ..rules.difference_rules import (FiniteDifference, SimultaneousPerturbation, WithOptions, is_named_gradient)
+from ..rules.difference_rules import (
+    STENCILS,
+    FiniteDifference,
+    SimultaneousPerturbation,
+    WithOptions,
+    is_named_gradient,
+    recommended_epsilon,
+)
 from ..rules.plan import ShiftPlan
 
 NUMERICAL = (FiniteDifference.name, SimultaneousPerturbation.name)

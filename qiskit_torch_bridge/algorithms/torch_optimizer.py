@@ -16,7 +16,16 @@ from numpy.typing import ArrayLike
 from qiskit_algorithms.optimizers import Optimizer, OptimizerResult, OptimizerSupportLevel
 from torch import Tensor
 
-from ..arguments import (MOST_SEED, UNREADABLE, require_bool, require_callable, require_real_number, require_seed, require_whole_number, shown)
+from ..arguments import (
+    MOST_SEED,
+    UNREADABLE,
+    require_bool,
+    require_callable,
+    require_real_number,
+    require_seed,
+    require_whole_number,
+    shown,
+)
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
 from .minimization import (
@@ -63,7 +72,9 @@ class _Settings:
             if getattr(self, name) is not None:
                 zero = name != "clip_norm"
                 require_real_number(getattr(self, name), name, zero=zero, error=OptimizerError)
-        require_real_number(self.min_improvement, "min_improvement", zero=True, error=OptimizerError)
+        require_real_number(
+            self.min_improvement, "min_improvement", zero=True, error=OptimizerError
+        )
         require_bool(self.progress, "progress", error=OptimizerTypeError)
         if self.callback is not None and not callable(self.callback):
             raise OptimizerTypeError(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from ..arguments import (is_whole_number, require_bool, require_path, require_whole_number, shown)
+from ..arguments import is_whole_number, require_bool, require_path, require_whole_number, shown
 from ..exceptions import CheckpointError
 from . import atomic_file, serialization
 from .compatibility import (

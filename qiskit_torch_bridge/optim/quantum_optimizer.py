@@ -17,7 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..arguments import (MOST_SEED, UNREADABLE, is_options, require_callable, require_real_number, require_seed, shown)
+from ..arguments import (
+    MOST_SEED,
+    UNREADABLE,
+    is_options,
+    require_callable,
+    require_real_number,
+    require_seed,
+    shown,
+)
 from ..arrays import FloatArray
 from ..autograd.transforms import transformed
 from ..exceptions import BridgeError, ObjectiveError, OptimizerError, OptimizerTypeError
@@ -128,7 +136,9 @@ class QuantumOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}.step needs a closure that evaluates the model and returns "
                 "the loss: optimizer.step(closure); got none."
             )
-        require_callable(closure, "closure", "a function that returns the loss", error=OptimizerTypeError)
+        require_callable(
+            closure, "closure", "a function that returns the loss", error=OptimizerTypeError
+        )
         if not any(p.requires_grad for group in self.param_groups for p in group["params"]):
             raise OptimizerError(
                 "Expected parameters to train; all are frozen. Call requires_grad_() on those that "

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..arguments import (is_options, require_real_number, require_whole_number, shown)
+from ..arguments import is_options, require_real_number, require_whole_number, shown
 from ..exceptions import OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
 
