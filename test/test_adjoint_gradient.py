@@ -28,7 +28,7 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import cache
-from qiskit_torch_bridge.simulation.statevector import cache as simulators
+from qiskit_torch_bridge.simulation.statevector import simulator as simulators
 
 ZI, XX = SparsePauliOp("ZI"), SparsePauliOp(["XX", "ZZ"], [0.5, -1.0])
 VALUES = [0.1, -0.2, 0.3, 0.4, -0.5]

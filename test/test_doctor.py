@@ -37,7 +37,7 @@ from qiskit_torch_bridge.doctor import (
     versions,
     worst,
 )
-from qiskit_torch_bridge.simulation.statevector import compiled, memory
+from qiskit_torch_bridge.simulation.statevector import kernels, memory
 
 VERSION = tuple(int(part) for part in qiskit.__version__.split(".")[:2])
 
@@ -267,7 +267,7 @@ def test_kernels(monkeypatch, tmp_path):
         (cold,) = machine.kernels()
         assert "in every process" in complete(cold, "warn")
     error = RuntimeError("cannot cache function")
-    monkeypatch.setattr(compiled, "kernel", _raise(error))
+    monkeypatch.setattr(kernels, "kernel", _raise(error))
     before = registered()
     assert "NUMBA_CACHE_DIR" in complete(machine.kernels()[0], "fail")
     assert registered() == before  # else no kernel could be compiled any more

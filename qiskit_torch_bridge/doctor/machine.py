@@ -41,7 +41,7 @@ def kernels(compile_now: bool = False) -> list[Finding]:
 
 
 def _kernels() -> list[Finding]:
-    from ..simulation.statevector.compiled import kernel
+    from ..simulation.statevector.kernels import kernel
 
     try:
         execute = kernel(False)

@@ -139,7 +139,7 @@ def _chosen(request: Request, block: Block) -> list[Observable]:
 
 
 def _weight(simulator: StatevectorSimulator) -> int:
-    return (1 << simulator.tape.num_bits) + len(simulator.sums.tables)
+    return (1 << simulator.tape.num_bits) + len(simulator.sums.paulis.tables)
 
 
 def _together(request: Request, blocks: list[Block]) -> bool:

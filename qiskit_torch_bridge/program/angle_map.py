@@ -46,14 +46,11 @@ class Family:
         return replace(self, angles=self.angles[members], columns=self.columns[:, members])
 
 
-def _families(
-    functions: Mapping[int, Function], kinds: Sequence[int] | None = None
-) -> list[Family]:
-    """Put functions into families, if there are kinds of columns into one for those of a kind."""
-    members: dict[Any, list[tuple[int, Function]]] = {}
+def _families(functions: Mapping[int, Function]) -> list[Family]:
+    """Put functions into families."""
+    members: dict[Evaluator, list[tuple[int, Function]]] = {}
     for a, f in functions.items():
-        of = None if kinds is None else tuple(kinds[p] for p in f.columns)
-        members.setdefault((f.value, of), []).append((a, f))
+        members.setdefault(f.value, []).append((a, f))
     return [
         Family(
             found[0][1].value,
@@ -100,7 +97,6 @@ class AngleMap:
         self.miscomputed = ""
         self._expressions, self._index = expressions, index
         self._known: dict[int, Compiled] = dict(known or {})
-        self._families: dict[bytes, list[Family]] = {}
         rows: list[int] = []
         columns: list[int] = []
         coefficients: list[float] = []
@@ -154,27 +150,12 @@ class AngleMap:
         """The functions, those together that are the same but for their arguments."""
         return _families(self.functions)
 
-    def families_by(self, kinds: IntArray) -> list[Family]:
-        """Return families whose columns are of one kind at each place of an argument."""
-        key = kinds.tobytes()
-        if key not in self._families:
-            self._families[key] = _families(self.functions, kinds.tolist())
-        return self._families[key]
-
-    def angles(self, values: Any, m: Any = np, columns: Any = None) -> Any:
-        """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``.
-
-        Functions take their arguments from ``columns.taken(places)`` if that is given, columns of
-        one of the ``columns.kinds`` at a time.
-        """
+    def angles(self, values: Any, m: Any = np) -> Any:
+        """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``."""
         terms = taken(values, self.columns, m) * m.asarray(self.coefficients)
         angles = m.asarray(self.offset) + scattered(terms, m.asarray(self.rows), self.num_angles)
-        families = self.families if columns is None else self.families_by(columns.kinds)
-        for family in families:
-            arguments = [
-                taken(values, places, m) if columns is None else columns.taken(places)
-                for places in family.columns
-            ]
+        for family in self.families:
+            arguments = [taken(values, places, m) for places in family.columns]
             found = family.value(arguments, m)
             angles = angles + scattered(found, m.asarray(family.angles), self.num_angles)
         return angles

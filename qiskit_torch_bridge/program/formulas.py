@@ -190,7 +190,8 @@ def derivative(formula: Formula, position: int) -> Formula:
     if isinstance(formula, Power):
         return _derivative_of_power(formula, position)
     if formula.name == "xlogy":
-        return _derivative_of_xlogy(*formula.arguments, position)
+        factor, x = formula.arguments
+        return _derivative_of_xlogy(factor, x, position)
     (argument,) = formula.arguments
     return multiplied([_outer_derivative(formula.name, argument), derivative(argument, position)])
 
