@@ -10,26 +10,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-SOURCES = (
-    "angle_kernels",
-    "basics",
-    "blocks",
-    "passes",
-    "pauli_kernels",
-    "projection_kernels",
-    "protocol",
-    "sweeps",
-    "trigonometry",
-    "vectors",
-)
 _first = threading.Lock()
 _log = logging.getLogger("qiskit_torch_bridge")
 
 
 def _digest() -> str:
     """Return what changes whenever a source file of the kernels does."""
-    folder = Path(__file__).parent
-    sources = [(folder / f"{name}.py").read_bytes() for name in SOURCES]
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 

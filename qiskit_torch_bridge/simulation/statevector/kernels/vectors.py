@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vectors of lanes as a Numba type, so that kernels say which values a processor handles at once.
+"""What all kernels are made of: vectors of lanes as a Numba type, bits, aligned memory, a barrier.
 
-A compiler that must prove that arrays do not overlap gives up on the kernels' loops; here the
-loads, stores and multiply-adds of whole vectors are written down. The vectors are as wide as the
-processor's registers; LLVM splits them where they are not.
+Kernels say which values a processor handles at once: a compiler that must prove that arrays do not
+overlap gives up on the kernels' loops, so loads, stores and multiply-adds of whole vectors are
+written down. The vectors are as wide as the processor's registers; LLVM splits them where they are
+not.
 """
 
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+from .tables import ARRIVALS, PATIENCE, STOP
+
 BYTES = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 32
-MAX_ELEMENTS = 16
 _I32 = ir.IntType(32)
 
 
@@ -209,3 +213,73 @@ def glance(typing: Any, array: Any, index: Any) -> Any:
         return builder.load_atomic(builder.gep(data, [args[1]]), "monotonic", 8)
 
     return types.int64(array, index), codegen
+
+
+# -- what is compiled of them ---------------------------------------------------------------------
+
+jit = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+give_way = types.ExternalFunction(
+    "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
+)
+
+
+@jit
+def odd(number):
+    """Whether an odd number of bits is set: 0 or 1."""
+    return popcount(number) & 1
+
+
+@jit
+def aligned(count, like):
+    """Return an array of the dtype of another one that starts at a cache line."""
+    array = np.empty(count + 64 // like.itemsize, like.dtype)
+    skip = (-array.ctypes.data & 63) // like.itemsize
+    return array[skip : skip + count]
+
+
+@jit
+def xor_load(array, start, lane, shift):
+    """The vector of lanes ``lane ^ shift, ...`` of the row at ``start``."""
+    width = size(array)
+    vector = load(array, start + (lane ^ (shift & ~(width - 1))))
+    if shift & (width - 1):
+        if shift & 1:
+            vector = exchange(vector, 1)
+        if shift & 2:
+            vector = exchange(vector, 2)
+        if shift & 4 and width > 4:
+            vector = exchange(vector, 4)
+        if shift & 8 and width > 8:
+            vector = exchange(vector, 8)
+    return vector
+
+
+@jit
+def stopped(share):
+    """Whether nobody wants the results of this pass any more."""
+    return glance(share.signals, STOP) != 0
+
+
+@jit
+def barrier(share):
+    """Wait until all parts have come here, or some may have left; signals start at zero."""
+    if share.parts > 1:
+        target = (atomic_increment(share.signals, ARRIVALS) // share.parts + 1) * share.parts
+        turns = 0
+        while atomic_read(share.signals, ARRIVALS) < target and not stopped(share):
+            turns += 1
+            if turns > PATIENCE:  # the others may be waiting for this core
+                give_way()
+
+
+@jit
+def bounds(count, share):
+    """This part's share of ``count`` things: the first one, and where it ends."""
+    return count * share.part // share.parts, count * (share.part + 1) // share.parts
+
+
+@jit
+def lane_sign(lane_row, mask):
+    """The sign that a mask gives to a lane: 1.0 or -1.0."""
+    return 1.0 - 2.0 * odd(lane_row & mask)
