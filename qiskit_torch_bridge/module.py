@@ -19,14 +19,15 @@ from .algorithms import arguments_of_algorithm, arguments_of_qnn
 from .arguments import UNREADABLE, flag, shown, whole_number
 from .autograd import recorded  # noqa: F401 - its operators are called by name
 from .backends import OnBackend
-from .backends.prepare import AlreadyTranspiled, is_same_device
+from .backends.on_backend import is_same_device
+from .backends.prepare import AlreadyTranspiled
 from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
 from .engines.evaluation import check_evaluation
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .functional import PendingOutput, evaluate, refuse_onnx, submitted
 from .initial_weights import initial_weights as starting_weights
 from .jobs import DispatchingEstimator
-from .jobs.cost import Cost, cost_of
+from .jobs.budget import Cost, estimate_cost
 from .primitives import validated_precision
 from .program import CircuitProgram
 from .rules.options import named
@@ -434,7 +435,7 @@ class TorchQuantumModule(nn.Module):
             columns = program.input_columns if input_gradients else ()
             columns += program.weight_columns if self.weight.requires_grad else ()
         requests = self._engine.planned(batch_size, columns)
-        return cost_of(requests, self.isa_circuit, self._engine.backend)
+        return estimate_cost(requests, self.isa_circuit, self._engine.backend)
 
     @property
     def last_stds(self) -> Tensor | None:

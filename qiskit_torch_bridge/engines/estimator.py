@@ -19,9 +19,9 @@ from ..arguments import shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError, MemoryLimitError
 from ..free_memory import available
-from ..jobs.cost import Planned, usage_of_requests
+from ..jobs.budget import PlannedRequest, count_planned_usage
+from ..primitives.evaluation import Evaluation, make_points_pub, submit
 from ..primitives.kinds import binds_rightly, takes_projectors
-from ..primitives.submission import Evaluation, points_pub, submitted
 from ..program import CircuitProgram
 from ..rules import Differentiation, Rule
 
@@ -109,10 +109,10 @@ class EstimatorEngine:
             nothing = Evaluation(np.zeros((0, count)), np.zeros((0, count)))
             return lambda: self._noted(nothing)
         self.program.analysed.check(values)
-        pub = points_pub(self.program.analysed, self._observables, values)
+        pub = make_points_pub(self.program.analysed, self._observables, values)
         # Without parameters to bind there is one point, which stands for every row.
         shape = (count, rows if self.program.circuit.parameters else 1)
-        wait = submitted(self.estimator, [pub], [shape], self.precision)
+        wait = submit(self.estimator, [pub], [shape], self.precision)
 
         def by_row(found: FloatArray) -> FloatArray:
             # A writable copy: torch takes it over.
@@ -245,18 +245,18 @@ class EstimatorEngine:
         of_weights = [place[c] for c in self.program.weight_columns if c in place]
         self._stds.gradient = np.sqrt(variances[:, of_weights].sum(0))
 
-    def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the requests of a forward pass and, by some columns, of a backward pass."""
         program = self.program
         points = _no_points(rows, len(program.parameters))
-        pub = points_pub(program.analysed, self._observables, points)
-        requests = [Planned(self.estimator, pub, self.precision)]
+        pub = make_points_pub(program.analysed, self._observables, points)
+        requests = [PlannedRequest(self.estimator, pub, self.precision)]
         found = None if columns is None else self.evaluations_for(columns)
         if found is not None and len(columns or ()):
             d, engine = found
             points = _no_points(rows * d.plan.num_points, len(engine.program.parameters))
-            pub = points_pub(engine.program.analysed, engine._observables, points)
-            requests.append(Planned(engine.estimator, pub, engine.precision))
+            pub = make_points_pub(engine.program.analysed, engine._observables, points)
+            requests.append(PlannedRequest(engine.estimator, pub, engine.precision))
         elif columns:
             raise GradientError(
                 f"What the gradient {self.gradient_name} asks for is known to its own package "
@@ -278,7 +278,7 @@ class EstimatorEngine:
         known = columns if self.rule is not None else ()  # else only its own package knows
         planned = self.planned(rows, known or None)
         shared = [p for p in planned if getattr(p.estimator, "budget", None) is budget]
-        budget.check(usage_of_requests(shared))
+        budget.check(count_planned_usage(shared))
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {k: v for k, v in self.__dict__.items() if k not in ("name", "_stds")}

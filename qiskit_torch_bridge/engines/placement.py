@@ -15,7 +15,7 @@ from ..backends import OnBackend, prepare
 from ..exceptions import BackendError, EstimatorTypeError
 from ..jobs import DispatchingEstimator, Jobs
 from ..primitives import BatchedStatevectorEstimator
-from ..primitives.submission import validated_estimator
+from ..primitives.evaluation import validate_estimator
 from ..program import CircuitProgram
 
 
@@ -115,7 +115,7 @@ def placed_on(
             )
         estimator, several = list(estimators), True
     elif estimator is not None and not several:
-        estimator = validated_estimator(estimator)
+        estimator = validate_estimator(estimator)
     elif jobs is not None and samples and not several:
         estimator = BatchedStatevectorEstimator(seed=seed)
     if jobs is not None or several:

@@ -15,8 +15,8 @@ from qiskit_algorithms.gradients import (
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, ResultError
 from ..gradients.derivative_type import REAL_IN_TORCH, require_real
+from ..primitives.evaluation import UNUSED
 from ..primitives.precision import default_precision
-from ..primitives.submission import UNUSED
 from ..program import CircuitProgram
 from ..program.binding import check_differentiation
 from ..program.observables import combined

@@ -13,7 +13,7 @@ from qiskit.primitives import BaseEstimatorV2
 
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, ExpressionError, InputError
-from ..jobs.cost import Planned
+from ..jobs.budget import PlannedRequest
 from ..program import CircuitProgram
 from ..simulation.statevector import Kept, StatevectorSimulator
 from .estimator import EstimatorEngine
@@ -164,7 +164,7 @@ class StatevectorEngine(EstimatorEngine):
             return np.zeros_like(x), np.zeros_like(w)
         return self.simulator.vjp_tangent(x, w, cotangent, dx, dw, dcotangent)
 
-    def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def planned(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the requests of a pass: of a sampled forward pass one, and none else."""
         return super().planned(rows, None) if self.samples else []
 

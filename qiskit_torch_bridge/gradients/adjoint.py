@@ -16,8 +16,8 @@ from qiskit_algorithms.gradients import DerivativeType
 from ..arguments import complex_dtype
 from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
+from ..primitives.evaluation import validate_estimator
 from ..primitives.kinds import evolutions_on
-from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.product_operator import Observable
 from ..simulation.statevector import SimulatorCache
@@ -88,7 +88,7 @@ class AdjointEstimatorGradient(WithDerivativeType):
     ) -> None:
         self.has_estimator = estimator is not None
         given = BatchedStatevectorEstimator() if estimator is None else estimator
-        super().__init__(validated_estimator(given), None, checked_type(derivative_type))
+        super().__init__(validate_estimator(given), None, checked_type(derivative_type))
         self.dtype = np.dtype(complex_dtype(dtype))
         self._analysed = AnalysisCache(evolutions_on(given))
         self._simulators = SimulatorCache(self.dtype)

@@ -19,6 +19,7 @@ from ..arguments import is_options, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validated_precision
+from ..primitives.evaluation import make_points_pub, validate_estimator
 from ..primitives.kinds import (
     binds_rightly,
     evolutions_on,
@@ -27,7 +28,6 @@ from ..primitives.kinds import (
     takes_projectors,
 )
 from ..primitives.precision import assumed_precision, default_precision
-from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.binding import check_binding
 from ..program.lowering import refuse_lost_noise
@@ -89,7 +89,7 @@ class EstimatorGradient(WithDerivativeType):
                 f"{shown(transpiler_options)}."
             )
         super().__init__(
-            validated_estimator(estimator),
+            validate_estimator(estimator),
             validated_precision(None, precision),
             transpiler=transpiler,
             transpiler_options=transpiler_options,
@@ -291,12 +291,12 @@ class _Group:
         blocks = [points for _, _, points in self._blocks]
         if self._is_product:
             column = observables_array([[o] for o in operators], projectors=projectors)
-            pub = points_pub(self.target, column, np.concatenate(blocks), circuit)
+            pub = make_points_pub(self.target, column, np.concatenate(blocks), circuit)
         else:
             listed = [operators[o] for _, row, o in self._entries for _ in blocks[row]]
             paired = observables_array(listed, projectors=projectors)
             points = np.concatenate([blocks[row] for _, row, _ in self._entries])
-            pub = points_pub(self.target, paired, points, circuit)
+            pub = make_points_pub(self.target, paired, points, circuit)
         return pub if self.precision is None else (*pub, self.precision)
 
     def collect(

@@ -2,9 +2,9 @@
 """Estimator primitives: how one is called and checked, and the one that is there by default."""
 
 from .batched import BatchedStatevectorEstimator
+from .evaluation import Evaluation, evaluate
 from .kinds import is_aer
 from .precision import shots_to_precision, validated_precision
-from .submission import Evaluation, evaluate
 from .tracking import Tracker, Usage
 
 __all__ = [
