@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,23 +12,25 @@ from qiskit.primitives import BaseEstimatorV2, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import BridgeError, BudgetError, JobError, UnknownJobError
-from ..primitives.capabilities import costs_nothing
 from ..primitives.cutting import PubPart
-from ..primitives.submission import UNUSED
+from ..primitives.evaluation import UNUSED
+from ..primitives.capabilities import costs_nothing
 from ..primitives.usage import Usage, count_usage, record_usage
 from .budget import Budget
-from .entries import Entries, Entry, tagged
-from .lookup import finds_jobs, id_of, jobs_of, only_one
+from .journal import RequestLog, RequestRecord, tagged, tags_of
 from .retry import Retry, refuses, verdict_on
 
+MOST_DUPLICATES = 10
+"""Of a job that was submitted more than once; the runtime repeats a request five times."""
 
-class Running:
+
+class PartJob:
     """A part under way: where it was submitted, as which job, how often."""
 
     def __init__(self, part: PubPart, home: int) -> None:
         self.part, self.home = part, home
         self.job: Any = None
-        self.entry: Entry | None = None
+        self.entry: RequestRecord | None = None
         self.waits = 0  # how often waiting for its job was given up
         self.result: PubResult | None = None
         self.attempts = 0
@@ -39,7 +43,7 @@ class Running:
         return self.entry is not None and self.entry.cut
 
 
-class Placing:
+class Submitter:
     """Gives parts of a request their jobs, each paid for once.
 
     Args:
@@ -56,7 +60,7 @@ class Placing:
     def __init__(
         self,
         estimators: Sequence[BaseEstimatorV2],
-        entries: Entries,
+        entries: RequestLog,
         retry: Retry,
         budget: Budget,
     ) -> None:
@@ -72,44 +76,44 @@ class Placing:
         """Until the deadline."""
         return max(self._begun + self._retry.deadline - self._retry.clock(), 0.0)
 
-    def start(self, running: Running) -> None:
+    def start(self, part_job: PartJob) -> None:
         """Submit a part, on another estimator if one refuses."""
-        if running.entry is None:
-            running.entry, running.result = self._entries.begin(running.part.pub)
-            if running.result is not None:
-                _skip_noise(self._estimators[running.home], running.part.pub)
-            if running.is_cut or running.result is not None:
+        if part_job.entry is None:
+            part_job.entry, part_job.result = self._entries.begin(part_job.part.pub)
+            if part_job.result is not None:
+                _skip_noise(self._estimators[part_job.home], part_job.part.pub)
+            if part_job.is_cut or part_job.result is not None:
                 return
-        entry, running.job = running.entry, None
-        attached = self._attach(running, entry)
+        entry, part_job.job = part_job.entry, None
+        attached = self._attach(part_job, entry)
         while not attached:
-            running.attempts += 1
-            error = self._submit(running, entry)
+            part_job.attempts += 1
+            error = self._submit(part_job, entry)
             if error is None:
                 return
-            attached = self._attach(running, entry, error)
+            attached = self._attach(part_job, entry, error)
             if not attached:
-                self.again(running, error)
+                self.again(part_job, error)
 
-    def _submit(self, running: Running, entry: Entry) -> Exception | None:
+    def _submit(self, part_job: PartJob, entry: RequestRecord) -> Exception | None:
         """Submit a part once if the budget has room for it, and return what came in between."""
-        estimator = self._estimators[running.home]
+        estimator = self._estimators[part_job.home]
         with self._entries.order, self._budget.order:
-            usage = self._affordable(running)
+            usage = self._affordable(part_job)
             self._entries.check()
             self._entries.intend_again(entry)
-            self._count(running, usage)
+            self._count(part_job, usage)
             try:
                 with tagged(estimator, entry):
-                    job = estimator.run([running.part.pub])
+                    job = estimator.run([part_job.part.pub])
             except BaseException as error:
                 entry.attempted = _may_be_taken(error, estimator)
                 if not entry.attempted:
-                    self._settle(running, taken=False)
+                    self._settle(part_job, taken=False)
                 if isinstance(error, BridgeError) or not isinstance(error, Exception):
                     raise
                 return error
-            self._settle(running, taken=True)
+            self._settle(part_job, taken=True)
             self._record(estimator, usage)
             if not callable(getattr(job, "result", None)):
                 raise JobError(
@@ -118,12 +122,12 @@ class Placing:
                     f"where tags are known. {UNUSED} Return the job from run().",
                     tuple(self.ids),
                 )
-            self._has(running, entry, job, usage)
+            self._has(part_job, entry, job, usage)
         if self.cancelled:  # meanwhile
             job.cancel()
         return None
 
-    def _affordable(self, running: Running) -> Usage:
+    def _affordable(self, part_job: PartJob) -> Usage:
         """Return what submitting a part amounts to, or raise if there is no room for it."""
         if self.cancelled:
             raise JobError(
@@ -131,7 +135,7 @@ class Placing:
                 f"{self._named_ids()}. {UNUSED}",
                 tuple(self.ids),
             )
-        usage = self._usage(running)
+        usage = self._usage(part_job)
         if self._budget.limited:
             try:
                 self._budget.check(usage, "Another job for this step" if self.ids else "This step")
@@ -140,49 +144,51 @@ class Placing:
                 raise BudgetError(f"{error} Ids of its jobs so far: {ids}.") from None
         return usage
 
-    def _usage(self, running: Running) -> Usage:
-        return count_usage(self._estimators[running.home], [running.part.pub], None)
+    def _usage(self, part_job: PartJob) -> Usage:
+        return count_usage(self._estimators[part_job.home], [part_job.part.pub], None)
 
-    def _count(self, running: Running, usage: Usage) -> None:
+    def _count(self, part_job: PartJob, usage: Usage) -> None:
         """Count a submission against the budget before it is known whether it is taken."""
-        running.counted = usage
+        part_job.counted = usage
         self._budget.add(usage)
 
-    def _settle(self, running: Running, *, taken: bool) -> None:
+    def _settle(self, part_job: PartJob, *, taken: bool) -> None:
         """End a submission's count being open."""
-        if not taken and running.counted is not None:
-            self._budget.give_back(running.counted)
-        running.counted = None
+        if not taken and part_job.counted is not None:
+            self._budget.give_back(part_job.counted)
+        part_job.counted = None
 
     def _record(self, estimator: BaseEstimatorV2, usage: Usage) -> None:
         if not getattr(estimator, "counts_itself", False):
             record_usage(usage)
 
-    def _attach(self, running: Running, entry: Entry, error: Exception | None = None) -> bool:
+    def _attach(
+        self, part_job: PartJob, entry: RequestRecord, error: Exception | None = None
+    ) -> bool:
         """Find the job of a part that was submitted before, perhaps without an answer."""
         doubt = entry.job_id is not None or entry.attempted
         if not doubt and not entry.unwritten:
             return False
-        asked = self._estimators if error is None else [self._estimators[running.home]]
+        asked = self._estimators if error is None else [self._estimators[part_job.home]]
         costly = [e for e in asked if not costs_nothing(e)]
         told = entry.job_id is None and all(map(finds_jobs, costly))  # if there is none
         for _ in self._retry.looks() if doubt and costly and told else (None,):
             found = self._found(entry)
             if found:
-                self._take(running, entry, found)
+                self._take(part_job, entry, found)
                 return True
         if doubt and costly and not told:
             if self._retry.lost == "ask":
                 raise self._unknown(entry, error) from error
             self._doubtful.append(entry.tag)
-            if entry.job_id is None and running.counted is None:
-                self._count(running, self._usage(running))
-            self._settle(running, taken=True)
-        self._settle(running, taken=False)
+            if entry.job_id is None and part_job.counted is None:
+                self._count(part_job, self._usage(part_job))
+            self._settle(part_job, taken=True)
+        self._settle(part_job, taken=False)
         entry.job_id, entry.attempted, entry.unwritten = None, False, False
         return False
 
-    def _found(self, entry: Entry) -> list[tuple[Any, int]]:
+    def _found(self, entry: RequestRecord) -> list[tuple[Any, int]]:
         """Ask for the jobs of a part, as often as it takes to get an answer."""
         tries = 0
         while True:
@@ -195,23 +201,23 @@ class Placing:
                     raise self._unknown(entry, error) from error
                 self._retry.pause(tries)
 
-    def _take(self, running: Running, entry: Entry, found: list[tuple[Any, int]]) -> None:
+    def _take(self, part_job: PartJob, entry: RequestRecord, found: list[tuple[Any, int]]) -> None:
         """Go on with the job that was found; cancel others that do the same."""
-        running.home = found[0][1]
-        if running.home not in running.tried:
-            running.tried.append(running.home)
+        part_job.home = found[0][1]
+        if part_job.home not in part_job.tried:
+            part_job.tried.append(part_job.home)
         usage = Usage()
         if entry.job_id is None:  # else it was noted, and counted, by an earlier process
-            usage = self._usage(running)
+            usage = self._usage(part_job)
             for _ in found:
-                if running.counted is None:
-                    self._count(running, usage)
-                self._settle(running, taken=True)
-                self._record(self._estimators[running.home], usage)
+                if part_job.counted is None:
+                    self._count(part_job, usage)
+                self._settle(part_job, taken=True)
+                self._record(self._estimators[part_job.home], usage)
         job = only_one([job for job, _ in found])
-        self._has(running, entry, job, sum([usage] * len(found), Usage()))
+        self._has(part_job, entry, job, sum([usage] * len(found), Usage()))
 
-    def _unknown(self, entry: Entry, error: Exception | None) -> UnknownJobError:
+    def _unknown(self, entry: RequestRecord, error: Exception | None) -> UnknownJobError:
         """Return the error that says what is not known, and how to find out."""
         why = "" if error is None else f": {error}"
         if entry.job_id is None:
@@ -232,33 +238,33 @@ class Placing:
         doubtful = [f"perhaps one with the tag {tag}" for tag in self._doubtful]
         return ", ".join(self.ids + doubtful) or none
 
-    def _has(self, running: Running, entry: Entry, job: Any, usage: Usage) -> None:
+    def _has(self, part_job: PartJob, entry: RequestRecord, job: Any, usage: Usage) -> None:
         """Note a part's job."""
-        running.job = job
+        part_job.job = job
         self.ids.append(id_of(job))
         self._entries.submitted(entry, id_of(job), usage)
 
-    def again(self, running: Running, error: Exception) -> None:
+    def again(self, part_job: PartJob, error: Exception) -> None:
         """Prepare another attempt, or raise."""
         if verdict_on(error) not in ("transient", "waiting") or self.is_late():
-            self._elsewhere(running, error)
-        elif running.attempts < self._retry.attempts:
-            self._retry.pause(max(1, running.attempts))
+            self._elsewhere(part_job, error)
+        elif part_job.attempts < self._retry.attempts:
+            self._retry.pause(max(1, part_job.attempts))
         else:
-            self._elsewhere(running, error)
+            self._elsewhere(part_job, error)
 
-    def _elsewhere(self, running: Running, error: Exception) -> None:
+    def _elsewhere(self, part_job: PartJob, error: Exception) -> None:
         """Move a part to an estimator that has not had it yet, or raise."""
-        others = [i for i in range(len(self._estimators)) if i not in running.tried]
+        others = [i for i in range(len(self._estimators)) if i not in part_job.tried]
         if not others or self.is_late():
-            name = type(self._estimators[running.home]).__name__
+            name = type(self._estimators[part_job.home]).__name__
             raise JobError(
-                f"{name} failed for good after {max(1, running.attempts)} attempt(s): {error}. Ids "
-                f"of the request's jobs: {self._named_ids()}. {UNUSED}",
+                f"{name} failed for good after {max(1, part_job.attempts)} attempt(s): {error}. "
+                f"Ids of the request's jobs: {self._named_ids()}. {UNUSED}",
                 tuple(self.ids),
             ) from error
-        running.home, running.attempts = others[0], 0
-        running.tried.append(others[0])
+        part_job.home, part_job.attempts = others[0], 0
+        part_job.tried.append(others[0])
 
     def is_late(self) -> bool:
         """Whether nothing is tried again, or waited for, any more."""
@@ -277,3 +283,91 @@ def _skip_noise(estimator: BaseEstimatorV2, pub: EstimatorPub) -> None:
     skip = getattr(estimator, "skip_job", None)
     if skip is not None:
         skip(pub)
+
+
+# -- jobs that were submitted before ------------------------------------------------------------
+
+
+def jobs_of(entry: RequestRecord, estimators: Sequence[BaseEstimatorV2]) -> list[tuple[Any, int]]:
+    """Return the jobs of a request that was submitted before, and which estimator has each.
+
+    There is more than one if the client of a service has repeated a submission by itself.
+    Estimators that can fetch jobs have ``retrieve_job(job_id)`` and ``find_job(tag)``; for those of
+    the runtime its service is asked.
+    """
+    found = []
+    for home, estimator in enumerate(estimators):
+        found += [(job, home) for job in _fetched(estimator, entry)]
+        if found:
+            break
+    return found
+
+
+def finds_jobs(estimator: BaseEstimatorV2) -> bool:
+    """Whether the jobs of an estimator can be found by their tags."""
+    if hasattr(estimator, "find_job"):
+        return True
+    return tags_of(estimator)[1] is not None and hasattr(_service_of(estimator), "jobs")
+
+
+def _fetched(estimator: BaseEstimatorV2, entry: RequestRecord) -> list[Any]:
+    service = _service_of(estimator)
+    if entry.job_id is None:
+        if hasattr(estimator, "find_job"):
+            job = estimator.find_job(entry.tag)
+            return [] if job is None else [job]
+        return _at_service(service, entry.tag, estimator) if finds_jobs(estimator) else []
+    retrieve = getattr(estimator, "retrieve_job", getattr(service, "job", None))
+    if retrieve is None:
+        return []
+    try:
+        return [retrieve(entry.job_id)]
+    except Exception as error:
+        if isinstance(error, LookupError) or type(error).__name__ == "RuntimeJobNotFound":
+            return []  # it is another estimator's, or gone
+        raise
+
+
+def _service_of(estimator: Any) -> Any:
+    """Return the service that has the jobs of an estimator of the runtime."""
+    service = getattr(estimator, "_service", None)
+    return service if callable(getattr(service, "job", None)) else None
+
+
+def _at_service(service: Any, tag: str, estimator: Any) -> list[Any]:
+    """Return the jobs with a tag, the oldest first.
+
+    A service with several instances looks in the one that was used last, by whomever.
+    """
+    jobs = service.jobs(job_tags=[tag], limit=MOST_DUPLICATES)
+    instance = getattr(getattr(estimator, "_backend", None), "_instance", None)
+    if not jobs and instance is not None:
+        jobs = service.jobs(job_tags=[tag], limit=MOST_DUPLICATES, instance=instance)
+    return list(reversed(jobs))
+
+
+def only_one(jobs: Sequence[Any]) -> Any:
+    """Return the job whose result comes first, and cancel others, which do the same."""
+    if len(jobs) == 1:
+        return jobs[0]
+    done = [job for job in jobs if job.done()]
+    job = [*done, *(job for job in jobs if not job.in_final_state()), *jobs][0]
+    warnings.warn(
+        f"A submission was repeated on its way: jobs {', '.join(map(id_of, jobs))} do the same. "
+        f"The result of {id_of(job)} is used, and the others are cancelled if they have not run "
+        "yet; look whether they are on your bill.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    for other in jobs:
+        if other is not job:
+            with contextlib.suppress(Exception):  # it has ended
+                other.cancel()
+    return job
+
+
+def id_of(job: Any) -> str:
+    """Return what a service calls a job."""
+    identity = getattr(job, "job_id", None)
+    identity = identity() if callable(identity) else identity
+    return str(id(job) if identity is None else identity)

@@ -26,10 +26,10 @@ from ..exceptions import (
 from ..program import AnalysedCircuit
 from ..program.observables import observables_array
 from . import cutting
-from .capabilities import binds_here, takes_projectors
 from .cutting import PubPart
-from .precision import validate_target_precision
+from .capabilities import binds_here, takes_projectors
 from .pubs import check_pubs
+from .precision import validate_target_precision
 from .usage import Usage, count_usage, record_job
 
 UNUSED = "Nothing was used; weights are unchanged."
@@ -43,7 +43,7 @@ class Evaluation(NamedTuple):
     precision: float | None = None
 
 
-def points_pub(
+def make_points_pub(
     analysed: AnalysedCircuit,
     observables: ObservablesArray | list[Any],
     points: FloatArray,
@@ -58,14 +58,14 @@ def points_pub(
         points: Values in the order of the circuit's parameters.
         circuit: A transpiled form to submit instead.
     """
-    submitted = analysed.circuit if circuit is None else circuit
+    taken = analysed.circuit if circuit is None else circuit
     operators = observables_array(observables)
-    if not submitted.parameters:
-        return submitted, operators
-    return submitted, operators, analysed.bindings(points, submitted)
+    if not taken.parameters:
+        return taken, operators
+    return taken, operators, analysed.bindings(points, taken)
 
 
-def coerced_pub(pub: Any, precision: float | None = None, estimator: object = None) -> EstimatorPub:
+def coerce_pub(pub: Any, precision: float | None = None, estimator: object = None) -> EstimatorPub:
     """Return a PUB in any form as Qiskit's, with every coefficient of its observables.
 
     Projectors stay projectors where the ``estimator`` that it is for takes them.
@@ -84,11 +84,11 @@ def coerced_pub(pub: Any, precision: float | None = None, estimator: object = No
         ) from error
 
 
-def coerced_pubs(pubs: Any, precision: Any = None, estimator: object = None) -> list[EstimatorPub]:
+def coerce_pubs(pubs: Any, precision: Any = None, estimator: object = None) -> list[EstimatorPub]:
     """Return all PUBs of a call of ``run``, or say what is wrong with one of them."""
     check_pubs(pubs)
     wanted = None if precision is None else validate_target_precision(precision)
-    return [coerced_pub(pub, wanted, estimator) for pub in pubs]
+    return [coerce_pub(pub, wanted, estimator) for pub in pubs]
 
 
 def evaluate(
@@ -109,7 +109,7 @@ def evaluate(
         ExecutionError: If the estimator raises; its error is chained.
         ResultError: If a PUB's result is missing, misshapen or not finite.
     """
-    validated_estimator(estimator)
+    validate_estimator(estimator)
     check_pubs(pubs)
     given: Any = (pubs, shapes)
     sized = all(isinstance(each, Sequence) for each in given)
@@ -121,13 +121,13 @@ def evaluate(
     for pub in given[0]:
         sequence = isinstance(pub, (tuple, list)) and 2 <= len(pub) <= 4
         if not sequence and not isinstance(pub, EstimatorPub):
-            coerced_pub(pub)  # raises
+            coerce_pub(pub)  # raises
     if precision is not None:
         validate_target_precision(precision)
-    return submitted(estimator, pubs, shapes, precision)()
+    return submit(estimator, pubs, shapes, precision)()
 
 
-def submitted(
+def submit(
     estimator: BaseEstimatorV2,
     pubs: Sequence[tuple[Any, ...]],
     shapes: Sequence[tuple[int, ...]],
@@ -154,7 +154,7 @@ def submitted(
     return wait
 
 
-def usage_of_request(
+def count_request_usage(
     estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None = None
 ) -> Usage:
     """Return what :func:`submitted` will amount to, if nothing fails."""
@@ -214,12 +214,12 @@ def _all_checked(
     estimator: BaseEstimatorV2, results: list[Any], shapes: Sequence[tuple[int, ...]]
 ) -> list[Evaluation]:
     return [
-        checked(result, shape, position, type(estimator).__name__)
+        check_result(result, shape, position, type(estimator).__name__)
         for position, (result, shape) in enumerate(zip(results, shapes, strict=True))
     ]
 
 
-def checked(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
+def check_result(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
     """Return the values of a PUB's result, or raise :class:`ResultError` if they cannot be used."""
     evs = _numbers(result, "evs", "expectation values", shape, position, who)
     metadata = getattr(result, "metadata", None)
@@ -259,7 +259,7 @@ def _numbers(
     return found
 
 
-def validated_estimator(estimator: Any) -> BaseEstimatorV2:
+def validate_estimator(estimator: Any) -> BaseEstimatorV2:
     """Return ``estimator`` if it is a V2 estimator, or say what to use instead."""
     if isinstance(estimator, BaseEstimatorV2):
         return estimator

@@ -20,15 +20,14 @@ from qiskit.primitives import (
 from ..exceptions import BridgeError, JobError, ResultError
 from ..primitives import cutting
 from ..primitives.cutting import PubPart, join_results
-from ..primitives.submission import UNUSED, checked
+from ..primitives.evaluation import UNUSED, check_result
+from .attempts import PartJob, Submitter, id_of
 from .budget import Budget
-from .entries import Entries, Entry
-from .lookup import id_of
-from .placing import Placing, Running
+from .journal import RequestLog, RequestRecord
 from .retry import Retry, leaves_job_running, verdict_on
 
 
-class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
+class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
     """A request under way: a job made of jobs.
 
     Args:
@@ -43,28 +42,28 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         self,
         parts: Sequence[PubPart],
         estimators: Sequence[BaseEstimatorV2],
-        entries: Entries,
+        entries: RequestLog,
         retry: Retry,
         budget: Budget,
     ) -> None:
         super().__init__(str(uuid.uuid4()))
         self._estimators, self._entries, self._retry = estimators, entries, retry
-        self._placing = Placing(estimators, entries, retry, budget)
-        self._running = [Running(part, i % len(estimators)) for i, part in enumerate(parts)]
+        self._submitter = Submitter(estimators, entries, retry, budget)
+        self._part_jobs = [PartJob(part, i % len(estimators)) for i, part in enumerate(parts)]
         self._result: PrimitiveResult[PubResult] | None = None
         self._waiting = threading.RLock()  # two that wait must not submit the same again
 
     @property
     def job_ids(self) -> tuple[str, ...]:
         """The ids of the jobs submitted, those that failed included."""
-        return tuple(self._placing.ids)
+        return tuple(self._submitter.ids)
 
     def submit(self) -> None:
         """Submit all parts, or as many as fit into this process's memory together."""
-        parts = [running.part for running in self._running]
+        parts = [part_job.part for part_job in self._part_jobs]
         first = cutting.group(parts, self._estimators, cutting.MEMORY)[0]
-        for running in self._running[: len(first)]:  # the others follow when these are done
-            self._placing.start(running)
+        for part_job in self._part_jobs[: len(first)]:  # the others follow when these are done
+            self._submitter.start(part_job)
 
     def result(self) -> PrimitiveResult[PubResult]:
         """Wait for all parts and return their results, put together in order."""
@@ -75,90 +74,90 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
 
     def _joined(self) -> PrimitiveResult[PubResult]:
         found: dict[int, list[tuple[PubPart, PubResult]]] = {}
-        waiting = list(self._running)
+        waiting = list(self._part_jobs)
         while waiting:
-            running = waiting.pop(0)
-            result = self._wait(running)
+            part_job = waiting.pop(0)
+            result = self._wait(part_job)
             if result is None:
-                waiting[:0] = self._cut(running)
+                waiting[:0] = self._cut(part_job)
                 continue
-            found.setdefault(running.part.position, []).append((running.part, result))
+            found.setdefault(part_job.part.position, []).append((part_job.part, result))
         results = [join_results(found[position]) for position in sorted(found)]
         return PrimitiveResult(results, metadata={"version": 2})
 
-    def _wait(self, running: Running) -> PubResult | None:
+    def _wait(self, part_job: PartJob) -> PubResult | None:
         """Wait for a part's result; there is none if it must be cut."""
-        while running.result is None and not running.is_cut:
-            if running.entry is None or running.job is None:
-                self._placing.start(running)  # it had no room before, or was interrupted
+        while part_job.result is None and not part_job.is_cut:
+            if part_job.entry is None or part_job.job is None:
+                self._submitter.start(part_job)  # it had no room before, or was interrupted
                 continue
-            entry, failure = running.entry, None
+            entry, failure = part_job.entry, None
             try:
-                result = self._result_of(running.job)
+                result = self._result_of(part_job.job)
             except BridgeError:
                 raise
             except Exception as error:
                 failure = error
             if failure is not None:
-                self._failed(running, entry, failure)
+                self._failed(part_job, entry, failure)
                 continue
             try:
-                who = type(self._estimators[running.home]).__name__
-                found = _only(result, running, who)
+                who = type(self._estimators[part_job.home]).__name__
+                found = _only(result, part_job, who)
             except ResultError as error:
                 self._entries.failed(entry, str(error))
                 raise
             self._entries.finished(entry, found)
-            running.result = found
-        return running.result
+            part_job.result = found
+        return part_job.result
 
     def _result_of(self, job: Any) -> Any:
         """Wait for a job until the deadline, where it can be told of one."""
         if not _takes_timeout(job.result):
             return job.result()
-        return job.result(timeout=self._placing.seconds_left)
+        return job.result(timeout=self._submitter.seconds_left)
 
-    def _failed(self, running: Running, entry: Entry, error: Exception) -> None:
+    def _failed(self, part_job: PartJob, entry: RequestRecord, error: Exception) -> None:
         """Do what is due where a job gave no result."""
-        here = isinstance(running.job, PrimitiveJob)  # in this process, and over
+        here = isinstance(part_job.job, PrimitiveJob)  # in this process, and over
         if leaves_job_running(error) and not here:
-            self._wait_on(running, error)  # for the same job
-        elif verdict_on(error) == "too long" and running.part.rows > 1:
+            self._wait_on(part_job, error)  # for the same job
+        elif verdict_on(error) == "too long" and part_job.part.rows > 1:
             self._entries.cut(entry)
         else:
             self._entries.failed(entry, repr(error))
-            self._placing.again(running, error)
-            self._placing.start(running)
+            self._submitter.again(part_job, error)
+            self._submitter.start(part_job)
 
-    def _wait_on(self, running: Running, error: Exception) -> None:
-        """Pause before a job is waited for again, or raise and leave it running."""
-        if verdict_on(error) == "permanent" or self._placing.is_late():
+    def _wait_on(self, part_job: PartJob, error: Exception) -> None:
+        """Pause before a job is waited for again, or raise and leave it part_job."""
+        if verdict_on(error) == "permanent" or self._submitter.is_late():
             raise JobError(
-                f"Job {id_of(running.job)} was not done within {self._retry.deadline:g} s, or "
+                f"Job {id_of(part_job.job)} was not done within {self._retry.deadline:g} s, or "
                 f"cannot be asked for: {error}. It goes on: fetch it by its id, or run the same "
                 "program again with the same journal.",
                 self.job_ids,
             ) from error
-        running.waits += 1
-        self._retry.pause(running.waits)
+        part_job.waits += 1
+        self._retry.pause(part_job.waits)
 
-    def _cut(self, running: Running) -> list[Running]:
-        halves = [Running(part, running.home) for part in running.part.halves()]
-        place = self._running.index(running)
-        self._running[place : place + 1] = halves
+    def _cut(self, part_job: PartJob) -> list[PartJob]:
+        halves = [PartJob(part, part_job.home) for part in part_job.part.halves()]
+        place = self._part_jobs.index(part_job)
+        self._part_jobs[place : place + 1] = halves
         for half in halves:
-            self._placing.start(half)
+            self._submitter.start(half)
         return halves
 
     def status(self) -> Any:
         """Return the status of the first job that is not done, ``None`` if there is none yet."""
-        jobs = [running.job for running in self._running if running.job is not None]
+        jobs = [part_job.job for part_job in self._part_jobs if part_job.job is not None]
         chosen = [job for job in jobs if not job.done()] or jobs[-1:]
         return chosen[0].status() if chosen else None
 
     def done(self) -> bool:
         """Whether all parts are done."""
-        return all(r.result is not None or (r.job and r.job.done()) for r in self._running)
+        return all(r.result is not None or (r.job and r.job.done()) for r in self._part_jobs)
 
     def running(self) -> bool:
         """Whether a part is under way."""
@@ -166,7 +165,7 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
 
     def cancelled(self) -> bool:
         """Whether a job was cancelled."""
-        return any(r.job is not None and r.job.cancelled() for r in self._running)
+        return any(r.job is not None and r.job.cancelled() for r in self._part_jobs)
 
     def in_final_state(self) -> bool:
         """Whether all jobs have ended."""
@@ -178,16 +177,16 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         Raises:
             JobError: If the service does not answer for one of them; the others are cancelled.
         """
-        self._placing.cancelled = True
+        self._submitter.cancelled = True
         missed: dict[str, Exception] = {}
-        for running in self._running:
-            if running.job is None or running.result is not None:
+        for part_job in self._part_jobs:
+            if part_job.job is None or part_job.result is not None:
                 continue
             try:
-                running.job.cancel()
+                part_job.job.cancel()
             except Exception as error:
                 if "RuntimeInvalidStateError" not in {k.__name__ for k in type(error).__mro__}:
-                    missed[id_of(running.job)] = error  # else it has ended
+                    missed[id_of(part_job.job)] = error  # else it has ended
         for job_id, cause in missed.items():
             raise JobError(
                 f"{len(missed)} job(s) could not be cancelled and may go on: {', '.join(missed)}. "
@@ -203,11 +202,11 @@ def _takes_timeout(result: Callable[..., Any]) -> bool:
         return False
 
 
-def _only(result: Any, running: Running, who: str) -> PubResult:
+def _only(result: Any, part_job: PartJob, who: str) -> PubResult:
     """Return the one result there should be, with finite values, or refuse it."""
-    where = f"{who} (job {id_of(running.job)})"
+    where = f"{who} (job {id_of(part_job.job)})"
     results = [] if result is None else list(result)
     if len(results) != 1:
         raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results. {UNUSED}")
-    checked(results[0], running.part.pub.shape, 0, where)
+    check_result(results[0], part_job.part.pub.shape, 0, where)
     return results[0]

@@ -39,7 +39,7 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 _OPEN: set[tuple[int, ...]] = set()  # files that are open in this process, whatever their names
 
 
-class Lines:
+class JournalFile:
     """An open file of events.
 
     Args:
