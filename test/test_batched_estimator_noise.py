@@ -233,9 +233,9 @@ def assert_covariance(samples, mean, covariance):
 def test_outcomes_follow_the_probabilities(bases, count, monkeypatch):
     """The four projectors of a basis at one point are frequencies of the same shots."""
     for few, table in ((64, 1 << 22), (64, 1), (0, 1)):  # counts at once, or shot by shot
-        monkeypatch.setattr(sampling, "FEW", few)
-        monkeypatch.setattr(sampling, "MORE", few)
-        monkeypatch.setattr(sampling, "TABLE", table)
+        monkeypatch.setattr(sampling, "FEW_OUTCOMES", few)
+        monkeypatch.setattr(sampling, "OUTCOMES_PER_SHOT", few)
+        monkeypatch.setattr(sampling, "TABLE_SIZE", table)
         letters = [{"Z": "01", "X": "+-", "Y": "rl"}[basis] for basis in bases]
         labels = [a + b for a in letters[0] for b in letters[1]]
         evs, _ = drawn(hybrid(), labels, np.tile(POINT, (SAMPLES, 1)), count)

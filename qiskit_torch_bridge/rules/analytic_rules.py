@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Analytic shift rules, exact at any size of shift: for single gate angles and for parameters.
+"""Exact derivatives from evaluations at large shifts, of single gate angles or of parameters.
 
 As a function of one gate angle an expectation value has one frequency, and half the difference of
 two displaced evaluations is its derivative. As a function of one parameter of the circuit it is a
