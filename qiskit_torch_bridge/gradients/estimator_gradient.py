@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gradient made of evaluations: one ``run`` per call, one PUB per circuit, nothing twice."""
+"""A gradient made of evaluations: one ``run`` per call, one PUB per circuit and precision."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ class _BoundTranspiler:
 
 
 class _Row(NamedTuple):
-    """Values at which gradients are taken, and the points that these are made of."""
+    """Values at which a gradient is taken, and the displaced points that it is made of."""
 
     differentiation: Differentiation
     values: FloatArray  # (1, P)
