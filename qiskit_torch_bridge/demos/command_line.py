@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from qiskit.providers import BackendV2
+from qiskit.transpiler import generate_preset_pass_manager
 
 from ..exceptions import BridgeError
 
@@ -117,10 +118,17 @@ BACKEND_OPTION: Options = {
 }
 
 
-def find_backend(name: str | None, num_qubits: int) -> BackendV2 | None:
-    """Return the backend that ``--backend`` names, or ``None`` if it names none."""
+def place_on(name: str | None, num_qubits: int, seed: int) -> dict[str, Any]:
+    """Return the arguments of a module that put it where ``--backend`` says, repeatably."""
     if name is None:
-        return None
+        return {}
+    backend = find_backend(name, num_qubits)
+    transpiled = generate_preset_pass_manager(1, backend=backend, seed_transpiler=seed)
+    return {"backend": backend, "pass_manager": transpiled}
+
+
+def find_backend(name: str, num_qubits: int) -> BackendV2:
+    """Return the backend that ``--backend`` names."""
     if name == "aer":
         return require("qiskit_aer").AerSimulator()
     if name == "generic":

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.providers import BackendV2
 
 from .. import TorchQuantumModule, Tracker, expectation
 from ..gradients import FiniteDifference
@@ -22,9 +21,9 @@ from .command_line import (
     Options,
     check_plot,
     common_options,
-    find_backend,
     number,
     option,
+    place_on,
     positive,
     progress,
     require,
@@ -89,7 +88,7 @@ class Training(NamedTuple):
 
 
 def build_module(
-    case: Case, epsilon: float, seed: int, backend: BackendV2 | None = None
+    case: Case, epsilon: float, seed: int, backend: str | None = None
 ) -> TorchQuantumModule:
     """Return one U gate as a module; the expectation value of Z after it is cos(theta)."""
     circuit = QuantumCircuit(1)
@@ -100,11 +99,11 @@ def build_module(
         circuit,
         "Z",
         weight_params=angles,
-        backend=backend,
         gradient=FiniteDifference(epsilon) if differences else GRADIENTS[case.gradient],
         shots=case.shots,
         initial_weights=list(START.values()),
         seed=seed,
+        **place_on(backend, 1, seed),
     )
 
 
@@ -168,11 +167,10 @@ def run(options: argparse.Namespace) -> list[Training]:
     cases = choose_cases(options)
     require("tqdm")
     check_plot(options.plot)
-    backend = find_backend(options.backend, 1)
     epsilon = options.epsilon or EPSILON
     trainings = []
     for case in cases:
-        module = build_module(case, epsilon, options.seed, backend)
+        module = build_module(case, epsilon, options.seed, options.backend)
         trainings.append(train(module, case, options.target, options.steps, options.lr))
     print(summarise(trainings, options.target, options.steps, epsilon))
     if options.plot is not None:

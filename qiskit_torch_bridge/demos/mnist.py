@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from qiskit.circuit import ParameterVector, QuantumCircuit
-from qiskit.providers import BackendV2
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,8 +23,8 @@ from .command_line import (
     Options,
     check_plot,
     common_options,
-    find_backend,
     option,
+    place_on,
     positive,
     progress,
     require,
@@ -120,7 +119,8 @@ class HybridNet(nn.Module):
         circuit: ``"rxry"`` or ``"u3"``.
         loss: ``"nll"``: the expectation values are probabilities; ``"cross-entropy"``: logits.
         shots: Shots for every expectation value.
-        backend: Where the circuit runs; ``None`` for a simulation in this process.
+        backend: The name of a backend, as ``--backend`` takes it; ``None`` for a simulation in this
+            process.
         gradient: How the circuit is differentiated.
         seed: Makes the shots repeatable.
 
@@ -135,7 +135,7 @@ class HybridNet(nn.Module):
         loss: str,
         shots: int | None,
         *,
-        backend: BackendV2 | None = None,
+        backend: str | None = None,
         gradient: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -150,11 +150,11 @@ class HybridNet(nn.Module):
         self.node = TorchQuantumModule(
             node,
             input_params=inputs,
-            backend=backend,
             gradient=gradient,
             shots=shots,
             initial_weights=[0.0] * (node.num_parameters - len(inputs)),
             seed=seed,
+            **place_on(backend, node.num_qubits, seed),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -244,7 +244,7 @@ def run(options: argparse.Namespace) -> Training:
             options.circuit,
             options.loss,
             options.shots or 100,
-            backend=find_backend(options.backend, len(options.digits)),
+            backend=options.backend,
             gradient=GRADIENTS[options.gradient],
             seed=options.seed,
         )
