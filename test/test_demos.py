@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
+import importlib
 import math
 import os
 import resource
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
+import qiskit_torch_bridge.demos
 from qiskit_torch_bridge.__main__ import build_parser, main
 from qiskit_torch_bridge.demos import DEMOS, digits, hello, mnist
 from qiskit_torch_bridge.demos.command_line import DemoError
@@ -310,6 +314,18 @@ def test_a_missing_extra_names_the_remedy(missing, monkeypatch, capsys, tmp_path
     assert main(["demo", "mnist", "--plot", str(tmp_path / "mnist.png")]) == 2
     error = capsys.readouterr().err
     assert missing.partition(".")[0] in error and '"qiskit-torch-bridge[demos]"' in error
+
+
+def test_demonstrations_use_public_names_only():
+    for path in Path(qiskit_torch_bridge.demos.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level > 1:
+                name = ".".join(filter(None, ["qiskit_torch_bridge", node.module]))
+                module = importlib.import_module(name)
+                public = getattr(module, "__all__", None)
+                if public is None:  # the errors: all of them are documented
+                    public = [k for k in vars(module) if not k.startswith("_")]
+                assert {alias.name for alias in node.names} <= set(public), path.name
 
 
 def test_an_interrupted_demonstration_ends_quietly(monkeypatch, capsys):

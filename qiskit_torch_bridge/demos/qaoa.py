@@ -258,7 +258,7 @@ layer{"s" * (options.reps > 1)}, {name_values(options)}
 {table(header, rows)}
 
 The start has a mean ratio of {start:.4f}.
-optimal cuts: how many of {len(first.cuts[0]):,} cuts sampled in the end are largest ones.
+optimal cuts: the share of largest ones among {len(first.cuts[0]):,} cuts sampled in the end.
 near the best after: evaluations until the ratio is within 1 % of the best one that any
 optimizer found for the graph, on average over the graphs on which it comes so far.
 {explain_counting(first, options)}"""
