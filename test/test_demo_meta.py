@@ -12,7 +12,7 @@ import rustworkx
 import torch
 from qiskit.quantum_info import Statevector
 
-from qiskit_torch_bridge.__main__ import build_parser, main
+from qiskit_torch_bridge.__main__ import build_parser
 from qiskit_torch_bridge.demos import learned_optimizer, meta, problems
 from qiskit_torch_bridge.demos.command_line import DemoError
 from qiskit_torch_bridge.demos.learned_optimizer import LearnedOptimizer, Task
@@ -208,26 +208,3 @@ def test_shots_and_gradients_reach_both_parts(flags, tmp_path, capsys):
         assert [round(c.evaluations) for c in rotation.curves] == [3, 7, 6, 6]
     exact = run(*SMALL, "--part", "rotation")[0]
     assert not torch.equal(exact.curves[-1].values, rotation.curves[-1].values)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--nodes", "3"], "at least 4"),
-        (["--nodes", "19"], "at most 18"),
-        (["--steps", "0"], "at least 1"),
-        (["--unseen", "1"], "at least 2"),
-        (["--part", "vqe"], "rotation"),
-        (["--gradient", "magic"], "finite-difference"),
-        (["--shots", "0"], "at least 1"),
-        (["--plot", "curves.txt"], ".png"),
-        (["--part", "qaoa", "--nodes", "4", "--graphs", "40"], "Ask for fewer"),
-    ],
-)
-def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys):
-    try:
-        status = main(["demo", "meta", *arguments])
-    except SystemExit as exit_:
-        status = exit_.code
-    captured = capsys.readouterr()
-    assert status == 2 and message in captured.err and not captured.out

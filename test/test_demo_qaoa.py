@@ -13,7 +13,7 @@ import torch
 from qiskit.quantum_info import Statevector
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker, expectation
-from qiskit_torch_bridge.__main__ import build_parser, main
+from qiskit_torch_bridge.__main__ import build_parser
 from qiskit_torch_bridge.demos import contest, problems, qaoa
 from qiskit_torch_bridge.demos.command_line import DemoError
 from qiskit_torch_bridge.demos.problems import Graph
@@ -258,32 +258,6 @@ def test_unreadable_graph_files_are_explained(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DemoError, match="Cannot read the graph"):
         problems.read_edge_list(path)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--nodes", "7"], "to be even"),
-        (["--nodes", "30"], "at most 20"),
-        (["--nodes", "2"], "at least 4"),
-        (["--reps", "0"], "at least 1"),
-        (["--optimizers", "magic"], "invalid choice"),
-        (["--lr", "adam"], "expected a number"),
-        (["--lr", "spsa=0.1"], "NAME=SIZE with one of adam"),
-        (["--lr", "adam=-1"], "above 0"),
-        (["--graph", "nowhere.txt"], "Cannot read the graph"),
-        (["--graph", "own.txt", "--graphs", "2"], "leave out --graph"),
-        (["--graphs", "0"], "at least 1"),
-        (["--plot", "curves.txt"], ".png"),
-    ],
-)
-def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys):
-    try:
-        status = main(["demo", "qaoa", *arguments])
-    except SystemExit as exit_:  # argparse's own way
-        status = exit_.code
-    captured = capsys.readouterr()
-    assert status == 2 and message in captured.err and not captured.out
 
 
 def test_a_graph_without_any_cut_above_zero_is_refused():

@@ -10,7 +10,7 @@ import pytest
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qiskit_torch_bridge import Tracker
-from qiskit_torch_bridge.__main__ import build_parser, main
+from qiskit_torch_bridge.__main__ import build_parser
 from qiskit_torch_bridge.demos import contest, vqe
 from qiskit_torch_bridge.demos.problems import (
     H2,
@@ -154,25 +154,3 @@ def test_the_full_metric_has_its_price(capsys):
     assert result.conditions.price.metrics == 4 * 3 // 2 + 4
     assert -1e-10 < result.runs[0].best - H2_ENERGY < 1e-6
     assert "one circuit for each pair" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--problem", "water"], "invalid choice"),
-        (["--qubits", "5"], "to be even"),
-        (["--qubits", "20"], "at most 16"),
-        (["--evaluations", "0"], "at least 1"),
-        (["--optimizers", "cobyla"], "invalid choice"),
-        (["--lr", "slsqp=1"], "NAME=SIZE with one of adam"),
-        (["--metric", "round"], "invalid choice"),
-        (["--plot", "nowhere/vqe.png"], "does not exist"),
-    ],
-)
-def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys):
-    try:
-        status = main(["demo", "vqe", *arguments])
-    except SystemExit as exit_:  # argparse's own way
-        status = exit_.code
-    captured = capsys.readouterr()
-    assert status == 2 and message in captured.err and not captured.out
