@@ -20,12 +20,12 @@ from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from .arguments import (
     MOST_SEED,
-    complex_dtype,
-    one_of,
-    seed_number,
+    require_choice,
+    require_complex_dtype,
+    require_seed,
+    require_whole_number,
     show_given,
     shown,
-    whole_number,
 )
 from .backends import OnBackend
 from .backends.prepare import check_pass_manager
@@ -37,13 +37,13 @@ from .gradients import (
     ParameterShiftEstimatorGradient,
     SPSAEstimatorGradient,
 )
-from .gradients.derivative_type import REAL_IN_TORCH, require_real
+from .gradients.base import REAL_IN_TORCH, require_real
 from .jobs import DispatchingEstimator, Jobs
-from .primitives import validated_precision
+from .primitives import validate_precision
 from .primitives.precision import MOST_SHOTS
 from .primitives.submission import validated_estimator
 from .program import CircuitProgram
-from .rules.options import FiniteDifference, SimultaneousPerturbation, named
+from .rules.difference_rules import FiniteDifference, SimultaneousPerturbation, is_named_gradient
 from .simulation.interface import SIMULATORS
 
 if TYPE_CHECKING:
@@ -125,9 +125,9 @@ class Exact:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        one_of(self.method, "method", tuple(SIMULATORS))
-        object.__setattr__(self, "dtype", complex_dtype(self.dtype))
-        one_of(self.device, "device", DEVICES)
+        require_choice(self.method, "method", tuple(SIMULATORS))
+        object.__setattr__(self, "dtype", require_complex_dtype(self.dtype))
+        require_choice(self.device, "device", DEVICES)
 
     def __repr__(self) -> str:
         return show_given(self)
@@ -250,12 +250,12 @@ class Execution:
     @property
     def forward_precision(self) -> float | None:
         """The precision to request in a forward pass; ``None`` for the estimator's default."""
-        return validated_precision(self.forward_shots, self.precision)
+        return validate_precision(self.forward_shots, self.precision)
 
     @property
     def gradient_precision(self) -> float | None:
         """The precision to request in a gradient, if it is not that of the forward pass."""
-        return validated_precision(getattr(self.shots, "gradient", None), None)
+        return validate_precision(getattr(self.shots, "gradient", None), None)
 
     @property
     def gradient_object(self) -> BaseEstimatorGradient | None:
@@ -299,7 +299,7 @@ class Execution:
         exact = isinstance(estimator, Exact) or (nowhere and shots is None and precision is None)
         if nowhere and exact and isinstance(self.estimator, Exact):
             new["estimator"] = self.estimator
-        if not named(self.gradient) or (self.gradient == "adjoint" and not exact):
+        if not is_named_gradient(self.gradient) or (self.gradient == "adjoint" and not exact):
             new.setdefault("gradient", None)
         if self.jobs is None:
             return
@@ -358,7 +358,7 @@ def _coerce_estimator(estimator: Any) -> EstimatorChoice:
 
 def _coerce_gradient(gradient: Any) -> GradientChoice:
     if (isinstance(gradient, str) and gradient in GRADIENTS) or (
-        named(gradient) and not isinstance(gradient, str)
+        is_named_gradient(gradient) and not isinstance(gradient, str)
     ):
         return gradient
     if isinstance(gradient, BaseEstimatorGradient):
@@ -383,7 +383,7 @@ def _coerce_shots(shots: Any) -> int | Shots:
 
 def _whole_shots(shots: Any, name: str) -> int:
     hint = " Leave it out for the estimator's own default."
-    return whole_number(shots, name, 1, MOST_SHOTS, error=PrecisionError, hint=hint)
+    return require_whole_number(shots, name, 1, MOST_SHOTS, error=PrecisionError, hint=hint)
 
 
 def _coerce_pass_manager(pass_manager: Any) -> PassManager:
@@ -397,7 +397,7 @@ _COERCIONS: Mapping[str, Callable[[Any], Any]] = {
     "gradient": _coerce_gradient,
     "shots": _coerce_shots,
     "pass_manager": _coerce_pass_manager,
-    "seed": lambda seed: seed_number(seed, most=MOST_SEED),
+    "seed": lambda seed: require_seed(seed, most=MOST_SEED),
 }
 
 

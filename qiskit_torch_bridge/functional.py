@@ -27,12 +27,12 @@ from .autograd.transforms import (
 from .engines import make_engine
 from .exceptions import InputError, TracingError
 from .execution import BackendChoice, EstimatorChoice, Execution, GradientChoice, PassManager, Shots
+from .lru_cache import LRUCache
 from .program import CircuitProgram
 from .program.observables import Layout
-from .recent import Recent
-from .rules.options import named
+from .rules.difference_rules import is_named_gradient
 
-_recent_nodes: Recent[tuple[Any, Node]] = Recent(16)
+_recent_nodes: LRUCache[tuple[Any, Node]] = LRUCache(16)
 """The nodes of the last calls of :func:`expectation`."""
 
 
@@ -247,7 +247,10 @@ def _node_for(circuit: Any, *chosen: Any) -> Node:
         return (circuit, choices), Node(make_engine(circuit, execution)[0])  # kept: ids are the key
 
     # With its type, since 1, 1.0 and True are equal and only the first is a number of shots.
-    key = ((type(c), c if isinstance(c, (int, float)) or named(c) else id(c)) for c in choices)
+    key = (
+        (type(c), c if isinstance(c, (int, float)) or is_named_gradient(c) else id(c))
+        for c in choices
+    )
     return _recent_nodes((id(circuit), *key), make)[1]
 
 

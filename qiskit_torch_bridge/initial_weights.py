@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import Parameter, ParameterVector
 from torch import Tensor
 
-from .arguments import MOST_SEED, UNREADABLE, seed_number, shown
+from .arguments import MOST_SEED, UNREADABLE, require_seed, shown
 from .autograd.calls import checked_weights
 from .exceptions import BridgeError, InputError, InputTypeError
 from .program import CircuitProgram
@@ -30,7 +30,7 @@ def initial_weights(
     """Return the initial weights ``(W,)``, as for :class:`.TorchQuantumModule`."""
     count = len(program.weight_params)
     if given is None:
-        seed = seed_number(seed, most=MOST_SEED)
+        seed = require_seed(seed, most=MOST_SEED)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return torch.empty(count).uniform_(-math.pi, math.pi, generator=generator)
     if not isinstance(given, Tensor):

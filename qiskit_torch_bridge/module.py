@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from .algorithms import read_algorithm, read_qnn
-from .arguments import UNREADABLE, flag, shown, whole_number
+from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import Node
 from .backends.prepare import AlreadyTranspiled, is_same_device
 from .engines import Place, make_engine
@@ -39,8 +39,8 @@ from .initial_weights import WeightsChoice
 from .initial_weights import initial_weights as starting_weights
 from .jobs.cost import Cost, cost_of
 from .program import CircuitProgram
-from .program.observables import Layout, ObservablesChoice
-from .program.roles import Parameters
+from .program.observables import Layout, ObservablesLike
+from .program.program import Parameters
 from .state_dicts import check_marks, check_weights, mark, refuse_old
 
 
@@ -167,7 +167,7 @@ class TorchQuantumModule(nn.Module):
     def __init__(
         self,
         circuit: QuantumCircuit,
-        observables: ObservablesChoice = None,
+        observables: ObservablesLike | None = None,
         *,
         input_params: Parameters | None = None,
         weight_params: Parameters | None = None,
@@ -413,9 +413,9 @@ class TorchQuantumModule(nn.Module):
             InputError: If ``batch_size`` is not a positive whole number.
             GradientError: If the gradient is another package's, for ``backward=True``.
         """
-        batch_size = whole_number(batch_size, "batch_size", 1)
-        flag(backward, "backward")
-        flag(input_gradients, "input_gradients")
+        batch_size = require_whole_number(batch_size, "batch_size", 1)
+        require_bool(backward, "backward")
+        require_bool(input_gradients, "input_gradients")
         node, place = self._deployed.node, self._deployed.place
         columns: tuple[int, ...] | None = None
         if backward:

@@ -552,14 +552,6 @@ CASES: dict[str, Case] = {
             "parameters": right("None in it stands for all", "[None]"),
         },
     ),
-    "gradients.AdjointEstimatorGradient.run": Case(
-        lambda **k: gradients.AdjointEstimatorGradient().run(**k).result(),
-        one_gradient,
-        {
-            "precision": Right("it is exact at any precision", ALL),
-            "parameters": right("None in it stands for all", "[None]"),
-        },
-    ),
     "gradients.AdjointEstimatorGradient": Case(
         gradients.AdjointEstimatorGradient, fixed(estimator=ESTIMATOR)
     ),
@@ -576,6 +568,14 @@ CASES: dict[str, Case] = {
         gradients.SimultaneousPerturbation,
         fixed(),
         {"epsilon": POSITIVE, "resamplings": COUNT, "seed": SEED},
+    ),
+    "gradients.FiniteDifference.rule": Case(
+        method(gradients.FiniteDifference, "rule"), fixed(), {"precision": NOT_NEGATIVE}
+    ),
+    "gradients.SimultaneousPerturbation.rule": Case(
+        method(gradients.SimultaneousPerturbation, "rule"),
+        fixed(),
+        {"precision": NOT_NEGATIVE, "generator": SEED},
     ),
     "gradients.FiniteDifferenceEstimatorGradient": Case(
         gradients.FiniteDifferenceEstimatorGradient,
@@ -766,8 +766,8 @@ CASES: dict[str, Case] = {
     "primitives.shots_to_precision": Case(
         primitives.shots_to_precision, fixed(shots=100), {"shots": SMALL_COUNT}
     ),
-    "primitives.validated_precision": Case(
-        primitives.validated_precision,
+    "primitives.validate_precision": Case(
+        primitives.validate_precision,
         fixed(shots=None, precision=None),
         {"shots": SMALL_COUNT | NONE, "precision": POSITIVE | NONE},
     ),
@@ -776,9 +776,6 @@ CASES: dict[str, Case] = {
         lambda: {n: getattr(plan(), n) for n in ("target", "angle_map", "pullback", "plan")},
         {"angle_map": NONE, "pullback": NONE},
     ),
-    "rules.FiniteDifferenceRule": Case(
-        rules.FiniteDifferenceRule, fixed(epsilon=0.1), {"epsilon": POSITIVE}
-    ),
     **{
         f"rules.{name}.differentiation": Case(
             method(make, "differentiation"),
@@ -786,18 +783,11 @@ CASES: dict[str, Case] = {
             {"columns": right("columns", "(0,)", "(0, 0)", "[]")},
         )
         for name, make in {
-            "FiniteDifferenceRule": lambda: rules.FiniteDifferenceRule(0.1),
             "MultiFrequencyRule": rules.MultiFrequencyRule,
             "ParameterShiftRule": rules.ParameterShiftRule,
-            "Rule": rules.ParameterShiftRule,
-            "SPSARule": lambda: rules.SPSARule(0.1),
+            "Rule": rules.FiniteDifference(0.1).rule,
         }.items()
     },
-    "rules.SPSARule": Case(
-        rules.SPSARule,
-        fixed(epsilon=0.1),
-        {"epsilon": POSITIVE, "resamplings": COUNT, "seed": SEED},
-    ),
     "rules.ShiftPlan": Case(
         rules.ShiftPlan,
         lambda: {

@@ -25,7 +25,7 @@ from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_torch_bridge import OnBackend, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import GradientError
-from qiskit_torch_bridge.primitives.tracking import Usage
+from qiskit_torch_bridge.primitives.usage import Usage
 
 # The runtime's local mode tells of every option that has no effect there.
 pytestmark = pytest.mark.filterwarnings("ignore:Options .* have no effect:UserWarning")

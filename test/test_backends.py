@@ -41,7 +41,7 @@ from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs
 from qiskit_torch_bridge.optim import ShotsSchedule
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program.idle import restricted_operator
+from qiskit_torch_bridge.program.operators import restrict_operator
 
 OBSERVABLES = ["ZI", SparsePauliOp(["XX", "IY"], [0.5, 1.0])]
 INPUTS = torch.tensor([[0.4, -0.2], [1.0, 0.7]], dtype=torch.float64)
@@ -107,7 +107,7 @@ def test_the_target_of_a_part_keeps_errors_and_durations() -> None:
 def test_idle_qubits_of_observables() -> None:
     """Qubits that no gate touches are in the state zero: Z gives one, X and Y give zero."""
     operator = SparsePauliOp(["ZIX", "XIZ", "ZZZ", "IYI"], [1.0, 2.0, 3.0, 4.0])
-    found = restricted_operator(operator, (0,))
+    found = restrict_operator(operator, (0,))
     expected = SparsePauliOp(["X", "Z"], [1.0, 3.0])
     assert found.equiv(expected)
 

@@ -34,7 +34,7 @@ from qiskit_torch_bridge.doctor import (
     packages,
     worst_status,
 )
-from qiskit_torch_bridge.simulation.statevector import compiled, memory
+from qiskit_torch_bridge.simulation.statevector import kernels, memory
 
 VERSION = tuple(int(part) for part in qiskit.__version__.split(".")[:2])
 
@@ -273,7 +273,7 @@ def test_kernels(monkeypatch, tmp_path):
         (cold,) = machine.check_kernels()
         assert "in every process" in complete(cold, "warn")
     error = RuntimeError("cannot cache function")
-    monkeypatch.setattr(compiled, "kernel", _raise(error))
+    monkeypatch.setattr(kernels, "kernel", _raise(error))
     before = registered()
     assert "NUMBA_CACHE_DIR" in complete(machine.check_kernels()[0], "fail")
     assert registered() == before  # else no kernel could be compiled any more

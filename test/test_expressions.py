@@ -33,7 +33,7 @@ from qiskit_torch_bridge.gradients import (
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program import AnalysisCache, AngleMap, reading
+from qiskit_torch_bridge.program import AnalysisCache, AngleMap, expressions
 from qiskit_torch_bridge.program.identity import same_circuit
 
 x, y, w = Parameter("x"), Parameter("y"), Parameter("w")
@@ -58,8 +58,8 @@ def squares_misbound(monkeypatch):
     def bound(expression, parameters, point):
         return complex(sum(point) ** 2 if "**2 + " in str(expression) else math.nan)
 
-    monkeypatch.setattr(reading, "_bound", bound)
-    monkeypatch.setattr(reading, "_step_by_step", lambda *_: "")
+    monkeypatch.setattr(expressions, "_bound", bound)
+    monkeypatch.setattr(expressions, "_step_by_step", lambda *_: "")
 
 
 # -- values and derivatives ----------------------------------------------------------------------

@@ -26,7 +26,7 @@ from qiskit_torch_bridge import OnBackend, TorchQuantumModule
 from qiskit_torch_bridge.exceptions import BudgetError, JobError, JournalError, ResultError
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.primitives.tracking import Usage
+from qiskit_torch_bridge.primitives.usage import Usage
 
 
 @pytest.fixture

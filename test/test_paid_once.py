@@ -33,11 +33,11 @@ from qiskit_torch_bridge.exceptions import (
     UnknownJobError,
 )
 from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs, Journal, Retry
-from qiskit_torch_bridge.jobs import entries as entries_of
+from qiskit_torch_bridge.jobs import journal as entries_of
 from qiskit_torch_bridge.jobs.entries import Entries, Entry
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.primitives.kinds import costs_nothing
-from qiskit_torch_bridge.primitives.tracking import Usage
+from qiskit_torch_bridge.primitives.capabilities import costs_nothing
+from qiskit_torch_bridge.primitives.usage import Usage
 
 
 def pub_of(rows: int = 3, begin: float = 0.0) -> EstimatorPub:

@@ -34,8 +34,7 @@ from qiskit_torch_bridge.exceptions import ObservableError
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient, AQGDEstimatorGradient
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program.observables import same_operator
-from qiskit_torch_bridge.program.product_operator import ProductOperator
+from qiskit_torch_bridge.program.operators import ProductOperator, same_operator
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, simulator
 
 EXACT = 1e-12

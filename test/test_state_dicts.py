@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, load_checkpoint, save_checkpoint
 from qiskit_torch_bridge.exceptions import CheckpointError, StateDictError
-from qiskit_torch_bridge.program.marks import difference_of_marks
+from qiskit_torch_bridge.program.program_state import difference_of_marks
 
 MARKS = {
     "inputs": "2fe4f815b61d5b4827fbafd85ee1c329",

@@ -17,7 +17,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 from test_statevector_cases import ROWS
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, layout, simulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, schedule, simulator
 
 EXACT = 1e-12
 LANES = 32
@@ -174,7 +174,7 @@ def test_only_the_wanted_gradients(rows: int, inputs_first: bool) -> None:
 def test_sizes_of_blocks(rows: int, matrix_qubits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     circuit, results = circuit_of(9, matrix_qubits), []
     for block_bits in range(1, 7):
-        monkeypatch.setattr(layout, "BLOCK_BITS", block_bits)
+        monkeypatch.setattr(schedule, "BLOCK_BITS", block_bits)
         results.append(everything(made(circuit), *numbers(rows, own_weights=False)))
     for found in results[1:]:
         assert_close(found, results[0], EXACT * 10)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ..arguments import is_whole, shown, whole_number
+from ..arguments import is_whole_number, require_whole_number, shown
 from ..exceptions import InputError
 
 MOST_QUBITS = 1 << 20
@@ -33,8 +33,8 @@ def bits_by_qubit(outcome: str | int, num_qubits: int | None = None) -> tuple[in
         (1, 0, 0)
     """
     if num_qubits is not None:
-        whole_number(num_qubits, "num_qubits", 0, MOST_QUBITS)
-    if not isinstance(outcome, str) and is_whole(outcome):
+        require_whole_number(num_qubits, "num_qubits", 0, MOST_QUBITS)
+    if not isinstance(outcome, str) and is_whole_number(outcome):
         known = num_qubits is not None and outcome >= 0 and int(outcome).bit_length() <= num_qubits
         text = format(int(outcome), f"0{num_qubits}b") if known else ""
     else:

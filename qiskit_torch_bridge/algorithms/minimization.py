@@ -16,11 +16,24 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..arguments import UNREADABLE, as_real, one_of, real_array, real_number, shown
+from ..arguments import (
+    UNREADABLE,
+    as_real,
+    require_choice,
+    require_real_array,
+    require_real_number,
+    shown,
+)
 from ..arrays import FloatArray
 from ..exceptions import InputError, ObjectiveError, OptimizerError
-from ..rules.finite_difference import STENCILS, recommended_epsilon
-from ..rules.options import FiniteDifference, SimultaneousPerturbation, WithOptions, named
+from ..rules.difference_rules import (
+    STENCILS,
+    FiniteDifference,
+    SimultaneousPerturbation,
+    WithOptions,
+    is_named_gradient,
+    recommended_epsilon,
+)
 from ..rules.plan import ShiftPlan
 
 NUMERICAL = (FiniteDifference.name, SimultaneousPerturbation.name)
@@ -176,7 +189,7 @@ def _read_numbers(returned: ArrayLike | None) -> FloatArray | None:
 
 def read_numerical_gradient(gradient: Numerical, epsilon: float | None) -> WithOptions:
     """Return how a gradient is made from values, or raise :class:`OptimizerError`."""
-    if not isinstance(gradient, str) and named(gradient):
+    if not isinstance(gradient, str) and is_named_gradient(gradient):
         if epsilon is not None:
             raise OptimizerError(
                 f"Expected epsilon to be left out where the gradient has options of its own; got "
@@ -184,10 +197,10 @@ def read_numerical_gradient(gradient: Numerical, epsilon: float | None) -> WithO
             )
         return gradient
     hint = " It is used where the algorithm gives no gradient of its own."
-    one_of(gradient, "gradient", NUMERICAL, error=OptimizerError, hint=hint)
+    require_choice(gradient, "gradient", NUMERICAL, error=OptimizerError, hint=hint)
     if epsilon is not None:
         name = f"epsilon, the step of the {gradient} gradient in radians,"
-        real_number(epsilon, name, error=OptimizerError)
+        require_real_number(epsilon, name, error=OptimizerError)
     if gradient == FiniteDifference.name:
         return FiniteDifference(epsilon)
     return SimultaneousPerturbation(epsilon)
@@ -200,7 +213,7 @@ def read_point(x0: ArrayLike | torch.Tensor) -> FloatArray:
         given = (x0 if x0.dtype == torch.bool else x0.double()).detach().cpu().numpy()
     if math.isfinite(as_real(given)) or getattr(given, "shape", None) == ():
         given = [given]  # a number, as SciPy has it
-    point = real_array(given, "the initial point", (None,))
+    point = require_real_array(given, "the initial point", (None,))
     if not np.isfinite(point).all():
         raise InputError(
             f"Expected the initial point to be finite numbers of shape (P,); got {shown(x0)}."

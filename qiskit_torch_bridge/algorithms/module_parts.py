@@ -29,7 +29,7 @@ from ..arrays import FloatArray
 from ..exceptions import AlgorithmError, AlgorithmTypeError
 from ..execution import Exact, Execution, PassManager
 from ..primitives import BatchedStatevectorEstimator, shots_to_precision
-from ..primitives.kinds import is_exact
+from ..primitives.capabilities import is_exact
 
 _log = logging.getLogger("qiskit_torch_bridge")
 

@@ -19,12 +19,12 @@ from torch import Tensor
 from ..arguments import (
     MOST_SEED,
     UNREADABLE,
-    flag,
-    function,
-    real_number,
-    seed_number,
+    require_bool,
+    require_callable,
+    require_real_number,
+    require_seed,
+    require_whole_number,
     shown,
-    whole_number,
 )
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
@@ -64,16 +64,18 @@ class _Settings:
 
     def __post_init__(self) -> None:
         read_numerical_gradient(self.gradient, self.epsilon)
-        whole_number(self.maxiter, "maxiter", error=OptimizerError)
-        seed_number(self.seed, most=MOST_SEED, error=OptimizerError)
+        require_whole_number(self.maxiter, "maxiter", error=OptimizerError)
+        require_seed(self.seed, most=MOST_SEED, error=OptimizerError)
         if self.patience is not None:
-            whole_number(self.patience, "patience", 1, error=OptimizerError)
+            require_whole_number(self.patience, "patience", 1, error=OptimizerError)
         for name in ("tol", "gradient_tol", "clip_norm"):
             if getattr(self, name) is not None:
                 zero = name != "clip_norm"
-                real_number(getattr(self, name), name, zero=zero, error=OptimizerError)
-        real_number(self.min_improvement, "min_improvement", zero=True, error=OptimizerError)
-        flag(self.progress, "progress", error=OptimizerTypeError)
+                require_real_number(getattr(self, name), name, zero=zero, error=OptimizerError)
+        require_real_number(
+            self.min_improvement, "min_improvement", zero=True, error=OptimizerError
+        )
+        require_bool(self.progress, "progress", error=OptimizerTypeError)
         if self.callback is not None and not callable(self.callback):
             raise OptimizerTypeError(
                 "Expected callback to be a function of step, parameters, value and gradient; got "
@@ -237,7 +239,7 @@ class TorchOptimizer(Optimizer):
     def set_max_evals_grouped(self, limit: int | None) -> None:
         """Set the most points handed to the objective at once."""
         if limit is not None:
-            whole_number(limit, "max_evals_grouped", 1, error=OptimizerError)
+            require_whole_number(limit, "max_evals_grouped", 1, error=OptimizerError)
         super().set_max_evals_grouped(limit)
 
     def __repr__(self) -> str:
@@ -275,9 +277,9 @@ class TorchOptimizer(Optimizer):
             ``x`` and ``fun``, the best point and its value; ``jac`` if it is known there; ``nfev``
             points evaluated, ``njev`` gradients and ``nit`` steps.
         """
-        function(fun, "fun", "a function of a point", error=OptimizerTypeError)
+        require_callable(fun, "fun", "a function of a point", error=OptimizerTypeError)
         if jac is not None:
-            function(jac, "jac", "a function of a point, or None", error=OptimizerTypeError)
+            require_callable(jac, "jac", "a function of a point, or None", error=OptimizerTypeError)
         start = read_point(x0)
         low, high = read_bounds(bounds, len(start))
         own = self._own

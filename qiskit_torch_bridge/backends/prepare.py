@@ -19,17 +19,17 @@ from qiskit.transpiler import Layout, TranspilerError, generate_preset_pass_mana
 
 from ..arguments import (
     MOST_SEED,
-    instance,
     is_options,
-    is_whole,
-    one_of,
-    seed_number,
+    is_whole_number,
+    require_choice,
+    require_instance,
+    require_seed,
     show_given,
     shown,
 )
 from ..exceptions import BackendError, BackendTypeError, CircuitError
 from ..jobs import DispatchingEstimator, Jobs
-from ..primitives.kinds import is_of_aer, repeats_noise
+from ..primitives.capabilities import is_from_aer, repeats_noise
 from ..program import CircuitProgram
 from ..program.lowering import is_box
 from .angles import check_angles, has_limited_angles
@@ -86,13 +86,15 @@ class OnBackend:
             )
         if self.optimization_level is not None:
             level = self.optimization_level
-            level = int(level) if is_whole(level) else level
-            one_of(level, "optimization_level", (0, 1, 2, 3), error=BackendError)
-        seed_number(self.seed_transpiler, "seed_transpiler", most=MOST_SEED // 2)
+            level = int(level) if is_whole_number(level) else level
+            require_choice(level, "optimization_level", (0, 1, 2, 3), error=BackendError)
+        require_seed(self.seed_transpiler, "seed_transpiler", most=MOST_SEED // 2)
         _check_layout(self.initial_layout, self.device)
         _check_transpile_options(self.transpile_options)
         if self.jobs is not None:
-            instance(self.jobs, "jobs", Jobs, "a jobs.Jobs, such as Jobs(journal='run.journal')")
+            require_instance(
+                self.jobs, "jobs", Jobs, "a jobs.Jobs, such as Jobs(journal='run.journal')"
+            )
 
     @classmethod
     def coerce(cls, thing: Any) -> OnBackend:
@@ -191,9 +193,9 @@ def prepare(
         CircuitError: If the transpiled circuit does not fit the backend, or cannot be sent to it.
         JournalError: If the journal cannot be opened.
     """
-    instance(program, "program", CircuitProgram, "a CircuitProgram", error=CircuitError)
+    require_instance(program, "program", CircuitProgram, "a CircuitProgram", error=CircuitError)
     on = OnBackend.coerce(on_backend)
-    seed_number(seed)
+    require_seed(seed)
     backend, kind = on.device, on.kind
     transpiler = _transpiler(on, pass_manager, program.circuit.num_qubits)
     if kind in ("aer", "fake") or "box" not in backend.target.operation_names:
@@ -249,7 +251,7 @@ def _kind_of_device(backend: BackendV2) -> Kind:
     modules = {cls.__module__ for cls in type(backend).__mro__}
     if "qiskit_ibm_runtime.ibm_backend" in modules:
         return "runtime"
-    if is_of_aer(backend):
+    if is_from_aer(backend):
         return "aer"
     if any("fake_provider" in name for name in modules):
         return "fake"
@@ -319,7 +321,7 @@ def _check_layout(layout: Any, device: BackendV2) -> None:
     if layout is None or isinstance(layout, Layout):
         return
     listed = isinstance(layout, (list, tuple, range)) and len(layout) > 0
-    if not listed or not all(is_whole(q) and q >= 0 for q in layout):
+    if not listed or not all(is_whole_number(q) and q >= 0 for q in layout):
         raise BackendError(
             "Expected initial_layout to be a qiskit.transpiler.Layout or a list of the device's "
             f"qubits, one for each of the circuit's, such as [3, 4]; got {shown(layout)}."

@@ -17,7 +17,7 @@ from qiskit.primitives import (
 )
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import seed_number
+from ..arguments import require_seed
 from ..primitives import BatchedStatevectorEstimator, cutting
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs
@@ -37,7 +37,7 @@ class FreshSeeds(BaseEstimatorV2):
 
     def __init__(self, estimator: BaseEstimatorV2, seed: int | None) -> None:
         self.inner = estimator
-        self._generator = np.random.default_rng(seed_number(seed))
+        self._generator = np.random.default_rng(require_seed(seed))
         self._lock = Lock()
 
     @property

@@ -20,7 +20,7 @@ from torch import nn
 from ..arguments import shown
 from ..autograd import Node
 from ..exceptions import CheckpointError
-from ..rules import SPSARule
+from ..rules.difference_rules import SPSARule
 
 
 class _Handler(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from ..arguments import file_path, flag, is_whole, shown, whole_number
+from ..arguments import is_whole_number, require_bool, require_path, require_whole_number, shown
 from ..exceptions import CheckpointError
 from . import atomic_file, serialization
 from .compatibility import (
@@ -128,9 +128,9 @@ def save_checkpoint(
         >>> model().item() == first  # the same shots again
         True
     """
-    path = file_path(path, "path", error=CheckpointError)
+    path = require_path(path, "path", error=CheckpointError)
     require_model(model)
-    if step is not None and not is_whole(step):
+    if step is not None and not is_whole_number(step):
         raise CheckpointError(f"Expected step to be a whole number; got {shown(step)}.")
     optimizers, schedulers = (
         list_stateful(optimizer, "optimizer"),
@@ -206,13 +206,13 @@ def load_checkpoint(
         >>> checkpoint.cursor, checkpoint.step
         ([3, 4], 10)
     """
-    path = file_path(path, "path", error=CheckpointError)
+    path = require_path(path, "path", error=CheckpointError)
     require_model(model)
-    flag(only_weights, "only_weights", error=CheckpointError)
+    require_bool(only_weights, "only_weights", error=CheckpointError)
     if journal is not None:
         _read_position(journal)
     if max_bytes is not None:
-        whole_number(max_bytes, "max_bytes", 1, error=CheckpointError)
+        require_whole_number(max_bytes, "max_bytes", 1, error=CheckpointError)
     states = _read(path, max_bytes)
     optimizers, schedulers = (
         list_stateful(optimizer, "optimizer"),

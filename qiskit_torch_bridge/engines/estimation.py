@@ -15,7 +15,7 @@ from ..exceptions import MemoryLimitError
 from ..free_memory import available
 from ..jobs import DispatchingEstimator
 from ..jobs.cost import Planned, usage_of_requests
-from ..primitives.kinds import binds_rightly, takes_projectors
+from ..primitives.capabilities import binds_rightly, takes_projectors
 from ..primitives.submission import Evaluation, points_pub, submitted
 from ..program import CircuitProgram
 from ..rules import Differentiation

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ..arrays import FloatArray
 from ..jobs.cost import Planned
-from ..rules import Differentiation, Rule, SPSARule
+from ..rules import Differentiation, Rule
+from ..rules.difference_rules import SPSARule
 from .estimation import Estimation, MeasuredForward, differentiate_by_points, split_columns
 from .interface import BOTH, Gradients, Wanted
 

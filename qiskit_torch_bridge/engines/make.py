@@ -17,11 +17,11 @@ from ..exceptions import GradientError
 from ..execution import GRADIENTS, EngineMaker, Exact, Execution
 from ..gradients import AdjointEstimatorGradient, EstimatorGradient
 from ..primitives import BatchedStatevectorEstimator, is_aer
-from ..primitives.kinds import innermost, names_with_noise, runs_boxes
-from ..primitives.precision import assumed_precision
+from ..primitives.capabilities import innermost, names_with_noise, runs_boxes
+from ..primitives.precision import estimate_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
-from ..rules import SPSARule
+from ..rules.difference_rules import SPSARule
 from .estimation import Estimation
 from .evaluations import RuleEngine, SimultaneousPerturbationEngine
 from .exact import AdjointEngine, ExactEngine
@@ -168,7 +168,7 @@ def _(
     gradient: EstimatorGradient, forward: Estimation, execution: Execution, place: Place
 ) -> Engine:
     own = execution.gradient_precision or gradient.precision or forward.precision
-    rule = gradient.rule(assumed_precision(gradient.estimator, own))
+    rule = gradient.rule(estimate_precision(gradient.estimator, own))
     points = Estimation(forward.program, gradient.estimator, own)
     if isinstance(rule, SPSARule):
         return SimultaneousPerturbationEngine(forward, rule, points)

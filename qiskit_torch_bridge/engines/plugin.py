@@ -15,13 +15,12 @@ from qiskit_algorithms.gradients import (
 
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, GradientError, ResultError
-from ..gradients.derivative_type import REAL_IN_TORCH, require_real
+from ..gradients.base import REAL_IN_TORCH, require_real
 from ..jobs.cost import Planned
 from ..primitives.precision import default_precision
 from ..primitives.submission import UNUSED
 from ..program.binding import check_differentiation
-from ..program.observables import combined
-from ..program.product_operator import as_paulis
+from ..program.operators import as_paulis, merge_terms
 from .estimation import Estimation, MeasuredForward, by_roles, split_columns
 from .interface import BOTH, Gradients, Wanted
 
@@ -174,7 +173,7 @@ class PluginEngine(MeasuredForward):
 
     def _effective(self, weights: FloatArray) -> SparsePauliOp:
         terms = zip(weights, self.program.observables, strict=True)
-        return as_paulis(combined(SparsePauliOp.sum([w * as_paulis(o) for w, o in terms])))
+        return as_paulis(merge_terms(SparsePauliOp.sum([w * as_paulis(o) for w, o in terms])))
 
     def _scale(self, operator: SparsePauliOp) -> float:
         """Return by what to multiply an operator of which Qiskit would drop some terms, or all.

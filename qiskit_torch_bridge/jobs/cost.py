@@ -15,7 +15,7 @@ from qiskit.transpiler import Target
 
 from ..primitives.cutting import measure_input
 from ..primitives.submission import usage_of_request
-from ..primitives.tracking import Usage
+from ..primitives.usage import Usage
 
 REPETITION_DELAY = 250e-6
 """Seconds between two shots, to reset the qubits: the default of IBM's devices."""

@@ -13,14 +13,14 @@ from typing import Any
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import file_path, instance, real_number, show_given, shown
+from ..arguments import require_instance, require_path, require_real_number, show_given, shown
 from ..exceptions import EstimatorTypeError, InputTypeError, JournalError
 from ..primitives import cutting
 from ..primitives.aer_circuits import AerCircuits
 from ..primitives.cutting import PubPart
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs, validated_estimator
-from ..primitives.tracking import Usage, usage_of
+from ..primitives.usage import Usage, count_usage
 from .budget import Budget
 from .entries import Entries
 from .journal import Journal
@@ -62,12 +62,12 @@ class Jobs:
 
     def __post_init__(self) -> None:
         if self.journal is not None and not isinstance(self.journal, Entries):
-            file_path(self.journal, "journal", error=JournalError)
+            require_path(self.journal, "journal", error=JournalError)
         if not isinstance(self.budget, Budget):
             Budget(self.budget)  # refuses what is no limit
         if self.retry is not None:
-            instance(self.retry, "retry", Retry, "a jobs.Retry, such as Retry(attempts=5)")
-        real_number(self.max_bytes, "max_bytes")
+            require_instance(self.retry, "retry", Retry, "a jobs.Retry, such as Retry(attempts=5)")
+        require_real_number(self.max_bytes, "max_bytes")
 
     @functools.cached_property
     def opened(self) -> tuple[Entries, Budget]:
@@ -151,7 +151,7 @@ class DispatchingEstimator(BaseEstimatorV2):
             raise EstimatorTypeError("Expected at least one estimator; got none.")
         self.estimators = tuple(validated_estimator(e) for e in given)
         what = "a Jobs, such as Jobs(journal='training.journal', budget=100_000)"
-        self.jobs = Jobs() if jobs is None else instance(jobs, "jobs", Jobs, what)
+        self.jobs = Jobs() if jobs is None else require_instance(jobs, "jobs", Jobs, what)
         self.retry, self.max_bytes = self.jobs.retry or Retry(), self.jobs.max_bytes
         listed: Any = checks
         if not isinstance(listed, (list, tuple)) or not all(map(callable, checks)):
@@ -214,7 +214,7 @@ class DispatchingEstimator(BaseEstimatorV2):
     def _usage(self, parts: list[PubPart], first: int = 0) -> Usage:
         homes = zip(parts, itertools.cycle(self.estimators), strict=False)
         wanted = itertools.islice(homes, first, None)
-        return sum((usage_of(estimator, [p.pub], None) for p, estimator in wanted), Usage())
+        return sum((count_usage(estimator, [p.pub], None) for p, estimator in wanted), Usage())
 
     def _parts(self, pubs: list[EstimatorPub]) -> list[PubPart]:
         limits = [cutting.limit_input(self.max_bytes), cutting.MEMORY]

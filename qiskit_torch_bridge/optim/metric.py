@@ -12,7 +12,7 @@ from qiskit_algorithms.gradients import QFI, BaseQGT, DerivativeType
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
-from ..arguments import UNREADABLE, one_of, shown
+from ..arguments import UNREADABLE, require_choice, shown
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import (
     ExecutionError,
@@ -71,7 +71,9 @@ class FubiniStudyMetric:
         approximation: Approximation = "full",
         qgt: BaseQGT | QFI | None = None,
     ) -> None:
-        one_of(approximation, "approximation", get_args(Approximation), error=OptimizerError)
+        require_choice(
+            approximation, "approximation", get_args(Approximation), error=OptimizerError
+        )
         if qgt is not None and not isinstance(qgt, (BaseQGT, QFI)):
             raise OptimizerTypeError(
                 "Expected qgt to be a quantum geometric tensor or Fisher information of "

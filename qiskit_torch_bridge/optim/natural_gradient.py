@@ -11,7 +11,7 @@ import torch
 from qiskit_algorithms.gradients import QFI, BaseQGT
 from torch import Tensor
 
-from ..arguments import function, shown
+from ..arguments import require_callable, shown
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
 from .data_parallel import has_several_processes
@@ -140,7 +140,7 @@ class QuantumNaturalGradient(QuantumOptimizer):
         """
         loss = None
         if closure is not None:
-            function(closure, "closure", "a function of nothing", error=OptimizerTypeError)
+            require_callable(closure, "closure", "a function of nothing", error=OptimizerTypeError)
             with torch.enable_grad(), self._replicas.watched():
                 loss = closure()
             if loss is not None:

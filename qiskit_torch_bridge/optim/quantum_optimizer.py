@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from ..arguments import (
     MOST_SEED,
     UNREADABLE,
-    function,
     is_options,
-    real_number,
-    seed_number,
+    require_callable,
+    require_real_number,
+    require_seed,
     shown,
 )
 from ..arrays import FloatArray
@@ -136,7 +136,9 @@ class QuantumOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}.step needs a closure that evaluates the model and returns "
                 "the loss: optimizer.step(closure); got none."
             )
-        function(closure, "closure", "a function that returns the loss", error=OptimizerTypeError)
+        require_callable(
+            closure, "closure", "a function that returns the loss", error=OptimizerTypeError
+        )
         if not any(p.requires_grad for group in self.param_groups for p in group["params"]):
             raise OptimizerError(
                 "Expected parameters to train; all are frozen. Call requires_grad_() on those that "
@@ -265,7 +267,7 @@ class SignGenerator:
     """A random generator whose state can be put into a state dict."""
 
     def __init__(self, seed: int | None) -> None:
-        number = seed_number(seed, most=MOST_SEED, error=OptimizerError)
+        number = require_seed(seed, most=MOST_SEED, error=OptimizerError)
         self._generator = torch.Generator()
         if number is None:
             self._generator.seed()
@@ -298,7 +300,7 @@ def check_number(value: Tensor | float, name: str, *, zero: bool = False) -> Non
     """Raise :class:`.OptimizerError` unless a number is finite and positive, or zero if allowed."""
     if isinstance(value, Tensor) and value.numel() == 1:  # torch allows it for lr
         value = value.item()
-    real_number(value, name, zero=zero, error=OptimizerError)
+    require_real_number(value, name, zero=zero, error=OptimizerError)
 
 
 def to_array(parameter: Tensor) -> FloatArray:

@@ -16,7 +16,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from ..arguments import real_array, shown
+from ..arguments import require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError, OptimizerError
 from ..module import TorchQuantumModule
@@ -174,7 +174,7 @@ def _find_spectra(module: TorchQuantumModule) -> list[tuple[float, ...]]:
 
 
 def _check_frequencies(frequencies: Any) -> tuple[float, ...]:
-    array = real_array(frequencies, "frequencies", (None,), error=OptimizerError)
+    array = require_real_array(frequencies, "frequencies", (None,), error=OptimizerError)
     if not np.isfinite(array).all() or (array <= 0).any():
         raise OptimizerError(
             "Expected frequencies to be positive numbers such as (1.0, 2.0); got "

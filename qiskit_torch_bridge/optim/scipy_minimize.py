@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..algorithms.minimization import read_bounds
-from ..arguments import is_options, shown, whole_number
+from ..arguments import is_options, require_whole_number, shown
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
 from .quantum_optimizer import Closure, Params, QuantumOptimizer, check_number, to_array, to_tensor
@@ -90,7 +90,7 @@ class ScipyMinimize(QuantumOptimizer):
             raise OptimizerError(
                 f"Expected method to be one of {', '.join(METHODS)}; got {shown(method)}."
             )
-        whole_number(max_iter, "max_iter", 1, error=OptimizerError)
+        require_whole_number(max_iter, "max_iter", 1, error=OptimizerError)
         if tolerance is not None:
             check_number(tolerance, "tolerance")
         if options is not None and not is_options(options):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..arguments import is_options, real_number, shown, whole_number
+from ..arguments import is_options, require_real_number, require_whole_number, shown
 from ..exceptions import OptimizerError, OptimizerTypeError
 from ..module import TorchQuantumModule
 
@@ -58,9 +58,9 @@ class ShotsSchedule:
                 "Expected a module with shots; this one has none. Give it shots=100 or so to "
                 "begin with."
             )
-        real_number(ratio, "ratio", error=OptimizerError)
-        real_number(factor, "factor", error=OptimizerError)
-        whole_number(maximum, "maximum", 1, error=OptimizerError)
+        require_real_number(ratio, "ratio", error=OptimizerError)
+        require_real_number(factor, "factor", error=OptimizerError)
+        require_whole_number(maximum, "maximum", 1, error=OptimizerError)
         if factor <= 1:
             raise OptimizerError(f"Expected factor to be above 1; got {shown(factor)}.")
         self.module = module

@@ -12,7 +12,7 @@ import torch
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
-from ..arguments import flag, shown, whole_number
+from ..arguments import require_bool, require_whole_number, shown
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
 from .metric import StateFidelity
@@ -99,9 +99,9 @@ class SPSA(QuantumOptimizer):
         seed: int | None = None,
     ) -> None:
         check_number(allowed_increase, "allowed_increase", zero=True)
-        whole_number(resamplings, "resamplings", 1, error=OptimizerError)
-        flag(trust_region, "trust_region", error=OptimizerTypeError)
-        flag(blocking, "blocking", error=OptimizerTypeError)
+        require_whole_number(resamplings, "resamplings", 1, error=OptimizerError)
+        require_bool(trust_region, "trust_region", error=OptimizerTypeError)
+        require_bool(blocking, "blocking", error=OptimizerTypeError)
         defaults = {
             "lr": lr,
             "perturbation": perturbation,
@@ -182,7 +182,7 @@ class SPSA(QuantumOptimizer):
         """
         self._require_closure(closure)
         check_number(target, "target")
-        whole_number(steps, "steps", 1, error=OptimizerError)
+        require_whole_number(steps, "steps", 1, error=OptimizerError)
         start = [p.detach().clone() for p, _ in self._parameters()]
         slopes = []
         try:
@@ -328,7 +328,7 @@ class QNSPSA(SPSA):
         **options: Any,
     ) -> None:
         check_number(damping, "damping")
-        whole_number(metric_resamplings, "metric_resamplings", 1, error=OptimizerError)
+        require_whole_number(metric_resamplings, "metric_resamplings", 1, error=OptimizerError)
         self._given = fidelity
         self._fidelities: dict[Tensor, Fidelity] = {}
         self._metrics: dict[Tensor, FloatArray] = {}

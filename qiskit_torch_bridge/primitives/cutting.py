@@ -28,12 +28,12 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import ResultError
+from ..lru_cache import LRUCache, LRUCacheByIdentity
 from ..program.identity import content_key
 from ..program.observables import elements
-from ..recent import OfObjects, Recent
-from .kinds import binds_here, is_of_aer, measures, repeats_noise
+from .capabilities import binds_here, is_from_aer, measures, repeats_noise
 from .precision import default_precision
-from .tracking import groups_in
+from .usage import count_groups_in
 
 
 class Size(NamedTuple):
@@ -240,7 +240,7 @@ def _bytes_of(circuit: QuantumCircuit) -> int:
     return buffer.tell()
 
 
-_known_bytes: Recent[int] = Recent(64)
+_known_bytes: LRUCache[int] = LRUCache(64)
 
 # -- the memory of circuits in this process ----------------------------------------------------
 
@@ -258,7 +258,7 @@ def measure_memory(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size | None
     if _would_repeat(estimator, pub.precision):
         return None
     size = _bytes_of_points(pub.circuit, math.prod(pub.parameter_values.shape))
-    return Size(0.0, size * groups_in(pub.observables) if measures(estimator) else size)
+    return Size(0.0, size * count_groups_in(pub.observables) if measures(estimator) else size)
 
 
 def surely_fits(pubs: Sequence[Any]) -> bool:
@@ -308,7 +308,7 @@ SHOTS = 1024
 def measure_work(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
     """Return the amplitudes that Aer changes for a PUB; it depends on nothing but the request."""
     backend: Any = getattr(estimator, "_backend", None)
-    if not is_of_aer(backend):
+    if not is_from_aer(backend):
         return Size()
     terms = _terms_in(pub.observables)
     circuits, shots = 1, SHOTS
@@ -333,7 +333,7 @@ def _count_terms(observables: ObservablesArray) -> int:
     return len({label for o in observables.ravel().tolist() for label in o})
 
 
-_terms_in = OfObjects(_count_terms)  # every step asks for the same ones
+_terms_in = LRUCacheByIdentity(_count_terms)  # every step asks for the same ones
 
 INTERRUPTS = Limit(60_000_000, measure_work)
 """The amplitudes that Aer changes in a call: about half a second, for which it keeps Python's lock,

@@ -26,10 +26,11 @@ from ..exceptions import (
 from ..program import AnalysedCircuit
 from ..program.observables import observables_array
 from . import cutting
+from .capabilities import binds_here, takes_projectors
 from .cutting import PubPart
-from .kinds import binds_here, takes_projectors
-from .pubs import check_pubs, validated
-from .tracking import Usage, record, usage_of
+from .precision import validate_target_precision
+from .pubs import check_pubs
+from .usage import Usage, count_usage, record_job
 
 UNUSED = "Nothing was used; weights are unchanged."
 
@@ -86,7 +87,7 @@ def coerced_pub(pub: Any, precision: float | None = None, estimator: object = No
 def coerced_pubs(pubs: Any, precision: Any = None, estimator: object = None) -> list[EstimatorPub]:
     """Return all PUBs of a call of ``run``, or say what is wrong with one of them."""
     check_pubs(pubs)
-    wanted = None if precision is None else validated(precision)
+    wanted = None if precision is None else validate_target_precision(precision)
     return [coerced_pub(pub, wanted, estimator) for pub in pubs]
 
 
@@ -122,7 +123,7 @@ def evaluate(
         if not sequence and not isinstance(pub, EstimatorPub):
             coerced_pub(pub)  # raises
     if precision is not None:
-        validated(precision)
+        validate_target_precision(precision)
     return submitted(estimator, pubs, shapes, precision)()
 
 
@@ -159,8 +160,8 @@ def usage_of_request(
     """Return what :func:`submitted` will amount to, if nothing fails."""
     calls = _calls_of(estimator, pubs, precision)
     if calls is None:
-        return usage_of(estimator, pubs, precision)
-    return sum((usage_of(estimator, [p.pub for p in c], precision) for c in calls), Usage())
+        return count_usage(estimator, pubs, precision)
+    return sum((count_usage(estimator, [p.pub for p in c], precision) for c in calls), Usage())
 
 
 def _calls_of(
@@ -181,7 +182,7 @@ def _run(
     with _errors_named(estimator, len(pubs)):
         job = estimator.run(pubs, **options)
         if not getattr(estimator, "counts_itself", False):
-            record(estimator, pubs, precision)
+            record_job(estimator, pubs, precision)
 
     def results() -> list[Any]:
         with _errors_named(estimator, len(pubs)):

@@ -164,19 +164,21 @@ class AngleMap:
     def angles(self, values: Any, m: Any = np, columns: Any = None) -> Any:
         """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``.
 
-        Functions take their arguments from ``columns.taken(places)`` if that is given, columns of
-        one of the ``columns.kinds`` at a time.
+        Functions take their arguments from ``columns.take_entries(places)`` if that is given,
+        columns of one of the ``columns.kinds`` at a time.
         """
-        terms = taken(values, self.columns, m) * m.asarray(self.coefficients)
-        angles = m.asarray(self.offset) + scattered(terms, m.asarray(self.rows), self.num_angles)
+        terms = take_entries(values, self.columns, m) * m.asarray(self.coefficients)
+        angles = m.asarray(self.offset) + scatter_entries(
+            terms, m.asarray(self.rows), self.num_angles
+        )
         families = self.families if columns is None else self.families_by(columns.kinds)
         for family in families:
             arguments = [
-                taken(values, places, m) if columns is None else columns.taken(places)
+                take_entries(values, places, m) if columns is None else columns.take_entries(places)
                 for places in family.columns
             ]
             found = family.value(arguments, m)
-            angles = angles + scattered(found, m.asarray(family.angles), self.num_angles)
+            angles = angles + scatter_entries(found, m.asarray(family.angles), self.num_angles)
         return angles
 
     def check(self, values: FloatArray, first_row: int = 0) -> None:
@@ -254,13 +256,13 @@ class Pullback:
 
         Unless they are checked, they are not finite where an expression has none.
         """
-        terms = taken(derivatives, self._sources, m) * self._factors(values, m, check)
-        return scattered(terms, m.asarray(self._destinations), self._num_columns)
+        terms = take_entries(derivatives, self._sources, m) * self._factors(values, m, check)
+        return scatter_entries(terms, m.asarray(self._destinations), self._num_columns)
 
     def variances(self, values: FloatArray, variances: FloatArray) -> FloatArray:
         """Map variances of derivatives by angles to those of derivatives by columns."""
         terms = variances[..., self._sources] * self._factors(values, np) ** 2
-        result: FloatArray = scattered(terms, self._destinations, self._num_columns)
+        result: FloatArray = scatter_entries(terms, self._destinations, self._num_columns)
         return result
 
     def pushforward(self, values: FloatArray, tangents: FloatArray) -> FloatArray:
@@ -272,7 +274,7 @@ class Pullback:
         factors = np.broadcast_to(self._factors(values, np, check=False), along.shape)
         factors = np.where(along != 0, factors, 0.0)
         self._check(factors[..., len(self._coefficients) :], "derivative")
-        result: FloatArray = scattered(along * factors, self._sources, self._num_angles)
+        result: FloatArray = scatter_entries(along * factors, self._sources, self._num_angles)
         return result
 
     def tangent(
@@ -296,7 +298,7 @@ class Pullback:
             along = np.stack([tangents[..., columns] for columns in family.columns])
             parts.append(np.sum(along * np.where(along != 0, found, 0.0), axis=0))
         terms = derivatives[..., self._sources[affine:]] * np.concatenate(parts, -1)
-        result: FloatArray = scattered(terms, self._destinations[affine:], self._num_columns)
+        result: FloatArray = scatter_entries(terms, self._destinations[affine:], self._num_columns)
         return result
 
     def check(self, values: FloatArray) -> None:
@@ -326,7 +328,7 @@ class Pullback:
         parts = []
         with np.errstate(all="ignore"):
             for place, family in self._slopes:
-                arguments = [taken(values, places, m) for places in family.columns]
+                arguments = [take_entries(values, places, m) for places in family.columns]
                 found = family.derivatives[place](arguments, m)
                 parts.append(m.broadcast_to(found, (*values.shape[:-1], len(family.angles))))
         variable = m.concatenate(parts, -1)
@@ -351,7 +353,7 @@ class Pullback:
         )
 
 
-def taken(array: Any, places: IntArray, m: Any) -> Any:
+def take_entries(array: Any, places: IntArray, m: Any) -> Any:
     """Return the entries ``(..., E)`` of an array at some places of its last axis."""
     if m is np:
         return array[..., places]
@@ -359,7 +361,7 @@ def taken(array: Any, places: IntArray, m: Any) -> Any:
     return array.index_select(-1, m.asarray(places))
 
 
-def scattered(entries: Any, index: Any, size: int) -> Any:
+def scatter_entries(entries: Any, index: Any, size: int) -> Any:
     """Add ``entries`` of shape ``(..., E)`` into ``(..., size)`` at ``index`` of shape ``(E,)``."""
     if hasattr(entries, "index_add"):  # a torch tensor
         zeros = entries.new_zeros((*entries.shape[:-1], size))

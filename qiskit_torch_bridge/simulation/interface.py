@@ -22,10 +22,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..arguments import one_of
+from ..arguments import require_choice
 from ..arrays import FloatArray
 from ..program import AnalysedCircuit
-from ..program.product_operator import Observable
+from ..program.operators import Observable
 
 ComplexArray = NDArray[np.complexfloating[Any, Any]]
 
@@ -156,6 +156,6 @@ def make_simulator(
         CircuitError: If the circuit cannot be simulated exactly.
         MemoryLimitError: If a state does not fit into memory.
     """
-    make: Any = SIMULATORS[one_of(method, "method", SIMULATORS)]()
+    make: Any = SIMULATORS[require_choice(method, "method", SIMULATORS)]()
     simulator: Simulator = make(analysed, observables, inputs, weights, dtype)
     return simulator

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from ...arrays import FloatArray
 from ...exceptions import BridgeError, InputError
 from ...program import AnalysedCircuit
-from ...program.product_operator import Observable
+from ...program.operators import Observable
 from ..expressions import ExpressionColumns
 from ..interface import ComplexArray, Cost
 from . import memory
