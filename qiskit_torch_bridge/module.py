@@ -17,7 +17,7 @@ from qiskit.primitives import BaseEstimatorV2
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from .algorithms import arguments_of_algorithm, arguments_of_qnn
+from .algorithms import read_algorithm, read_qnn
 from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import Node
 from .backends.prepare import AlreadyTranspiled
@@ -225,7 +225,7 @@ class TorchQuantumModule(nn.Module):
                 that of an exact simulator, and logs it: of ``StatevectorEstimator``,
                 ``BatchedStatevectorEstimator`` and Aer's ``EstimatorV2`` without precision and
                 noise, and of ``StatevectorSampler`` with its default number of shots, unless the
-                gradient is one of estimates or a journal or budget is given.
+                gradient is one of estimates.
             operator: The operator whose expectation value the module gives.
             result: What ``compute_minimum_eigenvalue`` returned: its circuit and parameters are
                 then the module's, to go on training from there.
@@ -253,7 +253,8 @@ class TorchQuantumModule(nn.Module):
             >>> module.weight.shape
             torch.Size([2])
         """
-        return cls(**{**arguments_of_algorithm(algorithm, operator, result, options), **options})
+        parts = read_algorithm(algorithm, operator, result, options)
+        return cls(**{**parts.arguments, **options})
 
     @classmethod
     def from_qnn(cls, qnn: Any, **options: Any) -> TorchQuantumModule:
@@ -273,7 +274,7 @@ class TorchQuantumModule(nn.Module):
             AlgorithmTypeError: If it is another kind of network.
             AlgorithmError: If its primitive is of version 1 or its gradient has no counterpart.
         """
-        return cls(**{**arguments_of_qnn(qnn, options), **options})
+        return cls(**{**read_qnn(qnn, options).arguments, **options})
 
     def to_circuit(self) -> QuantumCircuit:
         """Return the circuit as it was given, with the trained weights bound.
