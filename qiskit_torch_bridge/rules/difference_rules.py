@@ -18,7 +18,7 @@ import numpy as np
 from ..arguments import one_of, random_generator, real_number, seed_number, whole_number
 from ..arrays import BoolArray, FloatArray
 from ..exceptions import GradientError, PrecisionError
-from .plan import Differentiation, Rule, ShiftPlan, StencilRule
+from .plan import Differentiation, Rule, ShiftPlan, StencilRule, check_columns
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -219,7 +219,7 @@ class FiniteDifferenceRule(StencilRule):
     def __repr__(self) -> str:
         return f"{self.name}({self.method}, epsilon={self.epsilon:.3g})"
 
-    def _stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
+    def stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
         """Return the shifts and coefficients of the method; none if the parameter is not used."""
         if not circuit.is_used(column):
             return np.zeros(0), np.zeros(0)
@@ -245,9 +245,11 @@ class SPSARule(Rule):
         averaged = f", resamplings={self.resamplings}" if self.resamplings > 1 else ""
         return f"{self.name}(epsilon={self.epsilon:.3g}{averaged})"
 
-    def _differentiation(
+    def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
+        """Return a plan for one gradient; its directions are drawn with its points."""
+        check_columns(circuit, columns)
         used = np.array([circuit.is_used(c) for c in columns], dtype=bool)
         count = 2 * self.resamplings * int(used.any())
         plan = ShiftPlan.of_points(len(circuit.parameters), count, len(columns))
