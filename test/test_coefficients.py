@@ -24,7 +24,7 @@ from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.backends import ExecutorEstimator
-from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeeds
 from qiskit_torch_bridge.exceptions import ObservableError, StateDictError
 from qiskit_torch_bridge.gradients import (
     AdjointEstimatorGradient,
@@ -35,7 +35,8 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program.observables import hermitian, same_operator
+from qiskit_torch_bridge.program.observables import hermitian
+from qiskit_torch_bridge.program.operators import same_operator
 
 SIZES = (1e-12, 1e-9, 1e-7, 1.0, 1e6)
 ANGLE = 0.5

@@ -58,7 +58,7 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program import cache
+from qiskit_torch_bridge.program import analysis
 
 Z, ZI, XX = SparsePauliOp("Z"), SparsePauliOp("ZI"), SparsePauliOp(["XX", "ZZ"], [0.5, -1.0])
 VALUES = [0.1, -0.2, 0.3, 0.4, -0.5]
@@ -244,9 +244,9 @@ class EvaluationsContract(GradientContract):
         )
         circuit = hybrid()
         analyses = []
-        original = cache.AnalysedCircuit
+        original = analysis.AnalysedCircuit
         monkeypatch.setattr(
-            cache, "AnalysedCircuit", lambda c, **k: analyses.append(c) or original(c, **k)
+            analysis, "AnalysedCircuit", lambda c, **k: analyses.append(c) or original(c, **k)
         )
         for _ in range(4):
             result = gradient.run([circuit, hybrid()], [XX, ZI], [VALUES, VALUES]).result()

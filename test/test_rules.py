@@ -17,7 +17,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit_torch_bridge import TorchQuantumModule
 from qiskit_torch_bridge.exceptions import GradientError, InputTypeError
 from qiskit_torch_bridge.gradients import EstimatorGradient
-from qiskit_torch_bridge.program import AnalysedCircuit, spectrum
+from qiskit_torch_bridge.program import AnalysedCircuit, parameter_frequencies
 from qiskit_torch_bridge.rules import (
     FiniteDifference,
     MultiFrequencyRule,
@@ -184,7 +184,9 @@ def test_each_gate_is_looked_at_once_for_all_frequencies(monkeypatch):
     analysed = AnalysedCircuit(circuit)
     seen = []
     monkeypatch.setattr(
-        spectrum, "expressions_of", lambda operation: seen.append(operation) or operation.params
+        parameter_frequencies,
+        "expressions_of",
+        lambda operation: seen.append(operation) or operation.params,
     )
     found = [analysed.frequencies(analysed.parameters.index(w)) for w in weights]
     right = [(1.0, 2.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 4.0)]  # 1 with 1, 2 and 3

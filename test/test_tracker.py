@@ -20,9 +20,9 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeeds
 from qiskit_torch_bridge.exceptions import BudgetError, InputError, InputTypeError
-from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator
+from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision
 from qiskit_torch_bridge.primitives.usage import Usage, count_usage
 
@@ -227,7 +227,7 @@ def test_threads_are_counted_all_of_them():
 def training(budget, estimators=1, steps=10):
     """Train until the budget ends; return weights after each step and what was seen."""
     counters = [CountingEstimator() for _ in range(estimators)]
-    estimator = DispatchingEstimator(counters, budget=budget)
+    estimator = DispatchingEstimator(counters, Jobs(budget=budget))
     module = TorchQuantumModule(
         hybrid(),
         OBSERVABLES,
@@ -277,7 +277,7 @@ def test_every_number_can_be_limited(name, estimators):
 def test_a_budget_holds_for_threads_together():
     circuit = QuantumCircuit(1)
     circuit.ry(Parameter("t"), 0)
-    estimator = DispatchingEstimator(BatchedStatevectorEstimator(), budget=Usage(jobs=10))
+    estimator = DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(budget=Usage(jobs=10)))
     refused = []
 
     def work():

@@ -16,7 +16,7 @@ from qiskit_algorithms.gradients import (
     EstimatorGradientResult,
 )
 
-from ..arguments import UNREADABLE, instance, real_array, shown
+from ..arguments import UNREADABLE, require_instance, require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, GradientError
 
@@ -82,7 +82,7 @@ class BridgeGradient(BaseEstimatorGradient):
         self._check_part()
         try:
             for position, values in enumerate(parameter_values):
-                real_array(values, f"parameter_values[{position}]", (None,))
+                require_real_array(values, f"parameter_values[{position}]", (None,))
             return super().run(
                 circuits, observables, parameter_values, parameters, precision=precision
             )
@@ -100,7 +100,9 @@ class BridgeGradient(BaseEstimatorGradient):
 def check_derivative_type(derivative_type: object) -> DerivativeType:
     """Return a derivative type, or raise :class:`.GradientError` if it is none."""
     what = "DerivativeType.REAL, IMAG or COMPLEX, from qiskit_algorithms.gradients"
-    return instance(derivative_type, "derivative_type", DerivativeType, what, error=GradientError)
+    return require_instance(
+        derivative_type, "derivative_type", DerivativeType, what, error=GradientError
+    )
 
 
 def require_real(gradient: BaseEstimatorGradient, remedy: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
 
-from ..arguments import random_generator
+from ..arguments import make_random_generator
 from ..rules import (
     FiniteDifference,
     MultiFrequencyRule,
@@ -237,7 +237,7 @@ class SPSAEstimatorGradient(EstimatorGradient):
         transpiler_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings = SimultaneousPerturbation(epsilon, resamplings)
-        self._generator = random_generator(seed)
+        self._generator = make_random_generator(seed)
         super().__init__(
             estimator, precision, transpiler=transpiler, transpiler_options=transpiler_options
         )

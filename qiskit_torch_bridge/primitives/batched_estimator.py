@@ -12,7 +12,13 @@ from qiskit.primitives import BaseEstimatorV2, PrimitiveJob, PrimitiveResult, Pu
 from qiskit.primitives.containers import DataBin, EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import complex_dtype, instance, one_of, random_generator, shown
+from ..arguments import (
+    make_random_generator,
+    require_choice,
+    require_complex_dtype,
+    require_instance,
+    shown,
+)
 from ..exceptions import PrecisionError
 from ..program import AnalysisCache
 from .observable_sets import ObservableSets
@@ -95,9 +101,9 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
     ) -> None:
         self.default_precision = validate_target_precision(default_precision)
         kinds = get_args(Noise)
-        self.noise: Noise = one_of(noise, "noise", kinds, error=PrecisionError, hint=EITHER)
-        self.dtype = complex_dtype(dtype)
-        self._generator = random_generator(seed)
+        self.noise: Noise = require_choice(noise, "noise", kinds, error=PrecisionError, hint=EITHER)
+        self.dtype = require_complex_dtype(dtype)
+        self._generator = make_random_generator(seed)
         self._begin()
 
     def _begin(self) -> None:
@@ -144,7 +150,7 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
 
     def skip_job(self, pub: EstimatorPub) -> None:
         """Go on as after running a PUB: for one that was answered from a journal."""
-        instance(pub, "pub", EstimatorPub, "an EstimatorPub")
+        require_instance(pub, "pub", EstimatorPub, "an EstimatorPub")
         if self.default_precision if pub.precision is None else pub.precision:
             self._draw_entropy()
 

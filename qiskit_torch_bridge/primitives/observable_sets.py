@@ -15,9 +15,9 @@ from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 from ..arguments import shown
 from ..arrays import IntArray
 from ..exceptions import ObservableError
+from ..lru_cache import LRUCache
 from ..program.observables import elements, hermitian, nested
-from ..program.product_operator import Observable, ProductOperator
-from ..recent import Recent
+from ..program.operators import Observable, ProductOperator
 
 KEPT_TERMS = 1 << 20
 """The most terms of all observables that are remembered, together."""
@@ -49,7 +49,7 @@ class ObservableSets:
     """Reads observables in any form that Qiskit takes; equal contents give the same set."""
 
     def __init__(self) -> None:
-        self._recent: Recent[ObservableSet] = Recent(64, KEPT_TERMS)
+        self._recent: LRUCache[ObservableSet] = LRUCache(64, KEPT_TERMS)
 
     def __call__(self, observables: Any) -> ObservableSet:
         """Return the set, or raise :class:`ObservableError`."""

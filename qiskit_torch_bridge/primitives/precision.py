@@ -8,7 +8,7 @@ import numbers
 
 from qiskit.primitives import BaseEstimatorV2
 
-from ..arguments import real_number, shown, whole_number
+from ..arguments import require_real_number, require_whole_number, shown
 from ..exceptions import PrecisionError
 
 MOST_SHOTS = 2**52
@@ -31,7 +31,7 @@ def validate_precision(shots: int | None, precision: float | None) -> float | No
     if precision is None:
         return None
     hint = " Leave it out for the estimator's own default (exact, where it simulates exactly)."
-    return real_number(precision, "precision", error=PrecisionError, hint=hint)
+    return require_real_number(precision, "precision", error=PrecisionError, hint=hint)
 
 
 def shots_to_precision(shots: int) -> float:
@@ -46,7 +46,7 @@ def shots_to_precision(shots: int) -> float:
         0.1
     """
     hint = " Leave it out for the estimator's own default."
-    shots = whole_number(shots, "shots", 1, MOST_SHOTS, error=PrecisionError, hint=hint)
+    shots = require_whole_number(shots, "shots", 1, MOST_SHOTS, error=PrecisionError, hint=hint)
     precision = 1 / math.sqrt(shots)
     while math.ceil(1 / precision**2) > shots:
         precision = math.nextafter(precision, math.inf)
@@ -65,7 +65,7 @@ def validate_target_precision(precision: object) -> float:
         PrecisionError: If it is negative or no finite number.
     """
     hint = " Zero is exact; for a number of shots it is 1/sqrt(shots)."
-    return real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
+    return require_real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
 
 
 UNKNOWN_PRECISION = 1 / 64

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..arrays import FloatArray, IntArray
 from ..program import AnalysedCircuit
-from ..program.product_operator import Observable, ProductOperator, axes_of
+from ..program.operators import Observable, ProductOperator, axes_of
 from ..simulation.statevector import StatevectorSimulator
 from ..simulation.statevector.paulis import masks_of
 from .grouping import group_qubit_wise

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import FloatArray
+from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
-from ..program.product_operator import Observable
-from ..recent import Recent
+from ..program.operators import Observable
 from ..simulation.statevector import StatevectorSimulator
 from .pubs import AnalysedPub, PointBlock, merge_blocks
 from .sampling import (
@@ -90,8 +90,8 @@ class Simulators:
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
-        self._exact: Recent[StatevectorSimulator] = Recent(64, KEPT_AMPLITUDES)
-        self._measured: Recent[MeasurementPlan] = Recent(1024, KEPT_AMPLITUDES)
+        self._exact: LRUCache[StatevectorSimulator] = LRUCache(64, KEPT_AMPLITUDES)
+        self._measured: LRUCache[MeasurementPlan] = LRUCache(1024, KEPT_AMPLITUDES)
 
     def plan(self, request: AnalysedPub, blocks: list[PointBlock], shots: int) -> Plan:
         """Return how to evaluate a PUB that falls into ``blocks``."""
@@ -143,7 +143,7 @@ def _chosen(request: AnalysedPub, block: PointBlock) -> list[Observable]:
 
 
 def _weight(simulator: StatevectorSimulator) -> int:
-    return (1 << simulator.tape.num_bits) + len(simulator.sums.tables)
+    return (1 << simulator.tape.num_bits) + len(simulator.sums.paulis.tables)
 
 
 def _together(request: AnalysedPub, blocks: list[PointBlock]) -> bool:
@@ -165,11 +165,9 @@ def _exact(
     simulator: StatevectorSimulator, values: FloatArray
 ) -> Iterator[tuple[slice, FloatArray]]:
     """Yield expectation values ``(N, O)`` chunk by chunk."""
-    numbers = simulator.sums.num_observables
-    if simulator.takes_angles:
-        numbers += simulator.tape.angle_map.num_angles
+    numbers = simulator.sums.num_observables + len(simulator.tape.angle_map.functions)
     for chunk in _chunks(len(values), 8 * numbers):
-        yield chunk, simulator.expval(_inputs(simulator, values[chunk]), NO_WEIGHTS)[0]
+        yield chunk, simulator.evaluate(values[chunk], NO_WEIGHTS)[0]
 
 
 def _sampled(
@@ -181,7 +179,7 @@ def _sampled(
     """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
     simulator = measured.simulator
     for chunk in _chunks(len(values), 32 << simulator.tape.num_bits):
-        states = simulator.states(_inputs(simulator, values[chunk]), NO_WEIGHTS)
+        states = simulator.states(values[chunk], NO_WEIGHTS)
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
         for group, generator in zip(measured.groups, generators, strict=True):
@@ -189,14 +187,6 @@ def _sampled(
             evs[:, group.members] += mean
             variances[:, group.members] += variance
         yield chunk, evs, variances
-
-
-def _inputs(simulator: StatevectorSimulator, values: FloatArray) -> FloatArray:
-    """Return what the simulator takes for points ``(N, P)``."""
-    if not simulator.takes_angles:
-        return values
-    angles: FloatArray = simulator.tape.angle_map.angles(values)
-    return np.ascontiguousarray(angles)
 
 
 def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:

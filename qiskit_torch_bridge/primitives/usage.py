@@ -15,9 +15,9 @@ from qiskit.primitives.containers import EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
-from ..arguments import whole_number
+from ..arguments import require_whole_number
 from ..exceptions import InputError
-from ..recent import OfObjects
+from ..lru_cache import LRUCacheByIdentity
 from .capabilities import innermost, measures
 from .grouping import find_basis, group_labels
 from .precision import estimate_precision, precision_to_shots
@@ -48,7 +48,9 @@ class Usage:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            number = whole_number(value, f"{name} of a Usage", hint=" In a budget, 0 is no limit.")
+            number = require_whole_number(
+                value, f"{name} of a Usage", hint=" In a budget, 0 is no limit."
+            )
             object.__setattr__(self, name, number)  # also if it was one of NumPy's
 
     def __add__(self, other: Usage) -> Usage:
@@ -126,8 +128,10 @@ def _list_observables(observables: ObservablesArray) -> list[Mapping[str, Any]]:
 
 
 # Remembered, since every step asks for the same observables.
-count_groups_in = OfObjects(lambda array: count_groups(_list_observables(array)))
-_count_terms_in = OfObjects(lambda array: count_groups(_list_observables(array), grouped=False))
+count_groups_in = LRUCacheByIdentity(lambda array: count_groups(_list_observables(array)))
+_count_terms_in = LRUCacheByIdentity(
+    lambda array: count_groups(_list_observables(array), grouped=False)
+)
 
 
 class Tracker:

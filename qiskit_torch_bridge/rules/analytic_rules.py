@@ -23,7 +23,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from ..arguments import real_array, shown
+from ..arguments import require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from .plan import Differentiation, Rule, ShiftPlan, StencilRule, check_columns
@@ -104,7 +104,7 @@ def frequency_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatA
         >>> frequency_shifts((1.0,))
         (array([1.57079633]), array([0.5]))
     """
-    omega = real_array(frequencies, "frequencies", (None,), error=GradientError)
+    omega = require_real_array(frequencies, "frequencies", (None,), error=GradientError)
     if not np.isfinite(omega).all() or (np.diff(omega, prepend=0.0) <= 0).any():
         raise GradientError(
             "Expected frequencies to be positive finite numbers, ascending and each once, such as "

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ..arguments import one_of, random_generator, real_number, seed_number, whole_number
+from ..arguments import (
+    make_random_generator,
+    require_choice,
+    require_real_number,
+    require_seed,
+    require_whole_number,
+)
 from ..arrays import BoolArray, FloatArray
 from ..exceptions import GradientError, PrecisionError
 from .plan import Differentiation, Rule, ShiftPlan, StencilRule, check_columns
@@ -46,7 +52,7 @@ class _Differences:
         if self.epsilon is not None:
             hint = " recommended_epsilon(precision) gives one that suits the noise."
             name = "epsilon, the step in radians,"
-            step = real_number(self.epsilon, name, error=GradientError, hint=hint)
+            step = require_real_number(self.epsilon, name, error=GradientError, hint=hint)
             object.__setattr__(self, "epsilon", step)
 
 
@@ -135,9 +141,9 @@ class SimultaneousPerturbation(_Differences):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        count = whole_number(self.resamplings, "resamplings", 1, error=GradientError)
+        count = require_whole_number(self.resamplings, "resamplings", 1, error=GradientError)
         object.__setattr__(self, "resamplings", count)
-        object.__setattr__(self, "seed", seed_number(self.seed))
+        object.__setattr__(self, "seed", require_seed(self.seed))
 
     def rule(
         self, precision: float | None = None, generator: np.random.Generator | None = None
@@ -149,7 +155,7 @@ class SimultaneousPerturbation(_Differences):
             generator: Draws the directions; default: one that begins with the seed.
         """
         step = recommended_epsilon(precision) if self.epsilon is None else self.epsilon
-        drawing = random_generator(self.seed if generator is None else generator)
+        drawing = make_random_generator(self.seed if generator is None else generator)
         return SPSARule(step, self.resamplings, drawing)
 
 
@@ -193,9 +199,9 @@ def recommended_epsilon(
         (0.669, 0.311)
     """
     central = _validate_method(method) == "central"
-    max_frequency = real_number(max_frequency, "max_frequency", error=GradientError)
+    max_frequency = require_real_number(max_frequency, "max_frequency", error=GradientError)
     if precision is not None:
-        precision = real_number(precision, "precision", zero=True, error=PrecisionError)
+        precision = require_real_number(precision, "precision", zero=True, error=PrecisionError)
     if not precision:
         return (EXACT_STEP if central else EXACT_ONE_SIDED_STEP) / max_frequency
     step = (3 * precision) ** (1 / 3) if central else math.sqrt(2 * math.sqrt(2) * precision)
@@ -204,7 +210,7 @@ def recommended_epsilon(
 
 def _validate_method(method: object) -> Method:
     name = "the finite-difference method"
-    found: Method = one_of(method, name, get_args(Method), error=GradientError)
+    found: Method = require_choice(method, name, get_args(Method), error=GradientError)
     return found
 
 

@@ -1,0 +1,3 @@
+class QiskitError(Exception):
+    message: str
+    def __init__(self, *message: object) -> None: ...

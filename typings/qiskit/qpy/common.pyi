@@ -1,0 +1,1 @@
+QPY_VERSION: int
