@@ -111,6 +111,8 @@ def write_out_evolutions(
         operation, qubits = step
         if not _is_open(operation):
             return [step]
+        if formula := _formula_in_place_of(operation, evolutions, as_gates):
+            return [(formula, qubits)]
         block = _write_out(operation, evolutions, as_gates)
         place = dict(zip(block.qubits, qubits, strict=True))
         return [(i.operation, tuple([place[q] for q in i.qubits])) for i in block.data]
@@ -140,11 +142,17 @@ def _write_out(operation: Operation, evolutions: Evolutions, as_gates: bool) -> 
         return _write_out_all(
             exponential(generator_of(operation), operation.time), evolutions, as_gates
         )
-    if isinstance(operation, PauliEvolutionGate) and not as_gates:
-        formula = product_formula_of(with_constant_time(operation))
-        if formula is not None:
-            return circuit_of(formula)
+    if formula := _formula_in_place_of(operation, evolutions, as_gates):
+        return circuit_of(formula)
     return _write_out_all(definition_of(operation), evolutions, as_gates)
+
+
+def _formula_in_place_of(
+    operation: Operation, evolutions: Evolutions, as_gates: bool
+) -> ProductFormula | None:
+    if as_gates or evolutions == "exponential" or not isinstance(operation, PauliEvolutionGate):
+        return None
+    return product_formula_of(with_constant_time(operation))
 
 
 def _write_out_all(block: QuantumCircuit, evolutions: Evolutions, as_gates: bool) -> QuantumCircuit:
