@@ -12,7 +12,7 @@ from qiskit_algorithms.gradients import (
     SPSAEstimatorGradient,
 )
 
-from ..arrays import FloatArray, real_numbers
+from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import BridgeError, ExecutionError, ResultError
 from ..gradients.derivative_type import REAL_IN_TORCH, require_real
 from ..primitives.precision import default_precision
@@ -108,7 +108,7 @@ class PluginEngine(EstimatorEngine):
         positions = [place[c] for c in wanted]
         for b, gradient in zip(rows, gradients, strict=True):
             try:
-                block = real_numbers(gradient)
+                block = read_real_numbers(gradient)
             except ValueError as error:
                 raise ResultError(
                     f"{self._name} returned no real numbers for row {b}: {error}. {UNUSED}"

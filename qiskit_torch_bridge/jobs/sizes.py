@@ -13,7 +13,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..lru_cache import LRUCache
 from ..program.identity import content_key
-from ..program.observables import elements
+from ..program.observables import elements_of
 
 ENCODED = 4 / 3
 """Bytes sent for a byte of an array or a circuit: jobs travel as text, base 64."""
@@ -51,7 +51,7 @@ class Sizes:
 
     def __call__(self, pub: EstimatorPub) -> Size:
         """Return the estimate in bytes."""
-        terms = sum(map(len, elements(pub.observables)))
+        terms = sum(map(len, elements_of(pub.observables)))
         numbers = pub.parameter_values.size * pub.parameter_values.num_parameters
         text = terms * (pub.circuit.num_qubits + 24)
         circuit = self._known(content_key(pub.circuit), lambda: _bytes_of(pub.circuit))

@@ -15,7 +15,7 @@ from ..arguments import shown
 from ..arrays import IntArray
 from ..exceptions import ObservableError
 from ..lru_cache import LRUCache
-from ..program.observables import elements, hermitian, nested
+from ..program.observables import elements_of, flatten_nested, to_hermitian
 from ..program.operators import Observable, ProductOperator
 
 KEPT_TERMS = 1 << 20
@@ -69,9 +69,9 @@ def _read(observables: Any) -> ObservableSet:
     of_objects: dict[int, int] = {}
     if isinstance(observables, ObservablesArray):
         shape = observables.shape
-        flat = elements(observables)
+        flat = elements_of(observables)
     else:
-        flat, shape = nested(observables)
+        flat, shape = flatten_nested(observables)
     for observable in flat:
         if id(observable) not in of_objects:
             operator = _operator(observable)
@@ -87,7 +87,7 @@ def _read(observables: Any) -> ObservableSet:
 
 def _operator(observable: Any) -> Observable:
     try:
-        return hermitian(observable)
+        return to_hermitian(observable)
     except ObservableError as error:
         raise ObservableError(
             "Expected Hermitian observables of one width, as SparsePauliOp, Pauli, label, mapping "
@@ -125,7 +125,7 @@ def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
 
 def _key_of_array(array: ObservablesArray) -> Hashable:
     if not hasattr(array, "sparse_observables_array"):
-        return array.shape, *(frozenset(terms.items()) for terms in elements(array))
+        return array.shape, *(frozenset(terms.items()) for terms in elements_of(array))
     parts = (
         (o.num_qubits, *(np.asarray(part).tobytes() for part in _raw_parts(o)))
         for o in array.sparse_observables_array().ravel()

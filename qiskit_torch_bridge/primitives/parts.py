@@ -13,7 +13,7 @@ from qiskit.primitives import PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arrays import FloatArray, real_numbers
+from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import ResultError
 
 
@@ -89,7 +89,7 @@ def joined(results: Sequence[tuple[Part, PubResult]]) -> PubResult:
     for part, result in results:
         for name in names:
             try:
-                numbers = real_numbers(getattr(result.data, name))
+                numbers = read_real_numbers(getattr(result.data, name))
             except (AttributeError, ValueError) as error:
                 raise ResultError(
                     f"Rows {part.start} to {part.stop} of a PUB came back without real numbers "

@@ -64,7 +64,9 @@ class AnalysedCircuit:
     ) -> None:
         require_choice(evolutions, "evolutions", get_args(Evolutions), error=CircuitError)
         self.circuit, self.steps = validate(circuit, evolutions)
-        self.parameters = tuple(circuit.parameters if parameters is None else _listed(parameters))
+        self.parameters = tuple(
+            circuit.parameters if parameters is None else _list_parameters(parameters)
+        )
         self.column_of = {p: column for column, p in enumerate(self.parameters)}
         present = self.circuit.parameters
         if not all(map(self.column_of.__contains__, present)):
@@ -243,7 +245,7 @@ class AnalysisCache:
         return len(self._kept)
 
 
-def _listed(parameters: Any) -> list[Parameter]:
+def _list_parameters(parameters: Any) -> list[Parameter]:
     """Return an order of parameters as a list, or say what else it is."""
     listed = list(parameters) if isinstance(parameters, Iterable) else [parameters]
     if not all(isinstance(p, Parameter) for p in listed):

@@ -82,12 +82,13 @@ def simulated_evolutions() -> Evolutions:
     """
     gate = PauliEvolutionGate(SparsePauliOp(["X", "Z"]), 1.0)
     root = 2**0.5  # (X + Z)**2 = 2
-    exponential = np.cos(root) * np.eye(2) - 1j * np.sin(root) / root * np.array([[1, 1], [1, -1]])
+    turn = np.array([[1, 1], [1, -1]]) / root
+    exact = np.cos(root) * np.eye(2) - 1j * np.sin(root) * turn
     with warnings.catch_warnings():
         # Qiskit hands SciPy a sparse format that costs a conversion.
         warnings.simplefilter("ignore", SparseEfficiencyWarning)
         found = Operator(gate)
-    return "exponential" if found.equiv(Operator(exponential)) else "definition"
+    return "exponential" if found.equiv(Operator(exact)) else "definition"
 
 
 def write_out_evolutions(
@@ -140,7 +141,7 @@ def _write_out(operation: Operation, evolutions: Evolutions, as_gates: bool) -> 
         return block
     if isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
         return _write_out_all(
-            exponential(generator_of(operation), operation.time), evolutions, as_gates
+            build_exponential(generator_of(operation), operation.time), evolutions, as_gates
         )
     if formula := _formula_in_place_of(operation, evolutions, as_gates):
         return circuit_of(formula)
@@ -245,7 +246,7 @@ def eigenvalues_of(operator: SparsePauliOp) -> list[float] | None:
     return np.unique(np.round(energies, 12)).tolist()
 
 
-def exponential(operator: SparsePauliOp, time: Angle) -> QuantumCircuit:
+def build_exponential(operator: SparsePauliOp, time: Angle) -> QuantumCircuit:
     """Return the circuit of the exact exponential for a number or an expression as time."""
     result = QuantumCircuit(operator.num_qubits)
     operator = operator.simplify(atol=0, rtol=0)
