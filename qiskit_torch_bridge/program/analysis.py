@@ -144,7 +144,7 @@ class AnalysedCircuit:
         return self._expressions.of(expressions)
 
     def check_binding(self) -> None:
-        """Raise :class:`ExpressionError` if Qiskit, binding the circuit, takes other angles."""
+        """Raise :class:`ExpressionError` if Qiskit would bind an angle wrongly."""
         refuse_miscomputed(self._expressions.miscomputed)
 
     def assigned(self, values: Mapping[Parameter, float]) -> QuantumCircuit:
@@ -246,7 +246,7 @@ class AnalysisCache:
 
 
 def _list_parameters(parameters: Any) -> list[Parameter]:
-    """Return an order of parameters as a list, or say what else it is."""
+    """Return an order of parameters as a list; raise unless all are parameters."""
     listed = list(parameters) if isinstance(parameters, Iterable) else [parameters]
     if not all(isinstance(p, Parameter) for p in listed):
         raise ParameterError(

@@ -117,7 +117,7 @@ MAX_CARRIED = 5  # qubits; noise on more of them could not be simulated
 
 
 def flatten(steps: Iterable[Step], accept: Callable[[Operation], bool]) -> Iterator[Step]:
-    """Yield steps, with those that are refused expanded, and without global phases."""
+    """Yield steps with refused ones replaced by their definitions, without global phases."""
     for step in steps:
         yield from _flatten(step, accept, for_noise=False)
 
@@ -175,7 +175,7 @@ def remove_boxes(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
-    """Raise if noise is tied to a gate that Aer does not run but what it is made of."""
+    """Raise if noise is tied to a gate that Aer does not run itself, but by its definition."""
     for operation in operations_of(circuit) if names else ():
         native = is_standard(operation) and operation.name in _AER_NAMES
         if native or accepts_aer(operation):

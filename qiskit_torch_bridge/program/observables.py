@@ -120,7 +120,7 @@ def flatten_nested(
 def to_hermitian(observable: ObservableLike) -> Observable:
     """Convert one observable to a Hermitian operator, each product in it once.
 
-    What names projectors stays a sum of products of these; it may be far too many Paulis.
+    Observables with projectors stay sums of products of these; as Paulis they may be far too many.
     """
     operator: Observable
     try:
@@ -155,7 +155,7 @@ def to_hermitian(observable: ObservableLike) -> Observable:
 
 
 def _operator(paulis: PauliList, coefficients: ArrayLike) -> SparsePauliOp:
-    """Return an operator of Paulis without signs, which it takes over."""
+    """Return an operator of Paulis that have no signs, without copying them."""
     numbers = np.asarray(coefficients, dtype=complex)
     return SparsePauliOp(paulis, numbers, ignore_pauli_phase=True, copy=False)
 

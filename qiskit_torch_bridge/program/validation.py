@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a circuit may contain, checked once before anything runs.
 
-The walk follows definitions as deep as parameters go, so a measurement or an opaque gate hidden
-in a custom instruction is found too.
+The check follows definitions as deep as parameters go, so it also finds a measurement or an opaque
+gate in a custom instruction.
 """
 
 from __future__ import annotations
