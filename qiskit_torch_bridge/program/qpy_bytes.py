@@ -124,7 +124,7 @@ def _read(data: bytes) -> QuantumCircuit:
 
 
 def _without_calibrations(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Leave out the pulses of Qiskit 1: QPY cannot hold them as data, and no value depends on them."""
+    """Leave out the pulses of Qiskit 1: QPY cannot hold them, and no value depends on them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         if getattr(circuit, "calibrations", None):
