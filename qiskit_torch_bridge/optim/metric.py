@@ -13,7 +13,7 @@ from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
 from ..arguments import UNREADABLE, require_choice, shown
-from ..arrays import FloatArray, real_numbers
+from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import (
     ExecutionError,
     InputError,
@@ -225,7 +225,7 @@ def _check_measured(found: Any, what: str, shape: tuple[int, ...], source: Any) 
     """Return what an object of qiskit-algorithms has measured, or refuse it."""
     expected = f"Expected {what} of shape {shape} from {type(source).__name__}"
     try:
-        numbers = real_numbers(found)
+        numbers = read_real_numbers(found)
     except ValueError as error:
         raise ResultError(f"{expected}; got {error}.") from error
     if numbers.shape != shape or not np.isfinite(numbers).all():
