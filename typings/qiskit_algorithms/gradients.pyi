@@ -133,3 +133,6 @@ class QFI:
         *,
         precision: float | Sequence[float] | None = None,
     ) -> AlgorithmJob[QFIResult]: ...
+
+class ReverseEstimatorGradient(BaseEstimatorGradient):
+    def __init__(self, derivative_type: DerivativeType = ...) -> None: ...
