@@ -40,8 +40,8 @@ from .gradients import (
 from .gradients.base import REAL_IN_TORCH, require_real
 from .jobs import DispatchingEstimator, Jobs
 from .primitives import validate_precision
-from .primitives.precision import MOST_SHOTS
 from .primitives.evaluation import validate_estimator
+from .primitives.precision import MOST_SHOTS
 from .program import CircuitProgram
 from .rules.difference_rules import FiniteDifference, SimultaneousPerturbation, is_named_gradient
 from .simulation.interface import SIMULATORS

@@ -20,8 +20,8 @@ from typing_extensions import Unpack
 from .algorithms import read_algorithm, read_qnn
 from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import Node
-from .backends.prepare import AlreadyTranspiled
 from .backends.on_backend import is_same_device
+from .backends.prepare import AlreadyTranspiled
 from .engines import Place, make_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .execution import (
@@ -423,7 +423,9 @@ class TorchQuantumModule(nn.Module):
             program = node.program
             columns = program.input_columns if input_gradients else ()
             columns += program.weight_columns if self.weight.requires_grad else ()
-        return estimate_cost(node.engine.plan(batch_size, columns), place.isa_circuit, place.backend)
+        return estimate_cost(
+            node.engine.plan(batch_size, columns), place.isa_circuit, place.backend
+        )
 
     @property
     def last_stds(self) -> Tensor | None:

@@ -15,10 +15,10 @@ from qiskit.providers import BackendV2
 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError
+from ..lru_cache import LRUCache
 from ..program import AngleMap
 from ..program.identity import content_key, round_trip_agrees
 from ..program.lowering import is_box, operations_of
-from ..lru_cache import LRUCache
 
 
 def check_isa(circuit: QuantumCircuit, backend: BackendV2) -> None:

@@ -12,7 +12,16 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Layout, generate_preset_pass_manager
 
-from ..arguments import (MOST_SEED, is_options, is_whole_number, require_choice, require_instance, require_seed, show_given, shown)
+from ..arguments import (
+    MOST_SEED,
+    is_options,
+    is_whole_number,
+    require_choice,
+    require_instance,
+    require_seed,
+    show_given,
+    shown,
+)
 from ..exceptions import BackendError, BackendTypeError
 from ..jobs import Jobs
 from ..primitives.capabilities import is_from_aer
@@ -72,7 +81,9 @@ class OnBackend:
         _require_layout(self.initial_layout, self.device)
         _require_transpile_options(self.transpile_options)
         if self.jobs is not None:
-            require_instance(self.jobs, "jobs", Jobs, "a jobs.Jobs, such as Jobs(journal='run.journal')")
+            require_instance(
+                self.jobs, "jobs", Jobs, "a jobs.Jobs, such as Jobs(journal='run.journal')"
+            )
 
     @classmethod
     def coerce(cls, thing: Any) -> OnBackend:

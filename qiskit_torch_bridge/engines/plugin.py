@@ -17,8 +17,8 @@ from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, GradientError, ResultError
 from ..gradients.base import REAL_IN_TORCH, require_real
 from ..jobs.budget import PlannedRequest
-from ..primitives.precision import default_precision
 from ..primitives.evaluation import UNUSED
+from ..primitives.precision import default_precision
 from ..program.binding import check_differentiation
 from ..program.operators import as_paulis, merge_terms
 from .estimation import Estimation, MeasuredForward, by_roles, split_columns

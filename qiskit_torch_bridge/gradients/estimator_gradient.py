@@ -23,8 +23,8 @@ from ..primitives.capabilities import (
     runs_boxes,
     takes_projectors,
 )
-from ..primitives.precision import default_precision, estimate_precision
 from ..primitives.evaluation import make_points_pub, validate_estimator
+from ..primitives.precision import default_precision, estimate_precision
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.binding import check_binding
 from ..program.lowering import refuse_lost_noise

@@ -13,7 +13,7 @@ from typing import Any
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import (require_instance, require_path, require_real_number, show_given, shown)
+from ..arguments import require_instance, require_path, require_real_number, show_given, shown
 from ..exceptions import EstimatorTypeError, InputTypeError, JournalError
 from ..primitives import cutting
 from ..primitives.aer_circuits import AerCircuits

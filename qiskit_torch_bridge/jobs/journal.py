@@ -32,9 +32,9 @@ from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import JournalError
+from ..lru_cache import LRUCache
 from ..primitives.usage import Usage
 from ..program.identity import content_digest, content_key
-from ..lru_cache import LRUCache
 from .journal_file import JournalFile, Place
 
 TAG = "qiskit-torch-bridge"

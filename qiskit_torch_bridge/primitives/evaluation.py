@@ -26,10 +26,10 @@ from ..exceptions import (
 from ..program import AnalysedCircuit
 from ..program.observables import observables_array
 from . import cutting
-from .cutting import PubPart
 from .capabilities import binds_here, takes_projectors
-from .pubs import check_pubs
+from .cutting import PubPart
 from .precision import validate_target_precision
+from .pubs import check_pubs
 from .usage import Usage, count_usage, record_job
 
 UNUSED = "Nothing was used; weights are unchanged."

@@ -13,10 +13,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from ...arrays import FloatArray, IntArray
 from ...exceptions import BridgeError, InputError
-from ...program import AnalysedCircuit
-from ...program.operators import term_keys
-from ...program.operators import Observable
 from ...lru_cache import LRUCache
+from ...program import AnalysedCircuit
+from ...program.operators import Observable, term_keys
 from ..expressions import ExpressionColumns
 from ..interface import ComplexArray, Cost
 from . import memory
