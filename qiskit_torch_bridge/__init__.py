@@ -3,8 +3,11 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from .backends import OnBackend
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .execution import Exact, Execution, Shots
 from .functional import expectation
+from .jobs import Jobs
 from .module import TorchQuantumModule
 from .primitives import Tracker
 from .program import AnalysedCircuit, CircuitProgram
@@ -18,6 +21,11 @@ __all__ = [
     "AnalysedCircuit",
     "Checkpoint",
     "CircuitProgram",
+    "Exact",
+    "Execution",
+    "Jobs",
+    "OnBackend",
+    "Shots",
     "TorchQuantumModule",
     "Tracker",
     "__version__",

@@ -8,6 +8,7 @@ error is raised is the caller's choice, since it says what the argument was abou
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import numbers
 import os
@@ -51,7 +52,7 @@ def shown(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def is_whole(value: object) -> bool:
+def is_whole_number(value: object) -> bool:
     """Whether a value is a whole number, Python's or NumPy's; truth values are none."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
@@ -66,7 +67,7 @@ def as_real(value: object) -> float:
         return math.inf
 
 
-def whole_number(
+def require_whole_number(
     value: Any,
     name: str,
     least: int = 0,
@@ -76,7 +77,7 @@ def whole_number(
     hint: str = "",
 ) -> int:
     """Return a whole number in a range."""
-    if not is_whole(value) or value < least or (most is not None and value > most):
+    if not is_whole_number(value) or value < least or (most is not None and value > most):
         span = f"from {least} up" if most is None else f"from {least} to {_number(most)}"
         raise error(f"Expected {name} to be a whole number {span}; got {shown(value)}.{hint}")
     return int(value)
@@ -95,7 +96,7 @@ def _either(choices: Collection[object]) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def real_number(
+def require_real_number(
     value: Any, name: str, *, zero: bool = False, error: Error = InputError, hint: str = ""
 ) -> float:
     """Return a positive finite number, or zero where that is allowed."""
@@ -110,18 +111,18 @@ MOST_SEED = 2**64 - 1
 """The largest seed of torch's generators."""
 
 
-def seed_number(
+def require_seed(
     value: Any, name: str = "seed", most: int | None = None, *, error: Error = InputTypeError
 ) -> int | None:
     """Return a seed, a whole number; ``None`` for another one each time."""
-    return None if value is None else whole_number(value, name, 0, most, error=error)
+    return None if value is None else require_whole_number(value, name, 0, most, error=error)
 
 
-def random_generator(seed: Any) -> np.random.Generator:
+def make_random_generator(seed: Any) -> np.random.Generator:
     """Return NumPy's generator for a seed, or the generator that is given in its place."""
     if isinstance(seed, np.random.Generator):
         return seed
-    if seed is not None and (not is_whole(seed) or seed < 0):
+    if seed is not None and (not is_whole_number(seed) or seed < 0):
         raise InputTypeError(
             "Expected seed to be a whole number from 0 up or a numpy.random.Generator; got "
             f"{shown(seed)}."
@@ -129,14 +130,14 @@ def random_generator(seed: Any) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def flag(value: Any, name: str, *, error: Error = InputTypeError) -> bool:
+def require_bool(value: Any, name: str, *, error: Error = InputTypeError) -> bool:
     """Return a truth value. Text, such as ``"False"``, and numbers are none."""
     if not isinstance(value, (bool, np.bool_)):
         raise error(f"Expected {name} to be True or False; got {shown(value)}.")
     return bool(value)
 
 
-def one_of(
+def require_choice(
     value: Any, name: str, choices: Collection[T], *, error: Error = InputError, hint: str = ""
 ) -> T:
     """Return the choice that a value is equal to."""
@@ -146,7 +147,7 @@ def one_of(
     raise error(f"Expected {name} to be {_either(choices)}; got {shown(value)}.{hint}")
 
 
-def instance(
+def require_instance(
     value: Any,
     name: str,
     kinds: type[T] | tuple[type[T], ...],
@@ -162,7 +163,7 @@ def instance(
     raise error(f"Expected {name} to be {what}; got {given}.{hint}")
 
 
-def function(value: Any, name: str, what: str, *, error: Error = InputTypeError) -> Any:
+def require_callable(value: Any, name: str, what: str, *, error: Error = InputTypeError) -> Any:
     """Return something that can be called, which the error calls ``what``."""
     if callable(value):
         return value
@@ -174,7 +175,7 @@ def is_options(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
-def file_path(value: Any, name: str, *, error: Error, hint: str = "") -> Path:
+def require_path(value: Any, name: str, *, error: Error, hint: str = "") -> Path:
     """Return the path of a file: text, or an object such as ``pathlib.Path``."""
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
     named = isinstance(given, str) and given != "" and "\0" not in given
@@ -187,7 +188,7 @@ def file_path(value: Any, name: str, *, error: Error, hint: str = "") -> Path:
     )
 
 
-def real_array(
+def require_real_array(
     value: Any, name: str, shape: tuple[int | None, ...], *, error: Error = InputError
 ) -> FloatArray:
     """Return an array of real numbers, in which an axis of ``None`` may have any length."""
@@ -209,7 +210,7 @@ def real_array(
     return np.asarray(array, dtype=float)
 
 
-def complex_dtype(value: Any, name: str = "dtype", *, error: Error = InputTypeError) -> str:
+def require_complex_dtype(value: Any, name: str = "dtype", *, error: Error = InputTypeError) -> str:
     """Return the name of a complex dtype: ``"complex128"`` or ``"complex64"``.
 
     NumPy's and torch's are accepted as well as names.
@@ -228,3 +229,18 @@ def complex_dtype(value: Any, name: str = "dtype", *, error: Error = InputTypeEr
             f"{shown(value)}."
         )
     return found
+
+
+def show_given(value: Any, **instead: str) -> str:
+    """Return a dataclass object as text, with the fields that differ from their defaults.
+
+    Args:
+        value: The object.
+        **instead: What to show for a field instead of its own text.
+    """
+    texts = [
+        f"{field.name}={instead.get(field.name, repr(content))}"
+        for field in dataclasses.fields(value)
+        if (content := getattr(value, field.name)) is not field.default and content != field.default
+    ]
+    return f"{type(value).__name__}({', '.join(texts)})"

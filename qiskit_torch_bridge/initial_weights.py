@@ -4,25 +4,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from qiskit.circuit import Parameter, ParameterVector
 from torch import Tensor
 
-from .arguments import MOST_SEED, UNREADABLE, seed_number, shown
+from .arguments import MOST_SEED, UNREADABLE, require_seed, shown
 from .autograd.calls import checked_weights
 from .exceptions import BridgeError, InputError, InputTypeError
 from .program import CircuitProgram
 
+WeightsChoice: TypeAlias = (
+    Tensor | NDArray[Any] | Sequence[float] | Mapping[Parameter | ParameterVector, Any]
+)
+"""What initial weights are given as."""
 
-def initial_weights(program: CircuitProgram, given: Any, seed: int | None) -> Tensor:
+
+def initial_weights(
+    program: CircuitProgram, given: WeightsChoice | None, seed: int | None
+) -> Tensor:
     """Return the initial weights ``(W,)``, as for :class:`.TorchQuantumModule`."""
     count = len(program.weight_params)
     if given is None:
-        seed = seed_number(seed, most=MOST_SEED)
+        seed = require_seed(seed, most=MOST_SEED)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return torch.empty(count).uniform_(-math.pi, math.pi, generator=generator)
     if not isinstance(given, Tensor):

@@ -7,37 +7,79 @@ import contextlib
 import copy
 import pickle
 from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from dataclasses import replace
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.primitives import BaseEstimatorV2
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from .algorithms import arguments_of_algorithm, arguments_of_qnn
-from .arguments import UNREADABLE, flag, shown, whole_number
-from .autograd import recorded  # noqa: F401 - its operators are called by name
-from .backends import kind_of
-from .backends.prepare import Transpiled, backend_of, is_same_device
-from .engines import EstimatorEngine, StatevectorEngine, make_engine, make_evaluation_engine
-from .engines.evaluation import check_evaluation
+from .arguments import UNREADABLE, require_bool, require_whole_number, shown
+from .autograd import Node
+from .backends.prepare import AlreadyTranspiled, is_same_device
+from .engines import Place, make_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
-from .functional import PendingOutput, evaluate, refuse_onnx, submitted
+from .execution import (
+    BackendChoice,
+    EstimatorChoice,
+    Execution,
+    ExecutionFields,
+    GradientChoice,
+    HowFields,
+    PassManager,
+    Shots,
+    check_evaluation,
+)
+from .functional import PendingOutput, evaluate, refuse_onnx, submit
+from .initial_weights import WeightsChoice
 from .initial_weights import initial_weights as starting_weights
-from .jobs import DispatchingEstimator
 from .jobs.cost import Cost, cost_of
-from .primitives import validated_precision
 from .program import CircuitProgram
-from .rules.options import named
+from .program.observables import Layout, ObservablesLike
+from .program.program import Parameters
 from .state_dicts import check_marks, check_weights, mark, refuse_old
 
-PLACE = (
-    "estimator", "estimators", "backend", "mode", "backend_options", "optimization_level",
-    "seed_transpiler", "pass_manager", "dtype", "journal", "budget",
-)  # fmt: skip
-"""The arguments that say where a circuit runs, and how it is watched over there."""
-MEASUREMENT = ("gradient", "shots", "precision", "gradient_shots", "seed")
-"""The arguments that say how it is measured, wherever that is."""
+
+class _Deployed(NamedTuple):
+    """An execution in use: its engine as a node of torch's, and the place where it runs."""
+
+    execution: Execution
+    node: Node
+    place: Place
+
+    @classmethod
+    def of(cls, program: CircuitProgram, execution: Execution) -> _Deployed:
+        engine, place = make_engine(program, execution)
+        return cls(execution, Node(engine), place)
+
+    def changed(self, changes: ExecutionFields) -> Execution:
+        """Return the execution with changes, with a circuit that stays on its qubits if it can.
+
+        On the same device the circuit stays as it is transpiled, unless the changes say how to
+        transpile; with the same kind of estimator its options stay.
+        """
+        execution = self.execution.changed(changes)
+        old, new = self.execution.on_backend, execution.on_backend
+        if old is None or new is None or not is_same_device(old.device, new.device):
+            return execution
+        if new.options is None and old.kind == new.kind:
+            execution = replace(execution, backend=replace(new, options=old.options))
+        anew = "backend" in changes and new.transpiles_by
+        if not anew and changes.get("pass_manager") is None:
+            transpiled = AlreadyTranspiled(self.place.isa_circuit)
+            execution = replace(execution, pass_manager=transpiled)
+        return execution
+
+    def at_shots(self, changes: ExecutionFields) -> _Deployed:
+        """Return the same with other shots; the node stays, for what was recorded with it."""
+        execution = replace(self.execution, **changes)
+        forward = execution.forward_precision
+        self.node.set_precision(forward, execution.gradient_precision or forward)
+        return self._replace(execution=execution)
 
 
 class TorchQuantumModule(nn.Module):
@@ -54,44 +96,29 @@ class TorchQuantumModule(nn.Module):
         input_params: The circuit parameters that ``forward`` receives, in the order of the
             inputs' last axis; a ``ParameterVector`` stands for its elements. Default: none.
         weight_params: The trainable parameters. Default: every parameter that is not an input.
-        estimator: Any V2 estimator. Default: the exact engine in this process, or sampled
-            shots from a :class:`.BatchedStatevectorEstimator` if ``shots`` or ``precision`` is
-            given.
+        estimator: Any V2 estimator; a list of them, which share the rows of every request; or an
+            :class:`.Exact` for the engine in this process, with a number format. Default:
+            ``Exact()``, or sampled shots from a :class:`.BatchedStatevectorEstimator` if ``shots``
+            or ``precision`` is given.
+        backend: Runs the circuit on an Aer simulator, a fake device, a device of IBM Quantum, any
+            other ``BackendV2``, or in an open ``Session`` or ``Batch`` of qiskit-ibm-runtime:
+            transpiled for it once, now. Fake devices are simulated on the qubits in use, with their
+            noise. An :class:`.OnBackend` says more: options of the estimator there, how to
+            transpile, and a :class:`.Jobs` with journal, budget and retries.
         gradient: ``"adjoint"`` (exact, from the engine in this process; the default where no
-            estimator, shots or precision is given), ``"parameter-shift"`` (the default
-            elsewhere), ``"aqgd"``, ``"finite-difference"``, ``"spsa"``; a
-            :class:`.FiniteDifference` or :class:`.SimultaneousPerturbation` for options of these
-            two; or any ``qiskit_algorithms.gradients.BaseEstimatorGradient`` instance. With an
-            estimator, ``"adjoint"`` ignores its noise: values come from the estimator, gradients
-            are exact.
-        shots: Shots for every evaluation, forward and backward, or
+            place, shots or precision is given), ``"parameter-shift"`` (the default elsewhere),
+            ``"aqgd"``, ``"finite-difference"``, ``"spsa"``; a :class:`.FiniteDifference` or
+            :class:`.SimultaneousPerturbation` for options of these two; or any
+            ``qiskit_algorithms.gradients.BaseEstimatorGradient`` instance. With an estimator,
+            ``"adjoint"`` ignores its noise: values come from the estimator, gradients are exact.
+        shots: Shots for every evaluation, or a :class:`.Shots` where those of gradients differ; or
         precision: the standard error for every evaluation; at most one of them.
         pass_manager: Transpiles the circuit once, now; observables are given the layout.
         initial_weights: Numbers in the order of ``weight_params``, or a mapping from parameters
             to numbers. Default: uniform in :math:`[-\pi, \pi)`, from torch's generator.
-        seed: Makes the initial weights, and the shots of the default estimator, reproducible on
-            their own.
-        dtype: ``"complex64"`` makes the exact engine compute in single precision, in half of the
-            memory and time; default ``"complex128"``.
-        backend: Runs the circuit on an Aer simulator, a fake device, a device of IBM Quantum or
-            any other ``BackendV2``: transpiled for it once, now. Fake devices are simulated on the
-            qubits in use, with their noise.
-        mode: An open ``Session`` or ``Batch`` of qiskit-ibm-runtime to run in; none is opened here.
-        backend_options: Options of the backend's estimator, passed on to it: mitigation, shots
-            and so on.
-        optimization_level: Of the transpilation for ``backend``, 0 to 3; default 1.
-        seed_transpiler: Makes it reproducible.
-        gradient_shots: Shots for the evaluations of gradients, if not the same.
-        estimators: Several V2 estimators instead of one: the rows of every request are divided
-            among them, and what fails on one is done by another.
-        journal: A path: requests, job ids and results are written there before anything else
-            happens, and a program that is started again does not pay for them twice; see
-            :class:`.Journal`.
-        budget: The most shots in total, or a :class:`.Usage` of limits; the step that would exceed
-            it raises :class:`.BudgetError` before it is submitted.
-        evaluation: Arguments that replace the others while the module is in ``eval()`` mode:
-            ``shots``, ``precision``, ``backend_options`` and so on, for instance more shots, or
-            mitigation only then.
+        seed: Makes the initial weights, and the shots of simulators, reproducible on their own.
+        evaluation: An :class:`.Execution` with what is different while the module is in ``eval()``
+            mode, for instance more shots, or mitigation only then.
         observables_layout: Whether observables given for a transpiled circuit refer to the
             ``"virtual"`` qubits before transpilation or to the ``"physical"`` ones; ``"auto"``
             tells by their width and raises where it cannot.
@@ -99,8 +126,8 @@ class TorchQuantumModule(nn.Module):
     Shapes:
         Inputs ``(*batch, I)`` in radians to outputs ``(*batch, O)``, nested observables to
         ``(*batch, *nesting)``. A circuit without inputs is called as ``module()``. Computed in
-        double precision unless ``dtype`` says otherwise, returned in the dtype and on the device
-        of the inputs.
+        double precision unless :class:`.Exact` says otherwise, returned in the dtype and on the
+        device of the inputs.
 
     Attributes:
         weight: The trainable parameters, shape ``(W,)``, radians.
@@ -140,29 +167,20 @@ class TorchQuantumModule(nn.Module):
     def __init__(
         self,
         circuit: QuantumCircuit,
-        observables: Any = None,
+        observables: ObservablesLike | None = None,
         *,
-        input_params: Any = None,
-        weight_params: Any = None,
-        estimator: Any = None,
-        gradient: Any = None,
-        shots: int | None = None,
+        input_params: Parameters | None = None,
+        weight_params: Parameters | None = None,
+        observables_layout: Layout = "auto",
+        estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None = None,
+        backend: BackendChoice | None = None,
+        gradient: GradientChoice | None = None,
+        shots: int | Shots | None = None,
         precision: float | None = None,
-        pass_manager: Any = None,
-        initial_weights: Any = None,
+        pass_manager: PassManager | None = None,
+        initial_weights: WeightsChoice | None = None,
         seed: int | None = None,
-        observables_layout: Any = "auto",
-        dtype: Any = None,
-        backend: Any = None,
-        mode: Any = None,
-        backend_options: Mapping[str, Any] | None = None,
-        optimization_level: int | None = None,
-        seed_transpiler: int | None = None,
-        gradient_shots: int | None = None,
-        estimators: Sequence[Any] | None = None,
-        journal: Any = None,
-        budget: Any = None,
-        evaluation: Mapping[str, Any] | None = None,
+        evaluation: Execution | None = None,
     ) -> None:
         super().__init__()
         self.program = CircuitProgram(
@@ -172,49 +190,22 @@ class TorchQuantumModule(nn.Module):
             weight_params=weight_params,
             observables_layout=observables_layout,
         )
-        choices = {
-            "gradient": gradient,
-            "shots": shots,
-            "precision": precision,
-            "gradient_shots": gradient_shots,
-            "seed": seed,
-            "estimator": estimator,
-            "pass_manager": pass_manager,
-            "dtype": dtype,
-            "backend": backend,
-            "mode": mode,
-            "backend_options": backend_options,
-            "optimization_level": optimization_level,
-            "seed_transpiler": seed_transpiler,
-            "estimators": estimators,
-            "journal": journal,
-            "budget": budget,
-        }
+        execution = Execution(estimator, backend, gradient, shots, precision, pass_manager, seed)
         weights = starting_weights(self.program, initial_weights, seed)
-        self._set_engines(choices, evaluation)
+        self._deploy(execution, evaluation)
         self.weight = nn.Parameter(weights)
 
-    def _set_engines(
-        self, choices: Mapping[str, Any], evaluation: Mapping[str, Any] | None
-    ) -> None:
-        if evaluation is not None:
-            check_evaluation(choices, evaluation)
-        self._training_engine = make_engine(self.program, **choices)
-        self._evaluation_engine = self._training_engine
-        if evaluation is not None:
-            self._evaluation_engine = make_evaluation_engine(
-                self.program, self._training_engine, choices, evaluation
-            )
-        #: What :meth:`with_backend` keeps: anywhere, and as long as the numbers are exact.
-        self._kept = {name: choices[name] for name in MEASUREMENT}
-        if not named(self._kept["gradient"]):
-            self._kept["gradient"] = None
-        self._kept_exact = {"dtype": choices["dtype"]}
-        #: What it keeps on the same device.
-        self._kept_there = {
-            "backend_options": choices["backend_options"],
-            "evaluation": evaluation,
-        }
+    def _deploy(self, execution: Execution, evaluation: Execution | None) -> None:
+        """Make the engines for training and for evaluation."""
+        changes = {} if evaluation is None else check_evaluation(evaluation).given
+        self._training = _Deployed.of(self.program, execution)
+        self._evaluation = self._training
+        if "estimator" in changes:  # for the circuit that was trained
+            changes.setdefault("pass_manager", execution.pass_manager)
+        if changes:
+            different = self._training.changed(changes)
+            self._evaluation = _Deployed.of(self.program, different)
+        self._evaluation_changes = evaluation
 
     @classmethod
     def from_algorithm(
@@ -329,7 +320,7 @@ class TorchQuantumModule(nn.Module):
 
     def forward(self, inputs: Tensor | None = None) -> Tensor:
         """Return expectation values ``(*batch, O)`` for inputs ``(*batch, I)``."""
-        return evaluate(self._engine, inputs, self.weight)
+        return evaluate(self._deployed.node, inputs, self.weight)
 
     def submit(self, inputs: Tensor | None = None) -> PendingOutput:
         """Submit the job of a forward pass, and return at once.
@@ -356,54 +347,51 @@ class TorchQuantumModule(nn.Module):
             >>> [round(p.result().item(), 4) for p in pending]
             [1.0, 0.8776]
         """
-        return submitted(self._engine, inputs, self.weight)
+        return submit(self._deployed.node, inputs, self.weight)
 
     @property
-    def _engine(self) -> EstimatorEngine:
-        return self._training_engine if self.training else self._evaluation_engine
+    def _deployed(self) -> _Deployed:
+        return self._training if self.training else self._evaluation
+
+    @property
+    def execution(self) -> Execution:
+        """Where and how it is evaluated in the present mode, as it was chosen. Read-only."""
+        return self._deployed.execution
 
     @property
     def shots(self) -> int | None:
-        """The shots of every evaluation in the present mode; ``None`` if none were asked for.
+        """The shots of a forward pass in the present mode; ``None`` if none were asked for.
 
-        Setting them is :meth:`set_shots`, with those of gradients as they are.
-        """
-        return self._engine.shots
-
-    @shots.setter
-    def shots(self, shots: int | None) -> None:
-        self.set_shots(shots, self._kept["gradient_shots"])
-
-    def set_shots(self, shots: int | None, gradient_shots: int | None = None) -> None:
-        """Measure with other shots from now on.
-
-        Args:
-            shots: Shots for every evaluation, ``None`` for the estimator's default; also in
-                ``eval()`` mode, unless ``evaluation`` names shots or a precision.
-            gradient_shots: Shots for those of gradients; default: the same.
+        They can be set: a number, or a :class:`.Shots` where those of gradients differ, holds from
+        now on; ``None`` stands for the estimator's default. In ``eval()`` mode it holds as well,
+        unless ``evaluation`` names shots or a precision.
 
         Raises:
             PrecisionError: If they are not positive whole numbers, or it computes exactly.
         """
-        if shots is not None and type(self._training_engine) is StatevectorEngine:
-            engine = self._training_engine
-            if not engine.samples:
-                raise PrecisionError(
-                    "The exact engine measures nothing, so it takes no shots. Move the module: "
-                    f"module.with_backend(shots={shown(shots)}), or make it with shots=."
-                )
-        precision = validated_precision(shots, None)
-        for_gradient = validated_precision(gradient_shots, None) or precision
-        self._training_engine.set_precision(precision, for_gradient, shots)
-        evaluation = self._kept_there["evaluation"] or {}
-        if not {"shots", "precision", "gradient_shots"} & set(evaluation):
-            self._evaluation_engine.set_precision(precision, for_gradient, shots)
-        self._kept.update(shots=shots, precision=None, gradient_shots=gradient_shots)
+        return self.execution.forward_shots
+
+    @shots.setter
+    def shots(self, shots: int | Shots | None) -> None:
+        if shots is not None and self.estimator is None:
+            raise PrecisionError(
+                "The exact engine measures nothing, so it takes no shots. Move the module: "
+                f"module.with_backend(shots={shown(shots)}), or make it with shots=."
+            )
+        changes: ExecutionFields = {"shots": shots, "precision": None}
+        own = self._evaluation_changes
+        follows = own is None or not own.samples
+        together = self._evaluation is self._training
+        self._training = self._training.at_shots(changes)
+        if together:
+            self._evaluation = self._training
+        elif follows:
+            self._evaluation = self._evaluation.at_shots(changes)
 
     @property
     def circuit(self) -> QuantumCircuit:
         """The circuit as it is submitted: transpiled if a pass manager was given. Read-only."""
-        return self._engine.program.circuit
+        return self._deployed.node.program.circuit
 
     def cost(
         self, batch_size: Any = 1, *, backward: bool = True, input_gradients: bool = False
@@ -424,16 +412,16 @@ class TorchQuantumModule(nn.Module):
             InputError: If ``batch_size`` is not a positive whole number.
             GradientError: If the gradient is another package's, for ``backward=True``.
         """
-        batch_size = whole_number(batch_size, "batch_size", 1)
-        flag(backward, "backward")
-        flag(input_gradients, "input_gradients")
+        batch_size = require_whole_number(batch_size, "batch_size", 1)
+        require_bool(backward, "backward")
+        require_bool(input_gradients, "input_gradients")
+        node, place = self._deployed.node, self._deployed.place
         columns: tuple[int, ...] | None = None
         if backward:
-            program = self._engine.program
+            program = node.program
             columns = program.input_columns if input_gradients else ()
             columns += program.weight_columns if self.weight.requires_grad else ()
-        requests = self._engine.planned(batch_size, columns)
-        return cost_of(requests, self.isa_circuit, self._engine.backend)
+        return cost_of(node.engine.plan(batch_size, columns), place.isa_circuit, place.backend)
 
     @property
     def last_stds(self) -> Tensor | None:
@@ -442,7 +430,7 @@ class TorchQuantumModule(nn.Module):
         What they mean is the primitive's: estimated from shots, the requested precision (Aer), or
         an upper bound (``BackendEstimatorV2``).
         """
-        stds = self._engine.last_stds
+        stds = self._deployed.node.last.values
         if stds is None:
             return None
         return torch.from_numpy(stds.copy()).reshape(len(stds), *self.program.output_shape)
@@ -453,7 +441,7 @@ class TorchQuantumModule(nn.Module):
 
         ``None`` for gradients without evaluations. Observables of one point count as independent.
         """
-        stds = self._engine.last_gradient_stds
+        stds = self._deployed.node.last.gradient
         return None if stds is None else torch.from_numpy(stds.copy())
 
     @property
@@ -462,25 +450,32 @@ class TorchQuantumModule(nn.Module):
 
         On a fake device :attr:`circuit` is the part of it that is simulated.
         """
-        return self._engine.isa_circuit
+        return self._deployed.place.isa_circuit
 
-    def with_backend(self, backend: Any = None, **options: Any) -> TorchQuantumModule:
+    def with_backend(
+        self,
+        backend: BackendChoice | None = None,
+        *,
+        evaluation: Execution | None = None,
+        **changes: Unpack[HowFields],
+    ) -> TorchQuantumModule:
         """Return a module of the same circuit and weights that runs elsewhere.
 
-        What ``options`` do not name stays: gradient (if it was chosen by name), shots, precision
-        and seed; the dtype, as long as the module computes exactly; journal and budget wherever
-        jobs are run. On the same device, in a session for instance, the circuit stays as it is
-        transpiled, and with the same kind of estimator ``backend_options`` and ``evaluation`` stay
-        as well. Weights, buffers and attributes
-        of a subclass are copied: training one module does not change the other. Hooks are not.
+        What ``changes`` do not name stays: gradient (if it was chosen by name), shots, precision
+        and seed; the number format, as long as the module computes exactly; journal and budget
+        wherever jobs are run. On the same device, in a session for instance, the circuit stays as
+        it is transpiled, and with the same kind of estimator its options and ``evaluation`` stay as
+        well. Weights, buffers and attributes of a subclass are copied: training one module does not
+        change the other. Hooks are not.
 
         Args:
-            backend: The backend, as for the module; ``None`` with ``estimator=`` or ``mode=`` in
-                the options, or for the exact engine.
-            **options: ``estimator``, ``mode``, ``backend_options``, ``optimization_level``,
-                ``seed_transpiler``, ``pass_manager``, ``gradient``, ``shots``, ``precision``,
-                ``gradient_shots``, ``seed``, ``dtype``, ``estimators``, ``journal``, ``budget``,
-                ``evaluation``.
+            backend: The backend, as for the module; ``None`` with ``estimator=`` in the changes,
+                or for the exact engine.
+            evaluation: As for the module.
+            **changes: Fields of :class:`.Execution`.
+
+        Raises:
+            BridgeError: One of its subclasses for anything that is wrong.
 
         Example:
             >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -493,31 +488,24 @@ class TorchQuantumModule(nn.Module):
             >>> abs(noisy().item() - trained().item()) < 0.2
             True
         """
-        nothing = dict.fromkeys((*PLACE, *MEASUREMENT))
-        unknown = sorted(set(options) - {*nothing, "evaluation"})
+        known = set(HowFields.__annotations__)
+        unknown = sorted(set(changes) - known)
         if unknown:
             raise InputError(
-                f"Expected options of with_backend to be arguments of the module; got {unknown}. "
-                f"It takes {', '.join(sorted({*nothing, 'evaluation'}))}."
+                f"Expected changes of with_backend to be fields of an Execution; got {unknown}. "
+                f"It takes {', '.join(sorted({*known, 'evaluation'}))}."
             )
-        kept = dict(self._kept)
-        if options.get("shots") is not None or options.get("precision") is not None:
-            kept.update(shots=None, precision=None)
-        choices = {**nothing, **kept, **self._kept_at(backend, options), **options}
-        choices["backend"] = backend
-        evaluation = choices.get("evaluation")
-        sampled = ("estimator", "estimators", "mode", "shots", "precision", "gradient_shots")
-        if backend is None and all(choices[name] is None for name in sampled):
-            choices = {**choices, **self._kept_exact, **options}
-            choices["backend"] = None
-        if kept["gradient"] == "adjoint" and "gradient" not in options and backend is not None:
-            choices["gradient"] = None  # on a backend the gradient is measured unless asked for
-        choices.pop("evaluation", None)
-        moved = self._copied_without_engines()
-        moved._set_engines(choices, evaluation)
+        fields: ExecutionFields = {"backend": backend, **changes}
+        execution = self._training.changed(fields)
+        old, new = self._training.execution.on_backend, execution.on_backend
+        if evaluation is None and old is not None and new is not None and old.kind == new.kind:
+            stays = is_same_device(old.device, new.device)
+            evaluation = self._evaluation_changes if stays else None
+        moved = self._copy_without_engines()
+        moved._deploy(execution, evaluation)
         return moved
 
-    def _copied_without_engines(self) -> TorchQuantumModule:
+    def _copy_without_engines(self) -> TorchQuantumModule:
         """Return a copy with all parameters, buffers and attributes, but no hooks and no engines.
 
         Hooks belong to what watches this module: an optimizer, a profiler.
@@ -525,66 +513,38 @@ class TorchQuantumModule(nn.Module):
         copied = type(self).__new__(type(self))
         nn.Module.__init__(copied)
         own = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"}
-        left = (set(copied.__dict__) - own) | {"_training_engine", "_evaluation_engine"}
+        left = (set(copied.__dict__) - own) | {"_training", "_evaluation"}
         memo: dict[int, Any] = {id(self): copied}
         for key, value in self.__dict__.items():
             if key not in left:
                 copied.__dict__[key] = copy.deepcopy(value, memo)
         return copied
 
-    def _kept_at(self, backend: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what stays, at another place, as far as options do not say otherwise.
-
-        Journal and budget go along to wherever jobs are run; on the same device the circuit stays
-        as it is transpiled, and the options of its estimator where that is the same.
-        """
-        engine, mode = self._training_engine, options.get("mode")
-        result: dict[str, Any] = {}
-        somewhere = (backend, mode, options.get("estimator"), options.get("estimators"))
-        if isinstance(engine.estimator, DispatchingEstimator) and any(
-            place is not None for place in somewhere
-        ):
-            result["journal"] = engine.estimator.journal
-            result["budget"] = engine.estimator.budget if engine.is_limited else None
-        if engine.backend is None or (backend is None and mode is None):
-            return result
-        if is_same_device(engine.backend, backend_of(backend, mode)):
-            if not {"pass_manager", "optimization_level", "seed_transpiler"} & set(options):
-                result["pass_manager"] = Transpiled(engine.isa_circuit)
-            if kind_of(engine.backend, engine.mode) == kind_of(engine.backend, mode):
-                result.update(self._kept_there)
-        return result
-
     @property
-    def estimator(self) -> Any:
-        """The estimator that evaluates the forward pass."""
-        return self._engine.estimator
+    def estimator(self) -> BaseEstimatorV2 | None:
+        """The estimator that evaluates the forward pass; ``None`` for the exact engine."""
+        return self._deployed.place.estimator
 
     @property
     def gradient(self) -> str:
-        """The name of the gradient in use."""
-        return self._engine.gradient_name
+        """The name of the gradient in use, with its settings."""
+        return self._deployed.node.engine.gradient_name
 
     @property
     def precision(self) -> float | None:
-        """The precision requested in every evaluation; ``None`` for the estimator's default."""
-        return self._engine.precision
+        """The precision requested in a forward pass; ``None`` for the estimator's default."""
+        return self._deployed.node.engine.precision
 
     def extra_repr(self) -> str:
         """Describe the node as ``print`` shows it."""
         program = self.program
-        noise = "default" if self.precision is None else f"{self.precision:.3g}"
-        if self.shots is not None:
-            noise += f" ({self.shots} shots)"
         return ", ".join(
             (
                 f"qubits={self.circuit.num_qubits}",
                 f"inputs={len(program.input_params)}",
                 f"weights={len(program.weight_params)}",
-                f"observables={_short(repr(program).partition('observables=')[2][:-1])}",
-                f"estimator={type(self.estimator).__name__}",
-                f"gradient={self.gradient}",
-                f"precision={noise}",
+                f"observables={_shorten(repr(program).partition('observables=')[2][:-1])}",
+                *self.execution.settings(self.estimator, self.gradient),
             )
         )
 
@@ -617,7 +577,7 @@ class TorchQuantumModule(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         try:
-            pickle.dumps(self._engine)
+            pickle.dumps((self._training, self._evaluation))
         except Exception as error:
             raise EstimatorTypeError(
                 f"{type(self.estimator).__name__} or the gradient cannot be pickled ({error}). "
@@ -653,5 +613,5 @@ def _input_rows(inputs: Any, params: tuple[Parameter, ...]) -> Any:
     return rows
 
 
-def _short(text: str, width: int = 60) -> str:
+def _shorten(text: str, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 4] + "...]"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .exceptions import InputError, StateDictError
 from .program import CircuitProgram
-from .program.marks import NAMES, difference_of_marks
+from .program.program_state import NAMES, difference_of_marks
 
 OLD_KEY = "_extra_state"
 MARKS = "marks"

@@ -26,6 +26,9 @@ from wrong_values import WRONG
 from qiskit_torch_bridge import (
     AnalysedCircuit,
     CircuitProgram,
+    Exact,
+    Execution,
+    Shots,
     TorchQuantumModule,
     algorithms,
     backends,
@@ -269,7 +272,6 @@ KEPT = Right(
 )
 MODULE = {
     "initial_weights": right("None draws them", "None"),
-    "gradient_shots": SMALL_COUNT,
     "shots": SMALL_COUNT,
     "precision": POSITIVE,
     "seed": SEED64,
@@ -331,31 +333,28 @@ CASES: dict[str, Case] = {
     "CircuitProgram.rewritten": Case(
         method(program, "rewritten"), lambda: {"rewrite": lambda circuit: circuit}
     ),
+    "Exact": Case(Exact, fixed(dtype="complex64")),
+    "Execution": Case(
+        Execution,
+        fixed(gradient="aqgd"),
+        {name: MODULE[name] for name in ("shots", "precision", "seed")},
+    ),
+    "Shots": Case(
+        Shots, fixed(forward=10), {"forward": SMALL_COUNT, "gradient": SMALL_COUNT | NONE}
+    ),
     "TorchQuantumModule": Case(
         TorchQuantumModule,
         lambda: {
             "circuit": rotation()[0],
             "estimator": NewCounting(),
-            "journal": new_path(),
         },
         {
             **MODULE,
             "circuit": right("it may have no parameters", "a circuit without parameters"),
             "initial_weights": right("one number", "(0,)"),
-            "journal": PATH,
-            "budget": COUNT,
-            "backend_options": right("no options", "{}"),
-            "optimization_level": right("levels 0 to 3", "0"),
-            "seed_transpiler": SEED63,
-            "evaluation": right("nothing differs", "{}"),
         },
-        dict.fromkeys(
-            ("backend_options", "optimization_level", "seed_transpiler", "mode", "pass_manager"),
-            lambda: {"circuit": rotation()[0], "backend": backend()},
-        )
-        | dict.fromkeys(
-            ("dtype", "estimator", "estimators", "backend"), lambda: {"circuit": rotation()[0]}
-        ),
+        {"pass_manager": lambda: {"circuit": rotation()[0], "backend": backend()}}
+        | dict.fromkeys(("estimator", "backend"), lambda: {"circuit": rotation()[0]}),
     ),
     "TorchQuantumModule.bind": Case(
         method(module, "bind"),
@@ -380,11 +379,6 @@ CASES: dict[str, Case] = {
         {"operator": right("a module measures Z on each qubit by default", "None")},
     ),
     "TorchQuantumModule.from_qnn": Case(TorchQuantumModule.from_qnn, lambda: {"qnn": qnn()}),
-    "TorchQuantumModule.set_shots": Case(
-        method(measured, "set_shots"),
-        fixed(shots=10),
-        {"shots": SMALL_COUNT | NONE, "gradient_shots": SMALL_COUNT},
-    ),
     "TorchQuantumModule.shots": Case(
         setter(measured, "shots"), fixed(shots=10), {"shots": SMALL_COUNT | NONE}
     ),
@@ -398,7 +392,7 @@ CASES: dict[str, Case] = {
             "seed": SEED64 | NONE,
             "gradient": NONE,
             "estimator": right("the exact engine", "None"),
-            "evaluation": right("nothing differs", "None", "{}"),
+            "evaluation": NONE,
         },
         {"backend": fixed()},
     ),
@@ -461,8 +455,13 @@ CASES: dict[str, Case] = {
     ),
     "jobs.DispatchingEstimator": Case(
         jobs.DispatchingEstimator,
-        lambda: {"estimators": ESTIMATOR, "journal": new_path()},
-        {"max_bytes": POSITIVE, "budget": COUNT, "journal": PATH, "checks": EMPTY},
+        lambda: {"estimators": ESTIMATOR},
+        {"checks": EMPTY},
+    ),
+    "jobs.Jobs": Case(
+        jobs.Jobs,
+        lambda: {"journal": new_path()},
+        {"max_bytes": POSITIVE, "budget": COUNT, "journal": PATH},
     ),
     "jobs.DispatchingEstimator.run": Case(
         lambda **k: dispatching().run(**k).result(),
@@ -498,16 +497,22 @@ CASES: dict[str, Case] = {
             "clock": CALLABLE,
         },
     ),
-    "backends.kind_of": Case(backends.kind_of, lambda: {"backend": backend()}),
-    "backends.prepare": Case(
-        backends.prepare,
-        lambda: {"program": CircuitProgram(rotation()[0]), "backend": backend()},
+    "backends.OnBackend": Case(
+        backends.OnBackend,
+        lambda: {"backend": backend()},
         {
-            "seed": SEED,
             "seed_transpiler": SEED63,
             "optimization_level": right("levels 0 to 3", "0"),
-            "options": right("no options", "{}"),
+            "initial_layout": right("qubits of the device", "(0,)", "[0]"),
+            "options": OPTIONS,
+            "transpile_options": right("no options", "{}"),
         },
+    ),
+    "backends.OnBackend.coerce": Case(backends.OnBackend.coerce, lambda: {"thing": backend()}),
+    "backends.prepare": Case(
+        backends.prepare,
+        lambda: {"program": CircuitProgram(rotation()[0]), "on_backend": backend()},
+        {"seed": SEED},
     ),
     "jobs.verdict_on": Case(jobs.verdict_on, lambda: {"error": ValueError("no")}),
     "expectation": Case(
@@ -549,14 +554,6 @@ CASES: dict[str, Case] = {
             "parameters": right("None in it stands for all", "[None]"),
         },
     ),
-    "gradients.AdjointEstimatorGradient.run": Case(
-        lambda **k: gradients.AdjointEstimatorGradient().run(**k).result(),
-        one_gradient,
-        {
-            "precision": Right("it is exact at any precision", ALL),
-            "parameters": right("None in it stands for all", "[None]"),
-        },
-    ),
     "gradients.AdjointEstimatorGradient": Case(
         gradients.AdjointEstimatorGradient, fixed(estimator=ESTIMATOR)
     ),
@@ -573,6 +570,14 @@ CASES: dict[str, Case] = {
         gradients.SimultaneousPerturbation,
         fixed(),
         {"epsilon": POSITIVE, "resamplings": COUNT, "seed": SEED},
+    ),
+    "gradients.FiniteDifference.rule": Case(
+        method(gradients.FiniteDifference, "rule"), fixed(), {"precision": NOT_NEGATIVE}
+    ),
+    "gradients.SimultaneousPerturbation.rule": Case(
+        method(gradients.SimultaneousPerturbation, "rule"),
+        fixed(),
+        {"precision": NOT_NEGATIVE, "generator": SEED},
     ),
     "gradients.FiniteDifferenceEstimatorGradient": Case(
         gradients.FiniteDifferenceEstimatorGradient,
@@ -778,8 +783,8 @@ CASES: dict[str, Case] = {
     "primitives.shots_to_precision": Case(
         primitives.shots_to_precision, fixed(shots=100), {"shots": SMALL_COUNT}
     ),
-    "primitives.validated_precision": Case(
-        primitives.validated_precision,
+    "primitives.validate_precision": Case(
+        primitives.validate_precision,
         fixed(shots=None, precision=None),
         {"shots": SMALL_COUNT | NONE, "precision": POSITIVE | NONE},
     ),
@@ -788,9 +793,6 @@ CASES: dict[str, Case] = {
         lambda: {n: getattr(plan(), n) for n in ("target", "angle_map", "pullback", "plan")},
         {"angle_map": NONE, "pullback": NONE},
     ),
-    "rules.FiniteDifferenceRule": Case(
-        rules.FiniteDifferenceRule, fixed(epsilon=0.1), {"epsilon": POSITIVE}
-    ),
     **{
         f"rules.{name}.differentiation": Case(
             method(make, "differentiation"),
@@ -798,18 +800,11 @@ CASES: dict[str, Case] = {
             {"columns": right("columns", "(0,)", "(0, 0)", "[]")},
         )
         for name, make in {
-            "FiniteDifferenceRule": lambda: rules.FiniteDifferenceRule(0.1),
             "MultiFrequencyRule": rules.MultiFrequencyRule,
             "ParameterShiftRule": rules.ParameterShiftRule,
-            "Rule": rules.ParameterShiftRule,
-            "SPSARule": lambda: rules.SPSARule(0.1),
+            "Rule": rules.FiniteDifference(0.1).rule,
         }.items()
     },
-    "rules.SPSARule": Case(
-        rules.SPSARule,
-        fixed(epsilon=0.1),
-        {"epsilon": POSITIVE, "resamplings": COUNT, "seed": SEED},
-    ),
     "rules.ShiftPlan": Case(
         rules.ShiftPlan,
         lambda: {

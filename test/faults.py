@@ -92,7 +92,7 @@ class FakeTime:
         self.now += seconds
 
     def retry(self, **options: Any) -> Retry:
-        return Retry(sleep=self.sleep, clock=lambda: self.now, **options)
+        return Retry(sleep=lambda seconds: self.sleep(seconds), clock=lambda: self.now, **options)
 
 
 class Ledger:

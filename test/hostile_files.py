@@ -27,8 +27,8 @@ import torch
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, load_checkpoint, save_checkpoint
-from qiskit_torch_bridge.checkpoint import content, files
-from qiskit_torch_bridge.engines.names import EXACT, engine_named
+from qiskit_torch_bridge.autograd.nodes import EXACT, node_named
+from qiskit_torch_bridge.checkpoint import atomic_file, serialization
 
 ALLOWED = 1 << 30
 NO_LAYOUT = struct.pack("!?iiiIi", False, -1, -1, -1, 0, 0)
@@ -380,9 +380,9 @@ def model():
     return torch.nn.Sequential(torch.nn.Linear(1, 1), node)
 
 
-def whole_file(payload, version=files.VERSION):
+def whole_file(payload, version=atomic_file.VERSION):
     """A checkpoint with a right checksum."""
-    return files.packed(payload, version) + payload
+    return atomic_file.make_header(payload, version) + payload
 
 
 def tree(node, blobs=(), tail=None, length=None):
@@ -402,10 +402,10 @@ def of_tensors(value, **options):
 
 def checkpoints(folder, honest):
     """Yield hostile checkpoints by name."""
-    whole_states = content.unpacked(files.read(honest))
+    whole_states = serialization.unpack(atomic_file.read(honest))
 
     def with_part(name, value):
-        return content.packed({**whole_states, name: value})
+        return serialization.pack({**whole_states, name: value})
 
     for name, data in circuits(folder):
         program = whole_states["programs"]["1"]
@@ -428,7 +428,7 @@ def checkpoints(folder, honest):
     yield "no program", whole_file(with_part("programs", {}))
     yield "a program that is none", whole_file(with_part("programs", {"1": None}))
     yield "programs that are none", whole_file(with_part("programs", [1]))
-    for part in content.unpacked(files.read(honest)):
+    for part in serialization.unpack(atomic_file.read(honest)):
         if part not in ("cursor", "extra", "step", "written_by"):
             for value in (None, 3, "text", [[]], {"a": {"b": 1}}, [{"class": 1}]):
                 if whole_states[part] != value and (part, type(value)) != ("metadata", dict):
@@ -496,8 +496,8 @@ def readers(folder):
 
     for name, data in circuits(folder / "executed"):
         yield name, partial(CircuitProgram.from_state, {"circuit": data, "program": text})
-        named = json.dumps([base64.b64encode(data).decode(), text, "complex128"])
-        yield f"{name}, exported", partial(engine_named, EXACT + named)
+        named = json.dumps([base64.b64encode(data).decode(), text, "statevector", "complex128"])
+        yield f"{name}, exported", partial(node_named, EXACT + named)
         old = {"weight": ours[1].weight, "_extra_state": {"version": 1, "program": text}}
         old["_extra_state"]["circuit"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         yield f"{name}, in an earlier state dict", partial(ours[1].load_state_dict, old)
@@ -505,8 +505,8 @@ def readers(folder):
         hostile.write_bytes(data)
         yield name, partial(load_checkpoint, hostile, model=ours)
     with open(hostile, "wb") as file:  # a hole: it takes no room on the disk
-        file.write(files.HEADER.pack(files.MAGIC, files.VERSION, HUGE, bytes(32)))
-        file.truncate(HUGE + files.HEADER.size)
+        file.write(atomic_file.HEADER.pack(atomic_file.MAGIC, atomic_file.VERSION, HUGE, bytes(32)))
+        file.truncate(HUGE + atomic_file.HEADER.size)
     yield "a file of a tebibyte", partial(load_checkpoint, hostile, model=ours)
 
 

@@ -29,9 +29,9 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from trainings import Training, node
 
-from qiskit_torch_bridge import TorchQuantumModule, load_checkpoint, save_checkpoint
+from qiskit_torch_bridge import OnBackend, TorchQuantumModule, load_checkpoint, save_checkpoint
 from qiskit_torch_bridge.exceptions import JournalError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal, Retry
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal, Retry
 
 STEPS = 5
 STRUCK = (1, 3)
@@ -172,11 +172,11 @@ def training_on(folder: Path, journal: Journal, point: Point, seed: int) -> Trai
             return run(*args, **options)
 
         AerSimulator.run = slow
-        device = {"backend": GenericBackendV2(2, seed=1), "shots": 40, "journal": journal}
-        return Training(seed=seed, **device)
+        device = OnBackend(GenericBackendV2(2, seed=1), jobs=Jobs(journal=journal))
+        return Training(seed=seed, backend=device, shots=40)
     retry = Retry(first_delay=2 * LONG, longest_delay=2 * LONG, lookup=0, sleep=point.wait)
     service = Slow(Ledger(folder / "ledger"), point)
-    estimator = DispatchingEstimator(service, journal=journal, retry=retry)
+    estimator = DispatchingEstimator(service, Jobs(journal=journal, retry=retry))
     return Training(seed=seed, estimator=estimator, gradient="parameter-shift")
 
 

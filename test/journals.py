@@ -10,7 +10,7 @@ from circuits import hybrid
 from faults import FakeTime, Ledger, Plan, Service
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 
 
 def pub_of(seed=0, rows=4):
@@ -48,7 +48,7 @@ class World:
         estimator = self.services if count > 1 else self.services[0]
         self.end()
         self.journal = Journal(self.path)
-        return DispatchingEstimator(estimator, journal=self.journal, retry=self.time.retry())
+        return DispatchingEstimator(estimator, Jobs(journal=self.journal, retry=self.time.retry()))
 
 
 def evs(estimator, pub, **options):

@@ -22,7 +22,8 @@ from fingerprints import digests
 from moments import Moments
 from trainings import Training
 
-from qiskit_torch_bridge.jobs import Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal, Retry
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 STEPS = 6
 PLACES = ("services", "simulator")
@@ -41,9 +42,11 @@ def train(folder: Path, place: str, moments: Moments) -> None:
     # What is drawn after resuming comes from the checkpoint, whatever the seeds here.
     seed = os.getpid() if resumes else 0
     services = [Service(ledger, name=name, most_rows=20) for name in "ab"]
-    options = {"estimators": services} if place == "services" else {"shots": 40}
-    training = Training(seed=seed, journal=journal, gradient="parameter-shift", **options)
-    training.model[2].estimator.retry.lookup = 0  # the ledger shows every job at once
+    simulator, sampled = BatchedStatevectorEstimator(seed=seed), place != "services"
+    jobs = Jobs(journal=journal, retry=Retry(lookup=0))  # the ledger shows every job at once
+    estimator = DispatchingEstimator(simulator if sampled else services, jobs)
+    options = {"shots": 40} if sampled else {}
+    training = Training(seed=seed, estimator=estimator, gradient="parameter-shift", **options)
     begun = training.load(checkpoint, journal=journal).step if resumes else 0
     for step in range(begun, STEPS):
         note(folder, str(step))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qiskit_torch_bridge.checkpoint import files
+from qiskit_torch_bridge.checkpoint import atomic_file
 from qiskit_torch_bridge.jobs import lines
 
 
@@ -44,7 +44,7 @@ class Moments:
         for name in ("fsync", "replace"):
             self.around(os, name)
         # In which it is looked up before the builtin one.
-        self._patch.setattr(files, "open", self._open, raising=False)
+        self._patch.setattr(atomic_file, "open", self._open, raising=False)
         self._put = lines.put
         self._patch.setattr(lines, "put", self._put_in_parts)
 

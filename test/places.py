@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import OnBackend, TorchQuantumModule
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 LEVELS = (0, 1, 2, 3)
@@ -149,63 +149,46 @@ class Place:
 
     Attributes:
         setting: What the circuit is there.
-        named: The module's arguments that name the place.
         job: The class whose ``run`` submits a job there.
+        on: What names the place, made of the setting's backend; ``None`` where no backend is named.
+        estimator: Makes the estimator where one is named instead.
         sampled: Whether expectation values are estimated from shots.
     """
 
     setting: Setting
-    named: Callable[[Any], dict[str, Any]]
     job: Callable[[], type]
+    on: Callable[[Any], OnBackend] | None = None
+    estimator: Callable[[], Any] | None = None
     sampled: bool = False
 
     def arguments(self, level: int, shots: int = SHOTS) -> dict[str, Any]:
         """The arguments of a module that runs here, transpiled at a level."""
-        arguments = self.named(self.setting.backend)
-        if self.sampled:
-            arguments["shots"] = shots
-        if self.setting.by_level:
-            return {**arguments, "optimization_level": level, "seed_transpiler": SEED}
+        arguments: dict[str, Any] = {"shots": shots} if self.sampled else {}
+        if self.on is not None:
+            on = self.on(self.setting.backend)
+            on = replace(on, optimization_level=level, seed_transpiler=SEED)
+            return {**arguments, "backend": on}
+        if self.estimator is not None:
+            arguments["estimator"] = self.estimator()
         return {**arguments, "pass_manager": self.setting.pass_manager(level)}
 
 
 UNNAMED = Setting(ideal_device, by_level=False)
 PLACES = {
-    "exact engine": Place(UNNAMED, lambda _: {}, lambda: BatchedStatevectorEstimator),
-    "sampling": Place(UNNAMED, lambda _: {}, lambda: BatchedStatevectorEstimator, sampled=True),
+    "exact engine": Place(UNNAMED, lambda: BatchedStatevectorEstimator),
+    "sampling": Place(UNNAMED, lambda: BatchedStatevectorEstimator, sampled=True),
     "statevector": Place(
-        UNNAMED, lambda _: {"estimator": StatevectorEstimator()}, lambda: StatevectorEstimator
+        UNNAMED, lambda: StatevectorEstimator, estimator=lambda: StatevectorEstimator()
     ),
-    "aer": Place(Setting(plain_aer), lambda backend: {"backend": backend}, lambda: AerEstimator),
-    "aer, line": Place(
-        Setting(ideal_device, on_aer=True),
-        lambda backend: {"backend": backend},
-        lambda: AerEstimator,
-    ),
-    "aer, noisy": Place(
-        Setting(noisy_device, on_aer=True),
-        lambda backend: {"backend": backend},
-        lambda: AerEstimator,
-    ),
-    "generic": Place(
-        Setting(noisy_device),
-        lambda backend: {"backend": backend},
-        lambda: BackendEstimatorV2,
-        sampled=True,
-    ),
-    "127 qubits": Place(
-        Setting(large_device),
-        lambda backend: {"backend": backend},
-        lambda: BackendEstimatorV2,
-        sampled=True,
-    ),
+    "aer": Place(Setting(plain_aer), lambda: AerEstimator, OnBackend),
+    "aer, line": Place(Setting(ideal_device, on_aer=True), lambda: AerEstimator, OnBackend),
+    "aer, noisy": Place(Setting(noisy_device, on_aer=True), lambda: AerEstimator, OnBackend),
+    "generic": Place(Setting(noisy_device), lambda: BackendEstimatorV2, OnBackend, sampled=True),
+    "127 qubits": Place(Setting(large_device), lambda: BackendEstimatorV2, OnBackend, sampled=True),
     "runtime, local": Place(
         Setting(noisy_device),
-        lambda backend: {
-            "mode": session(backend),
-            "backend_options": {"simulator": {"seed_simulator": 8}},
-        },
         runtime_estimator,
+        lambda device: OnBackend(session(device), options={"simulator": {"seed_simulator": 8}}),
         sampled=True,
     ),
 }

@@ -27,8 +27,8 @@ from qiskit_torch_bridge.gradients import (
     ParameterShiftEstimatorGradient,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program import cache
-from qiskit_torch_bridge.simulation.statevector import cache as simulators
+from qiskit_torch_bridge.program import analysis
+from qiskit_torch_bridge.simulation.statevector import simulator as simulators
 
 ZI, XX = SparsePauliOp("ZI"), SparsePauliOp(["XX", "ZZ"], [0.5, -1.0])
 VALUES = [0.1, -0.2, 0.3, 0.4, -0.5]
@@ -117,9 +117,9 @@ def test_it_does_what_their_reverse_gradient_cannot():
 
 def test_nothing_is_analysed_or_compiled_twice(monkeypatch):
     analysed, compiled = [], []
-    analyse, compile_ = cache.AnalysedCircuit, simulators.StatevectorSimulator
+    analyse, compile_ = analysis.AnalysedCircuit, simulators.StatevectorSimulator
     monkeypatch.setattr(
-        cache, "AnalysedCircuit", lambda c, **k: analysed.append(c) or analyse(c, **k)
+        analysis, "AnalysedCircuit", lambda c, **k: analysed.append(c) or analyse(c, **k)
     )
     monkeypatch.setattr(
         simulators, "StatevectorSimulator", lambda *a: compiled.append(a) or compile_(*a)

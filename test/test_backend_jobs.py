@@ -23,9 +23,9 @@ from qiskit.passmanager import BasePassManager
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.transpiler import generate_preset_pass_manager
 
-from qiskit_torch_bridge import TorchQuantumModule, Tracker
+from qiskit_torch_bridge import OnBackend, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import GradientError
-from qiskit_torch_bridge.primitives.tracking import Usage
+from qiskit_torch_bridge.primitives.usage import Usage
 
 # The runtime's local mode tells of every option that has no effect there.
 pytestmark = pytest.mark.filterwarnings("ignore:Options .* have no effect:UserWarning")
@@ -136,7 +136,7 @@ def test_transpiled_once_in_a_hundred_steps(
     manager = CountingManager()
     place = {
         "the user's": {"pass_manager": manager},
-        "the backend's": {"backend": aer(ideal_device), "optimization_level": 1},
+        "the backend's": {"backend": OnBackend(aer(ideal_device), optimization_level=1)},
     }[whose]
     m = TorchQuantumModule(
         hybrid(),

@@ -50,7 +50,7 @@ from qiskit_algorithms.gradients import (
 )
 from scipy import stats
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import OnBackend, TorchQuantumModule
 from qiskit_torch_bridge.exceptions import BridgeError, GradientError
 from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
 
@@ -236,7 +236,9 @@ def test_observables_with_and_without_the_layout_transpiled_once_more(level: int
     """A backend transpiles what comes transpiled: the second layout is applied to the first."""
     isa = circuit_in(SETTINGS["statevector"], level)
     for observables in given(isa).values():
-        outputs = outputs_of(isa, observables, backend=aer(ideal_device), optimization_level=level)
+        outputs = outputs_of(
+            isa, observables, backend=OnBackend(aer(ideal_device), optimization_level=level)
+        )
         exact = reference(SETTINGS["statevector"], level)
         np.testing.assert_allclose(outputs, exact(VALUES), rtol=0, atol=ROUNDING)
 

@@ -38,6 +38,7 @@ from wrong_values import WRONG, Silent
 
 from qiskit_torch_bridge import (
     CircuitProgram,
+    Execution,
     TorchQuantumModule,
     Tracker,
     optim,
@@ -45,7 +46,7 @@ from qiskit_torch_bridge import (
     save_checkpoint,
 )
 from qiskit_torch_bridge.arguments import shown
-from qiskit_torch_bridge.engines import engine_named
+from qiskit_torch_bridge.autograd.nodes import node_named
 from qiskit_torch_bridge.exceptions import (
     BridgeError,
     InputError,
@@ -228,7 +229,7 @@ def test_text_of_a_state_that_is_damaged(text):
 @pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[1, 2]", "nothing"])
 def test_names_of_engines_that_are_damaged(text):
     with pytest.raises(TracingError, match="damaged circuit"):
-        engine_named(f"exact:{text}")
+        node_named(f"exact:{text}")
 
 
 def test_whatever_arrives_is_shown_in_short():
@@ -249,7 +250,9 @@ WITHIN = {  # what is wrong is inside of a value of the right kind
     "weights by bytes": lambda: TorchQuantumModule(node().circuit, initial_weights=["1"]),
     "huge weights": lambda: TorchQuantumModule(node().circuit, initial_weights={THETA: 10**400}),
     "coefficients of text": lambda: CircuitProgram(node().circuit, {"Z": "a"}),
-    "evaluation": lambda: TorchQuantumModule(node().circuit, evaluation={"shots": "a"}),
+    "shots in evaluation": lambda: TorchQuantumModule(
+        node().circuit, evaluation=Execution(shots="a")
+    ),
     "one of several estimators": lambda: DispatchingEstimator([ESTIMATOR, 5]),
     "one of several checks": lambda: DispatchingEstimator(ESTIMATOR, checks=[5]),
     "values of a PUB": lambda: DispatchingEstimator(ESTIMATOR).run([(node().circuit, "Z", ["a"])]),

@@ -100,7 +100,7 @@ PUBS = {
 @pytest.mark.parametrize("name", PUBS)
 def test_a_pub_is_refused_before_any_is_run(name, monkeypatch):
     pub, kind, message = PUBS[name]
-    monkeypatch.setattr(StatevectorSimulator, "expval", None)
+    monkeypatch.setattr(StatevectorSimulator, "evaluate", None)
     monkeypatch.setattr(StatevectorSimulator, "states", None)
     with pytest.raises(kind, match=f"(?s){message}") as caught:
         BatchedStatevectorEstimator().run([(hybrid(), "ZZ", POINT), pub])

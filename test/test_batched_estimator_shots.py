@@ -19,11 +19,7 @@ from reference import expectations
 from scipy import stats
 from test_batched_estimator import SHAPES, VALUES, nested
 
-from qiskit_torch_bridge.primitives import (
-    BatchedStatevectorEstimator,
-    shots,
-    shots_to_precision,
-)
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, sampling, shots_to_precision
 from qiskit_torch_bridge.primitives.grouping import group_labels
 
 FAMILY = 1e-6
@@ -70,9 +66,9 @@ def assert_covariance(samples, mean, covariance):
 def test_outcomes_follow_the_probabilities(bases, count, monkeypatch):
     """The four projectors of a basis at one point are frequencies of the same shots."""
     for few, table in ((64, 1 << 22), (64, 1), (0, 1)):  # counts at once, or shot by shot
-        monkeypatch.setattr(shots, "FEW", few)
-        monkeypatch.setattr(shots, "MORE", few)
-        monkeypatch.setattr(shots, "TABLE", table)
+        monkeypatch.setattr(sampling, "FEW", few)
+        monkeypatch.setattr(sampling, "MORE", few)
+        monkeypatch.setattr(sampling, "TABLE", table)
         letters = [{"Z": "01", "X": "+-", "Y": "rl"}[basis] for basis in bases]
         labels = [a + b for a in letters[0] for b in letters[1]]
         evs, _ = drawn(hybrid(), labels, np.tile(POINT, (ROWS, 1)), count)

@@ -16,11 +16,11 @@ from qiskit_algorithms import VQE, AdaptVQE, NumPyMinimumEigensolver
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 from qiskit_algorithms.optimizers import COBYLA, GradientDescent
 
+from qiskit_torch_bridge.lru_cache import LRUCache
 from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
     simulation,
 )
-from qiskit_torch_bridge.recent import Recent
 
 H2 = SparsePauliOp(
     ["II", "IZ", "ZI", "ZZ", "XX"], [-1.052373, 0.397937, -0.397937, -0.011280, 0.180931]
@@ -41,9 +41,9 @@ class Work:
                 outer.made += 1
                 super().__init__(*args)
 
-            def expval(self, x, w, keep=False):
+            def evaluate(self, x, w, keep=False):
                 outer.evaluated += len(x)
-                return super().expval(x, w, keep)
+                return super().evaluate(x, w, keep)
 
             def states(self, x, w):
                 outer.prepared += len(x)
@@ -117,7 +117,7 @@ def test_equal_circuits_and_observables_are_compiled_once(work):
 
 def test_what_was_used_last_is_kept():
     made = []
-    recent = Recent(3, 10)
+    recent = LRUCache(3, 10)
 
     def get(key, weight=1):
         return recent(key, lambda: made.append(key) or key, lambda _: weight)

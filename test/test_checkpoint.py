@@ -25,7 +25,7 @@ from qiskit_algorithms.state_fidelities import ComputeUncompute
 from trainings import OPTIMIZERS, Training, node
 
 from qiskit_torch_bridge import load_checkpoint, save_checkpoint
-from qiskit_torch_bridge.checkpoint import content, files, randomness, tasks
+from qiskit_torch_bridge.checkpoint import atomic_file, random_states, save_and_load, serialization
 from qiskit_torch_bridge.exceptions import CheckpointError
 from qiskit_torch_bridge.optim import QNSPSA
 
@@ -45,15 +45,15 @@ def same(a, b):
 
 def everything(training):
     """All that a checkpoint holds of a training."""
-    generators = randomness.noise_generators(training.model, [training.optimizer])
+    generators = random_states.find_generators(training.model, [training.optimizer])
     return copy.deepcopy(
         {
             "model": dict(training.model.state_dict()),
             "optimizer": training.optimizer.state_dict(),
             "scheduler": training.scheduler.state_dict(),
-            "random": randomness.global_states(),
-            "own": [randomness.state_of(g, "") for g in training.parts["generators"]],
-            "noise": {place: randomness.state_of(g, "") for place, g in generators.items()},
+            "random": random_states.get_global_states(),
+            "own": [random_states.get_state(g, "") for g in training.parts["generators"]],
+            "noise": {place: random_states.get_state(g, "") for place, g in generators.items()},
         }
     )
 
@@ -169,7 +169,7 @@ def test_generators_of_a_metric_go_on(tmp_path):
             for name in ("PCG64", "PCG64DXSM", "Philox", "SFC64", "MT19937")
         ),
     ],
-    ids=randomness._kind,
+    ids=lambda g: random_states.get_state(g, "")["kind"],
 )
 def test_every_kind_of_generator_goes_on(generator, tmp_path):
     def draw():
@@ -279,7 +279,7 @@ def test_cuda_states_are_kept_where_there_are_such_devices(tmp_path, monkeypatch
 
 def test_a_truncated_file_is_refused(saved, other):
     whole = saved.read_bytes()
-    header = files.HEADER.size
+    header = atomic_file.HEADER.size
     lengths = {0, 1, 7, 8, 11, 12, 19, 20, header - 1, header, header + 1, len(whole) - 1}
     lengths |= set(np.linspace(header, len(whole) - 1, 12, dtype=int).tolist())
     for length in lengths:
@@ -294,26 +294,29 @@ def test_a_truncated_file_is_refused(saved, other):
 
 def test_any_flipped_bit_is_noticed(saved, other):
     whole, flips = saved.read_bytes(), random.Random(3)
-    header = [8 * byte + flips.randrange(8) for byte in range(files.HEADER.size)]
+    header = [8 * byte + flips.randrange(8) for byte in range(atomic_file.HEADER.size)]
     for bit in [*header, *(flips.randrange(8 * len(whole)) for _ in range(60))]:
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         saved.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="damaged"):
-            files.read(saved)
+            atomic_file.read(saved)
     refused(saved, other, "damaged")
 
 
 def test_a_newer_version_and_foreign_files_are_refused(saved, other):
-    payload = files.read(saved)
-    saved.write_bytes(files.packed(payload, version=files.VERSION + 1) + payload)
+    payload = atomic_file.read(saved)
+    saved.write_bytes(atomic_file.make_header(payload, version=atomic_file.VERSION + 1) + payload)
     refused(saved, other, "has format 3; this release reads format 2. Upgrade")
     torch.save(other.model.state_dict(), saved)
     refused(saved, other, "does not begin like one")
-    saved.write_bytes(files.packed(payload, version=1) + payload)
+    saved.write_bytes(atomic_file.make_header(payload, version=1) + payload)
     refused(saved, other, r"has format 1.*read\(\)\[52:\].*'_extra_state'")
-    for payload, message in ((b"no tensors", "damaged"), (content.packed({"a": 1}), "other parts")):
-        saved.write_bytes(files.packed(payload) + payload)
+    for payload, message in (
+        (b"no tensors", "damaged"),
+        (serialization.pack({"a": 1}), "other parts"),
+    ):
+        saved.write_bytes(atomic_file.make_header(payload) + payload)
         refused(saved, other, message)
     saved.unlink()
     refused(saved, other, "only if the file exists")
@@ -333,7 +336,7 @@ class _Executed:
 def test_nothing_in_a_file_is_executed(saved, other, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     payload = _bytes_of(_Executed())
-    saved.write_bytes(files.packed(payload) + payload)
+    saved.write_bytes(atomic_file.make_header(payload) + payload)
     refused(saved, other, "damaged")
     assert not Path("executed").exists()
 
@@ -398,7 +401,9 @@ def test_a_refusal_in_the_middle_sets_everything_back(saved, other, monkeypatch,
 
 def test_an_interrupt_before_any_line_sets_everything_back(saved, other):
     before = everything(other)
-    interrupts = interrupted_before_each_line([tasks.carry_out], lambda: partial(other.load, saved))
+    interrupts = interrupted_before_each_line(
+        [save_and_load.change_all], lambda: partial(other.load, saved)
+    )
     found = [same(before, everything(other)) for _ in interrupts]
     assert all(found) and len(found) > 2 * 7  # two lines for each of seven states
     assert not same(before, everything(other))
@@ -446,10 +451,12 @@ def test_an_older_checkpoint_survives_a_failure_to_write(saved, other, monkeypat
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # Python closes it
 def test_an_interrupt_before_any_line_leaves_one_whole_file(saved, other, tmp_path):
     old = saved.read_bytes()
-    interrupts = interrupted_before_each_line([files.write], lambda: partial(other.save, saved))
+    interrupts = interrupted_before_each_line(
+        [atomic_file.write], lambda: partial(other.save, saved)
+    )
     for _ in interrupts:
         assert [*tmp_path.iterdir()] == [saved]  # nothing is left over
-        files.read(saved)
+        atomic_file.read(saved)
     assert saved.read_bytes() != old
 
 
@@ -470,7 +477,7 @@ def test_leftovers_go_when_nobody_can_be_writing_them(saved, other):
     old, new = (saved.with_name(f".{saved.name}.{i}.tmp") for i in "ab")
     for path in (old, new):
         path.write_bytes(b"")
-    hours_ago = time.time() - 2 * files.FORGOTTEN
+    hours_ago = time.time() - 2 * atomic_file.FORGOTTEN
     os.utime(old, (hours_ago, hours_ago))
     other.save(saved)
     assert not old.exists() and new.exists()

@@ -35,7 +35,8 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program.observables import hermitian, same_operator
+from qiskit_torch_bridge.program.observables import hermitian
+from qiskit_torch_bridge.program.operators import same_operator
 
 SIZES = (1e-12, 1e-9, 1e-7, 1.0, 1e6)
 ANGLE = 0.5

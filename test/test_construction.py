@@ -26,7 +26,7 @@ from qiskit_torch_bridge.gradients import (
     FiniteDifferenceEstimatorGradient,
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program import reading
+from qiskit_torch_bridge.program import expressions
 from qiskit_torch_bridge.simulation.statevector.simulator import StatevectorSimulator
 
 
@@ -94,9 +94,7 @@ def test_plans_grow_as_weights_do(gradient: str) -> None:
         module = TorchQuantumModule(
             rotations(size), "ZZZZ", gradient=gradient, estimator=BatchedStatevectorEstimator()
         )
-        engine = module._training_engine
-        assert engine.rule is not None
-        plan = engine.rule.differentiation(
+        plan = module._training.node.engine.rule.differentiation(
             module.program.analysed, module.program.weight_columns
         ).plan
         assert plan.num_points == (2 if gradient == "spsa" else 2 * size)
@@ -156,7 +154,7 @@ def test_expressions_that_were_read_are_not_read_again(monkeypatch: pytest.Monke
     """Neither in a copy of the circuit, nor in one of other parameters with the same names."""
     circuit, twin = feature_map(4), feature_map(4)
     made = CircuitProgram(circuit, input_params=circuit.parameters)
-    monkeypatch.setattr(reading, "_compared", None)
+    monkeypatch.setattr(expressions, "_compared", None)
     again = CircuitProgram(twin, input_params=twin.parameters)
     values = np.random.default_rng(4).uniform(-1, 1, (3, 4))
     first, second = (
@@ -168,7 +166,7 @@ def test_expressions_that_were_read_are_not_read_again(monkeypatch: pytest.Monke
 
 def test_who_writes_numbers_in_full_is_known() -> None:
     """Before Qiskit 2.1, fifteen digits are written; this is asked of the version, not of SymPy."""
-    assert reading.text_is_exact() == (repr(math.pi) in str(Parameter("x") * math.pi))
+    assert expressions.text_is_exact() == (repr(math.pi) in str(Parameter("x") * math.pi))
 
 
 def test_no_sympy_is_loaded_for_a_feature_map() -> None:
@@ -180,7 +178,7 @@ def test_no_sympy_is_loaded_for_a_feature_map() -> None:
         "import math, sys\n"
         "from qiskit.circuit import ParameterVector, QuantumCircuit\n"
         "from qiskit_torch_bridge import TorchQuantumModule\n"
-        "from qiskit_torch_bridge.program.reading import text_is_exact\n"
+        "from qiskit_torch_bridge.program.expressions import text_is_exact\n"
         "x, circuit = ParameterVector('x', 2), QuantumCircuit(2)\n"
         "text_is_exact() or (x[0] + x[1]).sympify()\n"
         "before = 'sympy' in sys.modules\n"

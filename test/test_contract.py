@@ -11,7 +11,7 @@ from estimators import CountingEstimator
 from reference import expectations, hessian, jacobian
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
+from qiskit_torch_bridge import CircuitProgram, Exact, TorchQuantumModule, expectation
 from qiskit_torch_bridge.exceptions import HigherOrderError, TracingError
 
 OBSERVABLES = ["ZI", {"XX": 0.5, "ZZ": -1.0}, "IY"]
@@ -246,7 +246,7 @@ def test_exported_programs_stand_alone_or_are_refused(setting, tmp_path):
     if gradient != "adjoint":
         with pytest.raises(TracingError, match="gradient='adjoint'"):
             torch.export.export(node, (x.detach(),))
-        node = node.with_backend(gradient="adjoint", shots=None)
+        node = node.with_backend(estimator=Exact(), gradient="adjoint")
     rows = torch.export.Dim("rows", min=2, max=64)
     exported = torch.export.export(node, (x.detach(),), dynamic_shapes=({0: rows},), strict=False)
     torch.export.save(exported, tmp_path / "node.pt2")

@@ -19,8 +19,7 @@ from qiskit.circuit.library import (
 )
 from qiskit.quantum_info import Operator
 
-from qiskit_torch_bridge.program.annotated import controlled
-from qiskit_torch_bridge.program.lowering import definition_of
+from qiskit_torch_bridge.program.definitions import control
 
 A, B, C = Parameter("a"), Parameter("b"), Parameter("c")
 NUMBERS = {A: 0.7, B: -1.3, C: 2.1}
@@ -53,7 +52,7 @@ def test_every_state_of_the_controls(gate, num_controls):
     """Equal as operators, not only up to a phase: controls make phases matter."""
     free = block(gate)
     for state in range(2**num_controls):
-        written = controlled(free, num_controls, state, definition_of)
+        written = control(free, num_controls, state)
         numbers = {p: x for p, x in NUMBERS.items() if p in free.parameters}
         bound = free.assign_parameters(numbers).to_gate()
         expected = QuantumCircuit(num_controls + gate.num_qubits)

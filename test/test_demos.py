@@ -17,7 +17,7 @@ import torch
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qiskit_torch_bridge.__main__ import build_parser, main
-from qiskit_torch_bridge.demos import DEMOS, data, hello, network
+from qiskit_torch_bridge.demos import DEMOS, data, hello, mnist
 from qiskit_torch_bridge.demos.common import DemoError, MeteredEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
@@ -116,9 +116,9 @@ def test_held_out_digits_are_disjoint_balanced_and_real():
     assert torch.equal(split.train.images, again.train.images)
 
 
-@pytest.mark.parametrize("name", network.CIRCUITS)
+@pytest.mark.parametrize("name", mnist.CIRCUITS)
 def test_small_inputs_leave_the_node_undecided_and_sensitive(name):
-    circuit, inputs = network.build_circuit(name, 3)
+    circuit, inputs = mnist.build_circuit(name, 3)
     zeros = dict.fromkeys(circuit.parameters, 0.0)
     first = {**zeros, inputs[0]: 0.1}
 
@@ -131,10 +131,10 @@ def test_small_inputs_leave_the_node_undecided_and_sensitive(name):
 
 
 @pytest.mark.parametrize("digits", [2, 3])
-@pytest.mark.parametrize("loss", network.LOSSES)
+@pytest.mark.parametrize("loss", mnist.LOSSES)
 def test_the_network_returns_probabilities_of_its_expectation_values(digits, loss):
     images = torch.rand(4, 1, 28, 28)
-    net = network.HybridNet(digits, "rxry", loss, None).eval()
+    net = mnist.HybridNet(digits, "rxry", loss, None).eval()
     evs = net.expectations(images).detach()
     probabilities = net(images).detach().exp()
     assert torch.allclose(probabilities.sum(-1), torch.ones(4))
@@ -142,12 +142,12 @@ def test_the_network_returns_probabilities_of_its_expectation_values(digits, los
         evs = torch.cat([evs, -evs], -1)
     expected = (1 + evs) / (1 + evs).sum(-1, keepdim=True)
     if loss == "cross-entropy":
-        expected = torch.softmax(network.LOGIT_SCALE * evs, -1)
-    torch.testing.assert_close(probabilities, expected, rtol=0, atol=2 / network.NO_SHOTS + 1e-6)
+        expected = torch.softmax(mnist.LOGIT_SCALE * evs, -1)
+    torch.testing.assert_close(probabilities, expected, rtol=0, atol=2 / mnist.NO_SHOTS + 1e-6)
 
 
 def test_zero_counts_have_a_finite_logarithm_and_gradient():
-    net = network.HybridNet(2, "rxry", "nll", 100)
+    net = mnist.HybridNet(2, "rxry", "nll", 100)
     evs = torch.tensor([[1.0], [-1.0]], requires_grad=True)
     net.expectations = lambda _: evs
     logarithms = net(torch.zeros(2, 1, 28, 28))
@@ -160,7 +160,7 @@ def test_estimates_outside_the_range_of_probabilities_keep_their_slope():
     """Aer's Gaussian noise reaches beyond one; such a value counts as one."""
 
     def slopes(size):
-        net = network.HybridNet(2, "rxry", "nll", 100)
+        net = mnist.HybridNet(2, "rxry", "nll", 100)
         evs = torch.tensor([[size], [-size]], requires_grad=True)
         net.expectations = lambda _: evs
         logarithms = net(torch.zeros(2, 1, 28, 28))
@@ -174,7 +174,7 @@ def test_estimates_outside_the_range_of_probabilities_keep_their_slope():
 
 def test_the_meter_counts_what_the_estimator_returned():
     meter = MeteredEstimator(BatchedStatevectorEstimator())
-    circuit, _ = network.build_circuit("rxry", 3)
+    circuit, _ = mnist.build_circuit("rxry", 3)
     values = {tuple(circuit.parameters): np.zeros((5, circuit.num_parameters))}
     meter.run([(circuit, [["IIZ"], ["XYZ"]], values), (circuit, "III", values)])
     assert (meter.jobs, meter.values) == (1, 15)

@@ -22,10 +22,15 @@ from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge import exceptions as e
-from qiskit_torch_bridge.jobs import DispatchingEstimator
-from qiskit_torch_bridge.jobs.sizes import ENCODED, Sizes, parts_for
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.primitives.parts import cut, rows_of
+from qiskit_torch_bridge.primitives.cutting import (
+    ENCODED,
+    count_rows,
+    cut,
+    limit_input,
+    measure_input,
+)
 
 H = SparsePauliOp(["ZZ", "XI", "YY"], [0.5, -1.25, 0.75])
 ONE, COLUMN, ROW = "ZZ", [["ZZ"], ["XX"], [H]], ["ZZ", "XX", H, "YI"]
@@ -61,10 +66,14 @@ def values_of(estimator, *pubs, **options):
     return [r.data.evs for r in estimator.run(pubs, **options).result()]
 
 
+def size_of(pub):
+    return measure_input(BatchedStatevectorEstimator(), pub)
+
+
 def limit_for(pub, rows):
     """The bytes of a job with that many rows of a PUB."""
-    size = Sizes()(pub)
-    return size.fixed + size.values * rows / rows_of(pub) + 1e-6
+    size = size_of(pub)
+    return size.fixed + size.rows * rows / count_rows(pub) + 1e-6
 
 
 # -- parts -------------------------------------------------------------------------------------
@@ -77,9 +86,9 @@ def test_every_shape_equals_the_uncut_run(observables, shape, rows, pieces, most
     pub = pub_of(observables, shape)
     counters = [CountingEstimator() for _ in range(pieces)]
     limit = 1e9 if rows is None else limit_for(pub, most)
-    (found,) = values_of(DispatchingEstimator(counters, max_bytes=limit), pub)
+    (found,) = values_of(DispatchingEstimator(counters, Jobs(max_bytes=limit)), pub)
     (expected,) = values_of(BatchedStatevectorEstimator(), pub)
-    assert rows_of(pub) == rows
+    assert count_rows(pub) == rows
     assert found.shape == pub.shape and (found == expected).all()
     reference = StatevectorEstimator().run([pub]).result()[0].data.evs
     np.testing.assert_allclose(found, reference, rtol=0, atol=1e-12)
@@ -106,7 +115,7 @@ def test_circuits_without_parameters_run_once(shape):
     circuit.x(0)
     pub = EstimatorPub.coerce((circuit, "Z", BindingsArray({}, shape=shape)))
     counters = [CountingEstimator(StatevectorEstimator()) for _ in range(2)]
-    (found,) = values_of(DispatchingEstimator(counters, max_bytes=1.0), pub)
+    (found,) = values_of(DispatchingEstimator(counters, Jobs(max_bytes=1.0)), pub)
     assert found.tolist() == np.full(shape, -1.0).tolist()
     assert [c.runs for c in counters] == [[[shape]], []]
 
@@ -120,14 +129,14 @@ def test_no_part_has_more_bytes_than_allowed():
         for angle in x:
             circuit.rx(angle, 0)
         pub = EstimatorPub.coerce((circuit, "Z", {tuple(x): np.zeros((rows, width))}))
-        sizes, pieces = Sizes(), int(generator.integers(1, 4))
+        pieces = [BatchedStatevectorEstimator()] * int(generator.integers(1, 4))
         limit = limit_for(pub, float(generator.uniform(1, rows + 1)))
-        parts = cut(pub, 0, parts_for(sizes(pub), rows, pieces, limit))
+        parts = cut(pub, 0, pieces, [limit_input(limit)])
         assert [p.start for p in parts[1:]] == [p.stop for p in parts[:-1]]
         assert parts[0].start == 0 and parts[-1].stop == rows
         assert all(p.rows == p.pub.shape[-1] > 0 for p in parts)
         assert max(p.rows for p in parts) - min(p.rows for p in parts) <= 1
-        assert all(sum(sizes(p.pub)) <= limit for p in parts)
+        assert all(sum(size_of(p.pub)) <= limit for p in parts)
 
 
 def test_sizes_are_not_smaller_than_what_travels():
@@ -135,12 +144,12 @@ def test_sizes_are_not_smaller_than_what_travels():
     buffer = io.BytesIO()
     qpy.dump(pub.circuit, buffer)
     values = pub.parameter_values.as_array().nbytes
-    assert sum(Sizes()(pub)) >= ENCODED * (buffer.tell() + values)
+    assert sum(size_of(pub)) >= ENCODED * (buffer.tell() + values)
 
 
 def test_circuits_larger_than_a_job_are_not_cut_into_single_rows():
     pub = pub_of(ONE, (7,))
-    assert parts_for(Sizes()(pub), 7, 2, 1.0) == 2
+    assert len(cut(pub, 0, [BatchedStatevectorEstimator()] * 2, [limit_input(1.0)])) == 2
 
 
 # -- several estimators ------------------------------------------------------------------------
@@ -151,7 +160,7 @@ def test_circuits_larger_than_a_job_are_not_cut_into_single_rows():
 def test_estimators_get_equal_shares(rows, most):
     pub = pub_of(ONE, (rows,))
     counters = [CountingEstimator() for _ in range(3)]
-    values_of(DispatchingEstimator(counters, max_bytes=limit_for(pub, most)), pub)
+    values_of(DispatchingEstimator(counters, Jobs(max_bytes=limit_for(pub, most))), pub)
     jobs = [len(c.runs) for c in counters]
     shares = [sum(s[-1] for (s,) in c.runs) for c in counters]
     assert sum(shares) == rows
@@ -183,7 +192,7 @@ def test_another_does_what_one_cannot(tmp_path, where, broken):
     else:
         plan.on_result[broken] = [failed_job(1517)]
     pub = pub_of(COLUMN, (9,))
-    (found,) = values_of(DispatchingEstimator(services, retry=time.retry()), pub)
+    (found,) = values_of(DispatchingEstimator(services, Jobs(retry=time.retry())), pub)
     assert (found == values_of(BatchedStatevectorEstimator(), pub)[0]).all()
     homes = [j["id"][0] for j in ledger.jobs if j["id"] not in ledger.failed]
     assert len(homes) == 3 and "abc"[broken] not in homes
@@ -260,9 +269,9 @@ def test_at_least_one_estimator(nothing):
 @pytest.mark.parametrize("value", [0, -5, True, 1.5, "many"])
 def test_limits_are_checked(option, value):
     with pytest.raises(e.InputError, match="max_bytes"):
-        DispatchingEstimator(BatchedStatevectorEstimator(), **option)
+        DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(**option))
     with pytest.raises(e.InputError, match="budget"):
-        DispatchingEstimator(BatchedStatevectorEstimator(), budget=value)
+        DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(budget=value))
 
 
 def test_no_pubs():
@@ -289,13 +298,13 @@ def test_copies_work(copied):
 
 def test_a_circuit_that_grew_where_it_was_is_larger():
     """The limit of a job is for what is sent now, whatever was sent before."""
-    circuit, sizes = QuantumCircuit(2), Sizes()
+    circuit = QuantumCircuit(2)
     found = []
     for _ in range(3):
         for angle in np.linspace(0, 1, 50):
             circuit.rx(angle, 0)
-        found.append(sizes(EstimatorPub.coerce((circuit, "ZZ"))).fixed)
-    assert found == [Sizes()(EstimatorPub.coerce((c, "ZZ"))).fixed for c in grown(circuit)]
+        found.append(size_of(EstimatorPub.coerce((circuit, "ZZ"))).fixed)
+    assert found == [size_of(EstimatorPub.coerce((c, "ZZ"))).fixed for c in grown(circuit)]
     assert found[0] < found[1] < found[2]
 
 

@@ -20,24 +20,21 @@ import qiskit_aer.primitives
 import torch
 from numba.core import event
 from operation_strategies import BINDS_SQUARES
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_torch_bridge import free_memory
+from qiskit_torch_bridge import doctor, free_memory
 from qiskit_torch_bridge.__main__ import main
 from qiskit_torch_bridge.doctor import (
     Finding,
-    as_json,
-    as_text,
-    conventions,
-    examination,
-    extras,
+    facts,
+    format_json,
+    format_text,
     machine,
-    silent,
-    versions,
-    worst,
+    packages,
+    worst_status,
 )
-from qiskit_torch_bridge.simulation.statevector import compiled, memory
+from qiskit_torch_bridge.simulation.statevector import kernels, memory
 
 VERSION = tuple(int(part) for part in qiskit.__version__.split(".")[:2])
 
@@ -47,6 +44,12 @@ def complete(finding, status):
     assert finding.status == status, finding
     assert finding.found and (status == "ok" or (finding.meaning and finding.remedy))
     return f"{finding.found} {finding.meaning} {finding.remedy}"
+
+
+def judged(name, status):
+    """What the report says of a fact."""
+    (fact,) = (fact for fact in facts.FACTS if fact.name == name)
+    return complete(facts.judge(fact), status)
 
 
 # Versions
@@ -77,32 +80,34 @@ def test_versions(name, installed, status, said, monkeypatch):
             raise PackageNotFoundError(name)
         return installed
 
-    monkeypatch.setattr(versions, "version", version)
-    assert said in complete(versions.dependency(name), status)
+    monkeypatch.setattr(packages, "version", version)
+    assert said in complete(packages.check_package(name, packages.NEEDED[name]), status)
 
 
 @pytest.mark.parametrize(("here", "status"), [((3, 9), "fail"), ((3, 12), "ok"), ((3, 99), "warn")])
 def test_python(here, status, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (*here, 1))
-    complete(versions.python(), status)
+    complete(packages.check_python(), status)
 
 
 def test_the_table_of_versions_is_that_of_the_package():
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     required = re.search(r"\ndependencies = \[(.*?)\]", text, re.DOTALL)[1]
-    listed = {r.replace("=", "=").strip() for r in re.findall(r'"(.*?)"', required)}
-    always = [name for name, needed in versions.NEEDED.items() if not needed.extra]
-    assert {versions._requirement(name) for name in always} == listed
+    listed = {r.strip() for r in re.findall(r'"(.*?)"', required)}
+    always = {n: p for n, p in packages.NEEDED.items() if not p.purpose}
+    assert {packages._requirement(n, p).strip('"') for n, p in always.items()} == listed
 
 
 # Known faults
 
 
 def test_miscomputed_expressions(monkeypatch):
-    complete(silent.expressions(), "ok" if BINDS_SQUARES else "warn")
-    monkeypatch.setattr(silent, "ROUNDING", -1)
-    found = complete(silent.expressions(), "warn")
+    judged("parameter expressions", "ok" if BINDS_SQUARES else "warn")
+    judged("sums of powers", "ok" if BINDS_SQUARES else "warn")
+    monkeypatch.setattr(facts, "ROUNDING", -1)
+    found = judged("parameter expressions", "warn")
     assert "qiskit>=2.5.2" in found and "modules refuse those that would be wrong" in found
+    assert "nothing can be done about it here" in judged("sums of powers", "warn")
 
 
 class Right:
@@ -128,46 +133,48 @@ class Constant(StatevectorEstimator):
 
 
 def test_controlled_gates_on_aer(monkeypatch):
-    said = complete(silent.controlled_gates_on_aer(), "warn")
+    said = judged("controlled gates on Aer", "warn")
     assert "ignores angles bound through a PUB in crx, cp" in said
     monkeypatch.setattr(qiskit_aer.primitives, "EstimatorV2", Right)
-    complete(silent.controlled_gates_on_aer(), "ok")
+    judged("controlled gates on Aer", "ok")
     monkeypatch.setattr(qiskit_aer.primitives, "EstimatorV2", Constant)
-    assert "in a module; right is" in complete(silent.controlled_gates_on_aer(), "fail")
+    assert "on Aer: a module gives 0.25" in judged("controlled gates on Aer", "fail")
 
 
 def test_seeds(monkeypatch):
-    said = complete(silent.integer_seeds(), "warn")
-    assert "StatevectorEstimator(seed=3) and Aer" in said
+    names = ("seeds of StatevectorEstimator", "seeds of Aer's EstimatorV2")
+    for name in names:
+        assert "the noise of PUBs and runs repeats itself with" in judged(name, "warn")
     generators = StatevectorEstimator(seed=np.random.default_rng(1))
     monkeypatch.setattr(qiskit_aer.primitives, "EstimatorV2", lambda **_: generators)
-    monkeypatch.setattr("qiskit.primitives.StatevectorEstimator", lambda **_: generators)
-    complete(silent.integer_seeds(), "ok")
+    monkeypatch.setattr(facts, "StatevectorEstimator", lambda **_: generators)
+    for name in names:
+        judged(name, "ok")
 
 
 def test_precision_on_aer(monkeypatch):
-    assert "adds normal noise" in complete(silent.precision_on_aer(), "ok")
-    monkeypatch.setattr(silent, "float", lambda _: 1.0, raising=False)
-    assert "draws shots" in complete(silent.precision_on_aer(), "ok")
+    assert "adds normal noise" in judged("shots on Aer", "ok")
+    monkeypatch.setattr(facts, "float", lambda _: 1.0, raising=False)
+    assert "draws shots" in judged("shots on Aer", "ok")
 
 
 def test_evolution_gates(monkeypatch):
-    said = complete(silent.evolution_gates(), "ok")
+    said = judged("evolution gates", "ok")
     assert ("product formula" in said) is (VERSION >= (2, 1))
     monkeypatch.setattr(qiskit_aer.primitives, "EstimatorV2", Constant)
-    assert "0.250000 where the transpiled" in complete(silent.evolution_gates(), "fail")
+    assert "a module gives 0.250000; right is" in judged("evolution gates", "fail")
 
 
 def test_library_blocks(monkeypatch):
-    assert "Aer refuses them" in complete(conventions.library_blocks_on_aer(), "ok")
+    assert "Aer refuses them" in judged("library blocks on Aer", "ok")
     monkeypatch.setattr(qiskit_aer.primitives, "EstimatorV2", Right)
-    assert "Aer takes them" in complete(conventions.library_blocks_on_aer(), "ok")
+    assert "Aer takes them" in judged("library blocks on Aer", "ok")
     monkeypatch.setattr(qiskit_aer.primitives, "EstimatorV2", Constant)
-    assert "gives 0.250000" in complete(conventions.library_blocks_on_aer(), "fail")
+    assert "gives 0.250000" in judged("library blocks on Aer", "fail")
 
 
 def test_qpy(monkeypatch):
-    complete(conventions.circuits_as_bytes(), "ok" if VERSION >= (2, 4) else "warn")
+    judged("QPY", "ok" if VERSION >= (2, 4) else "warn")
 
     def loses(chosen):
         def load(buffer):
@@ -178,29 +185,28 @@ def test_qpy(monkeypatch):
 
     original = qiskit.qpy.load
     monkeypatch.setattr(qiskit.qpy, "load", loses(lambda circuit: circuit.num_qubits == 1))
-    assert "quotients" in complete(conventions.circuits_as_bytes(), "warn")
+    assert "quotients" in judged("QPY", "warn")
     monkeypatch.setattr(qiskit.qpy, "load", loses(lambda circuit: True))
-    assert "of another circuit" in complete(conventions.circuits_as_bytes(), "fail")
-    monkeypatch.setattr(qiskit.qpy, "dump", lambda *_: 1 / 0)
-    complete(conventions.circuits_as_bytes(), "fail")
+    assert "of another circuit" in judged("QPY", "fail")
+    monkeypatch.setattr(qiskit.qpy, "dump", lambda *_, **__: 1 / 0)
+    judged("QPY", "fail")
 
 
 def test_conventions(monkeypatch):
-    for check in (conventions.arrays_of_operators, conventions.flat_bindings,
-                  conventions.order_of_parameters):  # fmt: skip
-        complete(check(), "ok")
+    for name in ("arrays of operators", "bindings of one parameter", "order of parameters"):
+        judged(name, "ok")
     array = np.array
     with monkeypatch.context() as patched:
         patched.setattr(
             np, "array", lambda *a, **k: np.empty(2) if k.get("dtype") is object else array(*a, **k)
         )
-        assert "keeps its operators now" in complete(conventions.arrays_of_operators(), "warn")
+        assert "keeps its operators now" in judged("arrays of operators", "warn")
     with monkeypatch.context() as patched:
-        patched.setattr("qiskit.primitives.StatevectorEstimator", _Nested)
-        assert "no longer shape (3,)" in complete(conventions.flat_bindings(), "warn")
-    names = [Parameter("x2"), Parameter("x10")]
+        patched.setattr(facts, "StatevectorEstimator", _Nested)
+        assert "no longer has shape (3,)" in judged("bindings of one parameter", "warn")
+    names = [Parameter("x2"), Parameter("x10"), *ParameterVector("v", 12)]
     monkeypatch.setattr(QuantumCircuit, "parameters", property(lambda _: names))
-    assert "no longer sorted" in complete(conventions.order_of_parameters(), "warn")
+    assert "no longer sorted" in judged("order of parameters", "warn")
 
 
 class _Nested(StatevectorEstimator):
@@ -212,9 +218,9 @@ class _Nested(StatevectorEstimator):
 
 def test_files_of_torch(monkeypatch):
     refuses = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
-    complete(conventions.files_of_torch(), "ok" if refuses else "warn")
+    judged("torch.load", "ok" if refuses else "warn")
     monkeypatch.setattr(torch, "load", lambda buffer: object())
-    assert "could run code" in complete(conventions.files_of_torch(), "warn")
+    assert "could run code" in judged("torch.load", "warn")
 
 
 # Machine
@@ -246,30 +252,30 @@ def test_the_whole_command_with_cold_kernels(tmp_path):
     assert cold["status"] == "warn" and cold["found"].startswith("not compiled yet, in")
     assert str(tmp_path) in cold["found"] and "doctor --compile" in cold["remedy"]
     assert not [*tmp_path.rglob("*.nbi")] and "exact engine" not in by_name
-    assert {finding["group"] for finding in report["findings"]} == set(examination.stories())
+    assert {finding["group"] for finding in report["findings"]} == set(doctor.group_checks())
 
 
 def test_kernels(monkeypatch, tmp_path):
-    on_disk, exact = machine.kernels(compile_now=True)
+    on_disk, exact = machine.check_kernels(compile_now=True)
     assert "compiled, in" in complete(on_disk, "ok") and "off by" in complete(exact, "ok")
-    assert [f.name for f in machine.kernels()] == ["kernels on disk", "exact engine"]
+    assert [f.name for f in machine.check_kernels()] == ["kernels on disk", "exact engine"]
     with monkeypatch.context() as patched:
-        patched.setattr(machine, "_writable", lambda _: False)
-        assert "NUMBA_CACHE_DIR" in complete(machine.kernels()[0], "warn")
+        patched.setattr(machine, "_is_writable", lambda _: False)
+        assert "NUMBA_CACHE_DIR" in complete(machine.check_kernels()[0], "warn")
     with monkeypatch.context() as patched:
-        patched.setattr(machine, "_one_evaluation", lambda: (0.5, 0.0))
-        assert "this processor" in complete(machine.kernels()[1], "fail")
+        patched.setattr(machine, "_evaluate_once", lambda: (0.5, 0.0))
+        assert "this processor" in complete(machine.check_kernels()[1], "fail")
     with monkeypatch.context() as patched:
-        patched.setattr(machine, "_one_evaluation", _raise(machine._ColdError()))
-        (cold,) = machine.kernels()
+        patched.setattr(machine, "_evaluate_once", _raise(machine._ColdError()))
+        (cold,) = machine.check_kernels()
         assert "--compile" in complete(cold, "warn")
-        patched.setattr(machine, "_writable", lambda _: False)
-        (cold,) = machine.kernels()
+        patched.setattr(machine, "_is_writable", lambda _: False)
+        (cold,) = machine.check_kernels()
         assert "in every process" in complete(cold, "warn")
     error = RuntimeError("cannot cache function")
-    monkeypatch.setattr(compiled, "kernel", _raise(error))
+    monkeypatch.setattr(kernels, "kernel", _raise(error))
     before = registered()
-    assert "NUMBA_CACHE_DIR" in complete(machine.kernels()[0], "fail")
+    assert "NUMBA_CACHE_DIR" in complete(machine.check_kernels()[0], "fail")
     assert registered() == before  # else no kernel could be compiled any more
 
 
@@ -287,7 +293,9 @@ def _raise(error):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    assert machine._writable(tmp_path / "new") and not machine._writable(tmp_path / "file" / "x")
+    assert machine._is_writable(tmp_path / "new") and not machine._is_writable(
+        tmp_path / "file" / "x"
+    )
 
 
 @pytest.mark.parametrize(
@@ -303,11 +311,11 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 )
 def test_threads(threads, cores, quota, status, said, monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(machine, "_cores", lambda: cores)
+    monkeypatch.setattr(machine, "_count_cores", lambda: cores)
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
     if quota:
         (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    assert said in complete(machine.threads(), status)
+    assert said in complete(machine.check_threads(), status)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +336,7 @@ def test_memory(free, limit, used, status, said, monkeypatch, tmp_path):
     if limit is not None:
         (tmp_path / "memory.max").write_text(f"{limit}\n")
         (tmp_path / "memory.current").write_text(f"{used}\n")
-    assert said in complete(machine.memory(), status)
+    assert said in complete(machine.check_memory(), status)
 
 
 def test_the_largest_circuit_is_what_the_engine_accepts(monkeypatch, tmp_path):
@@ -336,7 +344,7 @@ def test_the_largest_circuit_is_what_the_engine_accepts(monkeypatch, tmp_path):
 
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
     monkeypatch.setattr(free_memory, "available", lambda: 32 << 22)  # of 22 qubits
-    qubits = int(re.search(r"up to (\d+) qubits", machine.memory().found)[1])
+    qubits = int(re.search(r"up to (\d+) qubits", machine.check_memory().found)[1])
     assert qubits == 22
     memory.require(2 * 16 << qubits, qubits)
     with pytest.raises(MemoryLimitError):
@@ -347,44 +355,47 @@ def test_the_largest_circuit_is_what_the_engine_accepts(monkeypatch, tmp_path):
 
 
 def test_aer(monkeypatch):
-    assert "runs on CPU" in complete(extras.aer(), "ok")
+    assert "runs on CPU" in complete(packages.check_aer(), "ok")
     monkeypatch.setattr(qiskit_aer.primitives, "EstimatorV2", Constant)
-    complete(extras.aer(), "fail")
+    complete(packages.check_aer(), "fail")
     monkeypatch.setitem(sys.modules, "qiskit_aer", None)
-    assert "pip install" in complete(extras.aer(), "fail")
+    assert "pip install" in complete(packages.check_aer(), "fail")
 
 
 def test_fake_devices(monkeypatch):
-    complete(extras.fake_devices(), "ok")
+    complete(packages.check_fake_devices(), "ok")
     with monkeypatch.context() as patched:
-        patched.setattr(extras, "TOLERANCE", -1)
-        complete(extras.fake_devices(), "fail")
+        patched.setattr(packages, "TOLERANCE", -1)
+        complete(packages.check_fake_devices(), "fail")
     monkeypatch.setitem(sys.modules, "qiskit_ibm_runtime.fake_provider", None)
-    assert "[runtime]" in complete(extras.fake_devices(), "warn")
+    assert "[runtime]" in complete(packages.check_fake_devices(), "warn")
 
 
 def test_accelerators(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Big Card")
-    assert "CUDA: Big Card" in complete(extras.accelerators(), "ok")
+    assert "CUDA: Big Card" in complete(machine.check_accelerators(), "ok")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert complete(extras.accelerators(), "ok").strip() == "CPU"
+    assert complete(machine.check_accelerators(), "ok").strip() == "CPU"
 
 
 def test_optional_packages(monkeypatch):
-    assert "for progress bars" in complete(extras.optional_package("tqdm"), "ok")
+    def tqdm():
+        return packages.check_package("tqdm", packages.OPTIONAL["tqdm"])
+
+    assert "for progress bars" in complete(tqdm(), "ok")
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "tqdm", None)
-        said = complete(extras.optional_package("tqdm"), "warn")
+        said = complete(tqdm(), "warn")
         assert "cannot be imported" in said and "--force-reinstall" in said
-    monkeypatch.setattr(extras, "version", _raise(PackageNotFoundError("tqdm")))
-    said = complete(extras.optional_package("tqdm"), "warn")
+    monkeypatch.setattr(packages, "version", _raise(PackageNotFoundError("tqdm")))
+    said = complete(tqdm(), "warn")
     assert (
         "not installed It is needed for progress bars" in said
         and '"qiskit-torch-bridge[demos]"' in said
     )
-    assert [f.name for f in extras.optional_packages()] == list(extras.OPTIONAL)
+    assert [f.name for f in packages.check_optional_packages()] == list(packages.OPTIONAL)
 
 
 # The command
@@ -396,7 +407,7 @@ FAIL = Finding("three", "fail", "nothing", "it is broken", "mend it", "B", 0.25)
 
 
 def test_the_report_in_words():
-    text = as_text([OK, WARN, FAIL], colour=False, width=60)
+    text = format_text([OK, WARN, FAIL], colour=False, width=60)
     lines = text.splitlines()
     assert lines[:2] == ["A", "  ok    one: found this. which is fine"]
     assert "          means: it matters" in lines and "          do: mend it" in lines
@@ -406,18 +417,22 @@ def test_the_report_in_words():
 
 
 def test_the_report_in_colour():
-    text = as_text([OK, WARN, FAIL], colour=True)
+    text = format_text([OK, WARN, FAIL], colour=True)
     for colour, word in ((32, "ok  "), (33, "warn"), (31, "fail")):
         assert f"\033[{colour}m{word}\033[0m" in text
     plain = re.sub(r"\033\[\d+m", "", text)
-    assert plain == as_text([OK, WARN, FAIL], colour=False)
+    assert plain == format_text([OK, WARN, FAIL], colour=False)
 
 
 def test_the_report_for_machines():
-    report = json.loads(as_json([OK, FAIL], "1.2"))
+    report = json.loads(format_json([OK, FAIL], "1.2"))
     assert report["version"] == "1.2" and report["status"] == "fail"
     assert report["findings"][1] == FAIL._asdict()
-    assert worst([OK]) == "ok" and worst([OK, WARN]) == "warn" and worst([]) == "ok"
+    assert (
+        worst_status([OK]) == "ok"
+        and worst_status([OK, WARN]) == "warn"
+        and worst_status([]) == "ok"
+    )
 
 
 class Terminal(io.StringIO):
@@ -427,11 +442,11 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("found", "status"), [([OK], 0), ([OK, WARN], 0), ([WARN, FAIL], 1)])
 def test_the_exit_status(found, status, monkeypatch, capsys):
-    monkeypatch.setattr(examination, "stories", lambda _: {"A": (lambda: found,)})
+    monkeypatch.setattr(doctor, "group_checks", lambda _: {"A": {"one": lambda: found}})
     assert main(["doctor"]) == status
     assert "\033" not in capsys.readouterr().out
     assert main(["doctor", "--json"]) == status
-    assert json.loads(capsys.readouterr().out)["status"] == worst(found)
+    assert json.loads(capsys.readouterr().out)["status"] == worst_status(found)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -445,24 +460,20 @@ def test_an_error_in_a_check_is_a_finding(monkeypatch):
     def unlucky_check():
         raise ZeroDivisionError("why")
 
-    monkeypatch.setattr(examination, "stories", lambda _: {"A": (unlucky_check, lambda: OK)})
-    broken, after = examination.examine()
-    assert "unlucky check" in broken.name and "ZeroDivisionError: why" in complete(broken, "fail")
+    monkeypatch.setattr(
+        doctor, "group_checks", lambda _: {"A": {"unlucky": unlucky_check, "one": lambda: OK}}
+    )
+    broken, after = doctor.examine()
+    assert broken.name == "unlucky" and "ZeroDivisionError: why" in complete(broken, "fail")
     assert after.name == "one" and after.group == "A"
 
 
 def test_the_command_compiles_only_if_asked(monkeypatch):
     asked = []
-    monkeypatch.setattr(machine, "kernels", lambda now: asked.append(now) or OK)
+    monkeypatch.setattr(machine, "check_kernels", lambda now: asked.append(now) or OK)
     for arguments in ([], ["--compile"]):
         parser = argparse.ArgumentParser()
-        examination.add_command(parser.add_subparsers())
+        doctor.add_command(parser.add_subparsers())
         options = parser.parse_args(["doctor", *arguments])
-        examination._guarded(examination.stories(options.compile)["Exact engine"][0])
+        doctor.group_checks(options.compile)["Exact engine"]["kernels"]()
     assert asked == [False, True]
-
-
-def test_every_check_says_what_it_looks_for():
-    for checks in examination.stories().values():
-        for check in checks:
-            assert getattr(check, "func", check).__doc__

@@ -16,12 +16,12 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from reference import hessian
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
+from qiskit_torch_bridge import CircuitProgram, Exact, TorchQuantumModule, expectation
 from qiskit_torch_bridge.exceptions import (
     HigherOrderError,
-    InputError,
     InputTypeError,
     MemoryLimitError,
+    PrecisionError,
 )
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
 
@@ -183,7 +183,7 @@ def test_a_gradient_object_is_accepted():
 @pytest.mark.parametrize("dtype", ["complex64", np.complex64, torch.complex64])
 def test_single_precision_on_request(dtype):
     """Rounding of 6e-8 a step over some dozens of steps."""
-    node, exact, x = module(dtype=dtype), module(), rows()
+    node, exact, x = module(estimator=Exact(dtype=dtype)), module(), rows()
     difference = (node(x) - exact(x)).abs().max()
     assert 1e-12 < difference < 1e-5
     for mine, right in zip(gradients(node, x), gradients(exact, x), strict=True):
@@ -192,9 +192,9 @@ def test_single_precision_on_request(dtype):
 
 def test_dtype_must_be_one_and_the_engine_the_exact_one():
     with pytest.raises(InputTypeError, match="'complex128' or 'complex64'.*got 'float16'"):
-        module(dtype="float16")
-    with pytest.raises(InputError, match="an estimator or shots were given too"):
-        module(dtype="complex64", shots=10)
+        Exact(dtype="float16")
+    with pytest.raises(PrecisionError, match="computes exactly and measures nothing"):
+        module(estimator=Exact(dtype="complex64"), shots=10)
 
 
 def test_copies_and_pickles_compute_the_same():

@@ -150,7 +150,7 @@ def test_a_request_is_divided_among_workers(executor: Any) -> None:
     """
     aer = AerEstimator.from_backend(noisy())
     workers = [ExecutorEstimator(executor, aer) for _ in range(2)]
-    spread = module(estimators=workers)
+    spread = module(estimator=workers)
     with Tracker() as tracker:
         assert_same(spread, module(estimator=aer), 1e-12)
     assert tracker.usage.jobs == 4 + 2

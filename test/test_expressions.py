@@ -30,10 +30,10 @@ from qiskit_torch_bridge.gradients import (
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,
 )
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program import AnalysisCache, AngleMap, reading
+from qiskit_torch_bridge.program import AnalysisCache, AngleMap, expressions
 from qiskit_torch_bridge.program.identity import same_circuit
 
 x, y, w = Parameter("x"), Parameter("y"), Parameter("w")
@@ -58,8 +58,8 @@ def squares_misbound(monkeypatch):
     def bound(expression, parameters, point):
         return complex(sum(point) ** 2 if "**2 + " in str(expression) else math.nan)
 
-    monkeypatch.setattr(reading, "_bound", bound)
-    monkeypatch.setattr(reading, "_step_by_step", lambda *_: "")
+    monkeypatch.setattr(expressions, "_bound", bound)
+    monkeypatch.setattr(expressions, "_step_by_step", lambda *_: "")
 
 
 # -- values and derivatives ----------------------------------------------------------------------
@@ -342,7 +342,7 @@ def test_a_journal_knows_them_apart(tmp_path):
     for angle in (sums, sums, squares):
         with closing(Journal(tmp_path / "journal")) as journal:
             ours = BatchedStatevectorEstimator()
-            estimator = DispatchingEstimator([ours], journal=journal)
+            estimator = DispatchingEstimator([ours], Jobs(journal=journal))
             pub = (rotation(angle), "Z", {(x, y): [0.5, 0.8]})
             if angle is squares:
                 with pytest.raises(JournalError, match="Request 0 differs"):

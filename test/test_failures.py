@@ -26,7 +26,7 @@ from qiskit.providers import JobError as QiskitJobError
 from qiskit.providers import JobTimeoutError
 
 from qiskit_torch_bridge.exceptions import JobError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Retry, verdict_on
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Retry, verdict_on
 from qiskit_torch_bridge.jobs.retry import leaves_job_running, refuses
 
 requests = pytest.importorskip("requests")
@@ -178,7 +178,7 @@ def test_defaults_really_wait():
 def run(service, retry, rows=3):
     circuit, theta = rotation()
     pub = (circuit, "Z", {(theta,): np.linspace(0, 1, rows)[:, None]})
-    return DispatchingEstimator(service, retry=retry).run([pub]).result()[0].data.evs
+    return DispatchingEstimator(service, Jobs(retry=retry)).run([pub]).result()[0].data.evs
 
 
 def test_as_many_attempts_as_allowed(tmp_path):
@@ -244,6 +244,8 @@ def test_a_job_of_this_process_that_lost_its_connection_is_made_again():
 
     time, flaky = FakeTime(), Flaky()
     circuit, theta = rotation()
-    job = DispatchingEstimator(flaky, retry=time.retry()).run([(circuit, "Z", {(theta,): [[0.0]]})])
+    job = DispatchingEstimator(flaky, Jobs(retry=time.retry())).run(
+        [(circuit, "Z", {(theta,): [[0.0]]})]
+    )
     assert job.result()[0].data.evs.tolist() == [1.0]
     assert flaky.runs == 2 and len(time.delays) == 1

@@ -29,7 +29,8 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import JobError, ResultError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
+from qiskit_torch_bridge.primitives.cutting import measure_input
 
 STEPS, ROWS = 3, 6
 MODES = ("single", "chunked", "several")
@@ -48,20 +49,23 @@ class Phased(DispatchingEstimator):
         for service in self.estimators:
             service.phase = f"{self.requests} {PHASES[self.requests % 2]}"
         if self.chunk:
-            size, rows = self._sizes(pubs[0]), pubs[0].shape[-1]
-            self.max_bytes = size.fixed + size.values * (rows / 3) / rows + 1e-6
+            size, rows = measure_input(self, pubs[0]), pubs[0].shape[-1]
+            self.max_bytes = size.fixed + size.rows * (rows / 3) / rows + 1e-6
         return super().run(pubs, precision=precision)
 
 
 class Training:
     """Three steps on two observables; what a training loop would keep is kept."""
 
-    def __init__(self, folder: Path, mode: str, plan: Plan, journal: Any = None) -> None:
+    def __init__(
+        self, folder: Path, mode: str, plan: Plan, journal: Any = None, **retry: Any
+    ) -> None:
         self.ledger = Ledger(folder / "ledger")
         names = ("a", "b") if mode == "several" else ("a",)
         services = [Service(self.ledger, name=name, plan=plan) for name in names]
         self.services, self.time = services, FakeTime()
-        estimator = Phased(services, retry=self.time.retry(lookup=0), journal=journal)
+        jobs = Jobs(retry=self.time.retry(lookup=0, **retry), journal=journal)
+        estimator = Phased(services, jobs)
         estimator.chunk = mode == "chunked"
         self.estimator = estimator
         self.module = TorchQuantumModule(
@@ -253,8 +257,7 @@ def test_many_failures_at_once(reference, tmp_path, mode):
         plan.on_submission[k] = [RequestsApiError("busy", 429), ConnectionError("lost")]
     for k in range(0, 60, 2):
         plan.on_result[k] = [RuntimeJobTimeoutError("slow"), ConnectionError(), failed_job(1006)]
-    training = Training(tmp_path, mode, plan)
-    training.estimator.retry.attempts = 100
+    training = Training(tmp_path, mode, plan, attempts=100)
     assert training.run() == truth.history[-1]
     assert (
         training.ledger.duplicates() == [] and len(training.ledger.failed) > len(truth.phases) / 4

@@ -24,8 +24,8 @@ from qiskit_torch_bridge.algorithms import TorchOptimizer
 from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.primitives.kinds import workers
-from qiskit_torch_bridge.primitives.tracking import Usage
+from qiskit_torch_bridge.primitives.capabilities import workers
+from qiskit_torch_bridge.primitives.usage import Usage
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*circuit.library.* is deprecated as of Qiskit 2.1"  # QAOA makes such a circuit

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits of Qiskit's library, samplers and networks as sources of a module."""
+"""Circuits of Qiskit's library and samplers as sources of a module."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import qiskit.circuit.library as library
-import torch
-from circuits import A, X, hybrid
+from circuits import hybrid
 from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 from qiskit.circuit.library import BlueprintCircuit, PauliEvolutionGate
 from qiskit.primitives import (
@@ -19,21 +18,19 @@ from qiskit.primitives import (
     StatevectorSampler,
 )
 from qiskit.quantum_info import SparsePauliOp
-from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_aer.primitives import SamplerV2 as AerSampler
 from qiskit_algorithms import VQE, SamplingVQE
-from qiskit_algorithms.gradients import ReverseEstimatorGradient
 from qiskit_algorithms.optimizers import SLSQP
 from qiskit_ibm_runtime import EstimatorV2 as RuntimeEstimator
 from qiskit_ibm_runtime import SamplerV2 as RuntimeSampler
 from test_from_algorithm import OPERATOR, assert_energies, energy_of
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.algorithms.reading import equivalent_estimator
-from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError
+from qiskit_torch_bridge.algorithms.module_parts import equivalent_estimator
+from qiskit_torch_bridge.exceptions import AlgorithmError
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 COST = SparsePauliOp(["IZZ", "ZZI"])
@@ -181,84 +178,3 @@ def test_an_unknown_sampler_needs_an_estimator():
     exact = StatevectorEstimator()
     module = TorchQuantumModule.from_algorithm(algorithm, operator, estimator=exact)
     assert module.estimator is exact
-
-
-class Network:
-    """What of an EstimatorQNN is read; it stands in where the package is not installed."""
-
-    def __init__(self, circuit=None, estimator=None, gradient=None, observables=("ZI", "XX")):
-        self.circuit = hybrid() if circuit is None else circuit
-        self.observables = [SparsePauliOp(o) for o in observables]
-        self.input_params, self.weight_params = list(X), [A[2], A[0], A[1]]
-        self.estimator = StatevectorEstimator() if estimator is None else estimator
-        self.gradient, self.default_precision = gradient, 0.015625
-
-
-def test_a_network_keeps_its_order_and_its_precision():
-    module = TorchQuantumModule.from_qnn(Network())
-    assert module.program.weight_params == (A[2], A[0], A[1])
-    assert module.program.input_params == tuple(X)
-    assert module.gradient == "adjoint" and module.precision is None  # which nobody has chosen
-    chosen = Network()
-    chosen.default_precision = 0.25
-    module = TorchQuantumModule.from_qnn(chosen)
-    assert module.precision == 0.25 and module.estimator is chosen.estimator
-    noisy = Network(estimator=StatevectorEstimator(default_precision=0.1))
-    module = TorchQuantumModule.from_qnn(noisy)
-    assert module.precision == 0.015625 and module.estimator is noisy.estimator
-
-
-def test_a_network_on_an_exact_simulator():
-    """Values and gradients of the exact engine are those of shifts on the network's estimator."""
-    x = torch.tensor([[0.25, -0.5], [1.0, 2.0]], dtype=torch.float64)
-    weights, found = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64), []
-    theirs = ReverseEstimatorGradient()
-    for options in ({}, {"estimator": StatevectorEstimator(), "gradient": "parameter-shift"}):
-        module = TorchQuantumModule.from_qnn(
-            Network(gradient=theirs), precision=None, initial_weights=weights, **options
-        ).double()
-        y = module(x)
-        found += [y, *torch.autograd.grad(y[:, 0].sum(), module.weight)]
-    torch.testing.assert_close(found[:2], found[2:], rtol=0, atol=1e-10)
-    assert module.gradient == "parameter-shift"
-
-
-def test_a_transpiled_networks_observables_are_physical():
-    """Of the same width before and after, where nothing else could tell."""
-    both = [[0, 1], [1, 0]]
-    manager = generate_preset_pass_manager(0, coupling_map=both, initial_layout=[1, 0])
-    circuit = manager.run(hybrid())
-    values = [0.4, -0.3, 0.1, 0.2, 0.3]
-    parameters = [*X, A[2], A[0], A[1]]
-    bound = circuit.assign_parameters(dict(zip(parameters, values, strict=True)))
-    expected = StatevectorEstimator().run([(bound, "IZ")]).result()[0].data.evs
-    module = TorchQuantumModule.from_qnn(
-        Network(circuit, observables=["IZ"]),
-        precision=None,
-        initial_weights=torch.tensor(values[2:], dtype=torch.float64),
-    )
-    found = module(torch.tensor(values[:2], dtype=torch.float64)).item()
-    assert found == pytest.approx(float(expected), abs=1e-10)
-
-
-def test_networks_that_cannot_be_read():
-    def refused(error, message, qnn, **options):
-        with pytest.raises(error, match=message):
-            TorchQuantumModule.from_qnn(qnn, **options)
-
-    class OfVersionOne:
-        pass
-
-    class OwnGradient:
-        pass
-
-    refused(AlgorithmTypeError, "EstimatorQNN .*; got int, which has no circuit", 3)
-    refused(AlgorithmError, "qnn.estimator .*got OfVersionOne", Network(estimator=OfVersionOne()))
-    other = Network(gradient=OwnGradient())
-    refused(AlgorithmError, "OwnGradient, has no counterpart .*gradient='parameter-shift'", other)
-    module = TorchQuantumModule.from_qnn(other, gradient="parameter-shift")
-    assert module.gradient == "parameter-shift"
-    module = TorchQuantumModule.from_qnn(
-        Network(estimator=OfVersionOne()), estimator=StatevectorEstimator()
-    )
-    assert isinstance(module.estimator, StatevectorEstimator)

@@ -26,7 +26,7 @@ from qiskit.circuit.library import PauliEvolutionGate, UnitaryGate
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, load_checkpoint, save_checkpoint
-from qiskit_torch_bridge.checkpoint import content, files
+from qiskit_torch_bridge.checkpoint import atomic_file, serialization
 from qiskit_torch_bridge.exceptions import CheckpointError, StateDictError
 from qiskit_torch_bridge.program.qpy_bytes import circuit_from_bytes, circuit_to_bytes
 from qiskit_torch_bridge.program.qpy_grammar import check_qpy
@@ -221,7 +221,7 @@ def test_tensors_of_every_kind_come_back(dtype, shape):
     numbers = torch.arange(torch.Size(shape).numel()).reshape(shape)
     tensor = (numbers % 2 if dtype is torch.bool else numbers).to(dtype)
     for value in (tensor, tensor.expand(5, *shape), tensor.mT if len(shape) > 1 else tensor):
-        loaded = content.unpacked(content.packed({"t": value}))["t"]
+        loaded = serialization.unpack(serialization.pack({"t": value}))["t"]
         assert loaded.dtype == dtype and loaded.shape == value.shape
         assert torch.equal(loaded.to(torch.complex128), value.to(torch.complex128))
 
@@ -235,12 +235,12 @@ def test_values_come_back_as_they_were():
         "keys": {1: 2, None: 3, (1, "a"): 4, False: 5, 2.5: 6, b"b": 7},
         "conjugated": [torch.tensor([1 + 2j]).conj(), torch.tensor([1 + 2j]).conj().imag],
     }
-    loaded = content.unpacked(content.packed(values))
+    loaded = serialization.unpack(serialization.pack(values))
     conjugated = loaded.pop("conjugated")
     assert [t.tolist() for t in conjugated] == [[1 - 2j], [-2.0]]
     del values["conjugated"]
     assert repr(loaded) == repr(values)
-    (nan,) = content.unpacked(content.packed({"a": [float("nan")]}))["a"]
+    (nan,) = serialization.unpack(serialization.pack({"a": [float("nan")]}))["a"]
     assert nan != nan
 
 
@@ -277,7 +277,7 @@ def test_changed_checkpoints_are_read_or_refused_and_nothing_else(tmp_path):
     ours(torch.ones(2, 1)).sum().backward()
     optimizer.step()
     save_checkpoint(path, model=ours, optimizer=optimizer, cursor=[1, (2, {"a": 1j})])
-    payload, draw = files.read(path), random.Random(3)
+    payload, draw = atomic_file.read(path), random.Random(3)
     text = 8 + int.from_bytes(payload[:8], "little")
     for case in range(400):
         changed = bytearray(payload)

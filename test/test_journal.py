@@ -22,11 +22,11 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers.fake_provider import GenericBackendV2
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import OnBackend, TorchQuantumModule
 from qiskit_torch_bridge.exceptions import BudgetError, JobError, JournalError, ResultError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.primitives.tracking import Usage
+from qiskit_torch_bridge.primitives.usage import Usage
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_job_that_no_estimator_knows_any_more_is_submitted(world):
     evs(world.start(), pub_of())
     cut_after(world.path, "submitted")
     world.end()
-    local = DispatchingEstimator(BatchedStatevectorEstimator(), journal=world.path)
+    local = DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(journal=world.path))
     assert (evs(local, pub_of()) == evs(BatchedStatevectorEstimator(), pub_of())).all()
     assert local.used.jobs == 2  # the one that is lost was paid for
 
@@ -254,12 +254,12 @@ def test_a_budget_goes_on_where_the_last_process_left_it(world):
     limits = Usage(points=8)
     for seed in (0, 1):
         estimator = world.start()
-        estimator = DispatchingEstimator(world.services, journal=world.journal, budget=limits)
+        estimator = DispatchingEstimator(world.services, Jobs(journal=world.journal, budget=limits))
         for k in range(seed + 1):
             evs(estimator, pub_of(k))
         assert estimator.used.points == 4 * (seed + 1)
     world.start()
-    estimator = DispatchingEstimator(world.services, journal=world.journal, budget=limits)
+    estimator = DispatchingEstimator(world.services, Jobs(journal=world.journal, budget=limits))
     for k in (0, 1):
         evs(estimator, pub_of(k))
     with pytest.raises(BudgetError, match="8 of the budget of 8 are used"):
@@ -273,9 +273,9 @@ def test_training_and_evaluation_share_journal_and_budget(world):
         hybrid(),
         "ZZ",
         input_params=X,
-        estimator=Service(world.ledger),
-        journal=world.path,
-        budget=Usage(points=5),
+        estimator=DispatchingEstimator(
+            Service(world.ledger), Jobs(journal=world.path, budget=Usage(points=5))
+        ),
         evaluation={"shots": 400},
     )
     inputs = torch.zeros(2, 2)
@@ -296,9 +296,13 @@ def test_simulated_noise_goes_on_where_it_was(tmp_path, place):
     """What is answered from the journal takes its share of the seeds all the same."""
 
     def start(path):
-        options = {"backend": GenericBackendV2(2, seed=1)} if place == "backend" else {}
+        jobs, simulator = Jobs(journal=path), BatchedStatevectorEstimator(seed=3)
+        options = {
+            "sampling": {"estimator": DispatchingEstimator(simulator, jobs)},
+            "backend": {"backend": OnBackend(GenericBackendV2(2, seed=1), jobs=jobs)},
+        }[place]
         return TorchQuantumModule(
-            rotation()[0], "Z", shots=50, seed=3, initial_weights=[1.2], journal=path, **options
+            rotation()[0], "Z", shots=50, seed=3, initial_weights=[1.2], **options
         )
 
     undisturbed = start(tmp_path / "undisturbed")
@@ -316,10 +320,11 @@ def test_what_an_earlier_process_paid_for_needs_no_budget(tmp_path):
     """Two jobs were made and are in the journal; a budget without room answers from it."""
 
     def start(budget):
+        jobs = Jobs(journal=tmp_path / "journal", budget=budget)
+        estimator = DispatchingEstimator(BatchedStatevectorEstimator(seed=3), jobs)
         return TorchQuantumModule(
-            rotation()[0], "Z", shots=100, seed=3, initial_weights=[1.2],
-            journal=tmp_path / "journal", budget=budget,
-        )  # fmt: skip
+            rotation()[0], "Z", estimator=estimator, shots=100, initial_weights=[1.2]
+        )
 
     module = start(1000)
     module().backward()

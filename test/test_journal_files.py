@@ -25,7 +25,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from qiskit_torch_bridge.exceptions import JournalError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal, lines
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal, lines
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -267,7 +267,6 @@ def test_it_is_noticed_before_a_part_is_submitted_again(world):
     estimator = world.start(on_submission={0: [RequestsApiError("busy", 503)]})
     sleep = world.time.sleep
     world.time.sleep = lambda seconds: sleep(seconds) or world.path.unlink(missing_ok=True)
-    estimator.retry.sleep = world.time.sleep
     with pytest.raises(JournalError, match="deleted or moved while it was open"):
         evs(estimator, pub_of())
     assert world.ledger.jobs == []
@@ -330,7 +329,7 @@ def test_a_single_number_has_no_shape(tmp_path):
     circuit.ry(0.4, 0)
     for _ in range(2):
         journal = Journal(tmp_path / "journal")
-        estimator = DispatchingEstimator(BatchedStatevectorEstimator(), journal=journal)
+        estimator = DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(journal=journal))
         found = estimator.run([(circuit, "Z")]).result()[0].data
         assert found.shape == found.evs.shape == found.stds.shape == ()
         assert found.evs == pytest.approx(np.cos(0.4), abs=1e-12)
@@ -398,7 +397,7 @@ def test_a_file_over_its_limit_is_an_error(tmp_path):
         if not pid:
             journal = Journal(folder / "journal")
             service = Service(folder / "ledger", name="a")
-            estimator = DispatchingEstimator(service, journal=journal)
+            estimator = DispatchingEstimator(service, Jobs(journal=journal))
             run = service.run
 
             def elsewhere(pubs, limit=limit, run=run):  # the limit is not the service's

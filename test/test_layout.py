@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +14,14 @@ from estimators import CountingEstimator
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
-from qiskit.transpiler import generate_preset_pass_manager
+from qiskit.transpiler import Layout, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
-from qiskit_torch_bridge.exceptions import CircuitError, ObservableError
+from qiskit_torch_bridge import CircuitProgram, OnBackend, TorchQuantumModule, expectation
+from qiskit_torch_bridge.backends import prepare
+from qiskit_torch_bridge.exceptions import BackendError, CircuitError, ObservableError
+from qiskit_torch_bridge.jobs import Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 OBSERVABLES = ["ZI", SparsePauliOp(["XX", "IY"], [0.5, 1.0])]
@@ -206,3 +211,76 @@ def test_backends_sample_the_same_numbers(name, gradient):
     assert (y - exact).abs().max() < 6 * one
     # At most 12 displaced evaluations, coefficients below 1, for two rows and two observables.
     assert (g - exact_g).abs().max() < 6 * one * np.sqrt(12 * 4)
+
+
+# -- the transpiler's settings of a backend ------------------------------------------------------
+
+
+def line_of_five():
+    return GenericBackendV2(
+        5, basis_gates=BASIS, coupling_map=[[0, 1], [1, 2], [2, 3], [3, 4]], seed=4
+    )
+
+
+@pytest.mark.parametrize("layout", [[3, 4], (4, 3), np.array([1, 2]).tolist()])
+@pytest.mark.parametrize("level", [0, 3])
+def test_the_initial_layout_is_kept(layout, level):
+    """A program on chosen qubits of a device, in the order chosen."""
+    on = OnBackend(line_of_five(), initial_layout=layout, optimization_level=level)
+    prepared = prepare(CircuitProgram(hybrid(), "ZI"), on, seed=1)
+    found = prepared.isa_circuit.layout.initial_index_layout(filter_ancillas=True)
+    assert found == list(layout)
+
+
+def test_a_layout_object_and_transpile_options_reach_the_transpiler():
+    circuit = hybrid()
+    layout = Layout({circuit.qubits[0]: 2, circuit.qubits[1]: 1})
+    on = OnBackend(
+        line_of_five(), initial_layout=layout, transpile_options={"routing_method": "basic"}
+    )
+    isa = prepare(CircuitProgram(circuit, "ZI"), on).isa_circuit
+    assert isa.layout.initial_index_layout(filter_ancillas=True) == [2, 1]
+    wrong = replace(on, transpile_options={"routing_method": "no such method"})
+    with pytest.raises(BackendError, match="does not take these options.*no such method"):
+        prepare(CircuitProgram(circuit, "ZI"), wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"initial_layout": [0, 0]}, "different qubits"),
+        ({"initial_layout": [3, 5]}, "which has 5"),
+        ({"initial_layout": "01"}, "list of the device's qubits"),
+        ({"initial_layout": [-1, 0]}, "list of the device's qubits"),
+        ({"transpile_options": {"routing": "sabre"}}, "no option 'routing'.*routing_method"),
+        ({"transpile_options": {"initial_layout": [0]}}, "OnBackend itself"),
+        ({"transpile_options": "sabre"}, "mapping"),
+        ({"optimization_level": 4}, "0, 1, 2 or 3"),
+        ({"options": 5}, "mapping"),
+    ],
+)
+def test_settings_are_checked_when_they_are_made(options, words):
+    with pytest.raises(BackendError, match=words):
+        OnBackend(line_of_five(), **options)
+
+
+def test_a_layout_has_a_qubit_for_each_of_the_circuit():
+    on = OnBackend(line_of_five(), initial_layout=[1, 2, 3])
+    with pytest.raises(BackendError, match="each of the circuit's 2"):
+        prepare(CircuitProgram(hybrid(), "ZI"), on)
+
+
+def test_a_pass_manager_takes_the_place_of_all_settings():
+    on = OnBackend(line_of_five(), initial_layout=[1, 2], optimization_level=2)
+    with pytest.raises(BackendError, match="Leave out optimization_level and initial_layout"):
+        prepare(CircuitProgram(hybrid(), "ZI"), on, pass_manager=five_qubits(1))
+
+
+def test_the_value_reads_as_it_was_written():
+    device = line_of_five()
+    on = OnBackend(device, options={"abelian_grouping": False}, jobs=Jobs(budget=100))
+    assert repr(on) == (
+        "OnBackend(generic_backend_5q, options={'abelian_grouping': False}, jobs=Jobs(budget=100))"
+    )
+    assert OnBackend.coerce(on) is on and copy.deepcopy(on) is on
+    assert OnBackend.coerce(device) == OnBackend(device)

@@ -29,9 +29,9 @@ from qiskit_algorithms.state_fidelities import BaseStateFidelity, StateFidelityR
 from qiskit_torch_bridge import TorchQuantumModule
 from qiskit_torch_bridge.exceptions import ResultError
 from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
-from qiskit_torch_bridge.primitives.parts import Part, joined
+from qiskit_torch_bridge.primitives.cutting import PubPart, join_results
 from qiskit_torch_bridge.primitives.submission import checked
 
 NO_NUMBERS = {
@@ -112,7 +112,7 @@ def test_neither_values_nor_gradients_are_made_of_them(field, form):
 @pytest.mark.parametrize(("field", "form"), EACH)
 def test_a_journal_does_not_keep_them(field, form, tmp_path):
     with closing(Journal(tmp_path / "jobs.jsonl")) as journal:
-        dispatching = DispatchingEstimator([damaged(form, field)], journal=journal)
+        dispatching = DispatchingEstimator([damaged(form, field)], Jobs(journal=journal))
         node = TorchQuantumModule(two_rotations(), "Z", estimator=dispatching)
         with pytest.raises(ResultError):
             node()
@@ -123,9 +123,9 @@ def test_a_journal_does_not_keep_them(field, form, tmp_path):
 def test_parts_are_not_put_together_from_them(field, form):
     pub = EstimatorPub.coerce((two_rotations(), "Z", np.zeros((3, 2))))
     results = [Damaged()._one((3,)), damaged(form, field)._one((3,))]
-    parts = [Part(0, 3 * i, 3 * i + 3, pub) for i in range(2)]
+    parts = [PubPart(0, 3 * i, 3 * i + 3, pub) for i in range(2)]
     with pytest.raises(ResultError):
-        checked(joined(list(zip(parts, results, strict=True))), (6,), 0, "It")
+        checked(join_results(list(zip(parts, results, strict=True))), (6,), 0, "It")
 
 
 def test_whole_and_single_precision_numbers_are_used():
@@ -145,7 +145,7 @@ def test_a_journal_keeps_results_without_standard_errors(tmp_path):
 
     for _ in range(2):
         with closing(Journal(tmp_path / "jobs.jsonl")) as journal:
-            dispatching = DispatchingEstimator([Bare()], journal=journal)
+            dispatching = DispatchingEstimator([Bare()], Jobs(journal=journal))
             node = TorchQuantumModule(
                 two_rotations(), "Z", estimator=dispatching, initial_weights=[0, 0]
             )

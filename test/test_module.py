@@ -18,7 +18,13 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from torch.utils.data import DataLoader, Dataset
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    Exact,
+    Execution,
+    TorchQuantumModule,
+    expectation,
+)
 from qiskit_torch_bridge.exceptions import (
     EstimatorTypeError,
     HigherOrderError,
@@ -334,13 +340,13 @@ def test_extra_repr_is_readable():
     )
     assert repr(module) == (
         "TorchQuantumModule(qubits=2, inputs=2, weights=3, observables=[ZI, 0.5*XX], "
-        "estimator=BatchedStatevectorEstimator, gradient=aqgd, precision=0.1 (100 shots))"
+        "estimator=BatchedStatevectorEstimator(), gradient=aqgd, shots=100)"
     )
     many = TorchQuantumModule(QuantumCircuit(40))
     assert len(repr(many)) < 220
     precise = TorchQuantumModule(hybrid(), gradient="finite-difference")
     assert "finite-difference(central, epsilon=0.0001)" in repr(precise)
-    assert "precision=default" in repr(precise)
+    assert "estimator=Exact()" in repr(precise)
 
 
 def test_functional_call_and_stacked_ensemble():
@@ -479,11 +485,11 @@ def measured(node):
 
 
 def test_the_shots_that_are_shown_are_measured():
-    node = turned(shots=100, seed=1, evaluation={"shots": 4000})
+    node = turned(shots=100, seed=1, evaluation=Execution(shots=4000))
     for mode, shots in ((node.train, 100), (node.eval, 4000), (node.train, 100)):
-        assert f"({shots} shots)" in repr(mode()) and node.shots == measured(node) == shots
+        assert f"shots={shots})" in repr(mode()) and node.shots == measured(node) == shots
     node.shots = 50
-    assert "(50 shots)" in repr(node) and node.shots == measured(node) == 50
+    assert "shots=50)" in repr(node) and node.shots == measured(node) == 50
     assert node.eval().shots == measured(node) == 4000
     with pytest.raises(PrecisionError):
         node.shots = -1
@@ -493,11 +499,11 @@ def test_the_shots_that_are_shown_are_measured():
 
 
 def test_shots_that_are_set_hold_in_evaluation_unless_it_names_its_own():
-    follows = turned(shots=100, seed=1, evaluation={"seed": 3})
-    named = turned(shots=100, seed=1, evaluation={"shots": 25})
+    follows = turned(shots=100, seed=1, evaluation=Execution(seed=3))
+    named = turned(shots=100, seed=1, evaluation=Execution(shots=25))
     alone = turned(shots=100, seed=1)
     for node, expected in ((follows, 400), (named, 25), (alone, 400)):
-        node.set_shots(400)
+        node.shots = 400
         assert node.shots == measured(node) == 400
         assert node.eval().shots == measured(node) == expected
 
@@ -537,9 +543,9 @@ def test_moving_keeps_what_a_subclass_has():
 
 
 def test_moving_keeps_the_dtype_of_what_stays_exact():
-    node = turned(dtype="complex64")
-    assert node.with_backend()._engine.dtype == "complex64"
-    assert node.with_backend(dtype="complex128")._engine.dtype == "complex128"
+    node = turned(estimator=Exact(dtype="complex64"))
+    assert node.with_backend().execution.estimator.dtype == "complex64"
+    assert node.with_backend(estimator=Exact()).execution.estimator == Exact()
     sampled = node.with_backend(shots=10)  # where there is nothing of single precision
     assert sampled.shots == 10
-    assert sampled.with_backend(shots=None, gradient="adjoint")._engine.dtype == "complex128"
+    assert sampled.with_backend(estimator=Exact()).execution.estimator == Exact()

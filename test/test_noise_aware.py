@@ -27,7 +27,7 @@ from qiskit_aer.noise import (
 )
 from torch import Tensor, nn
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import OnBackend, TorchQuantumModule
 
 START = 1.0
 STEPS = 40
@@ -178,9 +178,9 @@ def test_noise_from_a_backend(way: str) -> None:
     r, target = 0.05, -0.5
     shrunk = (1 - 2 * r) ** 2
     device = FROM_BACKEND[way](sloppy_device(r))
-    under = one_qubit(backend=device, seed_transpiler=1)
+    under = one_qubit(backend=OnBackend(device, seed_transpiler=1))
     assert under.isa_circuit.count_ops()["sx"] == 2
-    without = learned_without_noise(target).with_backend(device, seed_transpiler=1)
+    without = learned_without_noise(target).with_backend(OnBackend(device, seed_transpiler=1))
     assert without().item() == pytest.approx(shrunk * target, abs=1e-7)
 
     flattest = shrunk * min(math.sin(START), math.sin(math.acos(target / shrunk)))
@@ -202,7 +202,7 @@ def test_simulators_of_devices_keep_the_layout() -> None:
     observables = ["IIZ", "IZI", "ZII"]
     exact = TorchQuantumModule(circuit, observables, initial_weights=weights)
     device = AerSimulator.from_backend(sloppy_device(), method="density_matrix")
-    moved = exact.with_backend(device, seed_transpiler=1)
+    moved = exact.with_backend(OnBackend(device, seed_transpiler=1))
     layout = moved.isa_circuit.layout
     assert layout is not None
     assert layout.final_index_layout() != [0, 1, 2]
@@ -355,7 +355,7 @@ def measured_after_training(
 
 
 def measured(module: TorchQuantumModule, device: BackendV2) -> float:
-    there = module.with_backend(device, shots=SHOTS_AFTER, seed=8, seed_transpiler=1)
+    there = module.with_backend(OnBackend(device, seed_transpiler=1), shots=SHOTS_AFTER, seed=8)
     return there().item()
 
 
@@ -373,7 +373,7 @@ def test_shots_with_readout_errors() -> None:
 
     without = measured(learned_without_noise(target), device)
     assert without == pytest.approx(shrunk * target, abs=MEASURED)
-    under = one_qubit(backend=device, shots=SHOTS, seed=5, seed_transpiler=1)
+    under = one_qubit(backend=OnBackend(device, seed_transpiler=1), shots=SHOTS, seed=5)
     after = measured_after_training(under, device, target, 0.5 / shrunk**2, 12)
     assert after == pytest.approx(target, abs=REACHED + 1e-3)
 
@@ -396,7 +396,7 @@ def test_shots_on_a_device_of_ibm() -> None:
     trained = TorchQuantumModule(circuit, "ZZZZ", initial_weights=start)
     assert descend(trained, target, 0.5, 100)[-1] < 1e-6
 
-    under = trained.with_backend(device, shots=SHOTS, seed=6, seed_transpiler=1)
+    under = trained.with_backend(OnBackend(device, seed_transpiler=1), shots=SHOTS, seed=6)
     with torch.no_grad():
         under.weight[:] = start
     qubits = under.isa_circuit.layout.final_index_layout()

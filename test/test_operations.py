@@ -39,10 +39,10 @@ from qiskit.quantum_info import (
 )
 from qiskit_aer.primitives import EstimatorV2
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
+from qiskit_torch_bridge import AnalysedCircuit, CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.backends import prepare
-from qiskit_torch_bridge.engines.selection import GRADIENTS
 from qiskit_torch_bridge.exceptions import CircuitError
+from qiskit_torch_bridge.execution import GRADIENTS
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
@@ -415,6 +415,35 @@ def test_programs_with_boxes_are_saved() -> None:
         )
         assert program.difference_from_state(program.to_state()) is None
         assert program == CircuitProgram(circuit)
+
+
+@NEEDS_BOXES
+def test_numbers_are_right_in_boxes_whatever_qiskit_binds() -> None:
+    """Qiskit 2.1.0 to 2.5.1 bind A**2 + B**2 as (A + B)**2."""
+    circuit = QuantumCircuit(1)
+    with circuit.box():
+        circuit.rx(A**2 + B**2, 0)
+    bound = AnalysedCircuit(circuit).assigned({A: 0.3, B: 0.5})
+    (instruction,) = bound.data[0].operation.body.data
+    assert float(instruction.operation.params[0]) == pytest.approx(0.34, abs=1e-12)
+
+
+def test_a_parameterized_instruction_on_a_classical_bit() -> None:
+    """It is what it is built from, to a shift rule as to the exact engine."""
+    inner = QuantumCircuit(1, 1)
+    inner.rx(2 * A, 0)
+    inner.ry(A, 0)
+    circuit = QuantumCircuit(1, 1)
+    circuit.append(inner.to_instruction(), [0], [0])
+    for options in (
+        {},
+        {"estimator": BatchedStatevectorEstimator(), "gradient": "parameter-shift"},
+    ):
+        module = TorchQuantumModule(circuit, "Z", initial_weights=[0.3], **options).double()
+        module().backward()
+        w = module.weight.item()
+        slope = -2 * np.sin(2 * w) * np.cos(w) - np.cos(2 * w) * np.sin(w)
+        assert float(module.weight.grad) == pytest.approx(slope, abs=1e-10)
 
 
 def measuring(later: Callable[[QuantumCircuit], Any]) -> QuantumCircuit:

@@ -33,7 +33,7 @@ from qiskit_algorithms.gradients import LinCombQGT
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule
 from qiskit_torch_bridge import exceptions as e
 from qiskit_torch_bridge.optim import FubiniStudyMetric, QuantumNaturalGradient
-from qiskit_torch_bridge.optim.natural_gradient import solved
+from qiskit_torch_bridge.optim.natural_gradient import solve_damped
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
@@ -113,12 +113,12 @@ def test_without_damping_the_pseudo_inverse_is_taken():
     generator = np.random.default_rng(0)
     b = generator.normal(size=(4, 2))
     metric, g = b @ b.T, generator.normal(size=4)  # of rank two
-    np.testing.assert_allclose(solved(metric, g, 0.0), np.linalg.pinv(metric) @ g, atol=1e-10)
+    np.testing.assert_allclose(solve_damped(metric, g, 0.0), np.linalg.pinv(metric) @ g, atol=1e-10)
     damped = np.linalg.solve(metric + 0.1 * np.eye(4), g)
-    np.testing.assert_allclose(solved(metric, g, 0.1), damped, atol=1e-10)
-    assert not solved(np.zeros((3, 3)), np.ones(3), 0.0).any()
+    np.testing.assert_allclose(solve_damped(metric, g, 0.1), damped, atol=1e-10)
+    assert not solve_damped(np.zeros((3, 3)), np.ones(3), 0.0).any()
     # Negative eigenvalues are noise: they count as zero, so that no step goes uphill.
-    np.testing.assert_allclose(solved(np.diag([-1.0, 2.0]), np.ones(2), 0.5), [2.0, 0.4])
+    np.testing.assert_allclose(solve_damped(np.diag([-1.0, 2.0]), np.ones(2), 0.5), [2.0, 0.4])
 
 
 def test_several_modules_have_their_own_metrics_and_groups():

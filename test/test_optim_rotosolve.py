@@ -25,10 +25,10 @@ from optimizing import (
 )
 from qiskit.circuit import Parameter, QuantumCircuit
 
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import Exact, TorchQuantumModule
 from qiskit_torch_bridge import exceptions as e
 from qiskit_torch_bridge.optim import Rotosolve
-from qiskit_torch_bridge.optim.rotosolve import lowest, sample_points
+from qiskit_torch_bridge.optim.rotosolve import choose_sample_points, find_lowest
 
 # Scales of one parameter in RY gates on qubits of their own; frequencies are all sums of them.
 SCALES = {
@@ -92,9 +92,9 @@ def test_random_spectra_with_a_period(integers, base, seed):
         phases = np.outer(np.atleast_1d(x), spectrum)
         return np.cos(phases) @ coefficients[0] + np.sin(phases) @ coefficients[1] + 0.3
 
-    points = sample_points(spectrum)
+    points = choose_sample_points(spectrum)
     assert len(points) == 2 * len(spectrum) + 1
-    x, value = lowest(spectrum, points, f(points))
+    x, value = find_lowest(spectrum, points, f(points))
     period = 2 * np.pi / base
     size = np.abs(coefficients).sum()
     # The rounding of frequencies, 1e-9, over displacements of up to a period.
@@ -155,7 +155,7 @@ def test_no_false_alarm_from_single_precision_or_shots():
         for seed in range(5):
             single = energy(dtype=torch.float32)
             half = TorchQuantumModule(
-                single.program.circuit, "ZZ", dtype="complex64", seed=seed
+                single.program.circuit, "ZZ", estimator=Exact(dtype="complex64"), seed=seed
             ).double()
             noisy = TorchQuantumModule(single.program.circuit, "ZZ", shots=2000, seed=seed)
             for node in (single, half, noisy):

@@ -32,7 +32,7 @@ from qiskit_torch_bridge.optim.scipy_minimize import (
     METHODS,
     PRODUCTS,
     VALUES_ONLY,
-    _Calls,
+    _FlatLoss,
 )
 
 BOUNDED = ["Nelder-Mead", "Powell", "COBYLA", "COBYQA", "L-BFGS-B", "TNC", "SLSQP", "trust-constr"]
@@ -111,27 +111,29 @@ def test_hessians_and_products_are_exact(model):
             for row, n in zip(blocks, sizes, strict=True)
         ]
     ).numpy()
-    calls = _Calls(optimizer, lambda: loss_of(node))
+    calls = _FlatLoss(optimizer, lambda: loss_of(node))
     x = weights_of(node)
     with torch.no_grad():
-        np.testing.assert_allclose(calls.hessian(x), expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(calls.compute_hessian(x), expected, rtol=0, atol=1e-9)
         vector = np.linspace(-1, 2, len(x))
-        np.testing.assert_allclose(calls.product(x, vector), expected @ vector, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(
+            calls.multiply_hessian(x, vector), expected @ vector, rtol=0, atol=1e-8
+        )
     assert np.abs(expected).max() > 0.1
 
 
 def test_products_at_one_point_share_an_evaluation():
     node = small()
     loss, calls = counted(node)
-    functions = _Calls(ScipyMinimize(node, "trust-ncg"), loss)
+    functions = _FlatLoss(ScipyMinimize(node, "trust-ncg"), loss)
     x = weights_of(node)
     with torch.no_grad():
-        first = [functions.product(x, v) for v in np.eye(2)]
+        first = [functions.multiply_hessian(x, v) for v in np.eye(2)]
         assert len(calls) == 1
-        functions.value_and_gradient(x + 1)  # moves the weights that the graph was made of
-        again = [functions.product(x, v) for v in np.eye(2)]
+        functions.differentiate(x + 1)  # moves the weights that the graph was made of
+        again = [functions.multiply_hessian(x, v) for v in np.eye(2)]
         assert len(calls) == 3
-        functions.product(x + 1, np.ones(2))
+        functions.multiply_hessian(x + 1, np.ones(2))
         assert len(calls) == 4
     np.testing.assert_array_equal(first, again)
 
@@ -140,12 +142,14 @@ def test_products_at_one_point_share_an_evaluation():
 def test_parameters_in_which_the_loss_is_linear_or_absent(method):
     """Their second derivatives are zero, and the others' still right."""
     a, b, c = (torch.nn.Parameter(torch.full((2,), 0.3, dtype=torch.float64)) for _ in range(3))
-    calls = _Calls(ScipyMinimize([a, b, c], method), lambda: a.sum() + b.pow(3).sum())
+    calls = _FlatLoss(ScipyMinimize([a, b, c], method), lambda: a.sum() + b.pow(3).sum())
     x = np.array([0.0, 0.0, 1.0, 2.0, 5.0, 5.0])
     with torch.no_grad():
         expected = np.diag([0, 0, 6, 12, 0, 0]).astype(float)
-        np.testing.assert_allclose(calls.hessian(x), expected, atol=1e-14)
-        np.testing.assert_allclose(calls.product(x, np.ones(6)), expected.sum(0), atol=1e-14)
+        np.testing.assert_allclose(calls.compute_hessian(x), expected, atol=1e-14)
+        np.testing.assert_allclose(
+            calls.multiply_hessian(x, np.ones(6)), expected.sum(0), atol=1e-14
+        )
 
 
 @pytest.mark.parametrize("method", BOUNDED)

@@ -40,7 +40,7 @@ class AllSigns:
         self._vectors = itertools.cycle(itertools.product((-1.0, 1.0), repeat=count))
         self._rest: list[float] = []
 
-    def signs(self, like):
+    def draw(self, like):
         if not self._rest:
             self._rest = list(next(self._vectors))
         taken, self._rest = self._rest[: like.numel()], self._rest[like.numel() :]
@@ -156,7 +156,7 @@ def test_the_sampled_metric_is_on_average_the_metric(inputs):
         loss_of(node)
         origin = node.weight.detach()
         pairs = range(4 ** len(w))
-        found = np.mean([optimizer._sampled(node.weight, origin, c) for _ in pairs], axis=0)
+        found = np.mean([optimizer._sample_metric(node.weight, origin, c) for _ in pairs], axis=0)
         errors.append(np.abs(found - expected).max())
     assert 1e-4 < errors[0] < 0.1
     assert errors[1] / errors[0] == pytest.approx(1e-2, rel=0.05)
@@ -176,7 +176,7 @@ def test_a_step_of_qnspsa_by_numpy():
     for k in range(1, 4):
         w, width = node.weight.detach().numpy().copy(), c / k**0.101
 
-        signs = [replay._generator.signs(node.weight).numpy() for _ in range(5)]
+        signs = [replay._generator.draw(node.weight).numpy() for _ in range(5)]
         plus, minus = (value_at(node, w + side * width * signs[0]) for side in (1, -1))
         gradient = (plus - minus) / (2 * width) * signs[0]
         samples = []

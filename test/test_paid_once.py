@@ -32,12 +32,12 @@ from qiskit_torch_bridge.exceptions import (
     JournalError,
     UnknownJobError,
 )
-from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Journal, Retry
-from qiskit_torch_bridge.jobs import entries as entries_of
+from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs, Journal, Retry
+from qiskit_torch_bridge.jobs import journal as entries_of
 from qiskit_torch_bridge.jobs.entries import Entries, Entry
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.primitives.kinds import costs_nothing
-from qiskit_torch_bridge.primitives.tracking import Usage
+from qiskit_torch_bridge.primitives.capabilities import costs_nothing
+from qiskit_torch_bridge.primitives.usage import Usage
 
 
 def pub_of(rows: int = 3, begin: float = 0.0) -> EstimatorPub:
@@ -97,7 +97,7 @@ LOST = [
 @pytest.mark.parametrize("error", LOST, ids=lambda e: type(e).__name__)
 def test_where_nothing_can_tell_the_user_is_asked(error: Exception) -> None:
     remote, time = Remote(error), FakeTime()
-    request = DispatchingEstimator(remote, retry=time.retry())
+    request = DispatchingEstimator(remote, Jobs(retry=time.retry()))
     with pytest.raises(UnknownJobError, match="cannot be found out") as caught:
         request.run([pub_of()])
     ((_, tags),) = remote.taken
@@ -113,7 +113,7 @@ def test_the_user_may_choose_to_pay_again(error: Exception) -> None:
     """Both submissions count against the budget, since both may have been taken."""
     remote, time = Remote(error), FakeTime()
     retry = time.retry(lost="again")
-    estimator = DispatchingEstimator(remote, retry=retry, budget=Usage(jobs=2))
+    estimator = DispatchingEstimator(remote, Jobs(retry=retry, budget=Usage(jobs=2)))
     with Tracker() as tracker:
         evs = estimator.run([pub_of()]).result()[0].data.evs
     np.testing.assert_allclose(evs, np.cos(np.linspace(0, 1, 3)), rtol=0, atol=1e-12)
@@ -124,7 +124,7 @@ def test_the_user_may_choose_to_pay_again(error: Exception) -> None:
 
 def test_paying_again_has_its_limits() -> None:
     remote, time = Remote(*(ConnectionError("lost") for _ in range(9))), FakeTime()
-    estimator = DispatchingEstimator(remote, retry=time.retry(lost="again", attempts=3))
+    estimator = DispatchingEstimator(remote, Jobs(retry=time.retry(lost="again", attempts=3)))
     with pytest.raises(JobError, match="for good after 3.*perhaps one with the tag") as caught:
         estimator.run([pub_of()])
     assert len(remote.taken) == 3 and "none was submitted" not in str(caught.value)
@@ -159,7 +159,7 @@ def test_the_index_is_waited_for(error: Exception, lag: float, tmp_path: Any) ->
     time, plan = FakeTime(), Plan()
     plan.on_answer[0] = error
     service = Late(tmp_path / "ledger", time, lag, plan)
-    estimator = DispatchingEstimator(service, retry=time.retry())
+    estimator = DispatchingEstimator(service, Jobs(retry=time.retry()))
     estimator.run([pub_of()]).result()
     assert len(service.ledger.jobs) == estimator.used.jobs == 1 and lag <= time.now <= 30.0
 
@@ -170,7 +170,9 @@ def test_it_is_waited_for_as_long_as_the_user_says(tmp_path: Any) -> None:
         time, plan = FakeTime(), Plan()
         plan.on_answer[0] = ConnectionError("lost")
         service = Late(tmp_path / f"ledger-{lookup}", time, lag, plan)
-        DispatchingEstimator(service, retry=time.retry(lookup=lookup)).run([pub_of()]).result()
+        DispatchingEstimator(service, Jobs(retry=time.retry(lookup=lookup))).run(
+            [pub_of()]
+        ).result()
         assert len(service.ledger.jobs) == jobs
 
 
@@ -182,7 +184,7 @@ def test_asking_twice_looks_again(tmp_path: Any, written: bool) -> None:
     plan.on_answer[1] = ConnectionError("lost")
     service = Service(tmp_path / "ledger", plan=plan)
     journal = Journal(tmp_path / "journal") if written else None
-    job = DispatchingEstimator(service, retry=time.retry(), journal=journal).run([pub_of()])
+    job = DispatchingEstimator(service, Jobs(retry=time.retry(), journal=journal)).run([pub_of()])
     find = service.find_job
     service.find_job = lambda tag: (_ for _ in ()).throw(RequestsApiError("no", 401))
     with pytest.raises(UnknownJobError, match="job-0"):
@@ -195,9 +197,9 @@ def test_an_intention_without_a_job_is_asked_about_if_nothing_can_tell(tmp_path:
     """The process may have been killed after the job was sent."""
     remote = Remote(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        DispatchingEstimator(remote, journal=tmp_path / "journal").run([pub_of()])
+        DispatchingEstimator(remote, Jobs(journal=tmp_path / "journal")).run([pub_of()])
     gc.collect()  # the estimator is in a cycle with the error, and holds the file
-    again = DispatchingEstimator(Remote(), journal=tmp_path / "journal")
+    again = DispatchingEstimator(Remote(), Jobs(journal=tmp_path / "journal"))
     with pytest.raises(UnknownJobError) as caught:
         again.run([pub_of()])
     assert caught.value.tag == remote.taken[0][1][-1] and again.estimators[0].taken == []
@@ -219,11 +221,13 @@ def test_a_job_that_has_failed_leaves_no_doubt_until_it_is_replaced(
             super().run(pubs)
             return SimpleNamespace(result=fail, job_id=lambda: "1")
 
-    first = DispatchingEstimator(Failing(), retry=FakeTime().retry(), journal=tmp_path / "journal")
+    first = DispatchingEstimator(
+        Failing(), Jobs(retry=FakeTime().retry(), journal=tmp_path / "journal")
+    )
     with pytest.raises(KeyboardInterrupt if killed else JobError):
         first.run([pub_of()]).result()
     first.journal.close()
-    again = DispatchingEstimator(Remote(), journal=tmp_path / "journal")
+    again = DispatchingEstimator(Remote(), Jobs(journal=tmp_path / "journal"))
     if killed:
         with pytest.raises(UnknownJobError) as caught:
             again.run([pub_of()])
@@ -246,8 +250,8 @@ def test_what_may_have_been_written_down_is_looked_for_once(tmp_path: Any, known
         service.job_tag = "run-0-0"
         service.run([pub_of()])
     for one, jobs in ((service, 1), (Remote(), 0)):
-        estimator = DispatchingEstimator(one, retry=time.retry())
-        estimator.entries = Continued()
+        continued = Jobs(journal=Continued(), retry=time.retry())
+        estimator = DispatchingEstimator(one, continued)
         evs = estimator.run([pub_of()]).result()[0].data.evs
         np.testing.assert_allclose(evs, np.cos(np.linspace(0, 1, 3)), rtol=0, atol=1e-12)
         assert time.delays == [] and estimator.used.jobs == 1
@@ -260,8 +264,7 @@ def test_nothing_is_submitted_that_cannot_be_written_down() -> None:
             raise JournalError("the disk is full")
 
     remote = Remote()
-    estimator = DispatchingEstimator(remote)
-    estimator.entries = Full()
+    estimator = DispatchingEstimator(remote, Jobs(journal=Full()))
     with pytest.raises(JournalError, match="full"):
         estimator.run([pub_of()])
     assert remote.taken == []
@@ -307,7 +310,7 @@ def test_simulators_here_are_just_asked_again(error: Exception) -> None:
             return super().run(pubs, precision=precision)
 
     time, flaky = FakeTime(), Flaky()
-    evs = DispatchingEstimator(flaky, retry=time.retry()).run([pub_of()]).result()[0].data.evs
+    evs = DispatchingEstimator(flaky, Jobs(retry=time.retry())).run([pub_of()]).result()[0].data.evs
     np.testing.assert_allclose(evs, np.cos(np.linspace(0, 1, 3)), rtol=0, atol=1e-12)
     assert flaky.runs == 2 and len(time.delays) == 1
 
@@ -359,7 +362,7 @@ def test_what_is_tried_again_counts_before_it_is_tried(tmp_path: Any, limit: int
     plan, time = Plan(), FakeTime()
     plan.on_result = {k: [failed_job(1006)] for k in range(3)}
     service = Service(tmp_path / "ledger", plan=plan)
-    estimator = DispatchingEstimator(service, retry=time.retry(), budget=Usage(jobs=limit))
+    estimator = DispatchingEstimator(service, Jobs(retry=time.retry(), budget=Usage(jobs=limit)))
     with pytest.raises(BudgetError, match=rf"{limit} of the budget of {limit}.*job-0"):
         estimator.run([pub_of()]).result()
     assert len(service.ledger.jobs) == estimator.used.jobs == limit
@@ -369,7 +372,7 @@ def test_what_is_done_elsewhere_counts_before_it_is_sent(tmp_path: Any) -> None:
     plan, ledger = Plan(), Ledger(tmp_path / "ledger")
     plan.on_result = {0: [failed_job(1517)]}
     services = [Service(ledger, name=name, plan=plan) for name in "ab"]
-    estimator = DispatchingEstimator(services, budget=Usage(points=1))
+    estimator = DispatchingEstimator(services, Jobs(budget=Usage(points=1)))
     with pytest.raises(BudgetError, match="1 of the budget of 1 are used.*a-0"):
         estimator.run([pub_of(rows=1)]).result()
     assert len(ledger.jobs) == 1
@@ -377,7 +380,7 @@ def test_what_is_done_elsewhere_counts_before_it_is_sent(tmp_path: Any) -> None:
 
 def test_halves_count_before_they_are_sent(tmp_path: Any) -> None:
     service = Service(tmp_path / "ledger", most_rows=2)
-    estimator = DispatchingEstimator(service, budget=Usage(jobs=2))
+    estimator = DispatchingEstimator(service, Jobs(budget=Usage(jobs=2)))
     with pytest.raises(BudgetError, match="2 of the budget of 2"):
         estimator.run([pub_of(rows=4)]).result()
     assert len(service.ledger.jobs) == 2
@@ -395,11 +398,11 @@ def test_what_is_looked_for_counts_meanwhile(tmp_path: Any) -> None:
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
         with pytest.raises(BudgetError):
-            DispatchingEstimator(other, budget=budget).run([pub_of()])
+            DispatchingEstimator(other, Jobs(budget=budget)).run([pub_of()])
         refused.append(seconds)
 
     retry = Retry(sleep=sleep, clock=lambda: time.now)
-    DispatchingEstimator(service, retry=retry, budget=budget).run([pub_of()])
+    DispatchingEstimator(service, Jobs(retry=retry, budget=budget)).run([pub_of()])
     assert len(refused) >= 2 and other.taken == [] and budget.used.jobs == 1
 
 
@@ -407,7 +410,7 @@ def test_what_was_not_taken_does_not_count(tmp_path: Any) -> None:
     plan, time = Plan(), FakeTime()
     plan.on_submission[0] = [ConnectionError("lost"), RequestsApiError("no", 503)]
     service = Service(tmp_path / "ledger", plan=plan)
-    estimator = DispatchingEstimator(service, retry=time.retry(), budget=Usage(jobs=1))
+    estimator = DispatchingEstimator(service, Jobs(retry=time.retry(), budget=Usage(jobs=1)))
     estimator.run([pub_of()]).result()
     assert len(service.ledger.jobs) == estimator.used.jobs == 1
 
@@ -416,7 +419,7 @@ def test_a_refused_submission_does_not_count(tmp_path: Any) -> None:
     plan, time = Plan(), FakeTime()
     plan.on_submission[0] = [RequestsApiError("busy", 429)] * 3
     service = Service(tmp_path / "ledger", plan=plan)
-    estimator = DispatchingEstimator(service, retry=time.retry(), budget=Usage(jobs=1))
+    estimator = DispatchingEstimator(service, Jobs(retry=time.retry(), budget=Usage(jobs=1)))
     estimator.run([pub_of()]).result()
     assert len(service.ledger.jobs) == estimator.used.jobs == 1
 
@@ -527,7 +530,7 @@ def test_two_that_wait_for_a_request_submit_it_once(tmp_path: Any) -> None:
     plan.on_result[0] = [failed_job(1006)]
     service = Service(tmp_path / "ledger", plan=plan)
     asked, barrier = service.retrieve_job, threading.Barrier(2)
-    job = DispatchingEstimator(service, retry=time.retry()).run([pub_of()])
+    job = DispatchingEstimator(service, Jobs(retry=time.retry())).run([pub_of()])
 
     def wait() -> Any:
         barrier.wait(30)
@@ -545,7 +548,7 @@ def test_cancelled_requests_submit_nothing_more(tmp_path: Any) -> None:
     plan.on_result = {k: [failed_job(1006)] for k in range(2)}
     services = [Service(ledger, name=name, plan=plan) for name in "ab"]
     cancelled = []
-    job = DispatchingEstimator(services, retry=time.retry()).run([pub_of(rows=2)])
+    job = DispatchingEstimator(services, Jobs(retry=time.retry())).run([pub_of(rows=2)])
     for running in job._running:
         running.job.cancel = lambda running=running: cancelled.append(running.job.job_id())
     job.cancel()

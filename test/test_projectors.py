@@ -34,8 +34,7 @@ from qiskit_torch_bridge.exceptions import ObservableError
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient, AQGDEstimatorGradient
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program.observables import same_operator
-from qiskit_torch_bridge.program.product_operator import ProductOperator
+from qiskit_torch_bridge.program.operators import ProductOperator, same_operator
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, simulator
 
 EXACT = 1e-12
@@ -141,9 +140,9 @@ def test_threads_and_rows_side_by_side(
         s = StatevectorSimulator(program.analysed, program.observables, range(5), (), dtype)
         found.append(
             [
-                s.expval(x, w)[0],
+                s.evaluate(x, w)[0],
                 s.vjp(x, w, c)[0],
-                s.jvp(x, w, dx, w),
+                s.tangent(x, w, dx, w),
                 s.vjp_tangent(x, w, c, dx, w, dc)[0],
             ]
         )

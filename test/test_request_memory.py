@@ -14,7 +14,7 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.jobs import DispatchingEstimator
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, memory
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, cutting
 
 OBSERVABLES = ["ZI", "XX"]  # in two bases
 ROWS = 9
@@ -52,10 +52,17 @@ def pub_of(points, circuit):
     return EstimatorPub.coerce(pub)
 
 
+def bytes_of(estimator, pub):
+    size = cutting.measure_memory(estimator, pub)
+    return 0 if size is None else sum(size)
+
+
 def limit_to(monkeypatch, estimator, points):
     """Let the circuits of so many points fit, and no more."""
     circuit = module(estimator).circuit  # for Aer some of its gates are decomposed
-    monkeypatch.setattr(memory, "MOST", memory.memory_of(estimator, pub_of(points, circuit)))
+    pub = pub_of(points, circuit)
+    limit = cutting.MEMORY._replace(most=bytes_of(estimator, pub))
+    monkeypatch.setattr(cutting, "MEMORY", limit)
 
 
 def watched(monkeypatch, estimator):
@@ -135,6 +142,6 @@ def test_groups_count_where_an_estimator_measures():
     """Two bases, each with a circuit for every point."""
     measuring = BackendEstimatorV2(backend=AerSimulator())
     pub = pub_of(10, hybrid())
-    computing = memory.memory_of(StatevectorEstimator(), pub)
-    assert memory.memory_of(measuring, pub) == 2 * computing > 0
-    assert memory.memory_of(BatchedStatevectorEstimator(), pub) == 0
+    computing = bytes_of(StatevectorEstimator(), pub)
+    assert bytes_of(measuring, pub) == 2 * computing > 0
+    assert bytes_of(BatchedStatevectorEstimator(), pub) == 0

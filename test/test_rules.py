@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
-from qiskit_torch_bridge.exceptions import GradientError
-from qiskit_torch_bridge.program import AnalysedCircuit, spectrum
-from qiskit_torch_bridge.rules import FiniteDifferenceRule, frequency_shifts, recommended_epsilon
+from qiskit_torch_bridge.exceptions import GradientError, InputTypeError
+from qiskit_torch_bridge.program import AnalysedCircuit, parameter_frequencies
+from qiskit_torch_bridge.rules import (
+    FiniteDifference,
+    MultiFrequencyRule,
+    ParameterShiftRule,
+    SimultaneousPerturbation,
+    frequency_shifts,
+    recommended_epsilon,
+)
 
 
 def trigonometric(frequencies, rng):
@@ -81,7 +88,7 @@ def test_finite_difference_has_its_order(method, order):
             return True
 
     def error(h):
-        d = FiniteDifferenceRule(h, method).differentiation(OneParameter(), (0,))
+        d = FiniteDifference(h, method).rule().differentiation(OneParameter(), (0,))
         values = np.array([[0.4]])
         return abs(d.combine(values, np.sin(d.points(values)[..., 0]))[0, 0] - math.cos(0.4))
 
@@ -112,15 +119,52 @@ def test_recommended_epsilon_beats_fixed_steps_on_a_rotation():
     assert worst(recommended_epsilon(0.1)) < 0.25 * worst(0.1)
 
 
-@pytest.mark.parametrize("epsilon", [0, -0.1, math.nan, math.inf, "0.1", None, True, 1j])
-def test_epsilon_must_be_positive(epsilon):
-    with pytest.raises(GradientError, match="epsilon"):
-        FiniteDifferenceRule(epsilon)
+@pytest.mark.parametrize("value", [FiniteDifference, SimultaneousPerturbation])
+@pytest.mark.parametrize("epsilon", [0, -0.1, math.nan, math.inf, "0.1", True, 1j])
+def test_epsilon_must_be_positive(value, epsilon):
+    with pytest.raises(GradientError, match="epsilon.*positive finite number; got"):
+        value(epsilon)
 
 
 def test_unknown_method_lists_the_known_ones():
     with pytest.raises(GradientError, match="'central', 'forward' or 'backward'; got 'sideways'"):
-        FiniteDifferenceRule(0.1, "sideways")
+        FiniteDifference(0.1, "sideways")
+
+
+@pytest.mark.parametrize("resamplings", [0, -1, 1.5, True])
+def test_resamplings_must_be_a_positive_whole_number(resamplings):
+    with pytest.raises(GradientError, match=f"from 1 up; got {resamplings}"):
+        SimultaneousPerturbation(resamplings=resamplings)
+
+
+def test_the_seed_must_be_a_whole_number():
+    with pytest.raises(InputTypeError, match="from 0 up; got -1"):
+        SimultaneousPerturbation(seed=-1)
+
+
+RULES = {
+    "finite-difference": FiniteDifference(0.1).rule,
+    "spsa": SimultaneousPerturbation(0.1).rule,
+    "parameter-shift": ParameterShiftRule,
+    "aqgd": MultiFrequencyRule,
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_columns_must_be_those_of_parameters(name):
+    circuit = QuantumCircuit(1)
+    circuit.ry(Parameter("theta"), 0)
+    rule = RULES[name]()
+    assert rule.name == name
+    for columns in ((1,), (-1,), (0.0,), (True,), 0, None):
+        with pytest.raises(GradientError, match="whole numbers from 0 to 0"):
+            rule.differentiation(AnalysedCircuit(circuit), columns)
+    with pytest.raises(GradientError, match="AnalysedCircuit"):
+        rule.differentiation(circuit, (0,))
+
+
+def test_only_directions_are_drawn_anew():
+    assert {name for name, make in RULES.items() if make().is_random} == {"spsa"}
 
 
 def test_each_gate_is_looked_at_once_for_all_frequencies(monkeypatch):
@@ -134,7 +178,9 @@ def test_each_gate_is_looked_at_once_for_all_frequencies(monkeypatch):
     analysed = AnalysedCircuit(circuit)
     seen = []
     monkeypatch.setattr(
-        spectrum, "expressions_of", lambda operation: seen.append(operation) or operation.params
+        parameter_frequencies,
+        "expressions_of",
+        lambda operation: seen.append(operation) or operation.params,
     )
     found = [analysed.frequencies(analysed.parameters.index(w)) for w in weights]
     right = [(1.0, 2.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 4.0)]  # 1 with 1, 2 and 3

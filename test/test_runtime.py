@@ -11,6 +11,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_torch_bridge import TorchQuantumModule
 from qiskit_torch_bridge.exceptions import JobError, UnknownJobError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 
 pytest.importorskip("qiskit_ibm_runtime", reason="the client of IBM's service is not installed")
 
@@ -69,7 +70,7 @@ class Use:
         )
         self.circuit: QuantumCircuit = manager.run(circuit)
         self.estimator = DispatchingEstimator(
-            self.inner, retry=self.time.retry(**retry), journal=journal
+            self.inner, Jobs(retry=self.time.retry(**retry), journal=journal)
         )
 
     def pub(self, angles: Any = 0.7, observable: Any = "Z") -> Any:
@@ -196,7 +197,7 @@ def test_the_client_side_estimator_has_tags_and_a_service_too(ibm: IBMService) -
     estimator = module.Estimator(mode=ibm.backend())
     estimator.options.environment.job_tags = ["mine"]
     ibm.faults["submit"] = [Fault(None, done=True)]
-    job = DispatchingEstimator(estimator, retry=use.time.retry()).run([use.pub()])
+    job = DispatchingEstimator(estimator, Jobs(retry=use.time.retry())).run([use.pub()])
     assert job.job_ids == ("job-0",) and len(ibm.jobs) == 1
     assert ibm.jobs[0].body["program_id"] == "executor" and len(ibm.jobs[0].tags) == 3
     assert estimator.options.environment.job_tags == ["mine"]
@@ -432,8 +433,9 @@ def test_a_job_that_is_gone_is_asked_about(ibm: IBMService, tmp_path: Any) -> No
     with pytest.raises(UnknownJobError, match="job-0 is still there.*Nothing was submitted"):
         again.evs()
     assert len(ibm.jobs) == 1
-    again.estimator.retry.lost = "again"
     again.estimator.journal.position = 0
+    jobs = replace(again.estimator.jobs, retry=again.time.retry(lost="again"))
+    again.estimator = DispatchingEstimator(again.inner, jobs)
     assert float(again.evs()) == pytest.approx(math.cos(0.7), abs=1e-10)
     assert len(ibm.jobs) == again.estimator.used.jobs == 2
 

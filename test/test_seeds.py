@@ -18,9 +18,8 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
-from qiskit_torch_bridge.backends import pauses
-from qiskit_torch_bridge.backends.pauses import calls_for
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.primitives import cutting
 
 CIRCUIT, THETA = rotation()
 PUB = (CIRCUIT, "Z", {(THETA,): np.linspace(1, 2, 8)[:, None]})
@@ -43,6 +42,10 @@ def make(request):
 
 def sequence(estimator, jobs=4, **options):
     return [tuple(estimator.run([PUB], **options).result()[0].data.evs) for _ in range(jobs)]
+
+
+def count_calls(estimator, pub):
+    return len(cutting.cut_into_calls([pub], estimator, cutting.INTERRUPTS))
 
 
 def test_jobs_differ_and_the_sequence_repeats(make):
@@ -113,10 +116,10 @@ def test_what_takes_long_is_run_in_several_calls(make, monkeypatch):
     points = np.repeat(np.linspace(1, 2, 3), 4)
     pub = (CIRCUIT, [["Z"], ["X"]], {(THETA,): points[:, None]})
     whole = FreshSeeds(estimator, 5)
-    assert calls_for(estimator, EstimatorPub.coerce(pub)) == 1
+    assert count_calls(estimator, EstimatorPub.coerce(pub)) == 1
     whole.run([pub], precision=0.05)
     assert len(runs) == 1
-    monkeypatch.setattr(pauses, "CALL", 1)
+    monkeypatch.setattr(cutting, "INTERRUPTS", cutting.INTERRUPTS._replace(most=1))
     fresh, again = FreshSeeds(estimator, 5), FreshSeeds(estimator, 5)
     result = fresh.run([pub, PUB], precision=0.05).result()
     assert len(runs) == 1 + 12 + 8
@@ -140,7 +143,7 @@ def test_a_call_has_about_as_many_circuits_as_aer_simulates_in_half_a_second():
         observables = [["Z" * qubits], ["X" * qubits]][:terms]
         values = {(theta,): np.zeros((1000, 1))}
         pub = EstimatorPub.coerce((circuit, observables, values), shots**-0.5)
-        return calls_for(BackendEstimatorV2(backend=simulator), pub)
+        return count_calls(BackendEstimatorV2(backend=simulator), pub)
 
     noisy = AerSimulator.from_backend(GenericBackendV2(8, seed=1))
     assert calls(AerSimulator(), 2) < calls(AerSimulator(), 2, terms=2)

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, load_checkpoint, save_checkpoint
 from qiskit_torch_bridge.exceptions import CheckpointError, StateDictError
-from qiskit_torch_bridge.program.marks import difference_of_marks
+from qiskit_torch_bridge.program.program_state import difference_of_marks
 
 MARKS = {
     "inputs": "2fe4f815b61d5b4827fbafd85ee1c329",
@@ -244,11 +244,11 @@ def test_a_subclass_may_have_an_extra_state_of_its_own():
 
 
 def test_the_circuit_travels_in_checkpoints(tmp_path):
-    from qiskit_torch_bridge.checkpoint import content, files
+    from qiskit_torch_bridge.checkpoint import atomic_file, serialization
 
     path, ours, other = tmp_path / "run", model(seed=1), model(seed=2)
     save_checkpoint(path, model=ours)
-    program = content.unpacked(files.read(path))["programs"]["1"]
+    program = serialization.unpack(atomic_file.read(path))["programs"]["1"]
     assert CircuitProgram.from_state(program).difference(ours[1].program) is None
     load_checkpoint(path, model=other)
     assert equal(ours, other)

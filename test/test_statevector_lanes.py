@@ -17,7 +17,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 from test_statevector_cases import ROWS
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, layout, simulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, schedule, simulator
 
 EXACT = 1e-12
 LANES = 32
@@ -83,12 +83,12 @@ def numbers(rows: int, own_weights: bool) -> Iterator[np.ndarray]:
 
 def everything(s: StatevectorSimulator, x, w, c, dx, dw, dc) -> Results:
     """Values and all derivatives; the cotangent has as many columns as there are observables."""
-    evs, kept = s.expval(x, w, keep=True)
+    evs, kept = s.evaluate(x, w, keep=True)
     return (
         evs,
         *s.vjp(x, w, c, kept),
         *s.vjp(x, w, c),
-        s.jvp(x, w, dx, dw),
+        s.tangent(x, w, dx, dw),
         *s.vjp_tangent(x, w, c, dx, dw, dc),
     )
 
@@ -138,7 +138,7 @@ def test_rows_side_by_side(
     for most in (16, 8, 4, 2, 1):
         monkeypatch.setattr(simulator, "CACHED_NUMBERS", most << num_qubits)
         s = made(circuit)
-        _, kept = s.expval(*values[:2], keep=True)
+        _, kept = s.evaluate(*values[:2], keep=True)
         seen.add(kept.rows_t)
         assert_close(everything(s, *values), expected, EXACT * 10)
     most = 16 if rows == 33 else 4
@@ -174,7 +174,7 @@ def test_only_the_wanted_gradients(rows: int, inputs_first: bool) -> None:
 def test_sizes_of_blocks(rows: int, matrix_qubits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     circuit, results = circuit_of(9, matrix_qubits), []
     for block_bits in range(1, 7):
-        monkeypatch.setattr(layout, "BLOCK_BITS", block_bits)
+        monkeypatch.setattr(schedule, "BLOCK_BITS", block_bits)
         results.append(everything(made(circuit), *numbers(rows, own_weights=False)))
     for found in results[1:]:
         assert_close(found, results[0], EXACT * 10)
@@ -189,20 +189,20 @@ def test_one_row_of_any_width(num_qubits: int) -> None:
     bound = circuit.assign_parameters(np.concatenate([x[0], w[0]]))
     psi = Statevector(bound)
     expected = [psi.expectation_value(o).real for o in observables_of(num_qubits)]
-    np.testing.assert_allclose(s.expval(x, w)[0][0], expected, rtol=0, atol=EXACT * 12)
+    np.testing.assert_allclose(s.evaluate(x, w)[0][0], expected, rtol=0, atol=EXACT * 12)
     gx, gw = s.vjp(x, w, c)
     along = (gx * dx).sum() + (gw * dw).sum()
-    np.testing.assert_allclose((c * s.jvp(x, w, dx, dw)).sum(), along, rtol=0, atol=EXACT * 100)
+    np.testing.assert_allclose((c * s.tangent(x, w, dx, dw)).sum(), along, rtol=0, atol=EXACT * 100)
 
     def at(step: float) -> np.ndarray:
         moved = (x + step * dx, w + step * dw)
-        parts = (s.expval(*moved)[0], *s.vjp(*moved, c))
+        parts = (s.evaluate(*moved)[0], *s.vjp(*moved, c))
         return np.concatenate([part.ravel() for part in parts])
 
     h = 1e-4
     central = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
     turned = s.vjp_tangent(x, w, c, dx, dw, 0 * c)
-    exact = np.concatenate([part.ravel() for part in (s.jvp(x, w, dx, dw), *turned)])
+    exact = np.concatenate([part.ravel() for part in (s.tangent(x, w, dx, dw), *turned)])
     # The five-point formula errs by h**4 / 30 times a fifth derivative. All angles together turn
     # at a rate of at most 127, so that is at most 1e-16 * 127**5 / 30 = 1.1e-7 of what is derived.
     np.testing.assert_allclose(exact, central, rtol=1.1e-7, atol=1.1e-7)

@@ -24,12 +24,11 @@ Arrays = tuple[np.ndarray, ...]
 
 
 class ByValues:
-    """The simulator's derivatives by inputs and weights, also where it wants angles for them."""
+    """The simulator, and rows of values as the inputs and weights that it takes."""
 
     def __init__(self, case: ExactCase) -> None:
         self.case = case
         self.simulator = simulator_of(case)
-        self.order = [case.parameters.index(p) for p in case.circuit.parameters]
 
     def split(self, rows: Tensor) -> Arrays:
         """Rows of values or tangents ``(B, P)`` as the inputs and the weights in them."""
@@ -43,43 +42,17 @@ class ByValues:
         x, w = gradient[:, : self.case.num_inputs], gradient[:, self.case.num_inputs :]
         return x.numpy(), (w.sum(0, keepdim=True) if self.case.shares_weights else w).numpy()
 
-    def angles(self, values: Tensor) -> Tensor:
-        return self.simulator.tape.angle_map.angles(values[:, self.order], torch)
-
     def point(self, direction: Tensor | None = None) -> Arrays:
         """What the simulator takes: values, and tangents if there is a direction."""
-        values, takes_angles = self.case.values, self.simulator.takes_angles
-        if not takes_angles:
-            return self.split(values) + (() if direction is None else self.split(direction))
-        if direction is None:
-            return self.angles(values).numpy(), np.zeros((1, 0))
-        angles, turn = torch.func.jvp(self.angles, (values,), (direction,))
-        return angles.numpy(), np.zeros((1, 0)), turn.numpy(), np.zeros((1, 0))
-
-    def gradient(self, cotangent: np.ndarray) -> Arrays:
-        ga, gw = self.simulator.vjp(*self.point(), cotangent)
-        if not self.simulator.takes_angles:
-            return ga, gw
-        return self.summed(self._back(torch.from_numpy(ga)))
+        values = self.split(self.case.values)
+        return values + (() if direction is None else self.split(direction))
 
     def turned_gradient(
         self, cotangent: np.ndarray, direction: Tensor, dcotangent: np.ndarray
     ) -> Arrays:
-        """The derivative of :meth:`gradient` along a direction."""
+        """The derivative of the gradient along a direction."""
         x, w, dx, dw = self.point(direction)
-        ga, gw = self.simulator.vjp_tangent(x, w, cotangent, dx, dw, dcotangent)
-        if not self.simulator.takes_angles:
-            return ga, gw
-        first, _ = self.simulator.vjp(x, w, cotangent)
-
-        def turn(values: Tensor) -> Tensor:  # the chain rule's own derivative
-            return torch.func.jvp(self.angles, (values,), (direction,))[1]
-
-        (own,) = torch.func.vjp(turn, self.case.values)[1](torch.from_numpy(first))
-        return self.summed(self._back(torch.from_numpy(ga)) + own)
-
-    def _back(self, by_angles: Tensor) -> Tensor:
-        return torch.func.vjp(self.angles, self.case.values)[1](by_angles)[0]
+        return self.simulator.vjp_tangent(x, w, cotangent, dx, dw, dcotangent)
 
 
 class Truth(NamedTuple):
@@ -132,13 +105,13 @@ def test_values_and_all_derivatives(case: ExactCase, seed: int) -> None:
 
     norms = [float(np.abs(o.coeffs).sum()) for o in case.observables]
     size = some * max(1.0, *norms) * max(1.0, *(float(t.abs().max()) for t in true if t.numel()))
-    event(f"by angles: {ours.simulator.takes_angles}")
+    event(f"affine: {ours.simulator.tape.angle_map.is_affine}")
     event(f"rotations: {min(len(ours.simulator.tape.rotations), 50) // 10}0")
-    evs, _ = ours.simulator.expval(*ours.point())
+    evs, _ = ours.simulator.evaluate(*ours.point())
     check((evs[rows],), (true.evs.numpy(),), EXACT, size)
     c, dc = weights.numpy(), others.numpy()
-    check(ours.gradient(c), ours.summed(spread(true.gradient)), EXACT, size)
-    tangents = ours.simulator.jvp(*ours.point(direction))[rows]
+    check(ours.simulator.vjp(*ours.point(), c), ours.summed(spread(true.gradient)), EXACT, size)
+    tangents = ours.simulator.tangent(*ours.point(direction))[rows]
     check((tangents,), (true.tangents.numpy(),), EXACT, size)
     for column in range(num_params):
         unit = torch.zeros_like(case.values)
@@ -150,7 +123,7 @@ def test_values_and_all_derivatives(case: ExactCase, seed: int) -> None:
 
 
 @settings(max_examples=CIRCUITS // 4)
-@given(exact_cases(max_qubits=6, affine_only=True))
+@given(exact_cases(max_qubits=6))
 def test_states(case: ExactCase) -> None:
     """The amplitudes of the qubits that anything acts on, up to a phase; the others are zero."""
     simulator = simulator_of(case, states=True)

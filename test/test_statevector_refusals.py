@@ -120,7 +120,7 @@ def test_more_qubits_than_fit(num_qubits: int, dtype: type) -> None:
     circuit = rotations(num_qubits)
     tracemalloc.start()
     with pytest.raises(MemoryLimitError, match=f"{num_qubits} qubits.* GiB.*available") as error:
-        simulator(circuit, dtype=dtype).expval(np.zeros((1, 0)), np.zeros((1, 1)))
+        simulator(circuit, dtype=dtype).evaluate(np.zeros((1, 0)), np.zeros((1, 1)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 64 << 20  # what is traced is Python's own and NumPy's
@@ -136,7 +136,7 @@ def test_a_prepared_state_that_does_not_fit() -> None:
         simulator(prepared.compose(circuit))
 
 
-@pytest.mark.parametrize("method", ["expval", "vjp", "jvp", "vjp_tangent"])
+@pytest.mark.parametrize("method", ["evaluate", "vjp", "tangent", "vjp_tangent"])
 def test_working_memory_is_asked_for_when_it_is_needed(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,14 +144,14 @@ def test_working_memory_is_asked_for_when_it_is_needed(
     s = simulator(rotations(21))
     x, w, c = np.zeros((1, 0)), np.zeros((1, 1)), np.zeros((1, 21))
     arguments = {
-        "expval": (x, w),
+        "evaluate": (x, w),
         "vjp": (x, w, c),
-        "jvp": (x, w, x, w),
+        "tangent": (x, w, x, w),
         "vjp_tangent": (x, w, c, x, w, c),
     }[method]
     monkeypatch.setattr(free_memory, "available", lambda: 1 << 20)
-    if method == "expval":  # less than what is always granted
-        assert s.expval(*arguments)[0].shape == (1, 21)
+    if method == "evaluate":  # less than what is always granted
+        assert s.evaluate(*arguments)[0].shape == (1, 21)
         return
     with pytest.raises(MemoryLimitError, match="21 qubits"):
         getattr(s, method)(*arguments)
@@ -163,7 +163,7 @@ def test_idle_qubits_take_no_memory() -> None:
     circuit.cx(99, 3)
     s = simulator(circuit)
     assert s.tape.num_bits == 2
-    evs, _ = s.expval(np.zeros((1, 0)), np.array([[0.4]]))
+    evs, _ = s.evaluate(np.zeros((1, 0)), np.array([[0.4]]))
     expected = np.ones(100)
     expected[[3, 99]] = np.cos(0.4)
     np.testing.assert_allclose(evs[0], expected, rtol=0, atol=1e-14)
@@ -183,5 +183,5 @@ def test_what_is_not_parameterized_may_be_anything_unitary() -> None:
     circuit.ry(T, 0)
     circuit.append(Hidden(), [0, 1])
     s = simulator(circuit)
-    evs, _ = s.expval(np.zeros((1, 0)), np.array([[0.4]]))
+    evs, _ = s.evaluate(np.zeros((1, 0)), np.array([[0.4]]))
     np.testing.assert_allclose(evs, [[np.cos(0.4)] * 2], rtol=0, atol=1e-14)

@@ -75,7 +75,7 @@ def test_sums_of_terms(num_qubits: int, limit: int, monkeypatch: pytest.MonkeyPa
         np.einsum("bi,ij,bj->b", psi.conj(), o.to_matrix(), psi).real for o in program.observables
     ]
     norm = max(float(np.abs(o.coeffs).sum()) for o in observables)
-    np.testing.assert_allclose(s.expval(x, w)[0].T, expected, rtol=0, atol=EXACT * norm)
+    np.testing.assert_allclose(s.evaluate(x, w)[0].T, expected, rtol=0, atol=EXACT * norm)
 
 
 @pytest.mark.parametrize("num_qubits", [4, 5, 7])
@@ -91,7 +91,7 @@ def test_tables_change_no_derivative(num_qubits: int, monkeypatch: pytest.Monkey
         monkeypatch.setattr(pauli_sums, "MAX_TABLES", limit)
         s = make(circuit, observables)
         results.append(
-            (s.vjp(x, w, c)[1], s.jvp(x, w, x, dw), s.vjp_tangent(x, w, c, x, dw, dc)[1])
+            (s.vjp(x, w, c)[1], s.tangent(x, w, x, dw), s.vjp_tangent(x, w, c, x, dw, dc)[1])
         )
     # Second derivatives along dw, with 3 * num_qubits parameters that turn by about one.
     size = 100 * float(np.abs(dw).sum())
@@ -137,9 +137,9 @@ def test_what_is_left_out_has_no_effect(case: ExactCase, seed: int, few: bool) -
             if keep_all:
                 patch.setattr(simulator, "effective", lambda operations, *_: list(operations))
             s = simulator_of(case)
-        evs, _ = s.expval(x, w)
+        evs, _ = s.evaluate(x, w)
         results.append(
-            [evs, s.jvp(x, w, dx, dw), *s.vjp(x, w, c), *s.vjp_tangent(x, w, c, dx, dw, dc)]
+            [evs, s.tangent(x, w, dx, dw), *s.vjp(x, w, c), *s.vjp_tangent(x, w, c, dx, dw, dc)]
         )
     size = 100 * max(1.0, *(float(np.abs(o.coeffs).sum()) for o in case.observables))
     for fewer, all_of_them in zip(*results, strict=True):
@@ -173,7 +173,7 @@ def test_a_diagonal_rotation_of_a_prepared_qubit_stays() -> None:
     s = make(circuit, [SparsePauliOp("XX")])
     w = np.array([[0.7, -0.3]])
     x = np.zeros((1, 0))
-    assert abs(s.expval(x, w)[0].item() - np.cos(0.7)) < EXACT
+    assert abs(s.evaluate(x, w)[0].item() - np.cos(0.7)) < EXACT
     np.testing.assert_allclose(
         s.vjp(x, w, np.ones((1, 1)))[1], [[-np.sin(0.7), 0.0]], rtol=0, atol=EXACT
     )

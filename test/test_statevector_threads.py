@@ -26,7 +26,7 @@ from test_statevector_lanes import EXACT, assert_close, circuit_of, everything, 
 
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.arrays import IntArray
-from qiskit_torch_bridge.exceptions import MemoryLimitError
+from qiskit_torch_bridge.exceptions import InputError, MemoryLimitError
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, memory, simulator
 from qiskit_torch_bridge.simulation.statevector.protocol import STOP
 from qiskit_torch_bridge.simulation.statevector.threads import thread_count
@@ -86,7 +86,7 @@ def test_every_way_gives_the_same(
         monkeypatch.setattr(simulator, name, number)
     monkeypatch.setattr(simulator, "thread_count", lambda: threads_wanted)
     s, parts = made(circuit), recorded(monkeypatch)
-    rows_t = s.expval(*values[:2], keep=True)[1].rows_t
+    rows_t = s.evaluate(*values[:2], keep=True)[1].rows_t
     found = everything(s, *values)
     assert_close(found, expected, EXACT * 10)
     chunks = -(-rows // rows_t)
@@ -101,12 +101,12 @@ def test_every_way_gives_the_same(
 def test_states_kept_or_prepared_again(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     s, (x, w, c, *_) = made(circuit_of(7, 2)), numbers(rows, own_weights=False)
     again = s.vjp(x, w, c)
-    evs, kept = s.expval(x, w, keep=True)
+    evs, kept = s.evaluate(x, w, keep=True)
     assert kept is not None
     for _ in range(2):  # what is kept stays as it is
         assert_close(s.vjp(x, w, c, kept), again, 0)
     monkeypatch.setattr(simulator, "KEPT_BYTES", 0)
-    more, nothing = s.expval(x, w, keep=True)
+    more, nothing = s.evaluate(x, w, keep=True)
     assert nothing is None
     np.testing.assert_array_equal(more, evs)
     assert_close(s.vjp(x, w, c), again, 0)
@@ -146,16 +146,16 @@ def _not_a_number() -> None:
         s = small(way)
         x = np.linspace(0, 1, 1 if places == [0] else 70)[:, None]
         w, c = np.ones((1, 1)), np.ones((len(x), 2))
-        good, _ = s.expval(x, w)
+        good, _ = s.evaluate(x, w)
         for place in places:
             for bad in (np.nan, np.inf):
                 spoilt = x.copy()
                 spoilt[place] = bad
-                with pytest.raises(FloatingPointError):
-                    s.expval(spoilt, w)
-                with pytest.raises(FloatingPointError):
+                with pytest.raises(InputError, match="finite"):
+                    s.evaluate(spoilt, w)
+                with pytest.raises(InputError, match="finite"):
                     s.vjp(spoilt, w, c)
-        np.testing.assert_array_equal(s.expval(x, w)[0], good)
+        np.testing.assert_array_equal(s.evaluate(x, w)[0], good)
 
 
 def test_what_is_not_a_number_is_refused_by_all_threads() -> None:
@@ -167,7 +167,7 @@ def _interrupted() -> None:
     for way in ("one state together", "chunks of their own"):
         s, kernel = small(way), simulator.kernel(False)
         x, w = np.linspace(0, 1, 1 if way == "one state together" else 70)[:, None], np.ones((1, 1))
-        good, _ = s.expval(x, w)
+        good, _ = s.evaluate(x, w)
 
         def struck(*arguments: Any) -> bool:
             first, last, part = arguments[3:6]
@@ -179,11 +179,11 @@ def _interrupted() -> None:
             patch.setattr(simulator, "kernel", lambda tangent: struck)
             for _ in range(3):
                 with pytest.raises(KeyboardInterrupt):
-                    s.expval(x, w)
+                    s.evaluate(x, w)
             parts = recorded(patch)
             patch.setattr(simulator, "kernel", lambda tangent: kernel)  # noqa: B023
             with ThreadPoolExecutor(1) as pool:  # nobody has kept the threads from others
-                np.testing.assert_array_equal(pool.submit(s.expval, x, w).result()[0], good)
+                np.testing.assert_array_equal(pool.submit(s.evaluate, x, w).result()[0], good)
             assert parts == [3]
 
 
@@ -225,8 +225,8 @@ def _told_to_leave() -> None:
     for circuit, observable in ((layers, "Z" * 20), (terms, SparsePauliOp(many))):
         program = CircuitProgram(circuit, observable, input_params=t)
         s = StatevectorSimulator(program.analysed, program.observables, program.input_columns, ())
-        s.expval(x, w)  # loads the kernels
-        assert left_early(partial(s.expval, x, w))
+        s.evaluate(x, w)  # loads the kernels
+        assert left_early(partial(s.evaluate, x, w))
         assert left_early(partial(s.vjp, x, w, c))
 
 
@@ -241,7 +241,7 @@ def _first_callers() -> None:
 
     def work() -> None:
         start.wait()
-        found.append(s.expval(x, w)[0])
+        found.append(s.evaluate(x, w)[0])
 
     callers = [threading.Thread(target=work, daemon=True) for _ in range(6)]
     for caller in callers:
@@ -266,13 +266,13 @@ def _many_callers() -> None:
 
     ThreadPoolExecutor.submit = slowly
     values = [(np.array([[0.1 * caller]]), np.array([[0.7]])) for caller in range(3)]
-    expected = [s.expval(*mine)[0] for mine in values]
+    expected = [s.evaluate(*mine)[0] for mine in values]
     found: list[object] = [None] * 3
     start = threading.Barrier(3)
 
     def work(caller: int) -> None:
         start.wait()
-        found[caller] = s.expval(*values[caller])[0]
+        found[caller] = s.evaluate(*values[caller])[0]
 
     callers = [threading.Thread(target=work, args=(caller,), daemon=True) for caller in range(3)]
     for caller in callers:

@@ -16,7 +16,7 @@ from qiskit_algorithms import VQE
 from scipy.optimize import minimize
 
 from qiskit_torch_bridge.algorithms import TorchOptimizer
-from qiskit_torch_bridge.algorithms.objective import Objective, numerical_gradient
+from qiskit_torch_bridge.algorithms.minimization import MinimizedFunction, read_numerical_gradient
 from qiskit_torch_bridge.optim import (
     QNSPSA,
     SPSA,
@@ -44,15 +44,15 @@ def gradient(x):
 
 
 def objective_of(fun, numerical, epsilon, rng=None, grouped=None):
-    how = numerical_gradient(numerical, epsilon)
-    return Objective(fun, None, numerical=how, grouped=grouped, rng=rng or RNG)
+    how = read_numerical_gradient(numerical, epsilon)
+    return MinimizedFunction(fun, None, numerical=how, grouped=grouped, rng=rng or RNG)
 
 
 @pytest.mark.parametrize("epsilon", [2.0, 0.5, 1e-2, None])
 def test_central_differences_are_exact_on_quadratics(epsilon):
     """But for rounding, 2**-53 of values of order 10, over the step; by default that is 1e-4."""
     x = np.array(X0)
-    value, found = objective_of(quadratic, "finite-difference", epsilon).value_and_gradient(x)
+    value, found = objective_of(quadratic, "finite-difference", epsilon).differentiate(x)
     assert value == quadratic(x)
     np.testing.assert_allclose(found, gradient(x), rtol=0, atol=1e-14 / (epsilon or 1e-4))
 
@@ -61,9 +61,7 @@ def test_central_differences_err_by_the_square_of_the_step():
     """sin(x) has the central difference cos(x) sin(h) / h."""
     x = np.array([0.3])
     for step in (0.4, 0.2, 0.1):
-        _, found = objective_of(
-            lambda y: np.sin(y[0]), "finite-difference", step
-        ).value_and_gradient(x)
+        _, found = objective_of(lambda y: np.sin(y[0]), "finite-difference", step).differentiate(x)
         assert found[0] == pytest.approx(np.cos(0.3) * np.sin(step) / step, abs=1e-14)
 
 
@@ -81,7 +79,7 @@ def test_the_mean_of_spsa_over_all_signs_is_the_gradient():
     """On a quadratic each estimate is (g . d) d, and the mean of d d^T is the identity."""
     x = np.array(X0)
     objective = objective_of(quadratic, "spsa", 0.3, Signs(3))
-    found = [objective.value_and_gradient(x)[1] for _ in range(8)]
+    found = [objective.differentiate(x)[1] for _ in range(8)]
     signs = list(itertools.product([-1.0, 1.0], repeat=3))
     np.testing.assert_allclose(
         found, [(gradient(x) @ d) * np.array(d) for d in signs], rtol=0, atol=1e-13

@@ -22,7 +22,15 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses import FakeTensorMode
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, Tracker, expectation
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    Exact,
+    Execution,
+    Jobs,
+    TorchQuantumModule,
+    Tracker,
+    expectation,
+)
 from qiskit_torch_bridge.autograd import recorded
 from qiskit_torch_bridge.exceptions import (
     BudgetError,
@@ -31,6 +39,8 @@ from qiskit_torch_bridge.exceptions import (
     InputTypeError,
     TracingError,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 BACKEND = "aot_eager"  # all of torch.compile but the C++ compiler, which would take minutes
 SAMPLED = {
@@ -69,7 +79,7 @@ def test_linearize_of_a_rotation():
     w, one = torch.tensor([0.5], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     for options, tolerance in (
         ({}, 1e-14),
-        ({"dtype": "complex64"}, 1e-6),
+        ({"estimator": Exact(dtype="complex64")}, 1e-6),
         ({"shots": 100, "seed": 1, "gradient": "adjoint"}, 1e-14),
         ({"gradient": "parameter-shift"}, 1e-14),
     ):
@@ -173,7 +183,7 @@ def test_frozen_weights_and_modules_without_inputs():
 
 
 def test_a_compiled_module_follows_its_mode_and_its_shots():
-    node = rotation(shots=100, seed=1, evaluation={"shots": 4000})
+    node = rotation(shots=100, seed=1, evaluation=Execution(shots=4000))
     fast = torch.compile(node, fullgraph=True, backend=BACKEND)
 
     def measured():  # a mean of n outcomes +-1 has the variance (1 - mean**2) / (n - 1)
@@ -183,7 +193,7 @@ def test_a_compiled_module_follows_its_mode_and_its_shots():
     assert measured() == 100
     node.eval()
     assert measured() == 4000
-    node.train().set_shots(50)
+    node.train().shots = 50
     assert measured() == 50
 
 
@@ -215,15 +225,15 @@ def test_errors_of_inputs_and_budgets_are_seen_under_compilers():
     with pytest.raises(InputError, match=r"Expected inputs of shape \(\.\.\., 2\)"):
         torch.export.export(layer(), (torch.rand(3, 5),), strict=False)
     with Tracker() as tracker, pytest.raises(BudgetError):
-        torch.compile(layer(shots=10, budget=100), fullgraph=True, backend=BACKEND)(
-            torch.rand(9, 2)
-        )
+        limited = DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(budget=100))
+        node = layer(estimator=limited, shots=10)
+        torch.compile(node, fullgraph=True, backend=BACKEND)(torch.rand(9, 2))
     assert not tracker.usage.jobs
 
 
 def test_a_second_derivative_of_a_recorded_pass_is_refused():
     node = layer()
-    name = node._engine.name
+    name = node._deployed.node.name
     x = torch.rand(3, 2, requires_grad=True)
     y = torch.ops.qiskit_torch_bridge.expectation(x, torch.rand(3), name, True, False)[0]
     (gx,) = torch.autograd.grad(y.sum(), x, create_graph=True)
@@ -233,7 +243,7 @@ def test_a_second_derivative_of_a_recorded_pass_is_refused():
 
 def test_a_recorded_program_needs_its_module():
     node = rotation()
-    name = node._engine.name
+    name = node._deployed.node.name
     del node
     gc.collect()
     with pytest.raises(TracingError, match="Keep the module"):

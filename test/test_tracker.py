@@ -22,9 +22,9 @@ from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends.seeds import FreshSeeds
 from qiskit_torch_bridge.exceptions import BudgetError, InputError, InputTypeError
-from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator
+from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision
-from qiskit_torch_bridge.primitives.tracking import Usage, usage_of
+from qiskit_torch_bridge.primitives.usage import Usage, count_usage
 
 OBSERVABLES = ["ZZ", "XX", SparsePauliOp(["IZ", "YI"], [0.5, 2.0])]
 GROUPS = 3  # of ZZ, XX, IZ, YI: {ZZ, IZ}, {XX}, {YI}
@@ -112,7 +112,7 @@ def test_shots_are_rounded_as_the_backend_does(precision):
     estimator = bench.estimator(default_precision=0.2)
     circuit = QuantumCircuit(1)
     estimator.run([(circuit, "Z")], precision=precision).result()
-    assert usage_of(estimator, [(circuit, "Z")], precision).shots == bench.shots
+    assert count_usage(estimator, [(circuit, "Z")], precision).shots == bench.shots
     batched = BatchedStatevectorEstimator(default_precision=0.2, seed=1)
     job = batched.run([(circuit, "Z")], precision=precision)
     assert job.result()[0].metadata["shots"] == bench.shots
@@ -142,7 +142,7 @@ def test_groups_of_random_observables_paired_with_points_and_not(seed):
         bench.circuits = bench.shots = 0
         pub = (circuit, observables, rng.random((*shape, 3)))
         estimator.run([pub]).result()
-        usage = usage_of(estimator, [pub], None)
+        usage = count_usage(estimator, [pub], None)
         assert (usage.circuits, usage.shots) == (bench.circuits, bench.shots)
         assert usage.points == np.prod(shape)
 
@@ -227,7 +227,7 @@ def test_threads_are_counted_all_of_them():
 def training(budget, estimators=1, steps=10):
     """Train until the budget ends; return weights after each step and what was seen."""
     counters = [CountingEstimator() for _ in range(estimators)]
-    estimator = DispatchingEstimator(counters, budget=budget)
+    estimator = DispatchingEstimator(counters, Jobs(budget=budget))
     module = TorchQuantumModule(
         hybrid(),
         OBSERVABLES,
@@ -277,7 +277,7 @@ def test_every_number_can_be_limited(name, estimators):
 def test_a_budget_holds_for_threads_together():
     circuit = QuantumCircuit(1)
     circuit.ry(Parameter("t"), 0)
-    estimator = DispatchingEstimator(BatchedStatevectorEstimator(), budget=Usage(jobs=10))
+    estimator = DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(budget=Usage(jobs=10)))
     refused = []
 
     def work():
@@ -302,7 +302,7 @@ def test_measuring_estimators_that_hide_their_precision_are_counted_at_the_usual
     estimator = runtime.EstimatorV2(mode=GenericBackendV2(2, seed=1))
     circuit, theta = rotation()
     pub = EstimatorPub.coerce((circuit, "Z", {(theta,): np.zeros((3, 1))}))
-    assert usage_of(estimator, [pub], None).shots == 3 * 64**2
+    assert count_usage(estimator, [pub], None).shots == 3 * 64**2
 
 
 @pytest.mark.parametrize(

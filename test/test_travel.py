@@ -117,8 +117,8 @@ def test_the_runtime_is_not_asked_for_what_cannot_be_sent(monkeypatch: pytest.Mo
     runtime = pytest.importorskip("qiskit_ibm_runtime")
     session = runtime.Session(backend=GenericBackendV2(2, seed=1))
     sent = changing(monkeypatch, lambda circuit: circuit)
-    TorchQuantumModule(hybrid(), input_params=X, mode=session)
+    TorchQuantumModule(hybrid(), input_params=X, backend=session)
     assert [c.num_qubits for c in sent] == [2]
     changing(monkeypatch, lambda circuit: QuantumCircuit(2))
     with pytest.raises(CircuitError, match="as another one"):
-        TorchQuantumModule(hybrid(), input_params=X, mode=session)
+        TorchQuantumModule(hybrid(), input_params=X, backend=session)

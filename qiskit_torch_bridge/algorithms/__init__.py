@@ -7,9 +7,9 @@
 * :func:`bits_by_qubit` reads what algorithms and samplers measure.
 """
 
-from .history import History
-from .outcomes import bits_by_qubit
-from .reading import arguments_of_algorithm, arguments_of_qnn
+from .bit_strings import bits_by_qubit
+from .minimization import History
+from .module_parts import arguments_of_algorithm, arguments_of_qnn
 from .torch_optimizer import TorchOptimizer
 
 __all__ = [

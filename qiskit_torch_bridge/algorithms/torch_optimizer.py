@@ -3,30 +3,84 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from qiskit_algorithms.optimizers import Optimizer, OptimizerResult, OptimizerSupportLevel
+from torch import Tensor
 
-from ..arguments import MOST_SEED, UNREADABLE, flag, function, seed_number, shown
+from ..arguments import (
+    MOST_SEED,
+    UNREADABLE,
+    require_bool,
+    require_callable,
+    require_real_number,
+    require_seed,
+    require_whole_number,
+    shown,
+)
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
-from .checks import (
+from .minimization import (
     Bounds,
-    check_numbers,
-    check_whole_numbers,
-    limits,
-    validated_class,
-    validated_point,
+    Function,
+    History,
+    MinimizedFunction,
+    Numerical,
+    StoppingRule,
+    read_bounds,
+    read_numerical_gradient,
+    read_point,
 )
-from .history import History, Stop
-from .objective import Numerical, Objective, numerical_gradient
 
-Callback = Callable[[int, FloatArray, float, "FloatArray | None"], "bool | None"]
+Callback: TypeAlias = Callable[[int, FloatArray, float, "FloatArray | None"], "bool | None"]
+Scheduler: TypeAlias = "torch.optim.lr_scheduler.LRScheduler"
+MakeScheduler: TypeAlias = Callable[[torch.optim.Optimizer], Scheduler]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What a run is made with besides the torch optimizer, checked."""
+
+    maxiter: int
+    gradient: Numerical
+    epsilon: float | None
+    scheduler: MakeScheduler | None
+    clip_norm: float | None
+    tol: float | None
+    gradient_tol: float | None
+    patience: int | None
+    min_improvement: float
+    callback: Callback | None
+    progress: bool
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        read_numerical_gradient(self.gradient, self.epsilon)
+        require_whole_number(self.maxiter, "maxiter", error=OptimizerError)
+        require_seed(self.seed, most=MOST_SEED, error=OptimizerError)
+        if self.patience is not None:
+            require_whole_number(self.patience, "patience", 1, error=OptimizerError)
+        for name in ("tol", "gradient_tol", "clip_norm"):
+            if getattr(self, name) is not None:
+                zero = name != "clip_norm"
+                require_real_number(getattr(self, name), name, zero=zero, error=OptimizerError)
+        require_real_number(
+            self.min_improvement, "min_improvement", zero=True, error=OptimizerError
+        )
+        require_bool(self.progress, "progress", error=OptimizerTypeError)
+        if self.callback is not None and not callable(self.callback):
+            raise OptimizerTypeError(
+                "Expected callback to be a function of step, parameters, value and gradient; got "
+                f"{type(self.callback).__name__}."
+            )
 
 
 class TorchOptimizer(Optimizer):
@@ -118,7 +172,7 @@ class TorchOptimizer(Optimizer):
         gradient: Numerical = "finite-difference",
         epsilon: float | None = None,
         max_evals_grouped: int | None = None,
-        scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+        scheduler: MakeScheduler | None = None,
         clip_norm: float | None = None,
         tol: float | None = None,
         gradient_tol: float | None = None,
@@ -130,44 +184,32 @@ class TorchOptimizer(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__()
-        self._class = validated_class(optimizer)
+        self._class = _require_class(optimizer)
         if options.get("maximize"):
             raise OptimizerError(
                 "maximize=True climbs, where an algorithm minimises. Leave it out; to maximise, "
                 "minimise the negative operator."
             )
-        numerical_gradient(gradient, epsilon)
-        check_whole_numbers(maxiter=maxiter)
-        seed_number(seed, most=MOST_SEED, error=OptimizerError)
-        check_whole_numbers(1, optional=True, patience=patience)
-        check_numbers(tol=tol, gradient_tol=gradient_tol)
-        check_numbers(optional=False, min_improvement=min_improvement)
-        flag(progress, "progress", error=OptimizerTypeError)
-        check_numbers(zero=False, clip_norm=clip_norm)
-        if callback is not None and not callable(callback):
-            raise OptimizerTypeError(
-                "Expected callback to be a function of step, parameters, value and gradient; got "
-                f"{type(callback).__name__}."
-            )
-        self._own: dict[str, Any] = {
-            "maxiter": maxiter,
-            "gradient": gradient,
-            "epsilon": epsilon,
-            "scheduler": scheduler,
-            "clip_norm": clip_norm,
-            "tol": tol,
-            "gradient_tol": gradient_tol,
-            "patience": patience,
-            "min_improvement": min_improvement,
-            "callback": callback,
-            "progress": progress,
-            "seed": seed,
-        }
+        self._own = _Settings(
+            maxiter=maxiter,
+            gradient=gradient,
+            epsilon=epsilon,
+            scheduler=scheduler,
+            clip_norm=clip_norm,
+            tol=tol,
+            gradient_tol=gradient_tol,
+            patience=patience,
+            min_improvement=min_improvement,
+            callback=callback,
+            progress=progress,
+            seed=seed,
+        )
         self._torch_options = options
         self.set_max_evals_grouped(max_evals_grouped)
-        self._scheduled(self._made(torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))))
+        parameter = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self._make_scheduler(self._make_optimizer(parameter))
         if progress:
-            _tqdm()
+            _import_tqdm()
         self.history = History()
 
     def get_support_level(self) -> dict[str, OptimizerSupportLevel]:
@@ -183,7 +225,7 @@ class TorchOptimizer(Optimizer):
         """The keywords that make this optimizer again: ``TorchOptimizer(**settings)``."""
         return {
             "optimizer": self._class,
-            **self._own,
+            **vars(self._own),
             "max_evals_grouped": self._max_evals_grouped,
             **self._torch_options,
         }
@@ -196,18 +238,19 @@ class TorchOptimizer(Optimizer):
 
     def set_max_evals_grouped(self, limit: int | None) -> None:
         """Set the most points handed to the objective at once."""
-        check_whole_numbers(1, optional=True, max_evals_grouped=limit)
+        if limit is not None:
+            require_whole_number(limit, "max_evals_grouped", 1, error=OptimizerError)
         super().set_max_evals_grouped(limit)
 
     def __repr__(self) -> str:
         options = "".join(f", {k}={v!r}" for k, v in self._torch_options.items())
-        return f"TorchOptimizer({self._class.__name__}, maxiter={self._own['maxiter']}{options})"
+        return f"TorchOptimizer({self._class.__name__}, maxiter={self._own.maxiter}{options})"
 
     def __call__(
         self,
-        fun: Callable[[FloatArray], Any],
-        x0: Any,
-        jac: Callable[[FloatArray], Any] | None = None,
+        fun: Function,
+        x0: ArrayLike,
+        jac: Function | None = None,
         bounds: Bounds | None = None,
     ) -> OptimizerResult:
         """Minimise, as the ``Minimizer`` protocol has it; the same as :meth:`minimize`."""
@@ -215,9 +258,9 @@ class TorchOptimizer(Optimizer):
 
     def minimize(
         self,
-        fun: Callable[[Any], Any],
-        x0: Any,
-        jac: Callable[[Any], Any] | None = None,
+        fun: Function,
+        x0: ArrayLike,
+        jac: Function | None = None,
         bounds: Bounds | None = None,
     ) -> OptimizerResult:
         """Minimise ``fun`` from ``x0`` and return the best point seen.
@@ -234,91 +277,104 @@ class TorchOptimizer(Optimizer):
             ``x`` and ``fun``, the best point and its value; ``jac`` if it is known there; ``nfev``
             points evaluated, ``njev`` gradients and ``nit`` steps.
         """
-        function(fun, "fun", "a function of a point", error=OptimizerTypeError)
+        require_callable(fun, "fun", "a function of a point", error=OptimizerTypeError)
         if jac is not None:
-            function(jac, "jac", "a function of a point, or None", error=OptimizerTypeError)
-        x0 = validated_point(x0)
-        low, high = limits(bounds, len(x0))
+            require_callable(jac, "jac", "a function of a point, or None", error=OptimizerTypeError)
+        start = read_point(x0)
+        low, high = read_bounds(bounds, len(start))
         own = self._own
-        how = numerical_gradient(own["gradient"], own["epsilon"])
+        how = read_numerical_gradient(own.gradient, own.epsilon)
         seed = getattr(how, "seed", None)
-        objective = Objective(
+        objective = MinimizedFunction(
             fun,
             jac,
             numerical=how,
             grouped=self._max_evals_grouped,
-            rng=np.random.default_rng(own["seed"] if seed is None else seed),
-            limits=(low, high),
+            rng=np.random.default_rng(own.seed if seed is None else seed),
+            bounds=(low, high),
         )
-        parameter = torch.nn.Parameter(torch.from_numpy(np.clip(x0, low, high)))
-        optimizer = self._made(parameter)
-        scheduler = self._scheduled(optimizer)
+        parameter = torch.nn.Parameter(torch.from_numpy(np.clip(start, low, high)))
+        optimizer = self._make_optimizer(parameter)
+        scheduler = self._make_scheduler(optimizer)
         history = self.history = History()
-        seen: list[tuple[FloatArray, float, FloatArray | None]] = []  # in one step
-
-        def closure() -> Any:
-            x = parameter.detach().numpy().copy()
-            gradient = None
-            if torch.is_grad_enabled():
-                value, gradient = objective.value_and_gradient(x)
-                parameter.grad = torch.from_numpy(_clipped(gradient, own["clip_norm"]))
-            else:  # the optimizer wants values only
-                value = objective.value(x)
-            seen.append((x, value, gradient))
-            return torch.tensor(value, dtype=torch.float64)
-
-        stop = Stop(own["tol"], own["gradient_tol"], own["patience"], own["min_improvement"])
-        bar = _tqdm()(total=own["maxiter"], unit="step") if own["progress"] else None
+        stop = StoppingRule(own.tol, own.gradient_tol, own.patience, own.min_improvement)
         steps = 0
-        try:
-            while steps < own["maxiter"]:
-                seen.clear()
-                start = parameter.detach().numpy().copy()
-                rate = optimizer.param_groups[0].get("lr", math.nan)
-                returned: Any = optimizer.step(closure)
+        bar = _import_tqdm()(total=own.maxiter, unit="step") if own.progress else None
+        with contextlib.nullcontext() if bar is None else contextlib.closing(bar):
+            while steps < own.maxiter:
+                begin = parameter.detach().numpy().copy()
+                rate = float(optimizer.param_groups[0].get("lr", math.nan))
+                value, gradient = self._take_step(optimizer, parameter, objective)
                 with torch.no_grad():
                     parameter.copy_(torch.from_numpy(np.clip(parameter.numpy(), low, high)))
-                if not seen:
-                    raise OptimizerTypeError(
-                        f"Expected {self._class.__name__}.step(closure) to call the closure, as "
-                        "torch's optimizers do; it did not."
-                    )
-                at_start = [(v, g) for x, v, g in seen if np.array_equal(x, start)]
-                value, gradient = at_start[0] if at_start else (float(returned), None)
                 steps += 1
-                history.add(start, value, gradient, float(rate), objective.nfev)
+                history.add(begin, value, gradient, rate, objective.nfev)
                 if bar is not None:
                     bar.set_postfix(value=f"{value:.6g}", refresh=False)
                     bar.update()
-                asked = None
-                if own["callback"] is not None:
-                    copied = None if gradient is None else gradient.copy()
-                    asked = own["callback"](steps, start.copy(), value, copied)
-                if stop(value, gradient) or (isinstance(asked, (bool, np.bool_)) and asked):
+                is_asked = self._call_back(steps, begin, value, gradient)
+                if stop(value, gradient) or is_asked:
                     break
                 if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                     scheduler.step(value)
                 elif scheduler is not None:
                     scheduler.step()
-            objective.value(parameter.detach().numpy().copy())  # where the last step has led
-        finally:
-            if bar is not None:
-                bar.close()
+            objective.evaluate(parameter.detach().numpy().copy())  # where the last step has led
         result = OptimizerResult()
         result.x, result.fun = objective.best_point, objective.best_value
         result.jac = objective.best_gradient
         result.nfev, result.njev, result.nit = objective.nfev, objective.njev, steps
         return result
 
-    def _made(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
+    def _take_step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        parameter: torch.nn.Parameter,
+        objective: MinimizedFunction,
+    ) -> tuple[float, FloatArray | None]:
+        """Take one step, and return value and gradient where it started from."""
+        start = parameter.detach().numpy().copy()
+        seen: list[tuple[FloatArray, float, FloatArray | None]] = []
+
+        def closure() -> Tensor:
+            x = parameter.detach().numpy().copy()
+            gradient = None
+            if torch.is_grad_enabled():
+                value, gradient = objective.differentiate(x)
+                parameter.grad = torch.from_numpy(_clip(gradient, self._own.clip_norm))
+            else:  # the optimizer wants values only
+                value = objective.evaluate(x)
+            seen.append((x, value, gradient))
+            return torch.tensor(value, dtype=torch.float64)
+
+        returned = optimizer.step(closure)  # type: ignore[arg-type] # which torch takes for a float
+        if not seen:
+            raise OptimizerTypeError(
+                f"Expected {self._class.__name__}.step(closure) to call the closure, as torch's "
+                "optimizers do; it did not."
+            )
+        at_start = [(v, g) for x, v, g in seen if np.array_equal(x, start)]
+        return at_start[0] if at_start else (float(returned), None)
+
+    def _call_back(
+        self, step: int, start: FloatArray, value: float, gradient: FloatArray | None
+    ) -> bool:
+        """Tell the callback of a step, and return whether it asks to stop."""
+        if self._own.callback is None:
+            return False
+        copied = None if gradient is None else gradient.copy()
+        asked = self._own.callback(step, start.copy(), value, copied)
+        return isinstance(asked, (bool, np.bool_)) and bool(asked)
+
+    def _make_optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
         # A learning rate may be a tensor, which schedulers change in place.
         options: dict[str, Any] = {
             k: v.clone() if isinstance(v, torch.Tensor) else v
             for k, v in self._torch_options.items()
         }
         accepted = inspect.signature(self._class).parameters
-        if self._own["seed"] is not None and "seed" in accepted:
-            options["seed"] = self._own["seed"]
+        if self._own.seed is not None and "seed" in accepted:
+            options["seed"] = self._own.seed
         try:
             return self._class([parameter], **options)
         except UNREADABLE as error:
@@ -330,9 +386,9 @@ class TorchOptimizer(Optimizer):
                 f"{shown(options)}: {why}.{known}"
             ) from error
 
-    def _scheduled(self, optimizer: torch.optim.Optimizer) -> Any:
+    def _make_scheduler(self, optimizer: torch.optim.Optimizer) -> Scheduler | None:
         """Return the scheduler of a torch optimizer, or ``None``."""
-        make = self._own["scheduler"]
+        make = self._own.scheduler
         if make is None:
             return None
         remedy = (
@@ -357,12 +413,27 @@ class TorchOptimizer(Optimizer):
         return scheduler
 
 
-def _clipped(gradient: FloatArray, norm: float | None) -> FloatArray:
+def _require_class(optimizer: object) -> type[torch.optim.Optimizer]:
+    """Return ``optimizer`` if it is a class of torch optimizers, or say what to give instead."""
+    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
+        return optimizer
+    if isinstance(optimizer, torch.optim.Optimizer):
+        name = type(optimizer).__name__
+        raise OptimizerTypeError(
+            f"Expected a class of torch optimizers; got an object of {name}, which is bound to "
+            f"parameters of its own. Give the class and its keywords: TorchOptimizer({name}, ...)."
+        )
+    raise OptimizerTypeError(
+        f"Expected a class of torch optimizers, such as torch.optim.Adam; got {shown(optimizer)}."
+    )
+
+
+def _clip(gradient: FloatArray, norm: float | None) -> FloatArray:
     length = math.hypot(*gradient)  # without overflow, where a run diverges
     return gradient * (norm / length) if norm is not None and length > norm else gradient.copy()
 
 
-def _tqdm() -> Any:
+def _import_tqdm() -> Any:
     try:
         from tqdm.auto import tqdm
     except ImportError as error:

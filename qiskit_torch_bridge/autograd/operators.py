@@ -6,7 +6,7 @@ looks on, that is a function call. Where a tracer does (``make_fx``, ``torch.fun
 tensors), it goes through PyTorch's dispatcher: the tracer sees one operator, with the shapes of
 what it returns, and calls it when there are numbers.
 
-An operator takes tensors, numbers and text only, so an engine is handed over by its name.
+An operator takes tensors, numbers and text only, so a node is handed over by its name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engines import EstimatorEngine, engine_named
+from .nodes import Node, node_named
 from .transforms import is_concrete
 
 NAMESPACE = "qiskit_torch_bridge"
@@ -44,10 +44,10 @@ def define(
 
 
 def _traceable(schema: str, fake: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Make a function of an engine, tensors and options one that tracers can see.
+    """Make a function of a node, tensors and options one that tracers can see.
 
     Args:
-        schema: The types of what follows the engine, and of what is returned.
+        schema: The types of what follows the node, and of what is returned.
         fake: Takes the same, and returns tensors like the results.
     """
 
@@ -55,15 +55,15 @@ def _traceable(schema: str, fake: Callable[..., Any]) -> Callable[[Any], Any]:
         operator = define(
             compute.__name__,
             f"(str name, {schema}",
-            lambda name, *rest: compute(engine_named(name), *rest),
-            lambda name, *rest: fake(engine_named(name), *rest),
+            lambda name, *rest: compute(node_named(name), *rest),
+            lambda name, *rest: fake(node_named(name), *rest),
         )
 
         @functools.wraps(compute)
-        def call(engine: EstimatorEngine, *rest: Any) -> Any:
+        def call(node: Node, *rest: Any) -> Any:
             if is_concrete(*(r for r in rest if isinstance(r, Tensor))):
-                return compute(engine, *rest)
-            return operator(engine.name, *rest)
+                return compute(node, *rest)
+            return operator(node.name, *rest)
 
         return call
 
@@ -82,42 +82,42 @@ def weight_rows(weights: Tensor) -> Any:
     return array if array.ndim == 2 else array[None]
 
 
-def _tensors(gradients: tuple[Any, Any], weights: Tensor) -> tuple[Tensor, Tensor]:
-    gx, gw = gradients
-    return torch.from_numpy(gx), torch.from_numpy(gw if weights.dim() == 2 else gw[0])
+def by_weights(gradient: Any, weights: Tensor) -> Tensor:
+    """Return the gradient ``(1, W)`` or ``(B, W)`` in the shape that weights have."""
+    return torch.from_numpy(gradient if weights.dim() == 2 else gradient[0])
 
 
-def _values_like(engine: EstimatorEngine, inputs: Tensor, *_: Any) -> Tensor:
-    return inputs.new_empty(inputs.shape[0], engine.program.num_observables)
+def _values_like(node: Node, inputs: Tensor, *_: Any) -> Tensor:
+    return inputs.new_empty(inputs.shape[0], node.program.num_observables)
 
 
-def _gradients_like(
-    engine: EstimatorEngine, inputs: Tensor, weights: Tensor, *_: Any
-) -> tuple[Tensor, Tensor]:
+def _gradients_like(node: Node, inputs: Tensor, weights: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(inputs), torch.empty_like(weights)
 
 
 @_traceable("Tensor inputs, Tensor weights) -> Tensor", _values_like)
-def exact_values(engine: Any, inputs: Tensor, weights: Tensor) -> Tensor:
-    """Return the exact expectation values ``(B, O)``."""
-    return torch.from_numpy(engine.values(numbers(inputs), weight_rows(weights))[0])
+def evaluate(node: Node, inputs: Tensor, weights: Tensor) -> Tensor:
+    """Return the expectation values ``(B, O)``."""
+    return torch.from_numpy(node.evaluate(numbers(inputs), weight_rows(weights)).evs)
 
 
 @_traceable(
     "Tensor inputs, Tensor weights, Tensor cotangent, bool[] wanted) -> (Tensor, Tensor)",
     _gradients_like,
 )
-def exact_gradient(
-    engine: Any, inputs: Tensor, weights: Tensor, cotangent: Tensor, wanted: Any
+def vjp(
+    node: Node, inputs: Tensor, weights: Tensor, cotangent: Tensor, wanted: Any
 ) -> tuple[Tensor, Tensor]:
     """Return the vector-Jacobian products with respect to inputs and weights."""
     arrays = numbers(inputs), weight_rows(weights), numbers(cotangent)
-    return _tensors(engine.gradient(*arrays, None, tuple(wanted)), weights)
+    found = node.vjp(*arrays, None, tuple(wanted))
+    return torch.from_numpy(found.inputs), by_weights(found.weights, weights)
 
 
 @_traceable("Tensor inputs, Tensor weights, Tensor dx, Tensor dw) -> Tensor", _values_like)
-def exact_tangent(engine: Any, inputs: Tensor, weights: Tensor, dx: Tensor, dw: Tensor) -> Tensor:
+def tangent(node: Node, inputs: Tensor, weights: Tensor, dx: Tensor, dw: Tensor) -> Tensor:
     """Return the derivatives ``(B, O)`` of expectation values along tangents."""
+    engine: Any = node.engine  # of an order that has it
     arrays = numbers(inputs), weight_rows(weights), numbers(dx), weight_rows(dw)
     return torch.from_numpy(engine.tangent(*arrays))
 
@@ -127,8 +127,8 @@ def exact_tangent(engine: Any, inputs: Tensor, weights: Tensor, dx: Tensor, dw: 
     " -> (Tensor, Tensor)",
     _gradients_like,
 )
-def exact_gradient_tangent(
-    engine: Any,
+def vjp_tangent(
+    node: Node,
     inputs: Tensor,
     weights: Tensor,
     cotangent: Tensor,
@@ -136,22 +136,8 @@ def exact_gradient_tangent(
     dw: Tensor,
     dc: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return the derivatives of :func:`exact_gradient` along tangents."""
+    """Return the derivatives of :func:`vjp` along tangents."""
+    engine: Any = node.engine
     arrays = numbers(inputs), weight_rows(weights), numbers(cotangent)
-    tangents = numbers(dx), weight_rows(dw), numbers(dc)
-    return _tensors(engine.gradient_tangent(*arrays, *tangents), weights)
-
-
-@_traceable("Tensor values) -> Tensor", _values_like)
-def estimated_values(engine: EstimatorEngine, values: Tensor) -> Tensor:
-    """Return the expectation values ``(B, O)`` that the engine's estimator gives, from one job."""
-    return torch.from_numpy(engine.evaluate(numbers(values)).evs)
-
-
-@_traceable(
-    "Tensor values, Tensor cotangent, int[] columns) -> Tensor",
-    lambda engine, values, cotangent, columns: values.new_empty(values.shape[0], len(columns)),
-)
-def own_gradient(engine: Any, values: Tensor, cotangent: Tensor, columns: Any) -> Tensor:
-    """Return the vector-Jacobian product ``(B, C)`` as the engine computes it, without a graph."""
-    return torch.from_numpy(engine.vjp(numbers(values), numbers(cotangent), tuple(columns)))
+    gx, gw = engine.vjp_tangent(*arrays, numbers(dx), weight_rows(dw), numbers(dc))
+    return torch.from_numpy(gx), by_weights(gw, weights)

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engines import engine_named
 from ..exceptions import HigherOrderError
-from ..functional import check_budget
 from .calls import Call
+from .nodes import Node, node_named
 from .operators import define, numbers, weight_rows
 
 _NO_TOKEN = 0
@@ -41,17 +40,25 @@ def _compute(
     inputs: Tensor | None, weights: Tensor, name: str, for_inputs: bool, for_weights: bool
 ) -> tuple[Tensor, Tensor]:
     """Return expectation values, and the token of what is kept for the backward pass."""
-    engine = engine_named(name)
-    call = Call.of(engine.program, inputs, weights)
-    check_budget(engine, len(call.inputs), for_inputs, for_weights)
+    node = node_named(name)
+    call = Call.of(node.program, inputs, weights)
+    check_budget(node, len(call.inputs), for_inputs, for_weights)
     arrays = numbers(call.inputs), weight_rows(call.weights)
-    evs, kept = engine.values_at(*arrays, for_inputs or for_weights)
-    token = torch.tensor([_NO_TOKEN]) if kept is None else _keep(kept)
-    return call.finished(torch.from_numpy(evs)), token
+    found = node.evaluate(*arrays, for_inputs or for_weights)
+    token = torch.tensor([_NO_TOKEN]) if found.kept is None else _keep(found.kept)
+    return call.finished(torch.from_numpy(found.evs)), token
+
+
+def check_budget(node: Node, rows: int, for_inputs: bool, for_weights: bool) -> None:
+    """Raise if there is no room for this evaluation and the backward pass that may follow."""
+    if node.engine.is_limited:
+        columns = node.program.input_columns if for_inputs else ()
+        columns += node.program.weight_columns if for_weights else ()
+        node.engine.check_budget(rows, columns)
 
 
 def _like(inputs: Tensor | None, weights: Tensor, name: str, *_: bool) -> tuple[Tensor, Tensor]:
-    call = Call.of(engine_named(name).program, inputs, weights)
+    call = Call.of(node_named(name).program, inputs, weights)
     return call.empty(), torch.empty(1, dtype=torch.int64, device="cpu")
 
 
@@ -65,16 +72,16 @@ def _compute_gradients(
     for_weights: bool,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of inputs and weights; empty ones where they are not wanted."""
-    engine = engine_named(name)
-    call = Call.of(engine.program, inputs, weights)
+    node = node_named(name)
+    call = Call.of(node.program, inputs, weights)
     arrays = numbers(call.inputs), weight_rows(call.weights), numbers(call.received(cotangent))
     # Nothing is kept where a saved tensor was moved or copied meanwhile.
     kept = _kept.get(int(token.item()))
-    gradients = engine.gradient_at(*arrays, kept, (for_inputs, for_weights))
+    found = node.vjp(*arrays, kept, (for_inputs, for_weights))
     like = _gradients_like(cotangent, token, inputs, weights, name, for_inputs, for_weights)
     return tuple(
         torch.from_numpy(g).reshape(t.shape).to(t) if t.numel() else t
-        for g, t in zip(gradients, like, strict=True)
+        for g, t in zip((found.inputs, found.weights), like, strict=True)
     )
 
 

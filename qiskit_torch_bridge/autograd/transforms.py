@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,10 @@ then combined by operations that it knows.
 """
 
 
-def combined(
+def combine_basis(
     parts: tuple[Tensor, ...], u: Tensor, rows: int, shared: bool = False
 ) -> tuple[Tensor, ...]:
-    """Sum what was had for each of ``T`` basis vectors, ``(T * B, N)``, weighted by ``u``.
+    """Sum what was computed for each of ``T`` basis vectors, ``(T * B, N)``, weighted by ``u``.
 
     Args:
         parts: Tensors that are linear in what the basis stands for.
@@ -106,3 +106,48 @@ _TRACED = _TracedArrays()
 def array_module(*tensors: Tensor) -> Any:
     """Return the module whose functions compute with tensors, traced or not."""
     return torch if is_concrete(*tensors) else _TRACED
+
+
+def fold_rows(
+    size: int,
+    in_dims: Sequence[int | None],
+    by_row: tuple[Tensor, ...],
+    weights: tuple[Tensor, ...],
+    own_rows: bool = False,
+) -> tuple[int, list[Tensor]]:
+    """Fold the mapped axis of a ``vmap`` into the rows of all tensors.
+
+    Args:
+        size: The size of the mapped axis.
+        in_dims: Where it is in each tensor; ``None`` if it is not.
+        by_row: Tensors of shape ``(B, ...)`` but for the mapped axis.
+        weights: Tensors ``(W,)`` or ``(B, W)`` but for it.
+        own_rows: Whether weights must get a row for each row of the others in any case.
+
+    Returns:
+        The rows ``B`` before, and the tensors in the same order.
+    """
+    result: list[Tensor] = []
+    rows = 0
+    for tensor, dim in zip(by_row, in_dims, strict=False):
+        front = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        rows = front.shape[1]
+        result.append(front.reshape(size * rows, front.shape[2]))
+    for tensor, dim in zip(weights, in_dims[len(by_row) :], strict=False):
+        if dim is None and tensor.dim() == 1 and not own_rows:
+            result.append(tensor)
+            continue
+        front = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        if front.dim() == 2:
+            front = front[:, None].expand(-1, rows, -1)
+        result.append(front.reshape(size * rows, front.shape[2]))
+    return rows, result
+
+
+def unfold_gradients(
+    size: int, rows: int, gx: Tensor, gw: Tensor, shared: bool
+) -> tuple[Tensor, Tensor]:
+    """Give gradients the mapped axis back; weights that all rows share get a sum over these."""
+    gx = gx.reshape(size, rows, gx.shape[1])
+    gw = gw.reshape(size, rows, gw.shape[1])
+    return gx, (gw.sum(1) if shared else gw)

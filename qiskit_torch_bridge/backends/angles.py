@@ -16,7 +16,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from ..arrays import FloatArray
 from ..exceptions import InputError
 from ..program import AngleMap
-from ..program.lowering import operations_of
+from ..program.definitions import operations_of
 
 LIMITED = {"rzz": (0.0, math.pi / 2)}
 SLACK = 1e-9

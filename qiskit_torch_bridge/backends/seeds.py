@@ -17,12 +17,10 @@ from qiskit.primitives import (
 )
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import seed_number
-from ..primitives import BatchedStatevectorEstimator
-from ..primitives.parts import cut, joined
+from ..arguments import require_seed
+from ..primitives import BatchedStatevectorEstimator, cutting
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs
-from .pauses import calls_for
 
 
 class FreshSeeds(BaseEstimatorV2):
@@ -39,7 +37,7 @@ class FreshSeeds(BaseEstimatorV2):
 
     def __init__(self, estimator: BaseEstimatorV2, seed: int | None) -> None:
         self.inner = estimator
-        self._generator = np.random.default_rng(seed_number(seed))
+        self._generator = np.random.default_rng(require_seed(seed))
         self._lock = Lock()
 
     @property
@@ -55,18 +53,16 @@ class FreshSeeds(BaseEstimatorV2):
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Run ``pubs`` with a seed of their own."""
         coerced = coerced_pubs(pubs, precision, self)
-        counts = [calls_for(self.inner, pub) for pub in coerced]
+        calls = cutting.cut_into_calls(coerced, self.inner, cutting.INTERRUPTS)
         with self._lock:
             seed = self._next()
-            if max(counts, default=1) == 1:
+            if len(calls) == 1:
                 return self._run(coerced, seed)
-            seeds = iter(np.random.default_rng(seed).integers(1, 2**31, sum(counts)).tolist())
+            seeds = np.random.default_rng(seed).integers(1, 2**31, len(calls)).tolist()
             results: list[PubResult] = []
-            for position, (pub, count) in enumerate(zip(coerced, counts, strict=True)):
-                parts = cut(pub, position, count)
-                found = [self._run([part.pub], next(seeds)).result()[0] for part in parts]
-                results.append(joined(list(zip(parts, found, strict=True))))
-        job = PrimitiveJob(PrimitiveResult, results, {"version": 2})
+            for call, own in zip(calls, seeds, strict=True):
+                results += self._run([part.pub for part in call], own).result()
+        job = PrimitiveJob(PrimitiveResult, cutting.join_calls(calls, results), {"version": 2})
         job._submit()
         return job
 

@@ -16,15 +16,15 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import CircuitError
-from ..program.identity import came_back, content_key
-from ..recent import Recent
+from ..lru_cache import LRUCache
+from ..program.identity import content_key, round_trip_agrees
 
 
 class TravelCheck:
     """Checks each circuit once, and again when it was changed in place."""
 
     def __init__(self) -> None:
-        self._arrived: Recent[None] = Recent(64)
+        self._arrived: LRUCache[None] = LRUCache(64)
 
     def __call__(self, pub: EstimatorPub) -> None:
         """Raise :class:`.CircuitError` if the circuit of a PUB cannot be sent."""
@@ -45,7 +45,7 @@ def check_travels(circuit: QuantumCircuit) -> None:
             f"{error}. {remedy}"
         ) from error
     # Compared by what they do: equality of circuits also compares how expressions are written.
-    if not came_back(arrived, circuit, arrived.parameters, circuit.parameters):
+    if not round_trip_agrees(arrived, circuit, arrived.parameters, circuit.parameters):
         raise CircuitError(
             "The circuit would arrive at a service as another one: it changes on its way through "
             f"QPY. {remedy}"

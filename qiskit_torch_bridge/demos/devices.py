@@ -9,7 +9,7 @@ from typing import Any
 from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
 
-from ..backends import prepare
+from ..backends import OnBackend, prepare
 from ..primitives import BatchedStatevectorEstimator
 from ..program import CircuitProgram
 from .common import DemoError, MeteredEstimator, require
@@ -59,8 +59,7 @@ def measured_on(
         estimator = BatchedStatevectorEstimator(seed=seed)
         return circuit, observables, MeteredEstimator(estimator)
     backend = backend_named(name, circuit.num_qubits)
-    prepared = prepare(
-        CircuitProgram(circuit, observables), backend, seed=seed, seed_transpiler=seed
-    )
+    here = OnBackend(backend, seed_transpiler=seed)
+    prepared = prepare(CircuitProgram(circuit, observables), here, seed=seed)
     program = prepared.program
     return program.circuit, list(program.observables), MeteredEstimator(prepared.estimator)

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from .. import free_memory
-from .findings import Finding
+from .report import Finding
 
 GIB = 1 << 30
 CGROUP = Path("/sys/fs/cgroup")
@@ -25,22 +26,17 @@ class _ColdError(Exception):
     """The kernels are not on disk."""
 
 
-def kernels(compile_now: bool = False) -> list[Finding]:
+def check_kernels(compile_now: bool = False) -> list[Finding]:
     """Whether the compiled kernels are on disk, and what the exact engine computes with them.
 
     Args:
         compile_now: Whether to compile them if they are not; it takes a fraction of a minute.
     """
-    # Before the package's own listener, which would announce a compilation that does not happen.
-    forbidden = None if compile_now else _forbid_compilation()
-    try:
-        return _kernels()
-    finally:
-        if forbidden is not None:
-            _allow_compilation(forbidden)
+    with contextlib.nullcontext() if compile_now else _compilation_forbidden():
+        return _examine_kernels()
 
 
-def _kernels() -> list[Finding]:
+def _examine_kernels() -> list[Finding]:
     from ..simulation.statevector.compiled import kernel
 
     try:
@@ -59,13 +55,13 @@ def _kernels() -> list[Finding]:
     folder = Path(execute.stats.cache_path)  # type: ignore[attr-defined]
     begin = time.perf_counter()
     try:
-        value, slope = _one_evaluation()
+        value, slope = _evaluate_once()
     except _ColdError:
-        return [_cold(folder)]
-    return [_warm(folder, time.perf_counter() - begin), _exact(value, slope)]
+        return [_report_cold(folder)]
+    return [_report_warm(folder, time.perf_counter() - begin), _report_exact(value, slope)]
 
 
-def _one_evaluation() -> tuple[float, float]:
+def _evaluate_once() -> tuple[float, float]:
     import torch
     from qiskit.circuit import Parameter, QuantumCircuit
 
@@ -81,7 +77,13 @@ def _one_evaluation() -> tuple[float, float]:
     return value.item(), module.weight.grad.item()
 
 
-def _forbid_compilation() -> Any:
+@contextlib.contextmanager
+def _compilation_forbidden() -> Iterator[None]:
+    """Raise where a kernel would be compiled.
+
+    This comes before the package's own listener, which would announce a compilation that does not
+    happen.
+    """
     from numba.core import event
 
     class Refusal(event.Listener):
@@ -95,17 +97,14 @@ def _forbid_compilation() -> Any:
 
     refusal = Refusal()
     event.register("numba:compile", refusal)
-    return refusal
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", refusal)
 
 
-def _allow_compilation(refusal: Any) -> None:
-    from numba.core import event
-
-    event.unregister("numba:compile", refusal)
-
-
-def _cold(folder: Path) -> Finding:
-    writable = _writable(folder)
+def _report_cold(folder: Path) -> Finding:
+    writable = _is_writable(folder)
     return Finding(
         "kernels on disk",
         "warn",
@@ -118,9 +117,9 @@ def _cold(folder: Path) -> Finding:
     )
 
 
-def _warm(folder: Path, seconds: float) -> Finding:
+def _report_warm(folder: Path, seconds: float) -> Finding:
     name, found = "kernels on disk", f"compiled, in {folder}; loaded and run in {seconds:.1f} s"
-    if _writable(folder):
+    if _is_writable(folder):
         return Finding(name, "ok", found)
     return Finding(
         name,
@@ -132,7 +131,7 @@ def _warm(folder: Path, seconds: float) -> Finding:
     )
 
 
-def _exact(value: float, slope: float) -> Finding:
+def _report_exact(value: float, slope: float) -> Finding:
     wrong = max(abs(value - math.cos(0.5)), abs(slope + math.sin(0.5)))
     if wrong > 1e-12:
         return Finding(
@@ -146,7 +145,7 @@ def _exact(value: float, slope: float) -> Finding:
     return Finding("exact engine", "ok", f"cos(0.5) and its derivative, off by {wrong:.0e}")
 
 
-def _writable(folder: Path) -> bool:
+def _is_writable(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -155,12 +154,12 @@ def _writable(folder: Path) -> bool:
         return False
 
 
-def threads() -> Finding:
+def check_threads() -> Finding:
     """How many threads torch and the exact engine use, and whether there are cores for them."""
     import torch
 
-    count, cores = torch.get_num_threads(), _cores()
-    share = _quota()
+    count, cores = torch.get_num_threads(), _count_cores()
+    share = _read_quota()
     said = os.environ.get("OMP_NUM_THREADS")
     found = f"{count} of torch and of the exact engine, on {cores} cores"
     found += f" of which this container may use {share:g}" if share is not None else ""
@@ -186,13 +185,13 @@ def threads() -> Finding:
     return Finding("threads", "ok", found)
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _quota() -> float | None:
+def _read_quota() -> float | None:
     """Return how many cores a container may use, if it is limited."""
     try:
         share, period = (CGROUP / "cpu.max").read_text().split()
@@ -201,9 +200,9 @@ def _quota() -> float | None:
         return None
 
 
-def memory() -> Finding:
+def check_memory() -> Finding:
     """How much memory there is, and the most qubits whose exact gradient fits into it."""
-    free, limit = free_memory.available(), _memory_limit()
+    free, limit = free_memory.available(), _read_memory_limit()
     if free >= 1 << 60:
         return Finding("memory", "ok", "the system does not tell")
     usable = free if limit is None else min(free, limit)
@@ -234,7 +233,22 @@ def memory() -> Finding:
     return Finding("memory", "ok", found)
 
 
-def _memory_limit() -> int | None:
+def check_accelerators() -> Finding:
+    """Whether torch has a device besides the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return Finding(
+            "devices of torch",
+            "ok",
+            f"CPU; CUDA: {names}",
+            "Circuits are computed on the CPU; results go to where the inputs are.",
+        )
+    return Finding("devices of torch", "ok", "CPU")
+
+
+def _read_memory_limit() -> int | None:
     """Return the bytes that a container may still take, if it is limited."""
     try:
         limit = (CGROUP / "memory.max").read_text().strip()

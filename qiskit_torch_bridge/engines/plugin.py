@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_algorithms.gradients import (
     BaseEstimatorGradient,
@@ -13,21 +14,21 @@ from qiskit_algorithms.gradients import (
 )
 
 from ..arrays import FloatArray, real_numbers
-from ..exceptions import BridgeError, ExecutionError, ResultError
-from ..gradients.derivative_type import REAL_IN_TORCH, require_real
+from ..exceptions import BridgeError, ExecutionError, GradientError, ResultError
+from ..gradients.base import REAL_IN_TORCH, require_real
+from ..jobs.cost import Planned
 from ..primitives.precision import default_precision
 from ..primitives.submission import UNUSED
-from ..program import CircuitProgram
 from ..program.binding import check_differentiation
-from ..program.observables import combined
-from ..program.product_operator import as_paulis
-from .estimator import EstimatorEngine
+from ..program.operators import as_paulis, merge_terms
+from .estimation import Estimation, MeasuredForward, by_roles, split_columns
+from .interface import BOTH, Gradients, Wanted
 
 DROPPED = 1e-8
 """Coefficients up to this are dropped where Qiskit converts observables for a PUB."""
 
 
-class PluginEngine(EstimatorEngine):
+class PluginEngine(MeasuredForward):
     r"""Forward on an estimator, backward by a gradient object in one call of its ``run``.
 
     Expectation values are linear in the observable, so the cotangent :math:`c` of a row makes
@@ -36,95 +37,143 @@ class PluginEngine(EstimatorEngine):
     afterwards, so that a requested precision means the same as for a single observable. Gradient
     objects of other packages hand operators to Qiskit, which drops coefficients up to 1e-8: where
     that would be seen, the operator is multiplied by a number, and its gradient divided.
+
+    Args:
+        forward: Evaluates values.
+        gradient: Any gradient object of qiskit-algorithms' interface.
+        gradient_precision: Requested from it; ``None`` for its default.
     """
+
+    order = 1.0
 
     def __init__(
         self,
-        program: CircuitProgram,
-        estimator: BaseEstimatorV2,
-        precision: float | None,
+        forward: Estimation,
         gradient: BaseEstimatorGradient,
         gradient_precision: float | None = None,
     ) -> None:
-        super().__init__(program, estimator, precision, gradient_precision=gradient_precision)
-        program.analysed.check_binding()
+        super().__init__(forward)
+        self.program.analysed.check_binding()
         if not isinstance(gradient, (FiniteDiffEstimatorGradient, SPSAEstimatorGradient)):
-            check_differentiation(program.circuit)
+            check_differentiation(self.program.circuit)
         self.gradient = gradient
-        self._name = type(gradient).__name__
-
-    @property
-    def gradient_name(self) -> str:
-        """The name of the gradient object's class."""
-        return self._name
+        self.gradient_precision = gradient_precision
+        self.gradient_name = type(gradient).__name__
 
     def vjp(
         self,
-        values: FloatArray,
+        x: FloatArray,
+        w: FloatArray,
         cotangent: FloatArray,
-        columns: tuple[int, ...],
         kept: object = None,
-    ) -> FloatArray:
-        """Return the vector-Jacobian product ``(B, C)`` for a cotangent ``(B, O)``."""
+        wanted: Wanted = BOTH,
+    ) -> Gradients:
+        """Return the vector-Jacobian products, as the gradient object gives them."""
         require_real(self.gradient, REAL_IN_TORCH)  # it may have been set meanwhile
+        columns, split = split_columns(self.program, wanted)
+        values = self.program.placed(x, w)
         analysed = self.program.analysed
         result = np.zeros((len(values), len(columns)))
-        wanted = [c for c in columns if analysed.is_used(c)]
-        norms = np.linalg.norm(cotangent, axis=-1)
-        effective = {}
-        for b in np.flatnonzero(norms).tolist():
-            operator = self._effective(cotangent[b] / norms[b])
+        positions = [k for k, c in enumerate(columns) if analysed.is_used(c)]
+        operators, factors = self._effective_operators(cotangent)
+        rows = list(operators)
+        if positions and rows:
+            analysed.check(values)
+            (ordered,) = analysed.bindings(values).values()  # as the circuit sorts its parameters
+            gradients = self._run(
+                [operators[b] for b in rows],
+                ordered[rows].tolist(),
+                [columns[k] for k in positions],
+            )
+            for b, gradient in zip(rows, gradients, strict=True):
+                found = self._checked(gradient, b, len(positions))
+                result[b, positions] = factors[b] * found
+        return by_roles(result, x, w, split)
+
+    def _effective_operators(
+        self, cotangent: FloatArray
+    ) -> tuple[dict[int, SparsePauliOp], FloatArray]:
+        """Return the operators of the rows that have one, and what multiplies their gradients."""
+        factors = np.linalg.norm(cotangent, axis=-1)
+        operators = {}
+        for b in np.flatnonzero(factors).tolist():
+            operator = self._effective(cotangent[b] / factors[b])
             if operator.coeffs.any():
                 scale = self._scale(operator)
-                effective[b] = scale * operator
-                norms[b] /= scale
-        rows = list(effective)
-        if not wanted or not len(rows):
-            return result
-        analysed.check(values)
-        (ordered,) = analysed.bindings(values).values()  # as the circuit sorts its parameters
+                operators[b] = scale * operator
+                factors[b] /= scale
+        return operators, factors
+
+    def _run(
+        self, operators: list[SparsePauliOp], values: list[list[float]], wanted: list[int]
+    ) -> list[Any]:
+        """Return one gradient for each operator, from one call of the gradient object."""
+        analysed = self.program.analysed
         precision = self.gradient_precision
         options = {} if precision is None else {"precision": precision}
         try:
-            gradients = (
-                self.gradient.run(
-                    [analysed.circuit] * len(rows),
-                    [effective[b] for b in rows],
-                    [ordered[b].tolist() for b in rows],
-                    [[analysed.parameters[c] for c in wanted]] * len(rows),
-                    **options,
-                )
-                .result()
-                .gradients
+            found = self.gradient.run(
+                [analysed.circuit] * len(operators),
+                operators,
+                values,
+                [[analysed.parameters[c] for c in wanted]] * len(operators),
+                **options,
             )
+            gradients = list(found.result().gradients)
         except BridgeError:
             raise
         except Exception as error:
-            raise ExecutionError(f"The gradient {self._name} failed: {error}") from error
-        if len(gradients) != len(rows):
+            raise ExecutionError(f"The gradient {self.gradient_name} failed: {error}") from error
+        if len(gradients) != len(operators):
             raise ResultError(
-                f"{self._name} was asked for {len(rows)} gradients and returned {len(gradients)}."
+                f"{self.gradient_name} was asked for {len(operators)} gradients and returned "
+                f"{len(gradients)}."
             )
-        place = {c: k for k, c in enumerate(columns)}
-        positions = [place[c] for c in wanted]
-        for b, gradient in zip(rows, gradients, strict=True):
-            try:
-                block = real_numbers(gradient)
-            except ValueError as error:
-                raise ResultError(
-                    f"{self._name} returned no real numbers for row {b}: {error}. {UNUSED}"
-                ) from error
-            if block.shape != (len(wanted),) or not np.isfinite(block).all():
-                raise ResultError(
-                    f"{self._name} returned {block!r} for row {b}; expected {len(wanted)} finite "
-                    f"numbers. {UNUSED}"
-                )
-            result[b, positions] = norms[b] * block
-        return result
+        return gradients
+
+    def _checked(self, gradient: object, row: int, count: int) -> FloatArray:
+        """Return a gradient ``(count,)``, or raise if it cannot be used."""
+        try:
+            block = real_numbers(gradient)
+        except ValueError as error:
+            raise ResultError(
+                f"{self.gradient_name} returned no real numbers for row {row}: {error}. {UNUSED}"
+            ) from error
+        if block.shape != (count,) or not np.isfinite(block).all():
+            raise ResultError(
+                f"{self.gradient_name} returned {block!r} for row {row}; expected {count} finite "
+                f"numbers. {UNUSED}"
+            )
+        return block
+
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+        """Return the request of a forward pass.
+
+        Raises:
+            GradientError: For a backward pass.
+        """
+        if columns:
+            raise GradientError(
+                f"What the gradient {self.gradient_name} asks for is known to its own package "
+                "only. Use cost(batch_size, backward=False), or one of this package's gradients."
+            )
+        return [self.forward.request(rows)]
+
+    def check_budget(self, rows: int, columns: tuple[int, ...]) -> None:
+        """Raise :class:`.BudgetError` if a forward pass would exceed the budget."""
+        super().check_budget(rows, ())
+
+    def at_precision(self, forward: float | None, gradient: float | None) -> PluginEngine:
+        """Return the engine that asks for other precisions."""
+        return PluginEngine(self.forward.at_precision(forward), self.gradient, gradient)
+
+    def random_sources(self) -> dict[str, object]:
+        """Return the estimator and the gradient object."""
+        return {"estimator": self.forward.estimator, "gradient": self.gradient}
 
     def _effective(self, weights: FloatArray) -> SparsePauliOp:
         terms = zip(weights, self.program.observables, strict=True)
-        return as_paulis(combined(SparsePauliOp.sum([w * as_paulis(o) for w, o in terms])))
+        return as_paulis(merge_terms(SparsePauliOp.sum([w * as_paulis(o) for w, o in terms])))
 
     def _scale(self, operator: SparsePauliOp) -> float:
         """Return by what to multiply an operator of which Qiskit would drop some terms, or all.

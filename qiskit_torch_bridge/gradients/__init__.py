@@ -6,13 +6,16 @@ Those on an estimator are :class:`qiskit_algorithms.gradients.BaseEstimatorGradi
 :class:`SimultaneousPerturbation` stand for a name with options, and need no estimator.
 """
 
-from ..rules.options import FiniteDifference, SimultaneousPerturbation
+from ..rules import FiniteDifference, SimultaneousPerturbation
 from .adjoint import AdjointEstimatorGradient
-from .aqgd import AQGDEstimatorGradient
-from .base import BridgeGradientResult, EstimatorGradient
-from .finite_difference import FiniteDifferenceEstimatorGradient
-from .parameter_shift import ParameterShiftEstimatorGradient
-from .spsa import SPSAEstimatorGradient
+from .base import BridgeGradientResult
+from .estimator_gradient import EstimatorGradient
+from .rule_gradients import (
+    AQGDEstimatorGradient,
+    FiniteDifferenceEstimatorGradient,
+    ParameterShiftEstimatorGradient,
+    SPSAEstimatorGradient,
+)
 
 __all__ = [
     "AQGDEstimatorGradient",

@@ -13,19 +13,18 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import DerivativeType
 
-from ..arguments import complex_dtype
+from ..arguments import require_complex_dtype
 from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
-from ..primitives.kinds import evolutions_on
+from ..primitives.capabilities import evolutions_on
 from ..primitives.submission import validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
-from ..program.product_operator import Observable
+from ..program.operators import Observable
 from ..simulation.statevector import SimulatorCache
-from .base import BridgeGradientResult
-from .derivative_type import WithDerivativeType, checked_type
+from .base import BridgeGradient, BridgeGradientResult, check_derivative_type
 
 
-class AdjointEstimatorGradient(WithDerivativeType):
+class AdjointEstimatorGradient(BridgeGradient):
     r"""Exact gradients by two sweeps over the state, whatever the number of parameters.
 
     .. math:: \frac{\partial f}{\partial \alpha_a} = \operatorname{Im}\langle\lambda_a| P_a
@@ -88,8 +87,8 @@ class AdjointEstimatorGradient(WithDerivativeType):
     ) -> None:
         self.has_estimator = estimator is not None
         given = BatchedStatevectorEstimator() if estimator is None else estimator
-        super().__init__(validated_estimator(given), None, checked_type(derivative_type))
-        self.dtype = np.dtype(complex_dtype(dtype))
+        super().__init__(validated_estimator(given), None, check_derivative_type(derivative_type))
+        self.dtype = np.dtype(require_complex_dtype(dtype))
         self._analysed = AnalysisCache(evolutions_on(given))
         self._simulators = SimulatorCache(self.dtype)
 
@@ -113,11 +112,10 @@ class AdjointEstimatorGradient(WithDerivativeType):
             analysed = self._analysed(circuit)
             groups.setdefault(id(analysed), (analysed, []))[1].append(i)
             operators += normalise_observables([observables[i]], circuit, "physical")[0]
-        part = checked_type(self.derivative_type)
+        part = check_derivative_type(self.derivative_type)
         gradients: dict[int, Any] = {}
         for analysed, entries in groups.values():
             values = np.array([parameter_values[i] for i in entries], dtype=float)
-            analysed.check(values.reshape(len(entries), -1))
             gradients.update(
                 zip(
                     entries,
@@ -175,10 +173,8 @@ class AdjointEstimatorGradient(WithDerivativeType):
         cotangent: FloatArray,
     ) -> FloatArray:
         simulator = self._simulators(analysed, operators)
-        w = np.zeros((1, 0))
-        if not simulator.takes_angles:
-            return simulator.vjp(np.ascontiguousarray(values), w, cotangent)[0]
-        angle_map = simulator.tape.angle_map
-        by_angles, _ = simulator.vjp(angle_map.angles(values), w, cotangent)
-        columns = range(angle_map.num_parameters)
-        return angle_map.pullback(range(angle_map.num_angles), columns)(values, by_angles)
+        x, w = np.ascontiguousarray(values), np.zeros((1, 0))
+        gradients, _ = simulator.vjp(x, w, cotangent)
+        if not np.isfinite(gradients).all():
+            simulator.check_derivatives(x, w)
+        return gradients

@@ -7,9 +7,9 @@ import threading
 from dataclasses import fields
 from typing import Any
 
-from ..arguments import instance, is_whole, shown
+from ..arguments import is_whole_number, require_instance, shown
 from ..exceptions import BudgetError, InputError
-from ..primitives.tracking import Usage
+from ..primitives.usage import Usage
 
 
 class Budget:
@@ -31,7 +31,7 @@ class Budget:
 
     def __init__(self, limits: int | Usage | None = None, used: Usage | None = None) -> None:
         self.limits = _limits(limits)
-        self.used = Usage() if used is None else instance(used, "used", Usage, "a Usage")
+        self.used = Usage() if used is None else require_instance(used, "used", Usage, "a Usage")
         self._begin()
 
     def _begin(self) -> None:
@@ -49,8 +49,8 @@ class Budget:
             wanted: What it amounts to.
             what: What it is, as the error calls it.
         """
-        instance(wanted, "wanted", Usage, "a Usage")
-        instance(what, "what", str, "text")
+        require_instance(wanted, "wanted", Usage, "a Usage")
+        require_instance(what, "what", str, "text")
         for name in (field.name for field in fields(Usage)):
             limit, used, more = (getattr(u, name) for u in (self.limits, self.used, wanted))
             if limit and used + more > limit:
@@ -82,7 +82,7 @@ def _limits(limits: Any) -> Usage:
         return Usage()
     if isinstance(limits, Usage):
         return limits
-    if not is_whole(limits) or limits < 1:
+    if not is_whole_number(limits) or limits < 1:
         raise InputError(
             f"Expected budget to be a Usage or a positive number of shots; got {shown(limits)}."
         )

@@ -13,9 +13,9 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
+from ..primitives.cutting import measure_input
 from ..primitives.submission import usage_of_request
-from ..primitives.tracking import Usage
-from .sizes import Sizes
+from ..primitives.usage import Usage
 
 REPETITION_DELAY = 250e-6
 """Seconds between two shots, to reset the qubits: the default of IBM's devices."""
@@ -51,10 +51,9 @@ def cost_of(
 ) -> Cost:
     """Return what requests will cost."""
     # Made once: Qiskit writes a label for every term whenever it makes one.
-    pubs = [EstimatorPub.coerce(p.pub, p.precision) for p in requests]
-    requests = [p._replace(pub=pub) for p, pub in zip(requests, pubs, strict=True)]
-    usage, sizes = usage_of_requests(requests), Sizes()
-    size = sum(sum(sizes(pub)) for pub in pubs)
+    requests = [p._replace(pub=EstimatorPub.coerce(p.pub, p.precision)) for p in requests]
+    usage = usage_of_requests(requests)
+    size = sum(sum(measure_input(p.estimator, p.pub)) for p in requests)
     seconds = None
     if backend is not None and isa_circuit is not None:
         duration = duration_of(isa_circuit, backend.target)

@@ -3,32 +3,90 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import math
+import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import instance, real_number, shown
-from ..exceptions import EstimatorTypeError, InputTypeError
-from ..primitives import memory
+from ..arguments import require_instance, require_path, require_real_number, show_given, shown
+from ..exceptions import EstimatorTypeError, InputTypeError, JournalError
+from ..primitives import cutting
 from ..primitives.aer_circuits import AerCircuits
-from ..primitives.kinds import repeats_noise
-from ..primitives.parts import Part, cut, rows_of
+from ..primitives.cutting import PubPart
 from ..primitives.precision import default_precision
 from ..primitives.submission import coerced_pubs, validated_estimator
-from ..primitives.tracking import Usage, usage_of
+from ..primitives.usage import Usage, count_usage
 from .budget import Budget
 from .entries import Entries
 from .journal import Journal
 from .request import Request
 from .retry import Retry
-from .sizes import Sizes, parts_for
 
-MAX_BYTES = 40_000_000
-"""Default limit of a job's input; IBM Quantum takes 50 MB."""
+
+@dataclass(frozen=True)
+class Jobs:
+    """How jobs are written down, limited and tried again.
+
+    Estimators that are made with one value share its journal and its budget. The journal's file is
+    opened with the first of them.
+
+    Attributes:
+        journal: A path, or a :class:`Journal`: every request, job id and result is written to it
+            before the next, and what it holds is not run again.
+        budget: The most shots, or a :class:`.Usage` whose nonzero numbers are limits; a request
+            that would exceed what is left raises :class:`.BudgetError` and is not submitted, and so
+            does a job that would be submitted again. What the journal knows to be used counts. A
+            :class:`Budget` can be shared with others.
+        retry: How often and how long to try again; default: ``Retry()``.
+        max_bytes: The most bytes of a job's input, estimated. IBM Quantum takes 50 MB.
+
+    Raises:
+        JournalError: If ``journal`` is neither a path nor a journal.
+        BridgeError: One of its subclasses if another argument is something else.
+
+    Example:
+        >>> from qiskit_torch_bridge.jobs import Jobs
+        >>> Jobs(journal="training.journal", budget=1_000_000)
+        Jobs(journal='training.journal', budget=1000000)
+    """
+
+    journal: str | os.PathLike[str] | Journal | None = None
+    budget: int | Usage | Budget | None = None
+    retry: Retry | None = None
+    max_bytes: float = 40_000_000
+
+    def __post_init__(self) -> None:
+        if self.journal is not None and not isinstance(self.journal, Entries):
+            require_path(self.journal, "journal", error=JournalError)
+        if not isinstance(self.budget, Budget):
+            Budget(self.budget)  # refuses what is no limit
+        if self.retry is not None:
+            require_instance(self.retry, "retry", Retry, "a jobs.Retry, such as Retry(attempts=5)")
+        require_real_number(self.max_bytes, "max_bytes")
+
+    @functools.cached_property
+    def opened(self) -> tuple[Entries, Budget]:
+        """What numbers the requests, a journal or what writes nothing, and the budget."""
+        if self.journal is None:
+            entries = Entries()
+        elif isinstance(self.journal, Entries):
+            entries = self.journal
+        else:
+            entries = Journal(self.journal)
+        if isinstance(self.budget, Budget):
+            return entries, self.budget
+        return entries, Budget(self.budget, entries.used)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Jobs:
+        return self  # nothing in it changes, and copies share the journal and the budget
+
+    def __repr__(self) -> str:
+        return show_given(self)
 
 
 class DispatchingEstimator(BaseEstimatorV2):
@@ -42,28 +100,24 @@ class DispatchingEstimator(BaseEstimatorV2):
     * If waiting for a job is given up by the client, the same job is waited for again; it is never
       submitted twice.
     * If the answer to a submission is lost, the job is looked for by its tag. Where nothing can
-      tell whether it was taken, :class:`.UnknownJobError` says so; see :class:`.Retry`.
+      tell whether it was taken, :class:`.UnknownJobError` says so; see :class:`Retry`.
     * A job over its time limit is submitted again in two halves.
     * Everything else raises :class:`.JobError`, which carries the ids of all jobs.
 
     Args:
         estimators: One V2 estimator, or several for the same circuits.
-        max_bytes: The most bytes of a job's input, estimated.
-        retry: How often and how long to try again.
-        journal: A path, or a :class:`.Journal`: every request, job id and result is written to it
-            before the next, and what it holds is not run again.
-        budget: The most shots, or a :class:`.Usage` whose nonzero numbers are limits; a request
-            that would exceed what is left raises :class:`.BudgetError` and is not submitted, and so
-            does a job that would be submitted again. What the journal knows to be used counts. A
-            :class:`.Budget` is shared with others.
+        jobs: How jobs are written down, limited and tried again; default: ``Jobs()``.
         checks: Called with every PUB before anything is submitted; they raise to refuse it.
 
     Attributes:
         estimators: The estimators.
-        entries: Numbers the requests.
+        jobs: What was given.
+        retry: The :class:`Retry`.
+        max_bytes: The most bytes of a job's input.
 
     Raises:
         EstimatorTypeError: If there is no estimator, or something else.
+        JournalError: If the journal cannot be opened.
         BridgeError: One of its subclasses for anything else that is wrong with the arguments.
         JobError: In ``run()`` and ``result()``, if a job failed for good or took too long.
         UnknownJobError: There, if nothing can tell whether a job was taken.
@@ -71,14 +125,13 @@ class DispatchingEstimator(BaseEstimatorV2):
     Example:
         >>> from qiskit.circuit import Parameter, QuantumCircuit
         >>> from qiskit_torch_bridge import TorchQuantumModule
-        >>> from qiskit_torch_bridge.jobs import DispatchingEstimator
+        >>> from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs
         >>> from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
         >>> both = [BatchedStatevectorEstimator(), BatchedStatevectorEstimator()]
         >>> circuit = QuantumCircuit(1)
         >>> _ = circuit.ry(Parameter("theta"), 0)
-        >>> module = TorchQuantumModule(
-        ...     circuit, estimator=DispatchingEstimator(both), initial_weights=[0.0]
-        ... )
+        >>> estimator = DispatchingEstimator(both, Jobs(budget=10_000))
+        >>> module = TorchQuantumModule(circuit, estimator=estimator, initial_weights=[0.0])
         >>> module().item()
         1.0
     """
@@ -88,11 +141,8 @@ class DispatchingEstimator(BaseEstimatorV2):
     def __init__(
         self,
         estimators: BaseEstimatorV2 | Sequence[BaseEstimatorV2],
+        jobs: Jobs | None = None,
         *,
-        max_bytes: float = MAX_BYTES,
-        retry: Retry | None = None,
-        journal: Any = None,
-        budget: int | Usage | Budget | None = None,
         checks: Sequence[Callable[[EstimatorPub], None]] = (),
     ) -> None:
         several = isinstance(estimators, Sequence) and not isinstance(estimators, (str, bytes))
@@ -100,9 +150,9 @@ class DispatchingEstimator(BaseEstimatorV2):
         if not given:
             raise EstimatorTypeError("Expected at least one estimator; got none.")
         self.estimators = tuple(validated_estimator(e) for e in given)
-        self.max_bytes = real_number(max_bytes, "max_bytes")
-        what = "a jobs.Retry, such as Retry(attempts=5)"
-        self.retry = Retry() if retry is None else instance(retry, "retry", Retry, what)
+        what = "a Jobs, such as Jobs(journal='training.journal', budget=100_000)"
+        self.jobs = Jobs() if jobs is None else require_instance(jobs, "jobs", Jobs, what)
+        self.retry, self.max_bytes = self.jobs.retry or Retry(), self.jobs.max_bytes
         listed: Any = checks
         if not isinstance(listed, (list, tuple)) or not all(map(callable, checks)):
             raise InputTypeError(
@@ -110,12 +160,18 @@ class DispatchingEstimator(BaseEstimatorV2):
                 f"got {shown(checks)}."
             )
         self.checks = tuple(checks)
-        self.budget = budget if isinstance(budget, Budget) else Budget(budget)
-        self.entries = _entries_of(journal)  # a file is opened last
-        if self.budget is not budget:
-            self.budget.used = self.entries.used
-        self._sizes = Sizes()
         self._for_aer = AerCircuits(self.estimators)
+        _ = self.jobs.opened  # a file is opened last
+
+    @property
+    def entries(self) -> Entries:
+        """What numbers the requests."""
+        return self.jobs.opened[0]
+
+    @property
+    def budget(self) -> Budget:
+        """The budget; without limits if none were given."""
+        return self.jobs.opened[1]
 
     @property
     def journal(self) -> Journal | None:
@@ -155,32 +211,12 @@ class DispatchingEstimator(BaseEstimatorV2):
         coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
         return self._usage(self._parts(coerced))
 
-    def _usage(self, parts: list[Part], first: int = 0) -> Usage:
+    def _usage(self, parts: list[PubPart], first: int = 0) -> Usage:
         homes = zip(parts, itertools.cycle(self.estimators), strict=False)
         wanted = itertools.islice(homes, first, None)
-        return sum((usage_of(estimator, [p.pub], None) for p, estimator in wanted), Usage())
+        return sum((count_usage(estimator, [p.pub], None) for p, estimator in wanted), Usage())
 
-    def _parts(self, pubs: list[EstimatorPub]) -> list[Part]:
-        return [
-            part
-            for position, pub in enumerate(pubs)
-            for part in cut(pub, position, self._count(pub))
-        ]
-
-    def _count(self, pub: EstimatorPub) -> int:
-        """Return into how many parts a PUB is cut: at least one for each estimator."""
-        pieces, rows = len(self.estimators), rows_of(pub)
-        if rows is None:
-            return 1
-        most = max(memory.memory_of(e, pub) for e in self.estimators)
-        if any(repeats_noise(e) for e in self.estimators):
-            most = 0.0  # all parts would have the same noise
-        for_memory = pieces * math.ceil(most / memory.MOST / pieces)
-        return max(for_memory, parts_for(self._sizes(pub), rows, pieces, self.max_bytes))
-
-
-def _entries_of(journal: Any) -> Entries:
-    """Return what numbers requests: a journal, made if it is a path, or what writes nothing."""
-    if journal is None:
-        return Entries()
-    return journal if isinstance(journal, Journal) else Journal(journal)
+    def _parts(self, pubs: list[EstimatorPub]) -> list[PubPart]:
+        limits = [cutting.limit_input(self.max_bytes), cutting.MEMORY]
+        parts = (cutting.cut(pub, i, self.estimators, limits) for i, pub in enumerate(pubs))
+        return list(itertools.chain(*parts))

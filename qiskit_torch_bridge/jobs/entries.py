@@ -14,7 +14,7 @@ from typing import Any
 from qiskit.primitives import BaseEstimatorV2, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..primitives.tracking import Usage
+from ..primitives.usage import Usage
 
 TAG = "qiskit-torch-bridge"
 

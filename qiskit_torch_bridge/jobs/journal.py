@@ -26,9 +26,9 @@ from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import JournalError
-from ..primitives.tracking import Usage
+from ..lru_cache import LRUCache
+from ..primitives.usage import Usage
 from ..program.identity import content_digest, content_key
-from ..recent import Recent
 from .entries import TAG, Entries, Entry
 from .lines import Lines, Place
 
@@ -57,7 +57,7 @@ class Journal(Entries):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()  # with an id for a new run, which is in all tags
         self._entries: dict[int, Entry] = {}
-        self._digests: Recent[str] = Recent(64)
+        self._digests: LRUCache[str] = LRUCache(64)
         first = {"event": "journal", "version": VERSION, "run": self._run}
         self._lines = Lines(path, first)
         self.path = self._lines.path

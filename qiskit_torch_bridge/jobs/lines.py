@@ -26,7 +26,7 @@ from typing import Any
 
 import filelock
 
-from ..arguments import file_path
+from ..arguments import require_path
 from ..exceptions import JournalError
 
 Place = tuple[int, str]
@@ -55,7 +55,7 @@ class Lines:
     """
 
     def __init__(self, path: str | os.PathLike[str], first: dict[str, Any]) -> None:
-        self.path = file_path(path, "journal", error=JournalError)
+        self.path = require_path(path, "journal", error=JournalError)
         self._process, lock, descriptor, own = os.getpid(), None, None, None
         try:
             self.is_new = not os.path.exists(self.path)

@@ -10,10 +10,10 @@ from qiskit.primitives import BaseEstimatorV2, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import BridgeError, BudgetError, JobError, UnknownJobError
-from ..primitives.kinds import costs_nothing
-from ..primitives.parts import Part
+from ..primitives.capabilities import costs_nothing
+from ..primitives.cutting import PubPart
 from ..primitives.submission import UNUSED
-from ..primitives.tracking import Usage, record_usage, usage_of
+from ..primitives.usage import Usage, count_usage, record_usage
 from .budget import Budget
 from .entries import Entries, Entry, tagged
 from .lookup import finds_jobs, id_of, jobs_of, only_one
@@ -23,7 +23,7 @@ from .retry import Retry, refuses, verdict_on
 class Running:
     """A part under way: where it was submitted, as which job, how often."""
 
-    def __init__(self, part: Part, home: int) -> None:
+    def __init__(self, part: PubPart, home: int) -> None:
         self.part, self.home = part, home
         self.job: Any = None
         self.entry: Entry | None = None
@@ -141,7 +141,7 @@ class Placing:
         return usage
 
     def _usage(self, running: Running) -> Usage:
-        return usage_of(self._estimators[running.home], [running.part.pub], None)
+        return count_usage(self._estimators[running.home], [running.part.pub], None)
 
     def _count(self, running: Running, usage: Usage) -> None:
         """Count a submission against the budget before it is known whether it is taken."""

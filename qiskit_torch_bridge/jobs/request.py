@@ -18,8 +18,8 @@ from qiskit.primitives import (
 )
 
 from ..exceptions import BridgeError, JobError, ResultError
-from ..primitives import memory
-from ..primitives.parts import Part, joined
+from ..primitives import cutting
+from ..primitives.cutting import PubPart, join_results
 from ..primitives.submission import UNUSED, checked
 from .budget import Budget
 from .entries import Entries, Entry
@@ -41,7 +41,7 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
 
     def __init__(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[PubPart],
         estimators: Sequence[BaseEstimatorV2],
         entries: Entries,
         retry: Retry,
@@ -61,11 +61,9 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
 
     def submit(self) -> None:
         """Submit all parts, or as many as fit into this process's memory together."""
-        taken = 0.0
-        for running in self._running:
-            taken += memory.memory_of(self._estimators[running.home], running.part.pub)
-            if taken > memory.MOST and running is not self._running[0]:
-                break  # the others follow when these are done
+        parts = [running.part for running in self._running]
+        first = cutting.group(parts, self._estimators, cutting.MEMORY)[0]
+        for running in self._running[: len(first)]:  # the others follow when these are done
             self._placing.start(running)
 
     def result(self) -> PrimitiveResult[PubResult]:
@@ -76,7 +74,7 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             return self._result
 
     def _joined(self) -> PrimitiveResult[PubResult]:
-        found: dict[int, list[tuple[Part, PubResult]]] = {}
+        found: dict[int, list[tuple[PubPart, PubResult]]] = {}
         waiting = list(self._running)
         while waiting:
             running = waiting.pop(0)
@@ -85,7 +83,7 @@ class Request(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
                 waiting[:0] = self._cut(running)
                 continue
             found.setdefault(running.part.position, []).append((running.part, result))
-        results = [joined(found[position]) for position in sorted(found)]
+        results = [join_results(found[position]) for position in sorted(found)]
         return PrimitiveResult(results, metadata={"version": 2})
 
     def _wait(self, running: Running) -> PubResult | None:

@@ -17,7 +17,13 @@ from typing import Literal
 
 import numpy as np
 
-from ..arguments import function, instance, one_of, real_number, whole_number
+from ..arguments import (
+    require_callable,
+    require_choice,
+    require_instance,
+    require_real_number,
+    require_whole_number,
+)
 
 Verdict = Literal["transient", "waiting", "too long", "permanent"]
 
@@ -45,7 +51,7 @@ def verdict_on(error: BaseException) -> Verdict:
     * ``"too long"``: the job exceeded its time; submit it in halves.
     * ``"permanent"``: everything else, such as wrong input or credentials.
     """
-    instance(error, "error", BaseException, "an exception")
+    require_instance(error, "error", BaseException, "an exception")
     return _judged(error)[0]
 
 
@@ -132,7 +138,7 @@ def _codes(message: str) -> set[int]:
     return {int(code) for code in _NAMED_CODE.findall(message) or _CODE.findall(message)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Retry:
     """How often and how long to try again, and what to do about a submission without an answer.
 
@@ -163,21 +169,23 @@ class Retry:
     deadline: float = 86_400.0
     lookup: float = 30.0
     lost: Literal["ask", "again"] = "ask"
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-    rng: np.random.Generator = field(default_factory=np.random.default_rng, repr=False)
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    rng: np.random.Generator = field(
+        default_factory=np.random.default_rng, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
-        whole_number(self.attempts, "attempts", 1)
+        require_whole_number(self.attempts, "attempts", 1)
         for name in ("first_delay", "longest_delay", "deadline"):
             seconds = getattr(self, name)
             if not isinstance(seconds, float) or seconds != math.inf:  # without end is a choice
-                real_number(seconds, name, zero=True)
-        function(self.sleep, "sleep", "a function of seconds")
-        function(self.clock, "clock", "a function that returns seconds")
-        instance(self.rng, "rng", np.random.Generator, "a numpy.random.Generator")
-        real_number(self.lookup, "lookup", zero=True, hint=" It is in seconds.")
-        one_of(
+                require_real_number(seconds, name, zero=True)
+        require_callable(self.sleep, "sleep", "a function of seconds")
+        require_callable(self.clock, "clock", "a function that returns seconds")
+        require_instance(self.rng, "rng", np.random.Generator, "a numpy.random.Generator")
+        require_real_number(self.lookup, "lookup", zero=True, hint=" It is in seconds.")
+        require_choice(
             self.lost,
             "lost",
             ("ask", "again"),

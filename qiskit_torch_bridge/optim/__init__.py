@@ -3,11 +3,10 @@
 
 from .metric import FubiniStudyMetric, StateFidelity
 from .natural_gradient import QuantumNaturalGradient
-from .qnspsa import QNSPSA
 from .rotosolve import Rotosolve
 from .scipy_minimize import ScipyMinimize
-from .shots import ShotsSchedule
-from .spsa import SPSA
+from .shots_schedule import ShotsSchedule
+from .simultaneous_perturbation import QNSPSA, SPSA
 
 __all__ = [
     "QNSPSA",

@@ -12,7 +12,7 @@ from qiskit_algorithms.gradients import QFI, BaseQGT, DerivativeType
 from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
-from ..arguments import UNREADABLE, one_of, shown
+from ..arguments import UNREADABLE, require_choice, shown
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import (
     ExecutionError,
@@ -30,7 +30,7 @@ Approximation = Literal["full", "block-diagonal", "diagonal"]
 
 
 class FubiniStudyMetric:
-    r"""The Fubini-Study metric of a circuit in its weights, a quarter of the quantum Fisher matrix.
+    r"""The Fubini-Study metric of a circuit's weights, a quarter of the quantum Fisher matrix.
 
     .. math:: G_{ij} = \mathrm{Re}\left(\langle\partial_i\psi|\partial_j\psi\rangle
         - \langle\partial_i\psi|\psi\rangle\langle\psi|\partial_j\psi\rangle\right)
@@ -71,7 +71,9 @@ class FubiniStudyMetric:
         approximation: Approximation = "full",
         qgt: BaseQGT | QFI | None = None,
     ) -> None:
-        one_of(approximation, "approximation", get_args(Approximation), error=OptimizerError)
+        require_choice(
+            approximation, "approximation", get_args(Approximation), error=OptimizerError
+        )
         if qgt is not None and not isinstance(qgt, (BaseQGT, QFI)):
             raise OptimizerTypeError(
                 "Expected qgt to be a quantum geometric tensor or Fisher information of "
@@ -85,14 +87,14 @@ class FubiniStudyMetric:
             check_differentiation(self.program.circuit)
         self._qgt = qgt
         self._geometry = StateGeometry(self.program.analysed) if qgt is None else None
-        self._layers = layers(self.program)
+        self._layers = _find_layers(self.program)
 
     def __call__(self, weights: Any, inputs: Any = None) -> FloatArray:
         """Return the metric ``(W, W)`` at ``weights`` ``(W,)``.
 
         Inputs ``(B, I)`` are averaged over. It is a weighted sum of metrics, hence one itself.
         """
-        points = _values(self.program, weights, inputs)
+        points = _arrange_values(self.program, weights, inputs)
         return np.asarray(np.mean([self._at(values) for values in points], axis=0), dtype=float)
 
     def blocks(self) -> list[list[int]]:
@@ -115,10 +117,10 @@ class FubiniStudyMetric:
                 metric[np.ix_(block, block)] = whole[np.ix_(block, block)]
             return metric
         for block in self.blocks():
-            metric[np.ix_(block, block)] = self._measured(values, block)
+            metric[np.ix_(block, block)] = self._measure(values, block)
         return metric
 
-    def _measured(self, values: FloatArray, block: list[int]) -> FloatArray:
+    def _measure(self, values: FloatArray, block: list[int]) -> FloatArray:
         circuit = self.program.circuit
         place = {p: i for i, p in enumerate(self.program.parameters)}
         asked = {self.program.weight_params[i]: i for i in block}
@@ -137,9 +139,9 @@ class FubiniStudyMetric:
             ) from error
         what, shape = "a finite metric", (len(block), len(block))
         if isinstance(self._qgt, QFI):
-            found = _measured_numbers(np.real(result.qfis[0]), what, shape, self._qgt) / 4
+            found = _check_measured(np.real(result.qfis[0]), what, shape, self._qgt) / 4
         else:
-            found = _measured_numbers(np.real(result.qgts[0]), what, shape, self._qgt)
+            found = _check_measured(np.real(result.qgts[0]), what, shape, self._qgt)
         rank = {i: k for k, i in enumerate(block)}
         order = np.argsort([rank[asked[p]] for p in wanted])
         return np.asarray((found + found.T)[np.ix_(order, order)] / 2, dtype=float)
@@ -190,11 +192,11 @@ class StateFidelity:
 
         Inputs ``(B, I)`` are averaged over.
         """
-        here = _values(self.program, weights, inputs)  # (B, P)
-        listed = _array(others)
+        here = _arrange_values(self.program, weights, inputs)  # (B, P)
+        listed = _to_array(others)
         if listed.ndim != 2 or not len(listed):
             raise InputError(f"Expected others to be weights (K, W); got {shown(others)}.")
-        there = np.array([_values(self.program, w, inputs) for w in listed])  # (K, B, P)
+        there = np.array([_arrange_values(self.program, w, inputs) for w in listed])  # (K, B, P)
         found = [self._at(v, there[:, b]) for b, v in enumerate(here)]
         return np.asarray(np.mean(found, axis=0), dtype=float)
 
@@ -216,10 +218,10 @@ class StateFidelity:
             raise ExecutionError(
                 f"{type(self._fidelity).__name__} failed on this circuit: {error}"
             ) from error
-        return _measured_numbers(found, "finite fidelities", (count,), self._fidelity)
+        return _check_measured(found, "finite fidelities", (count,), self._fidelity)
 
 
-def _measured_numbers(found: Any, what: str, shape: tuple[int, ...], source: Any) -> FloatArray:
+def _check_measured(found: Any, what: str, shape: tuple[int, ...], source: Any) -> FloatArray:
     """Return what an object of qiskit-algorithms has measured, or refuse it."""
     expected = f"Expected {what} of shape {shape} from {type(source).__name__}"
     try:
@@ -231,7 +233,7 @@ def _measured_numbers(found: Any, what: str, shape: tuple[int, ...], source: Any
     return numbers
 
 
-def layers(program: CircuitProgram) -> list[int]:
+def _find_layers(program: CircuitProgram) -> list[int]:
     """Return the layer of each weight: the longest chain of parameterized gates before its own."""
     circuit = program.circuit
     depth = dict.fromkeys(circuit.qubits, 0)
@@ -248,9 +250,9 @@ def layers(program: CircuitProgram) -> list[int]:
     return [first.get(p, 0) for p in program.weight_params]
 
 
-def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
+def _arrange_values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
     """Return weights, and inputs row by row, as values ``(B, P)`` in the program's order."""
-    weights, inputs = _array(weights), None if inputs is None else _array(inputs)
+    weights, inputs = _to_array(weights), None if inputs is None else _to_array(inputs)
     if weights.shape != (len(program.weight_params),):
         raise InputError(
             f"Expected weights of shape ({len(program.weight_params)},); got {weights.shape}."
@@ -267,7 +269,7 @@ def _values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:
     return values
 
 
-def _array(given: Any) -> FloatArray:
+def _to_array(given: Any) -> FloatArray:
     """Return numbers as an array, or raise :class:`.InputTypeError` if they are none."""
     try:
         tensor = isinstance(given, Tensor)

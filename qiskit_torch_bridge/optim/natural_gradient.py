@@ -11,20 +11,22 @@ import torch
 from qiskit_algorithms.gradients import QFI, BaseQGT
 from torch import Tensor
 
-from ..arguments import function, shown
+from ..arguments import require_callable, shown
 from ..arrays import FloatArray
 from ..exceptions import ObjectiveError, OptimizerError, OptimizerTypeError
-from .base import (
-    Closure,
-    QuantumOptimizer,
-    Recorder,
-    as_tensor,
-    check_positive,
-    finite,
-    numbers_of,
-)
+from .data_parallel import has_several_processes
 from .metric import Approximation, FubiniStudyMetric
-from .replicas import several_processes
+from .quantum_optimizer import (
+    Group,
+    Params,
+    QuantumOptimizer,
+    check_number,
+    to_array,
+    to_tensor,
+)
+
+Metric = Callable[..., FloatArray]
+"""From weights ``(W,)``, and inputs ``(B, I)`` where there are some, to the metric ``(W, W)``."""
 
 
 class QuantumNaturalGradient(QuantumOptimizer):
@@ -82,17 +84,17 @@ class QuantumNaturalGradient(QuantumOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Params,
         lr: float = 0.1,
         *,
-        metric: Callable[[FloatArray], FloatArray] | None = None,
+        metric: Metric | None = None,
         approximation: Approximation = "full",
         qgt: BaseQGT | QFI | None = None,
         damping: float = 1e-3,
     ) -> None:
-        self._metrics: dict[Tensor, Any] = {}
+        self._metrics: dict[Tensor, Metric] = {}
         self._common = metric
-        super().__init__(params, {"lr": lr, "damping": damping})
+        super().__init__(params, {"lr": lr, "damping": damping}, records_inputs=True)
         if self._module_of and metric is not None:
             raise OptimizerError(
                 "A module brings the metric of its circuit; give module.parameters() together "
@@ -105,28 +107,20 @@ class QuantumNaturalGradient(QuantumOptimizer):
             )
         for weight, module in self._module_of.items():
             self._metrics[weight] = FubiniStudyMetric(module.program, approximation, qgt)
-        self._recorder = Recorder(self._module_of.values())
         self._replicas.listen()
-
-    def _check_options(self, group: dict[str, Any]) -> None:
-        check_positive(zero=True, lr=group["lr"], damping=group["damping"])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._replicas.listen()
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, with a ``metric`` of their own unless all share one."""
-        metric = self._common
-        if isinstance(param_group, dict):
-            param_group = dict(param_group)  # the caller's own stays as it is
-            metric = param_group.pop("metric", metric)
-        super().add_param_group(param_group)
-        for parameter in self.param_groups[-1]["params"]:
+    def _prepare_group(self, group: Group) -> None:
+        check_number(group["lr"], "lr", zero=True)
+        check_number(group["damping"], "damping", zero=True)
+        metric = group.pop("metric", self._common)  # no state to be saved
+        for parameter in group["params"]:
             if parameter in self._module_of:
                 continue
             if not callable(metric):
-                self.param_groups.pop()
                 found = "alone" if metric is None else f"and {shown(metric)}"
                 raise OptimizerTypeError(
                     "Expected a TorchQuantumModule, or parameters together with metric=, a "
@@ -136,7 +130,9 @@ class QuantumNaturalGradient(QuantumOptimizer):
             self._metrics[parameter] = metric
 
     @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Any:
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], Tensor | float | None] | None = None
+    ) -> Tensor | float | None:
         """Take one step along the gradients that are there; the closure computes them if given.
 
         Returns:
@@ -144,12 +140,12 @@ class QuantumNaturalGradient(QuantumOptimizer):
         """
         loss = None
         if closure is not None:
-            function(closure, "closure", "a function of nothing", error=OptimizerTypeError)
+            require_callable(closure, "closure", "a function of nothing", error=OptimizerTypeError)
             with torch.enable_grad(), self._replicas.watched():
                 loss = closure()
             if loss is not None:
-                finite(loss, self)
-        elif several_processes() and not self._replicas.listening:
+                self._read_loss(loss)
+        elif has_several_processes() and not self._replicas.listening:
             raise OptimizerError(
                 "torch.distributed was initialised after this optimizer was made, which therefore "
                 "cannot know whether gradients are averaged over processes. Make the optimizer "
@@ -161,27 +157,27 @@ class QuantumNaturalGradient(QuantumOptimizer):
                 "No parameter has a gradient. Call loss.backward() before step(), or give step a "
                 "closure that does."
             )
-        gradients = [numbers_of(p.grad) for p, _ in wanted]  # type: ignore[arg-type]
+        gradients = [to_array(p.grad) for p, _ in wanted if p.grad is not None]
         for gradient in gradients:
             if not np.isfinite(gradient).all():
                 raise ObjectiveError(
                     f"The gradient is not finite: {gradient}. The parameters are those at which "
                     "the step began; lower the learning rate, or look at the loss."
                 )
-        metrics = self._averaged_metrics([p for p, _ in wanted])
+        metrics = self._average_metrics([p for p, _ in wanted])
         directions = [
-            solved(metric, gradient, float(group["damping"]))
+            solve_damped(metric, gradient, float(group["damping"]))
             for (_, group), metric, gradient in zip(wanted, metrics, gradients, strict=True)
         ]
         for (parameter, group), direction in zip(wanted, directions, strict=True):
-            parameter.sub_(as_tensor(float(group["lr"]) * direction, parameter))
+            parameter.sub_(to_tensor(float(group["lr"]) * direction, parameter))
         self._recorder.forget()
         self._replicas.forget()
         return loss
 
-    def _averaged_metrics(self, parameters: list[Tensor]) -> list[FloatArray]:
+    def _average_metrics(self, parameters: list[Tensor]) -> list[FloatArray]:
         """Return the metrics, averaged over the processes that share a batch."""
-        metrics = [self._metric(p) for p in parameters]
+        metrics = [self._compute_metric(p) for p in parameters]
         numbers = self._replicas.mean(np.concatenate([m.reshape(-1) for m in metrics]))
         if not np.isfinite(numbers).all():
             raise OptimizerError("Expected a finite metric; got one with infinities or NaN.")
@@ -189,12 +185,10 @@ class QuantumNaturalGradient(QuantumOptimizer):
         parts = np.split(numbers, places)
         return [part.reshape(m.shape) for part, m in zip(parts, metrics, strict=True)]
 
-    def _metric(self, parameter: Tensor) -> FloatArray:
-        metric, weights = self._metrics[parameter], numbers_of(parameter)
-        module = self._module_of.get(parameter)
-        inputs = None if module is None else self._recorder.inputs(module)
-        found = metric(weights) if inputs is None else metric(weights, inputs)
-        found = np.asarray(found, dtype=float)
+    def _compute_metric(self, parameter: Tensor) -> FloatArray:
+        weights = to_array(parameter)
+        metric = self._metrics[parameter](weights, *self._inputs_of(parameter))
+        found = np.asarray(metric, dtype=float)
         if found.shape != (len(weights), len(weights)):
             raise OptimizerError(
                 f"Expected a metric of shape ({len(weights)}, {len(weights)}); got shape "
@@ -203,10 +197,10 @@ class QuantumNaturalGradient(QuantumOptimizer):
         return found
 
 
-def solved(metric: FloatArray, gradient: FloatArray, damping: float) -> FloatArray:
-    """Return the solution of ``(metric + damping) d = gradient``; least in norm if there are many.
+def solve_damped(metric: FloatArray, gradient: FloatArray, damping: float) -> FloatArray:
+    """Return the solution of ``(metric + damping) d = gradient`` that has the smallest norm.
 
-    A measured metric may have negative eigenvalues by noise; they count as zero.
+    Noise may give a measured metric negative eigenvalues; they count as zero.
     """
     values, vectors = np.linalg.eigh((metric + metric.T) / 2)
     values = np.maximum(values, 0.0) + damping

@@ -16,11 +16,11 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from ..arguments import real_array, shown
+from ..arguments import require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError, OptimizerError
 from ..module import TorchQuantumModule
-from .base import Closure, QuantumOptimizer, required, value_of
+from .quantum_optimizer import Closure, Group, Params, QuantumOptimizer
 
 MAX_DENOMINATOR = 128  # of ratios of frequencies, and
 MAX_MULTIPLE = 1024  # of the base frequency: a period is searched in so many waves at most
@@ -76,7 +76,7 @@ class Rotosolve(QuantumOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Params,
         *,
         frequencies: Sequence[float] | Mapping[Tensor, Sequence[Sequence[float]]] | None = None,
     ) -> None:
@@ -89,31 +89,25 @@ class Rotosolve(QuantumOptimizer):
                 "with frequencies=, or leave frequencies out."
             )
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, which need the ``frequencies`` that were given."""
-        super().add_param_group(param_group)
-        try:
-            for parameter in self.param_groups[-1]["params"]:
-                self._spectra[parameter] = self._spectra_of(parameter)
-        except BaseException:
-            self.param_groups.pop()
-            raise
+    def _prepare_group(self, group: Group) -> None:
+        for parameter in group["params"]:
+            self._spectra[parameter] = self._spectra_of(parameter)
 
     def _spectra_of(self, parameter: Tensor) -> list[tuple[float, ...]]:
         module, frequencies = self._module_of.get(parameter), self._frequencies
         if module is not None:
-            return _spectra(module)
+            return _find_spectra(module)
         if not isinstance(frequencies, Mapping):
-            common = _checked((1.0,) if frequencies is None else frequencies)
+            common = _check_frequencies((1.0,) if frequencies is None else frequencies)
             return [common] * parameter.numel()
-        given: Any = frequencies.get(parameter, ())
+        given: object = frequencies.get(parameter, ())
         if not isinstance(given, Sequence) or len(given) != parameter.numel():
             raise OptimizerError(
                 f"Expected frequencies to map each parameter to a list with one tuple per entry, "
                 f"here of shape {tuple(parameter.shape)}; got {shown(given)}. Give an empty tuple "
                 "for an entry on which the loss does not depend."
             )
-        return [_checked(f) for f in given]
+        return [_check_frequencies(f) for f in given]
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> float:  # type: ignore[override]
@@ -125,19 +119,14 @@ class Rotosolve(QuantumOptimizer):
         Returns:
             The loss after the sweep.
         """
-        closure = required(closure, self)
-        origins = [p.clone() for p, _ in self._parameters()]
-        try:
+        closure = self._require_closure(closure)
+        with self._restored_on_error():
             seen, expected = self._sweep(closure)
-            after = value_of(closure, self)
-        except BaseException:
-            for (parameter, _), origin in zip(self._parameters(), origins, strict=True):
-                parameter.copy_(origin)
-            raise
+            after = self._evaluate(closure)
         if expected is not None:
             spread = max(seen) - min(seen)
             single = min(p.dtype.itemsize for p, _ in self._parameters()) < 8
-            allowed = (1e-3 if single else 1e-6) if self._exact() else 0.5
+            allowed = (1e-3 if single else 1e-6) if self._is_exact() else 0.5
             if abs(after - expected) > allowed * spread + 1e-9 * max(map(abs, seen)):
                 warnings.warn(NOT_LINEAR.format(after=after, expected=expected), stacklevel=2)
         return after
@@ -153,23 +142,23 @@ class Rotosolve(QuantumOptimizer):
                     continue  # the loss does not depend on it
                 start = parameter[entry].clone()
                 values = []
-                points = sample_points(spectrum)
+                points = choose_sample_points(spectrum)
                 for point in points:
                     parameter[entry] = start + point
-                    values.append(value_of(closure, self))
-                displacement, expected = lowest(spectrum, points, np.array(values))
+                    values.append(self._evaluate(closure))
+                displacement, expected = find_lowest(spectrum, points, np.array(values))
                 parameter[entry] = start + displacement
                 seen += values
         return seen, expected
 
-    def _exact(self) -> bool:
+    def _is_exact(self) -> bool:
         """Whether values are known to have no noise."""
         return bool(self._module_of) and all(
             m.gradient == "adjoint" and m.precision is None for m in self._module_of.values()
         )
 
 
-def _spectra(module: TorchQuantumModule) -> list[tuple[float, ...]]:
+def _find_spectra(module: TorchQuantumModule) -> list[tuple[float, ...]]:
     program = module.program
     spectra = []
     for parameter, column in zip(program.weight_params, program.weight_columns, strict=True):
@@ -184,8 +173,8 @@ def _spectra(module: TorchQuantumModule) -> list[tuple[float, ...]]:
     return spectra
 
 
-def _checked(frequencies: Any) -> tuple[float, ...]:
-    array = real_array(frequencies, "frequencies", (None,), error=OptimizerError)
+def _check_frequencies(frequencies: Any) -> tuple[float, ...]:
+    array = require_real_array(frequencies, "frequencies", (None,), error=OptimizerError)
     if not np.isfinite(array).all() or (array <= 0).any():
         raise OptimizerError(
             "Expected frequencies to be positive numbers such as (1.0, 2.0); got "
@@ -194,28 +183,28 @@ def _checked(frequencies: Any) -> tuple[float, ...]:
     return tuple(np.unique(array).tolist())
 
 
-def _basis(spectrum: tuple[float, ...], points: FloatArray) -> FloatArray:
+def _evaluate_basis(spectrum: tuple[float, ...], points: FloatArray) -> FloatArray:
     """Return the columns 1, cos and sin of all frequencies at some points."""
     phases = np.outer(points, spectrum)
     return np.concatenate([np.ones((len(points), 1)), np.cos(phases), np.sin(phases)], axis=1)
 
 
-def sample_points(spectrum: tuple[float, ...]) -> FloatArray:
+def choose_sample_points(spectrum: tuple[float, ...]) -> FloatArray:
     """Return ``2 R + 1`` displacements, zero among them, whose values determine the function."""
     omega = np.array(spectrum)
     count = 2 * len(omega) + 1
     multiples = omega / omega[0]
     if np.allclose(multiples, np.arange(1, len(omega) + 1), rtol=0, atol=1e-9):
         return 2 * np.pi / omega[0] * (np.arange(count) - len(omega)) / count
-    window = _window(spectrum)
+    window = _choose_window(spectrum)
     grid = np.linspace(-window, window, 64 * count + 1)
-    basis = _basis(spectrum, grid)
+    basis = _evaluate_basis(spectrum, grid)
     pivots = scipy.linalg.qr(basis.T, mode="r", pivoting=True)[1][:count]
     return np.sort(grid[pivots])
 
 
-def _window(spectrum: tuple[float, ...]) -> float:
-    """Half the stretch to search for the least point: of a period, if there is one."""
+def _choose_window(spectrum: tuple[float, ...]) -> float:
+    """Return half the stretch to search for the least point: of a period, if there is one."""
     omega = np.array(spectrum)
     ratios = [Fraction(w).limit_denominator(MAX_DENOMINATOR) for w in omega / omega[0]]
     common = omega[0] / math.lcm(*(r.denominator for r in ratios))
@@ -226,11 +215,11 @@ def _window(spectrum: tuple[float, ...]) -> float:
     return float(np.pi / np.diff(omega, prepend=0.0).min())
 
 
-def lowest(
+def find_lowest(
     spectrum: tuple[float, ...], points: FloatArray, values: FloatArray
 ) -> tuple[float, float]:
     """Return the displacement at which the function through the values is least, and its value."""
-    coefficients = np.linalg.lstsq(_basis(spectrum, points), values, rcond=None)[0]
+    coefficients = np.linalg.lstsq(_evaluate_basis(spectrum, points), values, rcond=None)[0]
 
     count = len(spectrum)
     cosines, sines = coefficients[1 : count + 1], coefficients[count + 1 :]
@@ -243,7 +232,7 @@ def lowest(
         amplitude = float(np.hypot(cosines[0], sines[0]))
         x = float(np.arctan2(-sines[0], -cosines[0])) / spectrum[0] if amplitude else 0.0
         return x, float(coefficients[0]) - amplitude
-    window = _window(spectrum)
+    window = _choose_window(spectrum)
     grid = np.linspace(-window, window, 32 * max(4, round(window * spectrum[-1])) + 1)
     heights, width = f(grid), grid[1] - grid[0]
     # By Taylor's theorem the least point is at most this much below a point of the grid next to it.

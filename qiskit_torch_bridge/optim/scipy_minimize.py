@@ -13,21 +13,11 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from ..algorithms.checks import limits
-from ..arguments import is_options, shown
+from ..algorithms.minimization import read_bounds
+from ..arguments import is_options, require_whole_number, shown
 from ..arrays import FloatArray
 from ..exceptions import OptimizerError, OptimizerTypeError
-from .base import (
-    Closure,
-    QuantumOptimizer,
-    as_tensor,
-    check_positive,
-    check_whole,
-    finite,
-    numbers_of,
-    required,
-    value_of,
-)
+from .quantum_optimizer import Closure, Params, QuantumOptimizer, check_number, to_array, to_tensor
 
 VALUES_ONLY = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
 GRADIENTS = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr")
@@ -48,7 +38,7 @@ class ScipyMinimize(QuantumOptimizer):
             for the weights of these.
         method: A name that ``scipy.optimize.minimize`` knows. Methods that use second derivatives
             (``"Newton-CG"``, ``"trust-ncg"``, ``"trust-krylov"``, ``"trust-exact"``, ``"dogleg"``)
-            get them exactly from the graph: Hessian-vector products, or columns of the Hessian.
+            get exact ones from the graph: Hessian-vector products, or columns of the Hessian.
         max_iter: The most iterations of one step.
         tolerance: Where to stop, with the meaning that the method gives to ``tol``.
         bounds: A pair for each entry of all parameters, in their order; ``None`` for no limit.
@@ -58,13 +48,13 @@ class ScipyMinimize(QuantumOptimizer):
         result: SciPy's result of the last step.
 
     Raises:
-        OptimizerError: If the method is unknown, or no gradient can be had for a method that needs
-            one.
+        OptimizerError: If the method is unknown, or needs a gradient that the closure does not
+            allow to compute.
         ObjectiveError: If the loss is not finite; the weights are then those of the step's start.
 
     The closure returns the loss; it may call ``backward()``, as torch's own need, but then there
     are no second derivatives. Keep weights in double precision (``module.double()``) where the
-    method must converge far: SciPy computes in double precision.
+    method must converge to many digits: SciPy computes in double precision.
 
     Cost:
         ``result.nfev`` values, and as many gradients for methods that use them. Second derivatives
@@ -86,7 +76,7 @@ class ScipyMinimize(QuantumOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Params,
         method: str = "L-BFGS-B",
         *,
         max_iter: int = 100,
@@ -95,14 +85,14 @@ class ScipyMinimize(QuantumOptimizer):
         options: dict[str, Any] | None = None,
     ) -> None:
         known = {name.lower(): name for name in METHODS}
-        given: Any = method
+        given: object = method
         if not isinstance(given, str) or given.lower() not in known:
             raise OptimizerError(
                 f"Expected method to be one of {', '.join(METHODS)}; got {shown(method)}."
             )
-        check_whole(max_iter=max_iter)
+        require_whole_number(max_iter, "max_iter", 1, error=OptimizerError)
         if tolerance is not None:
-            check_positive(tolerance=tolerance)
+            check_number(tolerance, "tolerance")
         if options is not None and not is_options(options):
             raise OptimizerTypeError(
                 f"Expected options to be a mapping of options of the method; got {shown(options)}."
@@ -111,7 +101,7 @@ class ScipyMinimize(QuantumOptimizer):
         self.method, self.max_iter, self.tolerance = known[method.lower()], max_iter, tolerance
         self.options = dict(options or {})
         size = sum(p.numel() for group in self.param_groups for p in group["params"])
-        self.bounds = None if bounds is None else _checked_bounds(bounds, size)
+        self.bounds = None if bounds is None else _check_bounds(bounds, size)
         self.result: Any = None
 
     @torch.no_grad()
@@ -124,35 +114,29 @@ class ScipyMinimize(QuantumOptimizer):
         Returns:
             The loss at the weights found.
         """
-        closure = required(closure, self)
-        start = [p.clone() for p, _ in self._parameters()]
-        calls = _Calls(self, closure)
+        calls = _FlatLoss(self, self._require_closure(closure))
         derivatives: dict[str, Any] = {}
         if self.method not in VALUES_ONLY:
             derivatives["jac"] = True
         if self.method in PRODUCTS:
-            derivatives["hessp"] = calls.product
+            derivatives["hessp"] = calls.multiply_hessian
         if self.method in HESSIANS:
-            derivatives["hess"] = calls.hessian
+            derivatives["hess"] = calls.compute_hessian
         counted = "maxfun" if self.method == "TNC" else "maxiter"
-        try:
+        with self._restored_on_error() as start:
             self.result = scipy.optimize.minimize(
-                calls.value if self.method in VALUES_ONLY else calls.value_and_gradient,
-                np.concatenate([numbers_of(p) for p in start]) if start else np.zeros(0),
+                calls.evaluate if self.method in VALUES_ONLY else calls.differentiate,
+                _flatten(start, start),
                 method=self.method,
                 tol=self.tolerance,
-                bounds=self._bounds(),
+                bounds=self._list_bounds(),
                 options={counted: self.max_iter, **self.options},
                 **derivatives,
             )
-        except BaseException:
-            for (parameter, _), origin in zip(self._parameters(), start, strict=True):
-                parameter.copy_(origin)
-            raise
         self._place(self.result.x)
         return float(self.result.fun)
 
-    def _bounds(self) -> list[Bound] | None:
+    def _list_bounds(self) -> list[Bound] | None:
         """Return the bounds of what is not frozen."""
         if self.bounds is None:
             return None
@@ -166,11 +150,11 @@ class ScipyMinimize(QuantumOptimizer):
             at = 0
             for parameter, _ in self._parameters():
                 numbers = x[at : at + parameter.numel()]
-                parameter.copy_(as_tensor(numbers, parameter))
+                parameter.copy_(to_tensor(numbers, parameter))
                 at += parameter.numel()
 
 
-class _Calls:
+class _FlatLoss:
     """The loss and its derivatives as functions of one flat array."""
 
     def __init__(self, optimizer: ScipyMinimize, closure: Closure) -> None:
@@ -178,28 +162,28 @@ class _Calls:
         self._tensors = [p for p, _ in optimizer._parameters()]
         self._graph: tuple[FloatArray, list[Tensor | None]] | None = None
 
-    def value(self, x: FloatArray) -> float:
+    def evaluate(self, x: FloatArray) -> float:
         self._graph = None
         self._optimizer._place(x)
-        return value_of(self._closure, self._optimizer)
+        return self._optimizer._evaluate(self._closure)
 
-    def value_and_gradient(self, x: FloatArray) -> tuple[float, FloatArray]:
-        loss, gradients, averaged = self._evaluated(x, graph=False)
-        value, gradient = finite(loss, self._optimizer), _flat(gradients, self._tensors)
+    def differentiate(self, x: FloatArray) -> tuple[float, FloatArray]:
+        loss, gradients, averaged = self._run_closure(x, graph=False)
+        value, gradient = self._optimizer._read_loss(loss), _flatten(gradients, self._tensors)
         return value, gradient if averaged else self._optimizer._replicas.mean(gradient)
 
-    def product(self, x: FloatArray, vector: FloatArray) -> FloatArray:
+    def multiply_hessian(self, x: FloatArray, vector: FloatArray) -> FloatArray:
         """Return the Hessian at ``x`` times a vector."""
         if self._graph is None or not np.array_equal(self._graph[0], x):
-            self._graph = np.array(x), self._evaluated(x, graph=True)[1]
-        return self._products(self._graph[1], np.asarray(vector, dtype=float)[None])[0]
+            self._graph = np.array(x), self._run_closure(x, graph=True)[1]
+        return self._multiply(self._graph[1], np.asarray(vector, dtype=float)[None])[0]
 
-    def hessian(self, x: FloatArray) -> FloatArray:
-        _, gradients, _ = self._evaluated(x, graph=True)
-        found = self._products(gradients, np.eye(len(x)))
+    def compute_hessian(self, x: FloatArray) -> FloatArray:
+        _, gradients, _ = self._run_closure(x, graph=True)
+        found = self._multiply(gradients, np.eye(len(x)))
         return (found + found.T) / 2
 
-    def _products(self, gradients: list[Tensor | None], vectors: FloatArray) -> FloatArray:
+    def _multiply(self, gradients: list[Tensor | None], vectors: FloatArray) -> FloatArray:
         # Where the loss is linear in a tensor, the gradient is constant.
         varying = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
         outputs = [g for g in gradients if g is not None and g.requires_grad]
@@ -207,10 +191,10 @@ class _Calls:
         rows = []
         for vector in vectors:
             weights = [
-                as_tensor(vector[places[i] : places[i + 1]], g)
+                to_tensor(vector[places[i] : places[i + 1]], g)
                 for i, g in zip(varying, outputs, strict=True)
             ]
-            found: Any = [None] * len(self._tensors)
+            found: Sequence[Tensor | None] = [None] * len(self._tensors)
             if outputs:
                 found = torch.autograd.grad(
                     outputs,
@@ -219,10 +203,12 @@ class _Calls:
                     retain_graph=True,
                     allow_unused=True,
                 )
-            rows.append(_flat(list(found), self._tensors))
+            rows.append(_flatten(found, self._tensors))
         return self._optimizer._replicas.mean(np.array(rows))
 
-    def _evaluated(self, x: FloatArray, graph: bool) -> tuple[Any, list[Tensor | None], bool]:
+    def _run_closure(
+        self, x: FloatArray, graph: bool
+    ) -> tuple[Tensor | float, list[Tensor | None], bool]:
         """Return the loss, its gradients, and whether processes that share a batch average them."""
         self._graph = None
         self._optimizer._place(x)
@@ -234,7 +220,10 @@ class _Calls:
                 return loss, [t.grad for t in self._tensors], True
             try:
                 found = torch.autograd.grad(
-                    loss, self._tensors, create_graph=graph, allow_unused=True
+                    loss,  # type: ignore[arg-type] # the error tells if it is no tensor
+                    self._tensors,
+                    create_graph=graph,
+                    allow_unused=True,
                 )
             except (RuntimeError, TypeError, AttributeError) as error:
                 advice = (
@@ -251,14 +240,14 @@ class _Calls:
         return loss, list(found), False
 
 
-def _flat(tensors: list[Tensor | None], like: list[Tensor]) -> FloatArray:
+def _flatten(tensors: Sequence[Tensor | None], like: list[Tensor]) -> FloatArray:
     parts = [
-        np.zeros(t.numel()) if g is None else numbers_of(g)
+        np.zeros(t.numel()) if g is None else to_array(g)
         for g, t in zip(tensors, like, strict=True)
     ]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _checked_bounds(bounds: Any, size: int) -> list[Bound]:
-    pairs = zip(*(bound.tolist() for bound in limits(bounds, size)), strict=True)
+def _check_bounds(bounds: Sequence[Bound], size: int) -> list[Bound]:
+    pairs = zip(*(bound.tolist() for bound in read_bounds(bounds, size)), strict=True)
     return [(None if math.isinf(a) else a, None if math.isinf(b) else b) for a, b in pairs]

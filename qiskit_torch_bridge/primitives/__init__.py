@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimator primitives: how one is called and checked, and the one that is there by default."""
 
-from .batched import BatchedStatevectorEstimator
-from .kinds import is_aer
-from .precision import shots_to_precision, validated_precision
+from .batched_estimator import BatchedStatevectorEstimator
+from .capabilities import is_aer
+from .precision import shots_to_precision, validate_precision
 from .submission import Evaluation, evaluate
-from .tracking import Tracker, Usage
+from .usage import Tracker, Usage
 
 __all__ = [
     "BatchedStatevectorEstimator",
@@ -15,5 +15,5 @@ __all__ = [
     "evaluate",
     "is_aer",
     "shots_to_precision",
-    "validated_precision",
+    "validate_precision",
 ]

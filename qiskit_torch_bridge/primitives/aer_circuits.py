@@ -15,7 +15,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from ..exceptions import CircuitError
 from ..program import AnalysisCache
 from ..program.lowering import accepts_aer
-from .kinds import is_aer
+from .capabilities import is_aer
 
 
 class AerCircuits:

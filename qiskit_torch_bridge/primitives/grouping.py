@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which Pauli strings are measured together: those that agree wherever both have a letter."""
+"""Grouping of Pauli strings that commute qubit by qubit, so that one measurement serves all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..arrays import IntArray
 _AXES = str.maketrans("01+-rl", "ZZXXYY")
 
 
-def basis_of(label: str) -> str:
+def find_basis(label: str) -> str:
     """Return the Paulis that a term is measured in; projectors count as their axis."""
     return label.translate(_AXES)
 
@@ -24,15 +24,16 @@ def group_labels(labels: Sequence[str]) -> IntArray:
     letters = np.frombuffer(text, dtype=np.uint8).reshape(len(labels), -1)[:, ::-1]
     x = (letters == ord("X")) | (letters == ord("Y"))
     z = (letters == ord("Z")) | (letters == ord("Y"))
-    return group_qubit_wise(_words(x), _words(z), letters.shape[1])
+    return group_qubit_wise(_pack_words(x), _pack_words(z), letters.shape[1])
 
 
 def group_qubit_wise(x: IntArray, z: IntArray, num_bits: int) -> IntArray:
-    """Return the group of each Pauli string: as few groups as a greedy finds.
+    """Return the group of each Pauli string: as few groups as a greedy search finds.
 
-    Strings with many conflicts come first, those with equally many by their labels. That is what
-    Qiskit's ``PauliList.group_commuting(qubit_wise=True)`` makes of a sorted list, from a graph of
-    all pairs that are in conflict; here no more than a string and all others is in memory.
+    Two strings are in conflict where both have a letter on a qubit, and not the same one. Strings
+    with many conflicts come first, those with equally many by their labels. The groups are those of
+    Qiskit's ``PauliList.group_commuting(qubit_wise=True)`` for a sorted list, which makes a graph
+    of all pairs in conflict; here one string is compared with all others at a time.
 
     Args:
         x: Words of 64 bits that say where X or Y is, shape ``(K, words)``.
@@ -49,20 +50,20 @@ def group_qubit_wise(x: IntArray, z: IntArray, num_bits: int) -> IntArray:
     new[1:] = np.any(pairs[1:] != pairs[:-1], axis=1)
     string_of = np.empty(len(x), dtype=np.int64)
     string_of[order] = np.cumsum(new) - 1
-    return _coloured(*np.split(pairs[new], 2, axis=1))[string_of]
+    return _color_greedily(*np.split(pairs[new], 2, axis=1))[string_of]
 
 
-def _coloured(x: IntArray, z: IntArray) -> IntArray:
-    # Word by word, each of them one after the other in memory, and no wider than it need be.
+def _color_greedily(x: IntArray, z: IntArray) -> IntArray:
+    # Words of different strings lie side by side in memory, and are no wider than need be.
     bits = np.bitwise_or.reduce(np.bitwise_or(x, z), axis=None)
     word = np.uint16 if 0 <= bits < 1 << 16 else x.dtype
     strings = [(a.astype(word), b.astype(word)) for a, b in zip(x.T, z.T, strict=True)]
-    conflicts = [np.count_nonzero(_conflict(strings, t, strings)) for t in range(len(x))]
+    conflicts = [np.count_nonzero(_find_conflicts(strings, t, strings)) for t in range(len(x))]
     groups = [(np.zeros_like(a), np.zeros_like(b)) for a, b in strings]
     group_of = np.zeros(len(x), dtype=np.int64)
     count = 0
     for t in np.argsort(-np.array(conflicts, dtype=np.int64), kind="stable"):
-        taken = _conflict(strings, t, [(a[:count], b[:count]) for a, b in groups])
+        taken = _find_conflicts(strings, t, [(a[:count], b[:count]) for a, b in groups])
         g = count if taken.all() else int(np.argmin(taken))
         count = max(count, g + 1)
         for (a, b), (own_a, own_b) in zip(groups, strings, strict=True):
@@ -72,7 +73,7 @@ def _coloured(x: IntArray, z: IntArray) -> IntArray:
     return group_of
 
 
-def _conflict(strings: Any, t: Any, others: Any) -> Any:
+def _find_conflicts(strings: Any, t: Any, others: Any) -> Any:
     """Whether string ``t`` has another letter than others somewhere where both have one."""
     found: Any = False
     for (x, z), (others_x, others_z) in zip(strings, others, strict=True):
@@ -83,7 +84,7 @@ def _conflict(strings: Any, t: Any, others: Any) -> Any:
     return found
 
 
-def _words(table: Any) -> IntArray:
+def _pack_words(table: Any) -> IntArray:
     """Pack bits ``(K, n)`` into words of 64: ``(K, words)``."""
     padded = np.zeros((len(table), -(-table.shape[1] // 64) * 64), dtype=bool)
     padded[:, : table.shape[1]] = table

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The observables of a PUB, read once however often the same ones are given."""
+"""The observables of a PUB, read once and remembered by their content."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +15,23 @@ from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 from ..arguments import shown
 from ..arrays import IntArray
 from ..exceptions import ObservableError
+from ..lru_cache import LRUCache
 from ..program.observables import elements, hermitian, nested
-from ..program.product_operator import Observable, ProductOperator
-from ..recent import Recent
+from ..program.operators import Observable, ProductOperator
 
 KEPT_TERMS = 1 << 20
-"""Terms of all observables that are remembered."""
+"""The most terms of all observables that are remembered, together."""
 
 
 @dataclass(frozen=True, eq=False)
 class ObservableSet:
-    """The different observables of an array, and where in it they stand; equal to itself only.
+    """The different observables of an array, and where in it each of them stands.
+
+    A set is equal to itself only, so that it can be a key at no cost.
 
     Attributes:
         operators: The ``U`` different ones.
-        index: For each place of the array which of them is there.
+        index: Which of them is at each place of the array.
         num_qubits: On how many qubits they are; ``None`` if there are none.
     """
 
@@ -46,23 +49,23 @@ class ObservableSets:
     """Reads observables in any form that Qiskit takes; equal contents give the same set."""
 
     def __init__(self) -> None:
-        self._recent: Recent[ObservableSet] = Recent(64, KEPT_TERMS)
+        self._recent: LRUCache[ObservableSet] = LRUCache(64, KEPT_TERMS)
 
     def __call__(self, observables: Any) -> ObservableSet:
         """Return the set, or raise :class:`ObservableError`."""
-        key = _key(observables)
+        key = _content_key(observables)
         if key is not None:
-            return self._recent(key, lambda: _read(observables), _weight)
-        found = _read(observables)
-        key = (found.index.shape, found.index.tobytes(), *map(_key, found.operators))
-        return self._recent(key, lambda: found, _weight)
+            return self._recent(key, lambda: _read_all(observables), _weigh)
+        found = _read_all(observables)
+        key = (found.index.shape, found.index.tobytes(), *map(_content_key, found.operators))
+        return self._recent(key, lambda: found, _weigh)
 
 
-def _weight(found: ObservableSet) -> int:
+def _weigh(found: ObservableSet) -> int:
     return found.num_terms + 1
 
 
-def _read(observables: Any) -> ObservableSet:
+def _read_all(observables: Any) -> ObservableSet:
     """Read observables without Qiskit's conversion, which drops coefficients up to 1e-8."""
     operators: dict[Hashable, Observable] = {}
     places: dict[Hashable, int] = {}
@@ -74,8 +77,8 @@ def _read(observables: Any) -> ObservableSet:
         flat, shape = nested(observables)
     for observable in flat:
         if id(observable) not in of_objects:
-            operator = _operator(observable)
-            key = _key(operator)
+            operator = _read_operator(observable)
+            key = _content_key(operator)
             operators.setdefault(key, operator)
             of_objects[id(observable)] = places.setdefault(key, len(places))
     widths = {operator.num_qubits for operator in operators.values()}
@@ -85,7 +88,7 @@ def _read(observables: Any) -> ObservableSet:
     return ObservableSet(tuple(operators.values()), index, widths.pop() if widths else None)
 
 
-def _operator(observable: Any) -> Observable:
+def _read_operator(observable: Any) -> Observable:
     try:
         return hermitian(observable)
     except ObservableError as error:
@@ -96,34 +99,48 @@ def _operator(observable: Any) -> Observable:
         ) from error
 
 
-def _key(observables: Any) -> Hashable:
+@functools.singledispatch
+def _content_key(observables: object) -> Hashable:
     """Return what tells contents apart, or ``None`` for a form without a quick answer."""
-    if isinstance(observables, str):
-        return observables
-    if isinstance(observables, list):
-        keys = tuple(map(_key, observables))
-        return None if None in keys else keys
-    if isinstance(observables, SparsePauliOp):
-        if observables.coeffs.dtype == object:
-            return None
-        return (*_key_of_paulis(observables.paulis), observables.coeffs.tobytes())
-    if isinstance(observables, ProductOperator):
-        shape, letters = observables.letters.shape, observables.letters.tobytes()
-        return "products", shape, letters, observables.coeffs.tobytes()
-    if isinstance(observables, Pauli):
-        return "Pauli", observables.to_label()
-    if isinstance(observables, PauliList):
-        return "PauliList", *_key_of_paulis(observables)
-    if isinstance(observables, ObservablesArray):
-        return _key_of_array(observables)
     return None
 
 
-def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
-    return paulis.x.shape, paulis.x.tobytes(), paulis.z.tobytes(), paulis.phase.tobytes()
+@_content_key.register
+def _(label: str) -> Hashable:
+    return label
 
 
-def _key_of_array(array: ObservablesArray) -> Hashable:
+@_content_key.register
+def _(listed: list) -> Hashable:  # type: ignore[type-arg] - dispatched by its class alone
+    keys = tuple(map(_content_key, listed))
+    return None if None in keys else keys
+
+
+@_content_key.register
+def _(operator: SparsePauliOp) -> Hashable:
+    if operator.coeffs.dtype == object:
+        return None
+    return (*_key_of_paulis(operator.paulis), operator.coeffs.tobytes())
+
+
+@_content_key.register
+def _(operator: ProductOperator) -> Hashable:
+    letters = operator.letters
+    return "products", letters.shape, letters.tobytes(), operator.coeffs.tobytes()
+
+
+@_content_key.register
+def _(pauli: Pauli) -> Hashable:
+    return "Pauli", pauli.to_label()
+
+
+@_content_key.register
+def _(paulis: PauliList) -> Hashable:
+    return "PauliList", *_key_of_paulis(paulis)
+
+
+@_content_key.register
+def _(array: ObservablesArray) -> Hashable:
     if not hasattr(array, "sparse_observables_array"):
         return array.shape, *(frozenset(terms.items()) for terms in elements(array))
     parts = (
@@ -131,6 +148,10 @@ def _key_of_array(array: ObservablesArray) -> Hashable:
         for o in array.sparse_observables_array().ravel()
     )
     return array.shape, *parts
+
+
+def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
+    return paulis.x.shape, paulis.x.tobytes(), paulis.z.tobytes(), paulis.phase.tobytes()
 
 
 def _raw_parts(observable: Any) -> tuple[Any, ...]:

@@ -9,14 +9,14 @@ from typing import Any
 
 from qiskit.primitives import BaseEstimatorV2
 
-from ..arguments import real_number, shown, whole_number
+from ..arguments import require_real_number, require_whole_number, shown
 from ..exceptions import PrecisionError
 
 MOST_SHOTS = 2**52
-"""More cannot be told from one another by their precision."""
+"""With more, neighbouring numbers of shots have the same precision."""
 
 
-def validated_precision(shots: Any, precision: Any) -> float | None:
+def validate_precision(shots: Any, precision: Any) -> float | None:
     """Return the precision to request from ``shots`` or ``precision``, of which one may be given.
 
     Raises:
@@ -32,7 +32,7 @@ def validated_precision(shots: Any, precision: Any) -> float | None:
     if precision is None:
         return None
     hint = " Leave it out for the estimator's own default (exact, where it simulates exactly)."
-    return real_number(precision, "precision", error=PrecisionError, hint=hint)
+    return require_real_number(precision, "precision", error=PrecisionError, hint=hint)
 
 
 def shots_to_precision(shots: int) -> float:
@@ -47,19 +47,34 @@ def shots_to_precision(shots: int) -> float:
         0.1
     """
     hint = " Leave it out for the estimator's own default."
-    shots = whole_number(shots, "shots", 1, MOST_SHOTS, error=PrecisionError, hint=hint)
+    shots = require_whole_number(shots, "shots", 1, MOST_SHOTS, error=PrecisionError, hint=hint)
     precision = 1 / math.sqrt(shots)
     while math.ceil(1 / precision**2) > shots:
         precision = math.nextafter(precision, math.inf)
     return precision
 
 
+def precision_to_shots(precision: float) -> int:
+    """Return the shots that primitives take for a precision; zero if it is exact."""
+    return math.ceil(1 / precision**2) if precision else 0
+
+
+def validate_target_precision(precision: Any) -> float:
+    """Return the precision that a PUB asks for; unlike the user's, it may be zero, for exact.
+
+    Raises:
+        PrecisionError: If it is negative or no finite number.
+    """
+    hint = " Zero is exact; for a number of shots it is 1/sqrt(shots)."
+    return require_real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
+
+
 UNKNOWN_PRECISION = 1 / 64
 """Assumed where an estimator does not say: the default precision of Qiskit's backend primitives."""
 
 
-def assumed_precision(estimator: BaseEstimatorV2, requested: float | None) -> float:
-    """Return the noise to expect in an evaluation: as requested, by default, or assumed."""
+def estimate_precision(estimator: BaseEstimatorV2, requested: float | None) -> float:
+    """Return the noise to expect of an evaluation: requested, the default, or an assumed one."""
     found = default_precision(estimator) if requested is None else requested
     return UNKNOWN_PRECISION if found is None else found
 

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a PUB: everything that can be wrong with one is found here, before anything runs."""
+"""Reading PUBs: what one asks for, and which observables at which points.
+
+Everything that can be wrong with a PUB is found here, before anything runs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from ..arguments import real_number, shown
-from ..arrays import FloatArray
+from ..arguments import shown
+from ..arrays import FloatArray, IntArray
 from ..exceptions import (
     BridgeError,
     CircuitError,
@@ -22,16 +25,15 @@ from ..exceptions import (
     InputTypeError,
     ObservableError,
     ParameterError,
-    PrecisionError,
 )
 from ..program import AnalysedCircuit
 from .observable_sets import ObservableSet
-from .precision import MOST_SHOTS
+from .precision import validate_target_precision
 
 
 @dataclass(frozen=True)
-class Request:
-    """What one PUB asks for.
+class AnalysedPub:
+    """What one PUB asks for, checked and in canonical form.
 
     Attributes:
         circuit: The analysed circuit.
@@ -57,7 +59,7 @@ def read_pub(
     precision: float,
     analyse: Callable[[QuantumCircuit], AnalysedCircuit],
     observable_set: Callable[[Any], ObservableSet],
-) -> Request:
+) -> AnalysedPub:
     """Read a PUB in any form that Qiskit takes.
 
     Args:
@@ -70,12 +72,12 @@ def read_pub(
     Raises:
         BridgeError: What is wrong, in its kind that says what it is about.
     """
-    circuit, observables, values, own = _parts(pub)
+    circuit, observables, values, own = _split_parts(pub)
     if not isinstance(circuit, QuantumCircuit):
         raise CircuitError(
             f"Expected the PUB to begin with a QuantumCircuit; got {type(circuit).__name__}."
         )
-    wanted = validated(precision if own is None else own)
+    wanted = validate_target_precision(precision if own is None else own)
     found = observable_set(observables)
     if found.num_qubits not in (None, circuit.num_qubits):
         raise ObservableError(
@@ -83,7 +85,7 @@ def read_pub(
             f"{found.num_qubits}. Pad them with 'I', or apply the layout of a transpiled circuit: "
             "observable.apply_layout(circuit.layout)."
         )
-    bindings = _bindings(values, circuit)
+    bindings = _read_bindings(values, circuit)
     try:
         shape = np.broadcast_shapes(bindings.shape, found.index.shape)
     except ValueError as error:
@@ -93,9 +95,9 @@ def read_pub(
             "give the observables as a column: [[first], [second]]."
         ) from error
     analysed = analyse(circuit)
-    points = _points(bindings, analysed)
+    points = _read_points(bindings, analysed)
     analysed.check(points)
-    return Request(analysed, found, points, bindings.shape, shape, wanted, circuit.metadata)
+    return AnalysedPub(analysed, found, points, bindings.shape, shape, wanted, circuit.metadata)
 
 
 def check_pubs(pubs: Any) -> None:
@@ -107,25 +109,7 @@ def check_pubs(pubs: Any) -> None:
         )
 
 
-def validated(precision: Any) -> float:
-    """Return a precision as a number, or raise :class:`PrecisionError`."""
-    hint = " Zero is exact; for a number of shots it is 1/sqrt(shots)."
-    return real_number(precision, "precision", zero=True, error=PrecisionError, hint=hint)
-
-
-def shots_for(precision: float) -> int:
-    """Return the shots that give a precision; zero if it is exact."""
-    if not precision:
-        return 0
-    if precision < MOST_SHOTS**-0.5:
-        raise PrecisionError(
-            f"Expected a precision from 2**-26 (2**52 shots) up; got {shown(precision)}. Use zero "
-            "for exact values, or noise='gaussian'."
-        )
-    return math.ceil(1 / precision**2)
-
-
-def _parts(pub: Any) -> tuple[Any, Any, Any, Any]:
+def _split_parts(pub: Any) -> tuple[Any, Any, Any, Any]:
     if isinstance(pub, EstimatorPub):
         return pub.circuit, pub.observables, pub.parameter_values, pub.precision
     if not isinstance(pub, (tuple, list)) or not 2 <= len(pub) <= 4:
@@ -139,7 +123,7 @@ def _parts(pub: Any) -> tuple[Any, Any, Any, Any]:
     return circuit, observables, values, precision
 
 
-def _bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
+def _read_bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
     names = tuple(circuit.parameters)
     try:
         if values is None:
@@ -165,7 +149,7 @@ def _bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
     return bindings
 
 
-def _points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
+def _read_points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
     """Return the values in the circuit's order of parameters: ``(N, P)``."""
     names = tuple(p.name for p in analysed.parameters)
     data = bindings.data
@@ -183,3 +167,81 @@ def _points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
         for key, part in data.items():
             values[..., [column_of[name] for name in key]] = part
     return np.ascontiguousarray(values, dtype=float).reshape(bindings.size, len(names))
+
+
+class PointBlock(NamedTuple):
+    """Points at which the same observables are asked for, every observable at every point.
+
+    Attributes:
+        points: Ascending, shape ``(N,)``.
+        observables: Ascending, shape ``(O,)``.
+        places: Where the block's values go in the flattened result, shape ``(K,)``.
+        rows: Which of ``points`` belongs to each place.
+        columns: Which of ``observables`` belongs to each place.
+    """
+
+    points: IntArray
+    observables: IntArray
+    places: IntArray
+    rows: IntArray
+    columns: IntArray
+
+
+def split_into_blocks(
+    points_shape: tuple[int, ...], index: IntArray, count: int
+) -> list[PointBlock]:
+    """Broadcast an array of points against one of observables and split the result into blocks.
+
+    Args:
+        points_shape: The shape of the points, which count in C order.
+        index: Which observable stands at each place of the array.
+        count: How many different observables there are.
+    """
+    num_points = math.prod(points_shape)
+    numbers = np.arange(num_points).reshape(points_shape)
+    point, observable = (a.ravel() for a in np.broadcast_arrays(numbers, index))
+    if not point.size:
+        return []
+    if point.size >= num_points * count:
+        asked = np.zeros((num_points, count), dtype=bool)
+        asked[point, observable] = True
+        if asked.all():
+            everything = np.arange(num_points), np.arange(count), np.arange(point.size)
+            return [PointBlock(*everything, point, observable)]
+    return _group_points(point, observable, num_points, count)
+
+
+def merge_blocks(blocks: Sequence[PointBlock]) -> PointBlock:
+    """Return one block of all points and all observables, of which only some values are asked."""
+    return PointBlock(
+        np.unique(np.concatenate([b.points for b in blocks])),
+        np.unique(np.concatenate([b.observables for b in blocks])),
+        np.concatenate([b.places for b in blocks]),
+        np.concatenate([b.points[b.rows] for b in blocks]),
+        np.concatenate([b.observables[b.columns] for b in blocks]),
+    )
+
+
+def _group_points(
+    point: IntArray, observable: IntArray, num_points: int, count: int
+) -> list[PointBlock]:
+    codes = np.unique(point * count + observable)
+    starts = np.flatnonzero(np.diff(codes // count, prepend=-1))
+    members: dict[bytes, list[int]] = {}
+    for p, asked in enumerate(np.split(codes % count, starts[1:])):
+        members.setdefault(asked.tobytes(), []).append(p)
+    block_of = np.empty(num_points, dtype=np.int64)
+    row_of = np.empty(num_points, dtype=np.int64)
+    for b, points in enumerate(members.values()):
+        block_of[points] = b
+        row_of[points] = np.arange(len(points))
+    order = np.argsort(block_of[point], kind="stable")
+    ends = np.cumsum(np.bincount(block_of[point], minlength=len(members)))
+    blocks = []
+    for (key, points), places in zip(members.items(), np.split(order, ends[:-1]), strict=True):
+        observables = np.frombuffer(key, dtype=np.int64)
+        columns = np.searchsorted(observables, observable[places])
+        blocks.append(
+            PointBlock(np.array(points), observables, places, row_of[point[places]], columns)
+        )
+    return blocks

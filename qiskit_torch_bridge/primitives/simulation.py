@@ -11,14 +11,18 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import FloatArray
+from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
-from ..program.product_operator import Observable
-from ..recent import Recent
+from ..program.operators import Observable
 from ..simulation.statevector import StatevectorSimulator
-from .measuring import Measurement, idle_qubits, measurement, with_qubits
-from .pairing import Block, merged
-from .pubs import Request
-from .shots import sampled
+from .pubs import AnalysedPub, PointBlock, merge_blocks
+from .sampling import (
+    MeasurementPlan,
+    add_identities,
+    find_idle_qubits,
+    plan_measurement,
+    sample_group,
+)
 
 MEMORY = 64 << 20
 """Bytes that the states or the values of one chunk of points may take."""
@@ -32,8 +36,8 @@ NO_WEIGHTS = np.zeros((1, 0))
 class Part(NamedTuple):
     """Some points with the observables asked for there, and what gives their values."""
 
-    block: Block
-    evaluator: StatevectorSimulator | Measurement
+    block: PointBlock
+    evaluator: StatevectorSimulator | MeasurementPlan
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Plan:
         shots: How many shots to draw; zero for none.
     """
 
-    request: Request
+    request: AnalysedPub
     parts: tuple[Part, ...]
     shots: int
 
@@ -62,7 +66,7 @@ class Plan:
             values = self.request.values
             if len(block.points) < len(values):
                 values = values[block.points]
-            if isinstance(evaluator, Measurement):
+            if isinstance(evaluator, MeasurementPlan):
                 generators = [
                     _generator(seeds, number, group) for group in range(len(evaluator.groups))
                 ]
@@ -86,28 +90,28 @@ class Simulators:
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
-        self._exact: Recent[StatevectorSimulator] = Recent(64, KEPT_AMPLITUDES)
-        self._measured: Recent[Measurement] = Recent(1024, KEPT_AMPLITUDES)
+        self._exact: LRUCache[StatevectorSimulator] = LRUCache(64, KEPT_AMPLITUDES)
+        self._measured: LRUCache[MeasurementPlan] = LRUCache(1024, KEPT_AMPLITUDES)
 
-    def plan(self, request: Request, blocks: list[Block], shots: int) -> Plan:
+    def plan(self, request: AnalysedPub, blocks: list[PointBlock], shots: int) -> Plan:
         """Return how to evaluate a PUB that falls into ``blocks``."""
         if not shots and len(blocks) > 1 and _together(request, blocks):
-            blocks = [merged(blocks)]
+            blocks = [merge_blocks(blocks)]
         get = self._measurement if shots else self._simulator
         parts = (Part(block, get(request, block)) for block in blocks)
         return Plan(request, tuple(parts), shots)
 
-    def _simulator(self, request: Request, block: Block) -> StatevectorSimulator:
+    def _simulator(self, request: AnalysedPub, block: PointBlock) -> StatevectorSimulator:
         return self._exact(
             (request.circuit, request.observables, block.observables.tobytes()),
             lambda: self._new(request.circuit, _chosen(request, block)),
             _weight,
         )
 
-    def _measurement(self, request: Request, block: Block) -> Measurement:
-        def make() -> Measurement:
+    def _measurement(self, request: AnalysedPub, block: PointBlock) -> MeasurementPlan:
+        def make() -> MeasurementPlan:
             observables = _chosen(request, block)
-            return measurement(self._preparation(request.circuit, observables), observables)
+            return plan_measurement(self._preparation(request.circuit, observables), observables)
 
         return self._measured(
             (request.circuit, request.observables, block.observables.tobytes()),
@@ -120,11 +124,11 @@ class Simulators:
     ) -> StatevectorSimulator:
         """Return what prepares the states on all qubits that have to be measured."""
         simulator = self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
-        idle = idle_qubits(observables, simulator.tape.position)
+        idle = find_idle_qubits(observables, simulator.tape.position)
         if not idle:
             return simulator
         return self._exact(
-            (circuit, idle), lambda: self._new(with_qubits(circuit, idle), None), _weight
+            (circuit, idle), lambda: self._new(add_identities(circuit, idle), None), _weight
         )
 
     def _new(
@@ -134,7 +138,7 @@ class Simulators:
         return StatevectorSimulator(circuit, observables, columns, (), self._dtype)
 
 
-def _chosen(request: Request, block: Block) -> list[Observable]:
+def _chosen(request: AnalysedPub, block: PointBlock) -> list[Observable]:
     return [request.observables.operators[u] for u in block.observables]
 
 
@@ -142,7 +146,7 @@ def _weight(simulator: StatevectorSimulator) -> int:
     return (1 << simulator.tape.num_bits) + len(simulator.sums.tables)
 
 
-def _together(request: Request, blocks: list[Block]) -> bool:
+def _together(request: AnalysedPub, blocks: list[PointBlock]) -> bool:
     """Whether it costs less to take all observables at all points than to compile every block."""
     terms = np.array([len(operator) for operator in request.observables.operators])
     gates = len(request.circuit.circuit.data)
@@ -161,15 +165,13 @@ def _exact(
     simulator: StatevectorSimulator, values: FloatArray
 ) -> Iterator[tuple[slice, FloatArray]]:
     """Yield expectation values ``(N, O)`` chunk by chunk."""
-    numbers = simulator.sums.num_observables
-    if simulator.takes_angles:
-        numbers += simulator.tape.angle_map.num_angles
+    numbers = simulator.sums.num_observables + len(simulator.tape.angle_map.functions)
     for chunk in _chunks(len(values), 8 * numbers):
-        yield chunk, simulator.expval(_inputs(simulator, values[chunk]), NO_WEIGHTS)[0]
+        yield chunk, simulator.evaluate(values[chunk], NO_WEIGHTS)[0]
 
 
 def _sampled(
-    measured: Measurement,
+    measured: MeasurementPlan,
     values: FloatArray,
     shots: int,
     generators: Sequence[np.random.Generator],
@@ -177,22 +179,14 @@ def _sampled(
     """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
     simulator = measured.simulator
     for chunk in _chunks(len(values), 32 << simulator.tape.num_bits):
-        states = simulator.states(_inputs(simulator, values[chunk]), NO_WEIGHTS)
+        states = simulator.states(values[chunk], NO_WEIGHTS)
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
         for group, generator in zip(measured.groups, generators, strict=True):
-            mean, variance = sampled(group, group.probabilities(states), shots, generator)
+            mean, variance = sample_group(group, group.probabilities(states), shots, generator)
             evs[:, group.members] += mean
             variances[:, group.members] += variance
         yield chunk, evs, variances
-
-
-def _inputs(simulator: StatevectorSimulator, values: FloatArray) -> FloatArray:
-    """Return what the simulator takes for points ``(N, P)``."""
-    if not simulator.takes_angles:
-        return values
-    angles: FloatArray = simulator.tape.angle_map.angles(values)
-    return np.ascontiguousarray(angles)
 
 
 def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:
@@ -203,7 +197,7 @@ def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:
 
 
 def _place(
-    block: Block, chunk: slice, found: Sequence[FloatArray], results: Sequence[FloatArray]
+    block: PointBlock, chunk: slice, found: Sequence[FloatArray], results: Sequence[FloatArray]
 ) -> None:
     """Put values ``(N, O)`` of one chunk of a block's points where the result has them."""
     places, rows, columns = block.places, block.rows, block.columns

@@ -25,11 +25,12 @@ from ..exceptions import (
 )
 from ..program import AnalysedCircuit
 from ..program.observables import observables_array
-from .kinds import takes_projectors
-from .memory import calls_of
-from .parts import Part, joined
-from .pubs import check_pubs, validated
-from .tracking import Usage, record, usage_of
+from . import cutting
+from .capabilities import binds_here, takes_projectors
+from .cutting import PubPart
+from .precision import validate_target_precision
+from .pubs import check_pubs
+from .usage import Usage, count_usage, record_job
 
 UNUSED = "Nothing was used; weights are unchanged."
 
@@ -86,7 +87,7 @@ def coerced_pub(pub: Any, precision: float | None = None, estimator: object = No
 def coerced_pubs(pubs: Any, precision: Any = None, estimator: object = None) -> list[EstimatorPub]:
     """Return all PUBs of a call of ``run``, or say what is wrong with one of them."""
     check_pubs(pubs)
-    wanted = None if precision is None else validated(precision)
+    wanted = None if precision is None else validate_target_precision(precision)
     return [coerced_pub(pub, wanted, estimator) for pub in pubs]
 
 
@@ -122,7 +123,7 @@ def evaluate(
         if not sequence and not isinstance(pub, EstimatorPub):
             coerced_pub(pub)  # raises
     if precision is not None:
-        validated(precision)
+        validate_target_precision(precision)
     return submitted(estimator, pubs, shapes, precision)()
 
 
@@ -139,7 +140,7 @@ def submitted(
     """
     if not pubs:
         return list
-    calls = calls_of(estimator, pubs, precision)
+    calls = _calls_of(estimator, pubs, precision)
     first = _run(estimator, pubs if calls is None else [p.pub for p in calls[0]], precision)
 
     def wait() -> list[Evaluation]:
@@ -147,7 +148,7 @@ def submitted(
         if calls is not None:
             for call in calls[1:]:
                 results += _run(estimator, [p.pub for p in call], precision)()
-            results = _put_together(calls, results, len(pubs))
+            results = cutting.join_calls(calls, results)
         return _all_checked(estimator, results, shapes)
 
     return wait
@@ -157,10 +158,21 @@ def usage_of_request(
     estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None = None
 ) -> Usage:
     """Return what :func:`submitted` will amount to, if nothing fails."""
-    calls = calls_of(estimator, pubs, precision)
+    calls = _calls_of(estimator, pubs, precision)
     if calls is None:
-        return usage_of(estimator, pubs, precision)
-    return sum((usage_of(estimator, [p.pub for p in c], precision) for c in calls), Usage())
+        return count_usage(estimator, pubs, precision)
+    return sum((count_usage(estimator, [p.pub for p in c], precision) for c in calls), Usage())
+
+
+def _calls_of(
+    estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None
+) -> list[list[PubPart]] | None:
+    """Return the parts of PUBs in calls that fit into memory; ``None`` if one call does."""
+    if not binds_here(estimator) or cutting.surely_fits(pubs):
+        return None
+    coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+    calls = cutting.cut_into_calls(coerced, estimator, cutting.MEMORY)
+    return calls if len(calls) > 1 else None
 
 
 def _run(
@@ -170,7 +182,7 @@ def _run(
     with _errors_named(estimator, len(pubs)):
         job = estimator.run(pubs, **options)
         if not getattr(estimator, "counts_itself", False):
-            record(estimator, pubs, precision)
+            record_job(estimator, pubs, precision)
 
     def results() -> list[Any]:
         with _errors_named(estimator, len(pubs)):
@@ -183,16 +195,6 @@ def _run(
         return found
 
     return results
-
-
-def _put_together(
-    calls: Sequence[Sequence[Part]], results: Sequence[PubResult], count: int
-) -> list[PubResult]:
-    parts = [part for call in calls for part in call]
-    found: list[list[tuple[Part, PubResult]]] = [[] for _ in range(count)]
-    for part, result in zip(parts, results, strict=True):
-        found[part.position].append((part, result))
-    return [joined(each) for each in found]
 
 
 @contextlib.contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A circuit together with all that its gradients need to know, worked out once and kept."""
+"""A circuit with everything that its gradients need to know, derived once and kept."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from typing import Any, get_args
 import numpy as np
 from qiskit.circuit import Operation, Parameter, ParameterExpression, QuantumCircuit
 
-from ..arguments import as_real, instance, one_of, real_array, shown, whole_number
+from ..arguments import (
+    as_real,
+    require_choice,
+    require_instance,
+    require_real_array,
+    require_whole_number,
+    shown,
+)
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, ParameterError
+from ..lru_cache import LRUCache
 from .angle_map import AngleMap
-from .binding import assigned, bound, refuse_miscomputed
+from .binding import assign_in_qiskit, assign_parameters, refuse_miscomputed
+from .definitions import is_standard, operations_of
 from .evolutions import Evolutions
 from .expressions import expressions_of, is_free
-from .lowering import (
-    accepts_aer,
-    accepts_shift,
-    expand,
-    is_standard,
-    operations_of,
-    split_angles,
-    without_boxes,
-)
-from .spectrum import Frequencies, frequencies, operations_by_parameter
-from .validation import leaf_expressions_of, validated
+from .identity import content_key
+from .lowering import accepts_aer, accepts_shift, expand, remove_boxes, split_angles
+from .parameter_frequencies import Frequencies, find_frequencies, operations_by_parameter
+from .validation import leaf_expressions_of, validate
 
 
 class AnalysedCircuit:
@@ -60,8 +62,8 @@ class AnalysedCircuit:
         parameters: Sequence[Parameter] | None = None,
         evolutions: Evolutions = "definition",
     ) -> None:
-        one_of(evolutions, "evolutions", get_args(Evolutions), error=CircuitError)
-        self.circuit, self.steps = validated(circuit, evolutions)
+        require_choice(evolutions, "evolutions", get_args(Evolutions), error=CircuitError)
+        self.circuit, self.steps = validate(circuit, evolutions)
         self.parameters = tuple(circuit.parameters if parameters is None else _listed(parameters))
         self.column_of = {p: column for column, p in enumerate(self.parameters)}
         present = self.circuit.parameters
@@ -79,7 +81,7 @@ class AnalysedCircuit:
         self._frequencies: dict[int, Frequencies] = {}
 
     def _column(self, column: int) -> int:
-        return whole_number(column, "column", 0, len(self.parameters) - 1)
+        return require_whole_number(column, "column", 0, len(self.parameters) - 1)
 
     def _values(self, values: FloatArray, *more: None) -> FloatArray:
         """Return values ``(..., P)`` as they are, or raise unless they are real numbers."""
@@ -87,7 +89,7 @@ class AnalysedCircuit:
         if fits and values.shape[-1] == len(self.parameters):
             return values
         axes = (None,) * max(getattr(values, "ndim", 1) - 1, 1)
-        return real_array(values, "values", (*axes, len(self.parameters)))
+        return require_real_array(values, "values", (*axes, len(self.parameters)))
 
     @property
     def num_parameters(self) -> int:
@@ -101,7 +103,7 @@ class AnalysedCircuit:
     def check(self, values: FloatArray, first_row: int = 0) -> None:
         """Raise unless ``values`` ``(B, P)`` are finite and inside all expressions' domains."""
         values = self._values(values)
-        whole_number(first_row, "first_row")
+        require_whole_number(first_row, "first_row")
         finite = np.isfinite(values)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
@@ -124,7 +126,9 @@ class AnalysedCircuit:
         submitted = self.circuit
         if circuit is not None:
             what = "a transpiled form of this circuit"
-            submitted = instance(circuit, "circuit", QuantumCircuit, what, error=CircuitError)
+            submitted = require_instance(
+                circuit, "circuit", QuantumCircuit, what, error=CircuitError
+            )
         names = tuple(submitted.parameters)
         foreign = [p.name for p in names if p not in self.column_of]
         if foreign:
@@ -142,7 +146,7 @@ class AnalysedCircuit:
         refuse_miscomputed(self._expressions.miscomputed)
 
     def assigned(self, values: Mapping[Parameter, float]) -> QuantumCircuit:
-        """Return the circuit with some or all parameters bound; see :func:`.assigned`."""
+        """Return the circuit with some or all parameters bound; see :func:`.assign_parameters`."""
         present = self.circuit.parameters
         given: Any = values
         if not isinstance(given, Mapping) or not all(
@@ -153,8 +157,8 @@ class AnalysedCircuit:
                 f"{shown(values)}."
             )
         if self._expressions.miscomputed or not values.keys() >= set(present):
-            return assigned(self.circuit, values)
-        return bound({p: values[p] for p in present}, self.circuit)
+            return assign_parameters(self.circuit, values)
+        return assign_in_qiskit(self.circuit, {p: values[p] for p in present})
 
     @functools.cached_property
     def shift_form(self) -> tuple[AnalysedCircuit, AngleMap]:
@@ -188,7 +192,7 @@ class AnalysedCircuit:
     @functools.cached_property
     def without_boxes(self) -> AnalysedCircuit:
         """The analysis of the circuit with the contents of boxes in place of these."""
-        circuit = without_boxes(self.circuit)
+        circuit = remove_boxes(self.circuit)
         return self if circuit is self.circuit else self._rewritten(circuit)
 
     def _rewritten(self, circuit: QuantumCircuit) -> AnalysedCircuit:
@@ -206,12 +210,37 @@ class AnalysedCircuit:
         if column not in self._frequencies:
             parameter = self.parameters[column]
             operations = self.original._operations_by_parameter.get(parameter, ())
-            self._frequencies[column] = frequencies(operations, parameter)
+            self._frequencies[column] = find_frequencies(operations, parameter)
         return self._frequencies[column]
 
     @functools.cached_property
     def _operations_by_parameter(self) -> dict[Parameter, list[Operation]]:
         return operations_by_parameter(operations_of(self.circuit))
+
+
+class AnalysisCache:
+    """Maps circuits, by content, to their analysis; the least recently used one goes first.
+
+    A circuit that is changed in place is analysed anew, custom gates in it included.
+
+    Args:
+        evolutions: The form that evolutions are given in all of them.
+        size: How many are kept.
+    """
+
+    def __init__(self, evolutions: Evolutions = "definition", size: int = 64) -> None:
+        self._evolutions = evolutions
+        self._kept: LRUCache[AnalysedCircuit] = LRUCache(size)
+
+    def __call__(self, circuit: QuantumCircuit) -> AnalysedCircuit:
+        """Return the analysis of ``circuit``, made now or before."""
+        return self._kept(
+            content_key(circuit),
+            lambda: AnalysedCircuit(circuit.copy(), evolutions=self._evolutions),
+        )
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
 
 def _listed(parameters: Any) -> list[Parameter]:

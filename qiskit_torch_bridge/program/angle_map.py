@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from qiskit.circuit import Parameter, ParameterExpression
 
 from ..arrays import FloatArray, IntArray
 from ..exceptions import ExpressionError
-from .expressions import Compiled, Function, compile_expression
+from .expressions import Compiled, Function, SecondDerivatives, compile_expression
 from .formulas import Evaluator
 
 
@@ -29,13 +29,15 @@ class Family:
 
     Attributes:
         value: The evaluator that they share, of ``K`` arguments.
-        derivatives: Those of the derivatives by each of the arguments.
+        derivatives: Those of the derivatives with respect to each of the arguments.
+        second_derivatives: Gives those of the derivatives with respect to two of them.
         angles: The angles that they are, shape ``(F,)``.
         columns: The parameters that are their arguments, shape ``(K, F)``.
     """
 
     value: Evaluator
     derivatives: tuple[Evaluator, ...]
+    second_derivatives: SecondDerivatives
     angles: IntArray
     columns: IntArray
 
@@ -56,6 +58,7 @@ def _families(
         Family(
             found[0][1].value,
             found[0][1].derivatives,
+            found[0][1].second_derivatives,
             np.array([a for a, _ in found], dtype=np.int64),
             np.array([f.columns for _, f in found], dtype=np.int64).T,
         )
@@ -131,6 +134,10 @@ class AngleMap:
             return self
         return AngleMap(expressions, self._index, self._known)
 
+    def restricted(self, angles: Sequence[int]) -> AngleMap:
+        """Return the map to some of the angles."""
+        return AngleMap([self._expressions[a] for a in angles], self._index, self._known)
+
     @property
     def is_affine(self) -> bool:
         """Whether every expression is affine in the parameters."""
@@ -157,19 +164,21 @@ class AngleMap:
     def angles(self, values: Any, m: Any = np, columns: Any = None) -> Any:
         """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``.
 
-        Functions take their arguments from ``columns.taken(places)`` if that is given, columns of
-        one of the ``columns.kinds`` at a time.
+        Functions take their arguments from ``columns.take_entries(places)`` if that is given,
+        columns of one of the ``columns.kinds`` at a time.
         """
-        terms = taken(values, self.columns, m) * m.asarray(self.coefficients)
-        angles = m.asarray(self.offset) + scattered(terms, m.asarray(self.rows), self.num_angles)
+        terms = take_entries(values, self.columns, m) * m.asarray(self.coefficients)
+        angles = m.asarray(self.offset) + scatter_entries(
+            terms, m.asarray(self.rows), self.num_angles
+        )
         families = self.families if columns is None else self.families_by(columns.kinds)
         for family in families:
             arguments = [
-                taken(values, places, m) if columns is None else columns.taken(places)
+                take_entries(values, places, m) if columns is None else columns.take_entries(places)
                 for places in family.columns
             ]
             found = family.value(arguments, m)
-            angles = angles + scattered(found, m.asarray(family.angles), self.num_angles)
+            angles = angles + scatter_entries(found, m.asarray(family.angles), self.num_angles)
         return angles
 
     def check(self, values: FloatArray, first_row: int = 0) -> None:
@@ -204,8 +213,8 @@ class AngleMap:
 class Pullback:
     r"""The chain rule :math:`g_p = \sum_a g_a\, \partial\alpha_a / \partial v_p`.
 
-    Called with ``values`` ``(B, P)`` and derivatives by angles ``(B, A')``, it returns the
-    derivatives ``(B, C)`` by the wanted columns.
+    Called with ``values`` ``(B, P)`` and derivatives with respect to angles ``(B, A')``, it returns
+    the derivatives ``(B, C)`` with respect to the wanted columns.
     """
 
     def __init__(self, angle_map: AngleMap, angles: Sequence[int], columns: Sequence[int]) -> None:
@@ -221,9 +230,9 @@ class Pullback:
                 sources.append(row_of[a])
                 destinations.append(column_of[p])
                 coefficients.append(coefficient)
-        self._derivatives: list[tuple[Evaluator, Family]] = []
+        self._slopes: list[tuple[int, Family]] = []  # with respect to which of the arguments
         for family in angle_map.families:
-            for place, derivative in enumerate(family.derivatives):
+            for place in range(len(family.derivatives)):
                 wanted = [
                     k
                     for k, (a, p) in enumerate(
@@ -235,55 +244,116 @@ class Pullback:
                     chosen = family.chosen(wanted)
                     sources += [row_of[a] for a in chosen.angles.tolist()]
                     destinations += [column_of[p] for p in chosen.columns[place].tolist()]
-                    self._derivatives.append((derivative, chosen))
+                    self._slopes.append((place, chosen))
         self._functions = angle_map.functions
         self._sources = np.array(sources, dtype=np.int64)
         self._destinations = np.array(destinations, dtype=np.int64)
         self._coefficients = np.array(coefficients, dtype=float)
-        self._size = len(columns)
+        self._num_angles, self._num_columns = len(angles), len(columns)
 
-    def __call__(self, values: Any, derivatives: Any, m: Any = np) -> Any:
-        """Map derivatives by angles ``(B, A')`` to derivatives by columns ``(B, C)``."""
-        terms = taken(derivatives, self._sources, m) * self._factors(values, m)
-        return scattered(terms, m.asarray(self._destinations), self._size)
+    def __call__(self, values: Any, derivatives: Any, m: Any = np, check: bool = True) -> Any:
+        """Map derivatives by angles ``(B, A')`` to derivatives by columns ``(B, C)``.
+
+        Unless they are checked, they are not finite where an expression has none.
+        """
+        terms = take_entries(derivatives, self._sources, m) * self._factors(values, m, check)
+        return scatter_entries(terms, m.asarray(self._destinations), self._num_columns)
 
     def variances(self, values: FloatArray, variances: FloatArray) -> FloatArray:
         """Map variances of derivatives by angles to those of derivatives by columns."""
         terms = variances[..., self._sources] * self._factors(values, np) ** 2
-        result: FloatArray = scattered(terms, self._destinations, self._size)
+        result: FloatArray = scatter_entries(terms, self._destinations, self._num_columns)
         return result
 
-    def _factors(self, values: Any, m: Any) -> Any:
+    def pushforward(self, values: FloatArray, tangents: FloatArray) -> FloatArray:
+        """Map tangents of the columns ``(B, C)`` to tangents of the angles ``(B, A')``.
+
+        What does not move needs no derivative.
+        """
+        along = tangents[..., self._destinations]
+        factors = np.broadcast_to(self._factors(values, np, check=False), along.shape)
+        factors = np.where(along != 0, factors, 0.0)
+        self._check(factors[..., len(self._coefficients) :], "derivative")
+        result: FloatArray = scatter_entries(along * factors, self._sources, self._num_angles)
+        return result
+
+    def tangent(
+        self, values: FloatArray, derivatives: FloatArray, tangents: FloatArray
+    ) -> FloatArray:
+        r"""Return the derivative ``(B, C)`` of the chain rule itself along tangents of the values.
+
+        .. math:: \sum_{aq} g_a \frac{\partial^2\alpha_a}{\partial v_p\, \partial v_q} \dot v_q
+
+        It is not finite where an expression has no second derivative with respect to ``p`` and what
+        moves.
+
+        Args:
+            values: Shape ``(B, P)``.
+            derivatives: With respect to the angles, ``(B, A')``.
+            tangents: Of all values, ``(B, P)``.
+        """
+        affine = len(self._coefficients)
+        parts = [np.zeros((*values.shape[:-1], 0))]
+        for family, found in self._second_derivatives(values):
+            along = np.stack([tangents[..., columns] for columns in family.columns])
+            parts.append(np.sum(along * np.where(along != 0, found, 0.0), axis=0))
+        terms = derivatives[..., self._sources[affine:]] * np.concatenate(parts, -1)
+        result: FloatArray = scatter_entries(terms, self._destinations[affine:], self._num_columns)
+        return result
+
+    def check(self, values: FloatArray) -> None:
+        """Raise :class:`ExpressionError` where a first or second derivative is not finite."""
+        self._factors(values, np)
+        found = [second.sum(0) for _, second in self._second_derivatives(values)]
+        if found:
+            self._check(np.concatenate(found, -1), "second derivative")
+
+    def _second_derivatives(self, values: FloatArray) -> Iterator[tuple[Family, FloatArray]]:
+        """Yield the derivatives ``(K, B, F)`` of each slope with respect to all its arguments."""
+        for place, family in self._slopes:
+            arguments = [values[..., columns] for columns in family.columns]
+            shape = (*values.shape[:-1], len(family.angles))
+            with np.errstate(all="ignore"):
+                found = [
+                    np.broadcast_to(family.second_derivatives(place, k)(arguments, np), shape)
+                    for k in range(len(arguments))
+                ]
+            yield family, np.stack(found)
+
+    def _factors(self, values: Any, m: Any, check: bool = True) -> Any:
         """The derivatives of the angles by the columns, one for each entry of the sparse map."""
         constant = m.asarray(self._coefficients)
-        if not self._derivatives:
+        if not self._slopes:
             return constant
         parts = []
         with np.errstate(all="ignore"):
-            for derivative, family in self._derivatives:
-                found = derivative([taken(values, places, m) for places in family.columns], m)
+            for place, family in self._slopes:
+                arguments = [take_entries(values, places, m) for places in family.columns]
+                found = family.derivatives[place](arguments, m)
                 parts.append(m.broadcast_to(found, (*values.shape[:-1], len(family.angles))))
         variable = m.concatenate(parts, -1)
-        self._check(variable, m)
+        if check:
+            self._check(variable, "derivative", m)
         constant = m.broadcast_to(constant, (*values.shape[:-1], len(self._coefficients)))
         return m.concatenate([constant, variable], -1)
 
-    def _check(self, variable: Any, m: Any) -> None:
+    def _check(self, found: Any, what: str, m: Any = np) -> None:
+        """Raise :class:`ExpressionError` if derivatives, one for each slope, are not finite."""
         try:
-            finite = bool(m.isfinite(variable).all())
+            if bool(m.isfinite(found).all()):
+                return
         except RuntimeError:  # inside torch.func.vmap values have no truth value
             return
-        if not finite:
-            entry = int(np.argwhere(~np.isfinite(np.asarray(variable.tolist())))[0][-1])
-            angle = [a for _, family in self._derivatives for a in family.angles.tolist()][entry]
-            raise ExpressionError(
-                f"The derivative of the parameter expression {self._functions[angle].expression} "
-                "is singular at the values given. Keep the values inside the domain where the "
-                "expression is differentiable."
-            )
+        entry = int(np.argwhere(~np.isfinite(np.asarray(found.tolist())))[0][-1])
+        angle = [a for _, family in self._slopes for a in family.angles.tolist()][entry]
+        raise ExpressionError(
+            f"The {what} of the parameter expression {self._functions[angle].expression} is "
+            "singular at the values given. Keep the values inside the domain where the expression "
+            "is differentiable."
+        )
 
 
-def taken(array: Any, places: IntArray, m: Any) -> Any:
+def take_entries(array: Any, places: IntArray, m: Any) -> Any:
     """Return the entries ``(..., E)`` of an array at some places of its last axis."""
     if m is np:
         return array[..., places]
@@ -291,7 +361,7 @@ def taken(array: Any, places: IntArray, m: Any) -> Any:
     return array.index_select(-1, m.asarray(places))
 
 
-def scattered(entries: Any, index: Any, size: int) -> Any:
+def scatter_entries(entries: Any, index: Any, size: int) -> Any:
     """Add ``entries`` of shape ``(..., E)`` into ``(..., size)`` at ``index`` of shape ``(E,)``."""
     if hasattr(entries, "index_add"):  # a torch tensor
         zeros = entries.new_zeros((*entries.shape[:-1], size))

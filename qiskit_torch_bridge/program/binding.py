@@ -1,29 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers put in place of parameters: by Qiskit where it does so rightly, by the package elsewhere.
 
-What Qiskit miscomputes is told by :mod:`.reading`. Estimators other than the package's own bind in
-Qiskit, and are refused such circuits; circuits that leave the package get the right numbers.
+What Qiskit miscomputes, :mod:`.expressions` finds out. Estimators other than the package's own bind
+in Qiskit, and are refused such circuits; circuits that leave the package get the right numbers.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import qiskit
-from qiskit.circuit import AnnotatedOperation, Operation, Parameter, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterExpression, QuantumCircuit
 from qiskit.circuit.library import PauliEvolutionGate
 
 from ..exceptions import ExpressionError
 from .angle_map import AngleMap
-from .expressions import compile_expression, is_free
-from .formulas import Call, Formula, Number, Power, Product, Sum, Variable, mapped
-from .lowering import is_box, is_standard, steps_of_definition
-from .product_formula import ProductFormula
-from .reading import FAILURES, TOLERANCE, points, read, text_is_exact
-from .validation import TIMED, leaf_expressions, leaf_expressions_of
+from .definitions import Step, is_box, is_standard, steps_of_definition
+from .evolutions import ProductFormula
+from .expressions import (
+    FAILURES,
+    Angle,
+    bind_in_steps,
+    compile_expression,
+    is_close,
+    is_free,
+    probe_points,
+    text_is_exact,
+)
+from .formulas import Call, Formula, Number, Power, Product, Sum, Variable, map_leaves
+from .lowering import rewrite
+from .validation import leaf_expressions, leaf_expressions_of
 
 
 def check_binding(circuit: QuantumCircuit) -> None:
@@ -51,30 +59,29 @@ def check_differentiation(circuit: QuantumCircuit) -> None:
     for expression in leaf_expressions(circuit):
         if isinstance(expression, Parameter):
             continue
-        order = sorted(expression.parameters, key=lambda p: p.name)
-        compiled = compile_expression(expression, {p: k for k, p in enumerate(order)})
-        for k, parameter in enumerate(order):
-            for point in points(len(order)):
+        compiled = compile_expression(expression)
+        for k, parameter in enumerate(compiled.parameters):
+            for point in probe_points(len(compiled.parameters)):
                 ours = compiled.slope(k, np.array(point))
                 try:
                     slope = expression.gradient(parameter)
                     if is_free(slope):
-                        at = dict(zip(order, point, strict=True))
+                        at = dict(zip(compiled.parameters, point, strict=True))
                         slope = slope.bind({p: at[p] for p in slope.parameters})
                     theirs = complex(slope)
                 except FAILURES:
                     break  # it says so itself when it is asked
-                if np.isfinite(ours) and not _close(theirs, ours):
+                if np.isfinite(ours) and not is_close(theirs, ours):
                     raise ExpressionError(
                         f"Qiskit {qiskit.__version__} differentiates the parameter expression "
-                        f"{expression} by {parameter.name} to {theirs.real:g} where it is "
-                        f"{ours:g}, and gradients of qiskit-algorithms use that. Name one of this "
-                        "package's gradients, such as gradient='parameter-shift', use Qiskit 2.5.2 "
-                        "or later, or compute the expression in torch."
+                        f"{expression} with respect to {parameter.name} to {theirs.real:g} where "
+                        f"it is {ours:g}, and gradients of qiskit-algorithms use that. Name one of "
+                        "this package's gradients, such as gradient='parameter-shift', use Qiskit "
+                        "2.5.2 or later, or compute the expression in torch."
                     )
 
 
-def assigned(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
+def assign_parameters(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
     """Return ``circuit`` with numbers in place of some of its parameters, or of all.
 
     As :meth:`~qiskit.circuit.QuantumCircuit.assign_parameters`, except that operations with angles
@@ -88,80 +95,64 @@ def assigned(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> Quan
     numbers = {p: float(x) for p, x in values.items() if p in present}
     angles = [*leaf_expressions(circuit), *filter(is_free, [circuit.global_phase])]
     if not all(_is_kept(angle, numbers) for angle in angles):
-        corrected = circuit.copy_empty_like()
-        corrected.global_phase = _angle(circuit.global_phase, numbers)
-        for i in circuit.data:
-            if i.clbits:
-                corrected.append(i, copy=False)
-            else:
-                _append(corrected, i.operation, i.qubits, numbers)
-        circuit, present = corrected, set(corrected.parameters)
-    return bound({p: x for p, x in numbers.items() if p in present}, circuit)
+        circuit = rewrite(circuit, lambda step: _bind_step(step, numbers))
+        circuit.global_phase = _bind_angle(circuit.global_phase, numbers)
+        present = set(circuit.parameters)
+    return assign_in_qiskit(circuit, {p: x for p, x in numbers.items() if p in present})
 
 
-def bound(values: Mapping[Parameter, Any], circuit: QuantumCircuit) -> QuantumCircuit:
+def assign_in_qiskit(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
     """Return a copy of ``circuit`` with parameters replaced, by Qiskit, and ``circuit`` as it was.
 
     Qiskit, from some 2.x on, changes gates in the boxes of the circuit that it copies, unless they
     are standard gates; so the boxes are copied first, in full.
     """
-    return _with_boxes_of_its_own(circuit).assign_parameters(values)
+    if any(i.name == "box" and is_box(i.operation) for i in circuit.data):
+        circuit = rewrite(circuit, lambda step: [step], _copy_step)
+    return circuit.assign_parameters(values)
 
 
-def _with_boxes_of_its_own(circuit: QuantumCircuit, *, in_box: bool = False) -> QuantumCircuit:
-    if not in_box and not any(i.name == "box" and is_box(i.operation) for i in circuit.data):
-        return circuit
-    result = circuit.copy_empty_like()
-    for i in circuit.data:
-        operation = i.operation
-        if is_box(operation):
-            body = _with_boxes_of_its_own(operation.body, in_box=True)
-            operation = operation.replace_blocks([body])
-        elif in_box and not is_standard(operation):
-            operation = copy.deepcopy(operation)
-        result.append(operation, i.qubits, i.clbits, copy=False)
-    return result
+def _copy_step(step: Step) -> list[Step]:
+    operation, qubits = step
+    return [step if is_standard(operation) else (copy.deepcopy(operation), qubits)]
 
 
-def _append(
-    circuit: QuantumCircuit, operation: Operation, qubits: Any, numbers: dict[Parameter, float]
-) -> None:
+def _bind_step(step: Step, numbers: dict[Parameter, float]) -> Iterator[Step]:
+    """Yield what takes the place of an operation, so that Qiskit has nothing to miscompute."""
+    operation, qubits = step
     if all(_is_kept(e, numbers) for e in leaf_expressions_of(operation)):
-        circuit.append(operation, qubits, copy=False)
-        return
-    whole = is_standard(operation) or isinstance(operation, TIMED)
-    if isinstance(operation, AnnotatedOperation) or not whole:
-        for inner, places in steps_of_definition(operation, qubits):
-            _append(circuit, inner, places, numbers)
-        return
-    if is_standard(operation):
+        yield step
+    elif is_standard(operation):
         operation = operation.to_mutable()
-        operation.params = [_angle(p, numbers) for p in operation.params]
+        operation.params = [_bind_angle(p, numbers) for p in operation.params]
+        yield operation, qubits
     elif isinstance(operation, ProductFormula):
-        operation = operation.with_time(_angle(operation.params[0], numbers))
+        yield operation.with_time(_bind_angle(operation.params[0], numbers)), qubits
+    elif isinstance(operation, PauliEvolutionGate):
+        time = _bind_angle(operation.time, numbers)
+        bound = PauliEvolutionGate(operation.operator, time, synthesis=operation.synthesis)
+        yield bound, qubits
     else:
-        (time,) = operation.params
-        operation = PauliEvolutionGate(
-            operation.operator, _angle(time, numbers), synthesis=operation.synthesis
-        )
-    circuit.append(operation, qubits, copy=False)
+        for inner in steps_of_definition(operation, qubits):
+            yield from _bind_step(inner, numbers)
 
 
-def _angle(angle: Any, numbers: dict[Parameter, float]) -> Any:
+def _bind_angle(angle: Angle, numbers: dict[Parameter, float]) -> Angle:
     """Return an angle with numbers in place of parameters."""
     if not is_free(angle) or not angle.parameters & numbers.keys():
         return angle
     if _is_kept(angle, numbers):
-        bound = _in_steps(angle, numbers)
-        return bound if is_free(bound) else float(bound)
-    order = sorted(angle.parameters, key=lambda p: p.name)
+        bound = bind_in_steps(angle, numbers)
+        return bound if is_free(bound) else complex(bound).real
+    compiled = compile_expression(angle)
+    order = compiled.parameters
 
-    def filled(leaf: Number | Variable) -> Formula:
+    def fill(leaf: Number | Variable) -> Formula:
         if isinstance(leaf, Variable) and order[leaf.position] in numbers:
             return Number(numbers[order[leaf.position]])
         return leaf
 
-    result = _rebuilt(mapped(read(angle, order).formula, filled), order)
+    result = _to_expression(map_leaves(compiled.formula, fill), order)
     if not _agree(angle, result, numbers):
         raise ExpressionError(
             f"Qiskit {qiskit.__version__} cannot hold the parameter expression {angle} with "
@@ -171,31 +162,31 @@ def _angle(angle: Any, numbers: dict[Parameter, float]) -> Any:
     return result
 
 
-def without_quotients(angle: Any) -> Any:
+def write_without_quotients(angle: ParameterExpression) -> Angle:
     """Return an expression as sums, products and powers alone, if Qiskit can hold it so."""
-    order = sorted(angle.parameters, key=lambda p: p.name)
-    result = _rebuilt(read(angle, order).formula, order)
+    compiled = compile_expression(angle)
+    result = _to_expression(compiled.formula, compiled.parameters)
     return result if _agree(angle, result, {}) else angle
 
 
-def _rebuilt(formula: Formula, order: list[Parameter]) -> Any:
+def _to_expression(formula: Formula, order: Sequence[Parameter]) -> Angle:
     """Return a formula as an expression of Qiskit, or a number."""
     if isinstance(formula, Number):
         return formula.value.real
     if isinstance(formula, Variable):
         return order[formula.position]
     if isinstance(formula, Power):
-        return _rebuilt(formula.base, order) ** _rebuilt(formula.exponent, order)
+        return _to_expression(formula.base, order) ** _to_expression(formula.exponent, order)
     if isinstance(formula, Call):
-        return getattr(_rebuilt(formula.arguments[0], order), formula.name)()
+        return getattr(_to_expression(formula.arguments[0], order), formula.name)()
     assert isinstance(formula, (Sum, Product))
-    first, *rest = (_rebuilt(part, order) for part in formula.parts)
+    first, *rest = (_to_expression(part, order) for part in formula.parts)
     for part in rest:
         first = first + part if isinstance(formula, Sum) else first * part
     return first
 
 
-def _is_kept(expression: Any, numbers: dict[Parameter, float]) -> bool:
+def _is_kept(expression: ParameterExpression, numbers: dict[Parameter, float]) -> bool:
     """Whether Qiskit puts the numbers into an expression without changing what it is.
 
     QPY cannot write what versions before 2.1 make of an expression of which a part is bound.
@@ -205,32 +196,23 @@ def _is_kept(expression: Any, numbers: dict[Parameter, float]) -> bool:
     if not text_is_exact() and not expression.parameters <= numbers.keys():
         return False
     try:
-        return _agree(expression, _in_steps(expression, numbers), numbers)
+        return _agree(expression, bind_in_steps(expression, numbers), numbers)
     except FAILURES:
         return False
 
 
-def _in_steps(expression: Any, numbers: dict[Parameter, float]) -> Any:
-    """Bind one parameter after the other, as circuits do."""
-    for p in sorted(expression.parameters & numbers.keys(), key=lambda p: p.name):
-        if p in getattr(expression, "parameters", ()):
-            expression = expression.bind({p: numbers[p]})
-    return expression
-
-
-def _agree(expression: Any, result: Any, numbers: dict[Parameter, float]) -> bool:
+def _agree(
+    expression: ParameterExpression,
+    result: ParameterExpression | complex,
+    numbers: dict[Parameter, float],
+) -> bool:
     """Whether ``result`` is ``expression`` with the numbers, at some points of what is left."""
-    order = sorted(expression.parameters, key=lambda p: p.name)
-    index = {p: k for k, p in enumerate(order)}
-    before = compile_expression(expression, index)
+    before = compile_expression(expression)
+    index = {p: k for k, p in enumerate(before.parameters)}
     after = compile_expression(result if is_free(result) else complex(result).real, index)
-    for point in points(len(order)):
-        at = np.array([numbers.get(p, x) for p, x in zip(order, point, strict=True)])
+    for point in probe_points(len(index)):
+        at = np.array([numbers.get(p, x) for p, x in zip(index, point, strict=True)])
         expected = before.value(at)
-        if np.isfinite(expected) and not _close(after.value(at), expected):
+        if np.isfinite(expected) and not is_close(after.value(at), expected):
             return False
     return True
-
-
-def _close(found: complex, expected: float) -> bool:
-    return abs(found - expected) <= TOLERANCE * max(1.0, abs(expected))

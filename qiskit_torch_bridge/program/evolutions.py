@@ -24,35 +24,47 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import (
     AnnotatedOperation,
+    Barrier,
     ControlFlowOp,
+    Delay,
+    Gate,
     Operation,
     QuantumCircuit,
     Qubit,
 )
-from qiskit.circuit.library import HamiltonianGate, PauliEvolutionGate, UnitaryGate
+from qiskit.circuit.library import (
+    HamiltonianGate,
+    Initialize,
+    Isometry,
+    PauliEvolutionGate,
+    StatePreparation,
+    UnitaryGate,
+)
 from qiskit.quantum_info import Operator, PauliList, SparsePauliOp
+from qiskit.synthesis import LieTrotter, SuzukiTrotter
 from scipy.sparse import SparseEfficiencyWarning
 from scipy.sparse.csgraph import connected_components
 
 from .. import free_memory
-from ..arrays import FloatArray, IntArray
+from ..arrays import BoolArray, FloatArray, IntArray
 from ..exceptions import MemoryLimitError
 from ..free_memory import GIB
-from .annotated import modified
-from .expressions import expressions_of, is_free
-from .lowering import (
-    LEAVES,
+from .definitions import (
+    Step,
+    circuit_of,
     definition_of,
     has_matrix,
     is_box,
     is_standard,
+    modify,
     with_constant_time,
 )
-from .pauli_span import PauliSpan
-from .product_formula import formula_of, is_linear
-from .product_operator import FEW, ProductOperator
+from .expressions import Angle, expressions_of, is_free
+from .lowering import rewrite
+from .operators import FEW, PauliSpan, ProductOperator, is_sparse_observable
 
 Evolutions = Literal["definition", "exponential", "simulated"]
 """The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
@@ -78,12 +90,10 @@ def simulated_evolutions() -> Evolutions:
     return "exponential" if found.equiv(Operator(exponential)) else "definition"
 
 
-def resolved(
+def write_out_evolutions(
     circuit: QuantumCircuit,
     evolutions: Evolutions,
     operations: Iterable[Operation] | None = None,
-    *,
-    in_box: bool = False,
 ) -> QuantumCircuit:
     """Return ``circuit`` with every evolution that has two forms written out in the one given.
 
@@ -96,55 +106,56 @@ def resolved(
         return circuit
     if evolutions == "simulated":
         evolutions = simulated_evolutions()
-    result = circuit.copy_empty_like()
-    for instruction in circuit.data:
-        operation, bits = instruction.operation, (instruction.qubits, instruction.clbits)
-        if is_box(operation):
-            box = operation.replace_blocks([resolved(operation.body, evolutions, in_box=True)])
-            result.append(box, *bits, copy=False)
-        elif isinstance(operation, ControlFlowOp) or instruction.clbits:
-            result.append(operation, *bits, copy=False)
-        else:
-            _append(result, operation, instruction.qubits, evolutions, in_box)
-    result.global_phase = circuit.global_phase  # what the steps have added changes no value
-    return result
+
+    def write_out(step: Step, as_gates: bool) -> list[Step]:
+        operation, qubits = step
+        if not _is_open(operation):
+            return [step]
+        block = _write_out(operation, evolutions, as_gates)
+        place = dict(zip(block.qubits, qubits, strict=True))
+        return [(i.operation, tuple([place[q] for q in i.qubits])) for i in block.data]
+
+    # In boxes, binding a copy of a circuit changes gates that are not Qiskit's own.
+    return rewrite(circuit, lambda step: write_out(step, False), lambda step: write_out(step, True))
 
 
-def _append(
-    result: QuantumCircuit,
-    operation: Operation,
-    qubits: Sequence[Qubit],
-    evolutions: Evolutions,
-    written_out: bool,
-) -> None:
-    if not _is_open(operation):
-        result.append(operation, qubits, copy=False)
-        return
+def _write_out(operation: Operation, evolutions: Evolutions, as_gates: bool) -> QuantumCircuit:
+    """Return an operation that holds evolutions as a circuit that holds none.
+
+    Args:
+        operation: The operation.
+        evolutions: The form in which they are written.
+        as_gates: Whether product formulas are written as gates of Qiskit, not as one gate.
+    """
     if isinstance(operation, AnnotatedOperation):
         # What is modified is the operation in its form, by Qiskit's simulators and transpilers.
-        base = QuantumCircuit(operation.base_op.num_qubits)
-        _append(base, operation.base_op, base.qubits, evolutions, True)
-        block = modified(base, operation.modifiers, definition_of)
-    elif isinstance(operation, HamiltonianGate):
+        base = circuit_of(operation.base_op)
+        return modify(_write_out_all(base, evolutions, True), operation.modifiers)
+    if isinstance(operation, HamiltonianGate):
         matrix, time = operation.params
         block = QuantumCircuit(operation.num_qubits)
         _append_exponential(block, np.asarray(matrix), time, block.qubits)
-    elif isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
-        block = exponential(generator(operation), operation.time)
-    elif (
-        isinstance(operation, PauliEvolutionGate)
-        and not written_out  # in boxes, binding a copy of a circuit changes such gates of its own
-        and (formula := formula_of(with_constant_time(operation)))
-    ):
-        result.append(formula, qubits, copy=False)
-        return
-    else:
-        block = definition_of(operation)
-    result.global_phase += block.global_phase
-    place = dict(zip(block.qubits, qubits, strict=True))
-    for inner in block.data:
-        on = [place[q] for q in inner.qubits]
-        _append(result, inner.operation, on, evolutions, written_out)
+        return block
+    if isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
+        return _write_out_all(
+            exponential(generator_of(operation), operation.time), evolutions, as_gates
+        )
+    if isinstance(operation, PauliEvolutionGate) and not as_gates:
+        formula = product_formula_of(with_constant_time(operation))
+        if formula is not None:
+            return circuit_of(formula)
+    return _write_out_all(definition_of(operation), evolutions, as_gates)
+
+
+def _write_out_all(block: QuantumCircuit, evolutions: Evolutions, as_gates: bool) -> QuantumCircuit:
+    result = block.copy_empty_like()
+    for i in block.data:
+        if _is_open(i.operation):
+            inner = _write_out(i.operation, evolutions, as_gates)
+            result.compose(inner, i.qubits, i.clbits, inplace=True)
+        else:
+            result.append(i.operation, i.qubits, i.clbits, copy=False)
+    return result
 
 
 def _is_open(operation: Operation) -> bool:
@@ -152,7 +163,7 @@ def _is_open(operation: Operation) -> bool:
     if is_standard(operation):
         return False
     if isinstance(operation, PauliEvolutionGate):
-        commute = names_outcomes(operation) or is_commuting(generator(operation))
+        commute = has_commuting_projectors(operation) or is_commuting(generator_of(operation))
         return not (is_linear(operation) and commute)
     if isinstance(operation, HamiltonianGate):
         return bool(expressions_of(operation))
@@ -167,7 +178,7 @@ def _is_open(operation: Operation) -> bool:
     return any(_is_open(i.operation) for i in definition_of(operation).data)
 
 
-def generator(operation: PauliEvolutionGate) -> SparsePauliOp:
+def generator_of(operation: PauliEvolutionGate) -> SparsePauliOp:
     """Return the operator of an evolution, a list of them added up."""
     parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
     return SparsePauliOp.sum(
@@ -178,16 +189,17 @@ def generator(operation: PauliEvolutionGate) -> SparsePauliOp:
     )
 
 
-def names_outcomes(operation: PauliEvolutionGate) -> bool:
+def has_commuting_projectors(operation: PauliEvolutionGate) -> bool:
     """Whether terms with many projectors commute, of which each would be as many as 2**n strings.
 
     Such terms come of controls, and their definition is a gate under these controls. They commute
     if all letters on a qubit have one axis; otherwise nothing is said.
     """
     parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
-    if not all(hasattr(part, "bit_terms") for part in parts):
+    sparse = [part for part in parts if is_sparse_observable(part)]
+    if len(sparse) < len(parts):
         return False
-    products = [ProductOperator.from_sparse_observable(part) for part in parts]
+    products = [ProductOperator.from_sparse_observable(part) for part in sparse]
     many = max(int(p.projected.sum(axis=1).max(initial=0)) for p in products)
     axes = np.concatenate([p.letters & 3 for p in products])
     return many > FEW and all(len(set(column[column > 0])) < 2 for column in axes.T)
@@ -203,20 +215,20 @@ def is_commuting(operator: SparsePauliOp) -> bool:
     return True
 
 
-def _as_numbers(table: Any) -> list[int]:
+def _as_numbers(table: BoolArray) -> list[int]:
     """Return each row of bits as a number, the first bit least significant."""
     packed = np.packbits(np.asarray(table), axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 
-def _anticommuting(operator: SparsePauliOp) -> Any:
+def _anticommuting(operator: SparsePauliOp) -> BoolArray:
     """Return for each pair of terms whether they anticommute, ``(K, K)``."""
     x, z = (np.asarray(m, dtype=np.float32) for m in (operator.paulis.x, operator.paulis.z))
     crossings = x @ z.T  # whole numbers, exact in single precision
     return (crossings + crossings.T) % 2 == 1
 
 
-def spectrum_of(operator: SparsePauliOp) -> list[float] | None:
+def eigenvalues_of(operator: SparsePauliOp) -> list[float] | None:
     """Return the distinct eigenvalues, ``None`` if there are too many qubits to look."""
     support = (operator.paulis.x | operator.paulis.z).any(axis=0)
     if support.sum() > SPECTRUM_QUBITS:
@@ -225,7 +237,7 @@ def spectrum_of(operator: SparsePauliOp) -> list[float] | None:
     return np.unique(np.round(energies, 12)).tolist()
 
 
-def exponential(operator: SparsePauliOp, time: Any) -> QuantumCircuit:
+def exponential(operator: SparsePauliOp, time: Angle) -> QuantumCircuit:
     """Return the circuit of the exact exponential for a number or an expression as time."""
     result = QuantumCircuit(operator.num_qubits)
     operator = operator.simplify(atol=0, rtol=0)
@@ -250,7 +262,7 @@ def _on_support(operator: SparsePauliOp, support: IntArray) -> SparsePauliOp:
 
 
 def _append_exponential(
-    result: QuantumCircuit, hamiltonian: Any, time: Any, qubits: Sequence[Qubit]
+    result: QuantumCircuit, hamiltonian: NDArray[Any], time: Angle, qubits: Sequence[Qubit]
 ) -> None:
     """Append the exponential of a dense matrix: a matrix, or a diagonal evolution between two."""
     _require_memory(len(qubits))
@@ -294,3 +306,79 @@ def _require_memory(num_qubits: int) -> None:
             "available. Use the product formula of a PauliEvolutionGate, for instance with "
             "circuit.decompose('PauliEvolution')."
         )
+
+
+# -- product formulas ------------------------------------------------------------------------------
+
+LINEAR = (LieTrotter, SuzukiTrotter)
+"""Syntheses of rotations whose angles are proportional to the time, and exact where all terms
+commute; those of ``QDrift``, for one, are random."""
+
+TermRotation = tuple[str, Sequence[int], float]
+"""Letters, the qubits that they are on, and the angle of the rotation at time one."""
+
+
+class ProductFormula(Gate):
+    r"""The product formula of a ``PauliEvolutionGate``, as one gate.
+
+    .. math:: \prod_k e^{-i\, c_k t\, P_k / 2}
+
+    Its definition is the circuit that Qiskit synthesises, and simulators and transpilers look at
+    nothing else. That circuit has some twenty gates for each term; who can take the rotations
+    themselves need not see it made.
+
+    Args:
+        evolution: The gate, with a synthesis that :func:`is_linear` accepts.
+        time: In the place of the gate's own.
+
+    Attributes:
+        rotations: The rotations in the order in which they act.
+    """
+
+    def __init__(self, evolution: PauliEvolutionGate, time: Angle | None = None) -> None:
+        time = evolution.params[0] if time is None else time
+        super().__init__("product_formula", evolution.num_qubits, [time], label=evolution.label)
+        self._evolution = evolution
+        at_one = PauliEvolutionGate(evolution.operator, 1.0, synthesis=evolution.synthesis)
+        self.rotations: list[TermRotation] = evolution.synthesis.expand(at_one)
+
+    def with_time(self, time: Angle) -> ProductFormula:
+        """Return the formula for another time."""
+        return ProductFormula(self._evolution, time)
+
+    def _define(self) -> None:
+        own = self._evolution
+        (time,) = self.params
+        self.definition = PauliEvolutionGate(own.operator, time, synthesis=own.synthesis).definition
+
+
+def is_linear(operation: PauliEvolutionGate) -> bool:
+    """Whether its synthesis is a product of Pauli rotations proportional to the time."""
+    synthesis = operation.synthesis
+    return type(synthesis) in LINEAR and not synthesis.settings.get("atomic_evolution")
+
+
+def product_formula_of(operation: PauliEvolutionGate) -> ProductFormula | None:
+    """Return the product formula as one gate; ``None`` where it is more than Pauli rotations."""
+    if not is_linear(operation):
+        return None
+    formula = ProductFormula(operation)
+    plain = all(set(letters) <= set("IXYZ") for letters, _, _ in formula.rotations)
+    return formula if plain else None
+
+
+LEAVES = (
+    Barrier,
+    Delay,
+    HamiltonianGate,
+    Initialize,
+    Isometry,
+    PauliEvolutionGate,
+    ProductFormula,
+    StatePreparation,
+    UnitaryGate,
+)
+"""Operations that are known for what they are, and not looked into."""
+
+TIMED = (PauliEvolutionGate, ProductFormula)
+"""Gates whose time says all: the angles of what they are built from are multiples of it."""

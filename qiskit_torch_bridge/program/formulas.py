@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Formulas of real variables: built with constants folded, differentiated, expanded, evaluated.
 
-A formula is evaluated on NumPy arrays and on torch tensors alike. :func:`derivative` is the first
-one; those of higher order are left to torch, which differentiates what is evaluated.
+A formula is evaluated on NumPy arrays and on torch tensors alike, and its :func:`derivative` is a
+formula again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ FUNCTIONS: dict[str, Callable[[complex], complex]] = {  # by the names that NumP
 }
 
 
-def added(parts: Iterable[Formula]) -> Formula:
+def add(parts: Iterable[Formula]) -> Formula:
     """Return the sum."""
     constant = 0j
     rest: list[Formula] = []
@@ -94,7 +94,7 @@ def added(parts: Iterable[Formula]) -> Formula:
     return rest[0] if len(rest) == 1 else Sum(tuple(rest))
 
 
-def multiplied(parts: Iterable[Formula]) -> Formula:
+def multiply(parts: Iterable[Formula]) -> Formula:
     """Return the product."""
     constant = 1 + 0j
     rest: list[Formula] = []
@@ -109,7 +109,7 @@ def multiplied(parts: Iterable[Formula]) -> Formula:
     return rest[0] if len(rest) == 1 else Product(tuple(rest))
 
 
-def raised(base: Formula, exponent: Formula) -> Formula:
+def raise_to_power(base: Formula, exponent: Formula) -> Formula:
     """Return the power.
 
     Raises:
@@ -125,7 +125,7 @@ def raised(base: Formula, exponent: Formula) -> Formula:
     return Power(base, exponent)
 
 
-def called(name: str, argument: Formula) -> Formula:
+def apply_function(name: str, argument: Formula) -> Formula:
     """Return a function of :data:`FUNCTIONS` at a formula.
 
     Raises:
@@ -137,88 +137,103 @@ def called(name: str, argument: Formula) -> Formula:
     return Call(name, (argument,))
 
 
-def mapped(formula: Formula, change: Callable[[Number | Variable], Formula]) -> Formula:
+def map_leaves(formula: Formula, change: Callable[[Number | Variable], Formula]) -> Formula:
     """Return the formula with its numbers and variables replaced."""
     if isinstance(formula, (Number, Variable)):
         return change(formula)
     if isinstance(formula, Power):
-        return raised(mapped(formula.base, change), mapped(formula.exponent, change))
+        return raise_to_power(
+            map_leaves(formula.base, change), map_leaves(formula.exponent, change)
+        )
     if isinstance(formula, Call):
-        return called(formula.name, mapped(formula.arguments[0], change))
-    build = added if isinstance(formula, Sum) else multiplied
-    return build([mapped(part, change) for part in formula.parts])
+        return apply_function(formula.name, map_leaves(formula.arguments[0], change))
+    build = add if isinstance(formula, Sum) else multiply
+    return build([map_leaves(part, change) for part in formula.parts])
 
 
-def conjugated(formula: Formula) -> Formula:
+def conjugate(formula: Formula) -> Formula:
     """Return the complex conjugate, all variables being real."""
-    return mapped(
+    return map_leaves(
         formula, lambda leaf: Number(leaf.value.conjugate()) if isinstance(leaf, Number) else leaf
     )
 
 
-def numbers_of(formula: Formula) -> Iterable[complex]:
+def constants_of(formula: Formula) -> Iterable[complex]:
     """Yield the constants in a formula."""
     if isinstance(formula, Number):
         yield formula.value
     elif isinstance(formula, (Sum, Product)):
         for part in formula.parts:
-            yield from numbers_of(part)
+            yield from constants_of(part)
     elif isinstance(formula, Power):
-        yield from (*numbers_of(formula.base), *numbers_of(formula.exponent))
+        yield from (*constants_of(formula.base), *constants_of(formula.exponent))
     elif isinstance(formula, Call):
         for argument in formula.arguments:
-            yield from numbers_of(argument)
+            yield from constants_of(argument)
 
 
 # -- differentiation -----------------------------------------------------------------------------
 
 
-def derivative(formula: Formula, position: int) -> Formula:
+def differentiate(formula: Formula, position: int) -> Formula:
     """Return the derivative with respect to one variable."""
     if isinstance(formula, Number):
         return ZERO
     if isinstance(formula, Variable):
         return ONE if formula.position == position else ZERO
     if isinstance(formula, Sum):
-        return added(derivative(part, position) for part in formula.parts)
+        return add(differentiate(part, position) for part in formula.parts)
     if isinstance(formula, Product):
         parts = formula.parts
-        return added(
-            multiplied([derivative(part, position), *parts[:k], *parts[k + 1 :]])
+        return add(
+            multiply([differentiate(part, position), *parts[:k], *parts[k + 1 :]])
             for k, part in enumerate(parts)
         )
     if isinstance(formula, Power):
         return _derivative_of_power(formula, position)
+    if formula.name == "xlogy":
+        return _derivative_of_xlogy(*formula.arguments, position)
     (argument,) = formula.arguments
-    return multiplied([_outer_derivative(formula.name, argument), derivative(argument, position)])
+    return multiply([_outer_derivative(formula.name, argument), differentiate(argument, position)])
 
 
 def _derivative_of_power(power: Power, position: int) -> Formula:
     base, exponent = power.base, power.exponent
-    lower = raised(base, added([exponent, Number(-1)]))
-    by_base = multiplied([exponent, lower, derivative(base, position)])
-    inner = derivative(exponent, position)
+    lower = raise_to_power(base, add([exponent, Number(-1)]))
+    by_base = multiply([exponent, lower, differentiate(base, position)])
+    inner = differentiate(exponent, position)
     if inner == ZERO:
         return by_base
     if isinstance(base, Number):  # zero to a power is zero wherever it has a derivative
         factor = cmath.log(base.value) if base.value else 0
-        return multiplied([Number(factor), power, inner])
-    return added([by_base, multiplied([Call("xlogy", (power, base)), inner])])
+        return multiply([Number(factor), power, inner])
+    return add([by_base, multiply([Call("xlogy", (power, base)), inner])])
+
+
+def _derivative_of_xlogy(factor: Formula, x: Formula, position: int) -> Formula:
+    """Differentiate ``factor * log(x)``, where the factor is a power of ``x`` or a part of one."""
+    if isinstance(factor, Power) and factor.base == x:
+        quotient = raise_to_power(x, add([factor.exponent, Number(-1)]))  # also where x is zero
+    else:
+        quotient = multiply([factor, raise_to_power(x, Number(-1))])
+    by_x = multiply([quotient, differentiate(x, position)])
+    by_factor = differentiate(factor, position)
+    return by_x if by_factor == ZERO else add([by_x, Call("xlogy", (by_factor, x))])
 
 
 def _outer_derivative(name: str, x: Formula) -> Formula:
-    square = raised(x, Number(2))
-    flank = added([ONE, multiplied([Number(-1), square])])  # 1 - x**2
+    square = raise_to_power(x, Number(2))
+    flank = add([ONE, multiply([Number(-1), square])])  # 1 - x**2
     slopes: dict[str, Callable[[], Formula]] = {
-        "sin": lambda: called("cos", x),
-        "cos": lambda: multiplied([Number(-1), called("sin", x)]),
-        "tan": lambda: added([ONE, raised(called("tan", x), Number(2))]),
-        "arcsin": lambda: raised(flank, Number(-0.5)),
-        "arccos": lambda: multiplied([Number(-1), raised(flank, Number(-0.5))]),
-        "arctan": lambda: raised(added([ONE, square]), Number(-1)),
-        "exp": lambda: called("exp", x),
-        "log": lambda: raised(x, Number(-1)),
-        "abs": lambda: called("sign", x),
+        "sin": lambda: apply_function("cos", x),
+        "cos": lambda: multiply([Number(-1), apply_function("sin", x)]),
+        "tan": lambda: add([ONE, raise_to_power(apply_function("tan", x), Number(2))]),
+        "arcsin": lambda: raise_to_power(flank, Number(-0.5)),
+        "arccos": lambda: multiply([Number(-1), raise_to_power(flank, Number(-0.5))]),
+        "arctan": lambda: raise_to_power(add([ONE, square]), Number(-1)),
+        "exp": lambda: apply_function("exp", x),
+        "log": lambda: raise_to_power(x, Number(-1)),
+        "abs": lambda: apply_function("sign", x),
         "sign": lambda: ZERO,
     }
     return slopes[name]()
@@ -234,7 +249,7 @@ class TooManyTerms(Exception):
     """A formula has more terms than an expansion is worth."""
 
 
-def expanded(formula: Formula) -> dict[Monomial, complex]:
+def expand_polynomial(formula: Formula) -> dict[Monomial, complex]:
     """Return the coefficients of a polynomial in the variables and in what is none of them.
 
     Terms that cancel are left out.
@@ -245,13 +260,15 @@ def expanded(formula: Formula) -> dict[Monomial, complex]:
     if isinstance(formula, Number):
         return {(): formula.value} if formula.value else {}
     if isinstance(formula, Sum):
-        return _collected(entry for part in formula.parts for entry in expanded(part).items())
+        return _collected(
+            entry for part in formula.parts for entry in expand_polynomial(part).items()
+        )
     if isinstance(formula, Product):
-        return functools.reduce(_times, map(expanded, formula.parts))
+        return functools.reduce(_times, map(expand_polynomial, formula.parts))
     if isinstance(formula, Power) and isinstance(formula.exponent, Number):
         n = formula.exponent.value
         if n.imag == 0 and n.real == int(n.real) and 0 < n.real <= MAX_TERMS:
-            return functools.reduce(_times, [expanded(formula.base)] * int(n.real))
+            return functools.reduce(_times, [expand_polynomial(formula.base)] * int(n.real))
     return {((formula, 1),): 1}
 
 
@@ -280,10 +297,10 @@ def _collected(terms: Iterable[tuple[Monomial, complex]]) -> dict[Monomial, comp
     return {m: c for m, c in totals.items() if abs(c) > 4 * np.finfo(float).eps * sizes[m]}
 
 
-def contracted(terms: dict[Monomial, complex]) -> Formula:
+def sum_monomials(terms: dict[Monomial, complex]) -> Formula:
     """Return the formula of an expansion."""
-    return added(
-        multiplied([Number(c), *(raised(factor, Number(n)) for factor, n in monomial)])
+    return add(
+        multiply([Number(c), *(raise_to_power(factor, Number(n)) for factor, n in monomial)])
         for monomial, c in terms.items()
     )
 
@@ -291,7 +308,7 @@ def contracted(terms: dict[Monomial, complex]) -> Formula:
 # -- evaluation ----------------------------------------------------------------------------------
 
 
-def evaluator(formula: Formula) -> Evaluator:
+def make_evaluator(formula: Formula) -> Evaluator:
     """Turn a formula into nested functions of arrays."""
     if isinstance(formula, Number):
         z = formula.value
@@ -305,14 +322,14 @@ def evaluator(formula: Formula) -> Evaluator:
         return _evaluator_of_power(formula)
     if isinstance(formula, Call):
         return _evaluator_of_call(formula)
-    parts = [evaluator(part) for part in formula.parts]
+    parts = [make_evaluator(part) for part in formula.parts]
     if isinstance(formula, Sum):
         return lambda v, m: functools.reduce(lambda a, b: a + b, [p(v, m) for p in parts])
     return lambda v, m: functools.reduce(lambda a, b: a * b, [p(v, m) for p in parts])
 
 
 def _evaluator_of_power(power: Power) -> Evaluator:
-    base, exponent = evaluator(power.base), evaluator(power.exponent)
+    base, exponent = make_evaluator(power.base), make_evaluator(power.exponent)
     if isinstance(power.exponent, Number):
         n = power.exponent.value.real
         if n == math.floor(n):
@@ -324,7 +341,7 @@ def _evaluator_of_power(power: Power) -> Evaluator:
 
 
 def _evaluator_of_call(call: Call) -> Evaluator:
-    arguments = [evaluator(argument) for argument in call.arguments]
+    arguments = [make_evaluator(argument) for argument in call.arguments]
     if call.name == "xlogy":  # zero where the power is, whatever the logarithm
         a, b = arguments
         return lambda v, m: (xlogy if m is np else m.xlogy)(a(v, m), b(v, m))

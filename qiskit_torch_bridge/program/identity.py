@@ -23,10 +23,11 @@ import hashlib
 import numbers
 import re
 import uuid
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import (
     AnnotatedOperation,
     Bit,
@@ -49,10 +50,9 @@ from qiskit.quantum_info import SparsePauliOp
 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError
-from .expressions import affine_form, compile_expression, is_free
-from .lowering import LEAVES, box_settings, has_matrix, is_box, is_standard, kind_of
-from .product_formula import ProductFormula
-from .reading import text_is_exact
+from .definitions import class_of, has_matrix, is_box, is_standard
+from .evolutions import LEAVES, ProductFormula
+from .expressions import Angle, compile_expression, is_free, text_is_exact
 
 TOLERANCE = 1e-9
 """Numbers that differ by less are the same to :func:`same_circuit`, relative above one."""
@@ -67,7 +67,8 @@ EVOLVES = ("order", "reps", "preserve_order")
 """Settings of a synthesis that change what an evolution computes."""
 _COUNTED = re.compile(r"circuit-\d+(-\d+)?")
 
-Place = Mapping[Any, int]
+Place: TypeAlias = Mapping[Bit, int]
+Content: TypeAlias = object  # nested tuples of numbers, text and parameters
 
 
 def content_key(circuit: QuantumCircuit) -> Hashable:
@@ -94,7 +95,10 @@ def content_digest(circuit: QuantumCircuit) -> str:
 
 
 def same_circuit(
-    a: QuantumCircuit, b: QuantumCircuit, order_a: Sequence[Parameter], order_b: Sequence[Parameter]
+    a: QuantumCircuit,
+    b: QuantumCircuit,
+    order_a: Collection[Parameter],
+    order_b: Collection[Parameter],
 ) -> bool:
     """Whether two circuits compute the same with equal numbers in the given orders of parameters.
 
@@ -108,11 +112,11 @@ def same_circuit(
     return _agree(_ByValue, a, b, order_a, order_b)
 
 
-def came_back(
+def round_trip_agrees(
     read: QuantumCircuit,
     written: QuantumCircuit,
-    order_read: Sequence[Parameter],
-    order_written: Sequence[Parameter],
+    order_read: Collection[Parameter],
+    order_written: Collection[Parameter],
 ) -> bool:
     """Whether a circuit came back from a file of this version of Qiskit as it was written.
 
@@ -129,8 +133,8 @@ def _agree(
     kind: type[_ByValue],
     a: QuantumCircuit,
     b: QuantumCircuit,
-    order_a: Sequence[Parameter],
-    order_b: Sequence[Parameter],
+    order_a: Collection[Parameter],
+    order_b: Collection[Parameter],
 ) -> bool:
     if [p.name for p in order_a] != [p.name for p in order_b]:
         return False
@@ -140,7 +144,7 @@ def _agree(
     )
 
 
-def fingerprint(circuit: QuantumCircuit, order: Sequence[Parameter]) -> str:
+def fingerprint(circuit: QuantumCircuit, order: Collection[Parameter]) -> str:
     """Return a text by which :func:`fingerprints_agree` finds what :func:`same_circuit` finds.
 
     It is the same on all versions of Qiskit, except where these define a gate of their library that
@@ -174,7 +178,7 @@ def _rounded(found: FloatArray) -> FloatArray:
     return np.where(np.isnan(result), np.nan, result)  # all alike
 
 
-def _probed(walk: _ByValue, circuit: QuantumCircuit) -> tuple[Any, FloatArray]:
+def _probed(walk: _ByValue, circuit: QuantumCircuit) -> tuple[Content, FloatArray]:
     """Return how a circuit is built, and all its numbers with some put for the parameters."""
     built = walk.whole(circuit)
     return built, np.concatenate([np.zeros(0), *walk.found])
@@ -185,27 +189,27 @@ class _Walk:
 
     marks = True  # whether labels count, and names of gates that are built from others
 
-    def number(self, value: Any) -> Any:
+    def number(self, value: Any) -> Content:
         """Return what stands for a number or an array of them."""
         raise NotImplementedError
 
-    def expression(self, value: ParameterExpression) -> Any:
+    def expression(self, value: ParameterExpression) -> Content:
         """Return what stands for a parameter, or an expression that holds some."""
         raise NotImplementedError
 
-    def phase(self, value: Any) -> Any:
+    def phase(self, value: Angle) -> Content:
         """Return what stands for the phase of a definition."""
         return self.angle(value)
 
-    def angle(self, value: Any) -> Any:
+    def angle(self, value: object) -> Content:
         """Return what stands for a parameter of a gate, of any type."""
         return self.thing(value, {})
 
-    def function(self, value: Any) -> Any:
+    def function(self, value: Any) -> Content:
         """Return what stands for a function or a class."""
         return value.__module__, value.__qualname__
 
-    def unknown(self, value: object) -> Any:
+    def unknown(self, value: object) -> Content:
         """Return what stands for something whose content cannot be known, or raise."""
         raise CircuitError(
             f"An operation of the circuit holds a {type(value).__name__}, whose content cannot be "
@@ -213,18 +217,18 @@ class _Walk:
             "definition and numbers as its parameters."
         )
 
-    def whole(self, circuit: QuantumCircuit) -> tuple[Any, ...]:
+    def whole(self, circuit: QuantumCircuit) -> tuple[Content, ...]:
         """Return what stands for a circuit with its own parameters."""
         names = tuple(map(self.expression, circuit.parameters))
         return names, self.phase(circuit.global_phase), self.circuit(circuit)
 
-    def parts(self, operation: ControlledGate) -> Any:
+    def parts(self, operation: ControlledGate) -> Content:
         """Return what stands for what a controlled gate is built from, beside what it controls."""
         return None
 
-    def circuit(self, circuit: QuantumCircuit) -> tuple[Any, ...]:
+    def circuit(self, circuit: QuantumCircuit) -> tuple[Content, ...]:
         """Return what stands for the instructions of a circuit."""
-        place = {qubit: k for k, qubit in enumerate(circuit.qubits)}
+        place: dict[Bit, int] = {qubit: k for k, qubit in enumerate(circuit.qubits)}
         if circuit.clbits:
             place.update((clbit, k) for k, clbit in enumerate(circuit.clbits))
         found, at, angle, marks = [], place.__getitem__, self.angle, self.marks
@@ -232,8 +236,8 @@ class _Walk:
             # As Qiskit holds it: making an object of each gate would take most of the time.
             if i.is_standard_gate():
                 label = i.label if marks else None
-                operation: Any = i.name, label, None, tuple(map(angle, i.params))
-                bits: Any = tuple(map(at, i.qubits))
+                operation: Content = i.name, label, None, tuple(map(angle, i.params))
+                bits: Content = tuple(map(at, i.qubits))
             else:
                 operation = self.operation(i.operation, place)
                 bits = tuple(map(at, i.qubits)), tuple(map(at, i.clbits))
@@ -245,7 +249,7 @@ class _Walk:
         variables = tuple((v.name, repr(v.type)) for v in declared)
         return circuit.num_qubits, circuit.num_clbits, variables, tuple(found)
 
-    def operation(self, operation: Operation, place: Place) -> tuple[Any, ...]:
+    def operation(self, operation: Operation, place: Place) -> tuple[Content, ...]:
         """Return what stands for an operation."""
         label = getattr(operation, "label", None) if self.marks else None
         if isinstance(operation, AnnotatedOperation):
@@ -259,7 +263,7 @@ class _Walk:
         if isinstance(operation, ProductFormula) and self.marks:
             turns = [(letters, tuple(on), self.number(c)) for letters, on, c in operation.rotations]
             return "formula", label, tuple(turns), self.angle(operation.params[0])
-        params = tuple(self.thing(p, place) for p in operation.params)
+        params = self.sequence(operation.params, place)
         state = getattr(operation, "ctrl_state", None)
         if is_standard(operation):
             closed = state is not None and state + 1 == 1 << operation.num_ctrl_qubits
@@ -278,7 +282,7 @@ class _Walk:
             return operation.name, label, params, self.thing(_settings(operation), place)
         return self._built(operation, label, params)
 
-    def _evolution(self, gate: PauliEvolutionGate, label: str | None) -> tuple[Any, ...]:
+    def _evolution(self, gate: PauliEvolutionGate, label: str | None) -> tuple[Content, ...]:
         # Its definition takes long, and differs between versions.
         settings = getattr(gate.synthesis, "settings", {})
         if not self.marks:
@@ -287,13 +291,15 @@ class _Walk:
         synthesis = type(gate.synthesis).__name__, self.thing(settings, {})
         return "evolution", label, self.thing(gate.operator, {}), self.angle(gate.time), synthesis
 
-    def _built(self, operation: Instruction, label: str | None, params: tuple[Any, ...]) -> Any:
+    def _built(
+        self, operation: Instruction, label: str | None, params: tuple[Content, ...]
+    ) -> tuple[Content, ...]:
         """Return what stands for an operation that says itself what it is built from."""
         name = _COUNTED.sub("circuit", operation.name)  # the circuits of a process are counted
         if isinstance(operation, LEAVES) and not isinstance(operation, ProductFormula):
             unit = operation.unit if isinstance(operation, Delay) else None
             return name, label, params, unit
-        of_library = kind_of(operation).__module__.startswith("qiskit.circuit.library")
+        of_library = class_of(operation).__module__.startswith("qiskit.circuit.library")
         if of_library and any(isinstance(p, np.ndarray) for p in operation.params):
             # Its parts come from factoring matrices, with digits of the machine's own.
             return name, label, params, getattr(operation, "up_to_diagonal", None)
@@ -308,38 +314,11 @@ class _Walk:
             return name, label, params, self.number(np.asarray(operation.to_matrix()))
         return name, label, params
 
-    def thing(self, value: Any, place: Place) -> Any:
+    def thing(self, value: object, place: Place) -> Content:
         """Return what stands for anything that an operation holds; bits are known by place."""
-        if value is None or isinstance(value, (str, bytes)):
-            return value
-        if isinstance(value, ParameterExpression):
-            return self.expression(value) if is_free(value) else self.number(value.numeric())
-        if isinstance(value, (numbers.Number, np.generic)):
-            return self.number(value)
-        if isinstance(value, np.ndarray):
-            if value.dtype.kind not in "biufc":
-                return value.shape, tuple(self.thing(v, place) for v in value.ravel())
-            return self.number(value)
-        if isinstance(value, QuantumCircuit):
-            return self.circuit(value)
-        if isinstance(value, Operation) and isinstance(value, Instruction):
-            return self.operation(value, place)
-        if isinstance(value, Bit):
-            return "bit", place.get(value)
-        if isinstance(value, Register):
-            return "register", tuple(place.get(bit) for bit in value)
-        if isinstance(value, SparsePauliOp):
-            bits = [(m.shape, np.packbits(m).tobytes()) for m in (value.paulis.x, value.paulis.z)]
-            return tuple(bits), self.thing(value.coeffs, place)
-        if isinstance(value, Mapping):
-            items = [(self.thing(k, place), self.thing(v, place)) for k, v in value.items()]
-            return "mapping", tuple(sorted(items, key=repr))
-        if isinstance(value, (set, frozenset)):
-            return "set", tuple(sorted((self.thing(v, place) for v in value), key=repr))
-        if isinstance(value, (list, tuple)):
-            return tuple(self.thing(v, place) for v in value)
-        if isinstance(value, uuid.UUID):
-            return "uuid"  # the name beside it counts
+        for types, walk in _WALKS:
+            if isinstance(value, types):
+                return walk(self, value, place)
         if callable(value) and hasattr(value, "__qualname__"):
             return self.function(value)
         try:
@@ -348,14 +327,62 @@ class _Walk:
             return self.unknown(value)
         return type(value).__qualname__, self.thing(content, place)
 
+    def sequence(self, values: Iterable[object], place: Place) -> tuple[Content, ...]:
+        """Return what stands for several things in their order."""
+        return tuple([self.thing(v, place) for v in values])
 
-def _settings(operation: ControlFlowOp) -> list[Any]:
+    def array(self, value: NDArray[Any], place: Place) -> Content:
+        """Return what stands for an array, of numbers or of other things."""
+        if value.dtype.kind in "biufc":
+            return self.number(value)
+        return value.shape, self.sequence(value.ravel(), place)
+
+    def paulis(self, value: SparsePauliOp, place: Place) -> Content:
+        """Return what stands for a sum of Pauli strings."""
+        bits = [(m.shape, np.packbits(m).tobytes()) for m in (value.paulis.x, value.paulis.z)]
+        return tuple(bits), self.thing(value.coeffs, place)
+
+    def mapping(self, value: Mapping[object, object], place: Place) -> Content:
+        """Return what stands for a mapping, in whatever order it is."""
+        items = [(self.thing(k, place), self.thing(v, place)) for k, v in value.items()]
+        return "mapping", tuple(sorted(items, key=repr))
+
+
+_WALKS: tuple[tuple[type | tuple[type, ...], Callable[[_Walk, Any, Place], Any]], ...] = (
+    ((type(None), str, bytes), lambda walk, value, place: value),
+    (
+        ParameterExpression,
+        lambda walk, value, place: (
+            walk.expression(value) if is_free(value) else walk.number(value.numeric())
+        ),
+    ),
+    ((numbers.Number, np.generic), lambda walk, value, place: walk.number(value)),
+    (np.ndarray, _Walk.array),
+    (QuantumCircuit, lambda walk, value, place: walk.circuit(value)),
+    (Instruction, _Walk.operation),
+    (Bit, lambda walk, value, place: ("bit", place.get(value))),
+    (Register, lambda walk, value, place: ("register", tuple(map(place.get, value)))),
+    (SparsePauliOp, _Walk.paulis),
+    (Mapping, _Walk.mapping),
+    (
+        (set, frozenset),
+        lambda walk, value, place: ("set", tuple(sorted(walk.sequence(value, place), key=repr))),
+    ),
+    ((list, tuple), _Walk.sequence),
+    (uuid.UUID, lambda walk, value, place: "uuid"),  # the name beside it counts
+)
+"""How what an operation holds is walked through, by its type; the first that fits."""
+
+
+def _settings(operation: ControlFlowOp) -> list[object]:
     """Return what an operation of control flow says beside its blocks."""
     if isinstance(operation, (IfElseOp, WhileLoopOp)):
         return [operation.condition]
     if isinstance(operation, SwitchCaseOp):
         return [operation.target, [labels for labels, _ in operation.cases_specifier()]]
-    return [box_settings(operation)] if is_box(operation) else []
+    if is_box(operation):  # annotations are new in Qiskit 2.1
+        return [list(getattr(operation, "annotations", ())), operation.duration, operation.unit]
+    return []
 
 
 class _ById:
@@ -374,25 +401,25 @@ class _ById:
 class _ByObject(_Walk):
     """Parameters are themselves."""
 
-    def function(self, value: Any) -> Any:
+    def function(self, value: Any) -> Content:
         return _ById(value)
 
-    def unknown(self, value: object) -> Any:
+    def unknown(self, value: object) -> Content:
         return _ById(value)
 
-    def angle(self, value: Any) -> Any:
+    def angle(self, value: object) -> Content:
         if type(value) is float or isinstance(value, Parameter):
             return value
         if isinstance(value, ParameterExpression):
             return self.expression(value)
         return self.thing(value, {})
 
-    def number(self, value: Any) -> Any:
+    def number(self, value: Any) -> Content:
         if isinstance(value, np.ndarray) and value.shape:
             return value.shape, np.ascontiguousarray(value, dtype="c16").tobytes()
         return complex(value)
 
-    def expression(self, value: ParameterExpression) -> Any:
+    def expression(self, value: ParameterExpression) -> Content:
         # Qiskit 2.6 cannot hash every expression, so its text stands for it. Values would not do:
         # some versions bind different expressions to the same ones.
         if isinstance(value, Parameter) or not text_is_exact():
@@ -403,23 +430,21 @@ class _ByObject(_Walk):
 class _ByName(_Walk):
     """Parameters are their names, and numbers are written with all their digits."""
 
-    def number(self, value: Any) -> Any:
+    def number(self, value: Any) -> Content:
         array = np.asarray(value, dtype="<c16") + 0  # no negative zeros
         return array.shape, array.tobytes().hex()
 
-    def expression(self, value: ParameterExpression) -> Any:
+    def expression(self, value: ParameterExpression) -> Content:
         if isinstance(value, Parameter):
             return repr(0.0), [(value.name, repr(1.0))]  # as what it is times one
-        affine = affine_form(value)
-        if affine is not None:
-            offset, coefficients = affine
-            return repr(offset + 0.0), sorted((p.name, repr(c)) for p, c in coefficients.items())
-        order = sorted(value.parameters, key=lambda p: p.name)
-        compiled = compile_expression(value, {p: k for k, p in enumerate(order)})
-        points = np.multiply.outer((0.5, 1.0, 1.7), 0.1 + 0.618 * np.arange(len(order)))
+        compiled = compile_expression(value)
+        names = [p.name for p in compiled.parameters]
+        if compiled.function is None:
+            terms = sorted((names[k], repr(c)) for k, c in compiled.coefficients.items())
+            return repr(compiled.offset + 0.0), terms
+        points = np.multiply.outer((0.5, 1.0, 1.7), 0.1 + 0.618 * np.arange(len(names)))
         # The order of summation differs between processes, and with it the last digits.
-        values = [f"{compiled.value(point):.13g}" for point in points]
-        return [*(p.name for p in order), *values]
+        return [*names, *(f"{compiled.value(point):.13g}" for point in points)]
 
 
 class _ByValue(_Walk):
@@ -427,39 +452,38 @@ class _ByValue(_Walk):
 
     marks = False
 
-    def __init__(self, order: Sequence[Parameter]) -> None:
+    def __init__(self, order: Collection[Parameter]) -> None:
         self.found: list[FloatArray] = []
         self._index = {p.name: k for k, p in enumerate(order)}
         golden = np.arange(1, len(order) + 1) * 0.6180339887498949
         self._points = 0.1 + np.modf(np.stack([golden, golden + 0.2718281828459045]))[0]  # (2, P)
 
-    def whole(self, circuit: QuantumCircuit) -> tuple[Any, ...]:
+    def whole(self, circuit: QuantumCircuit) -> tuple[Content, ...]:
         return self.circuit(circuit)  # names have their order, and no value has the phase
 
-    def number(self, value: Any) -> Any:
+    def number(self, value: Any) -> Content:
         array = np.ascontiguousarray(value, dtype="c16")
         numbers = array.ravel() if np.ndim(value) else np.repeat(array, 2)  # as an expression
         self.found.append(numbers.view(float))
         return np.shape(value)
 
-    def expression(self, value: ParameterExpression) -> Any:
+    def expression(self, value: ParameterExpression) -> Content:
         values = self._values(value)
         return "left unbound" if values is None else self._both(values)
 
-    def phase(self, value: Any) -> Any:
+    def phase(self, value: Angle) -> Content:
         values = self._values(value)
         return "left unbound" if values is None else self._both(np.exp(1j * values))
 
-    def _both(self, values: Any) -> Any:
+    def _both(self, values: NDArray[Any]) -> Content:
         self.found.append(values.astype("c16").view(float))
         return ()
 
-    def _values(self, value: Any) -> FloatArray | None:
+    def _values(self, value: Angle) -> FloatArray | None:
         """Return the values of an angle, if it has any: Qiskit leaves some definitions unbound."""
-        if isinstance(value, ParameterExpression) and not is_free(value):
-            value = value.numeric()
-        if not isinstance(value, ParameterExpression):
-            return np.full(2, float(value))
+        if not is_free(value):
+            number: Any = value.numeric() if isinstance(value, ParameterExpression) else value
+            return np.full(2, float(number))
         if any(p.name not in self._index for p in value.parameters):
             return None
         compiled = compile_expression(value, {p: self._index[p.name] for p in value.parameters})
@@ -469,7 +493,7 @@ class _ByValue(_Walk):
 class _ByValueInFull(_ByValue):
     """What is simulated of controlled gates is compared as well."""
 
-    def parts(self, operation: ControlledGate) -> Any:
+    def parts(self, operation: ControlledGate) -> Content:
         try:
             definition = operation.definition
         except Exception:  # of many types; whoever needs it says so

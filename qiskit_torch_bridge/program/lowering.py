@@ -18,18 +18,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from qiskit.circuit import (
     AnnotatedOperation,
     Barrier,
+    Clbit,
     ControlFlowOp,
-    ControlledGate,
     Delay,
-    Gate,
     Operation,
-    Parameter,
     ParameterExpression,
     ParameterVector,
     QuantumCircuit,
@@ -41,10 +38,7 @@ from qiskit.circuit.library import (
     CRYGate,
     CRZGate,
     CU1Gate,
-    HamiltonianGate,
     Initialize,
-    Isometry,
-    PauliEvolutionGate,
     PhaseGate,
     RXGate,
     RXXGate,
@@ -53,7 +47,6 @@ from qiskit.circuit.library import (
     RZGate,
     RZXGate,
     RZZGate,
-    StatePreparation,
     U1Gate,
     U2Gate,
     U3Gate,
@@ -62,9 +55,16 @@ from qiskit.circuit.library import (
 )
 
 from ..exceptions import CircuitError
-from .annotated import annotated_definition, controlled
-from .expressions import affine_form, expressions_of, is_free
-from .product_formula import ProductFormula
+from .definitions import (
+    Step,
+    class_of,
+    definition_of,
+    is_box,
+    is_standard,
+    operations_of,
+    steps_of_definition,
+)
+from .expressions import expressions_of, is_free
 
 UNIT_SHIFT_GATES = (
     RXGate,
@@ -84,50 +84,10 @@ UNIT_SHIFT_GATES = (
 )
 """Gates each of whose angles alone has a generator with two eigenvalues one apart."""
 
-LEAVES = (
-    Barrier,
-    Delay,
-    HamiltonianGate,
-    Initialize,
-    Isometry,
-    PauliEvolutionGate,
-    ProductFormula,
-    StatePreparation,
-    UnitaryGate,
-)
-"""Operations that are known for what they are, and not looked into."""
-
-Step = tuple[Operation, tuple[Any, ...]]
-"""An operation and its qubits, or the indices of these."""
-
-STANDARD_GATES = "qiskit.circuit.library.standard_gates"
-
-
-_KINDS: dict[type[Operation], type[Operation]] = {}
-_STANDARD: dict[type[Operation], bool] = {}
-
-
-def kind_of(operation: Operation) -> type[Operation]:
-    """Return the class of an operation, Qiskit's shared instances looked through."""
-    own = type(operation)
-    kind = _KINDS.get(own)
-    if kind is None:
-        kind = getattr(operation, "base_class", own)
-        if kind.__module__.startswith("qiskit."):  # others may come and go
-            _KINDS[own] = kind
-            _STANDARD[own] = kind.__module__.startswith(STANDARD_GATES)
-    return kind
-
-
-def is_standard(operation: Operation) -> bool:
-    """Whether the operation is one of Qiskit's standard gates itself, not a gate built from it."""
-    found = _STANDARD.get(type(operation))
-    return kind_of(operation).__module__.startswith(STANDARD_GATES) if found is None else found
-
 
 def accepts_shift(operation: Operation) -> bool:
     """Accept what a two-term shift of each angle differentiates exactly."""
-    return not expressions_of(operation) or kind_of(operation) in UNIT_SHIFT_GATES
+    return not expressions_of(operation) or class_of(operation) in UNIT_SHIFT_GATES
 
 
 def accepts_aer(operation: Operation) -> bool:
@@ -136,7 +96,7 @@ def accepts_aer(operation: Operation) -> bool:
     Aer's EstimatorV2 ignores parameters of controlled gates and knows no library blocks, so only
     parameterized gates without control stay.
     """
-    kind = kind_of(operation)
+    kind = class_of(operation)
     if is_box(operation):
         return False
     if expressions_of(operation):
@@ -156,56 +116,10 @@ _AER_NAMES = _AER_FIXED | {"cu2", "mcphase", "mcu1", "mcx", "mcx_gray"}
 MAX_CARRIED = 5  # qubits; noise on more of them could not be simulated
 
 
-def is_box(operation: Operation) -> bool:
-    """Whether the operation is a box, whose body is run once, on any condition."""
-    return operation.name == "box" and isinstance(operation, ControlFlowOp)
-
-
-def box_settings(operation: Operation) -> tuple[Any, ...]:
-    """Return what a box says beside its body: annotations (new in Qiskit 2.1), and a duration."""
-    return list(getattr(operation, "annotations", ())), operation.duration, operation.unit
-
-
-def operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
-    """Yield a circuit's operations in their order, those in boxes in place of the boxes."""
-    for instruction in circuit.data:
-        if is_box(instruction.operation):
-            yield from operations_of(instruction.operation.body)
-        else:
-            yield instruction.operation
-
-
-def steps_of(circuit: QuantumCircuit, read: Iterable[Step] | None = None) -> list[Step]:
-    """Return a circuit's operations with the indices of their qubits, without its boxes.
-
-    What is in a box takes its place. Qiskit makes an object for an operation at every access to
-    it, so whoever needs them more than once takes this list.
-
-    Args:
-        circuit: The circuit.
-        read: Its operations and their qubits, where they have been read before.
-    """
-    index = {qubit: q for q, qubit in enumerate(circuit.qubits)}
-    steps: list[Step] = []
-    for operation, qubits in read_of(circuit) if read is None else read:
-        places = tuple([index[q] for q in qubits])
-        if is_box(operation):
-            inside = steps_of(operation.body)
-            steps += [(inner, tuple([places[q] for q in on])) for inner, on in inside]
-        else:
-            steps.append((operation, places))
-    return steps
-
-
-def read_of(circuit: QuantumCircuit) -> list[Step]:
-    """Return a circuit's operations with their qubits, boxes as such."""
-    return [(instruction.operation, instruction.qubits) for instruction in circuit.data]
-
-
-def flattened(steps: Iterable[Step], accept: Callable[[Operation], bool]) -> Iterator[Step]:
+def flatten(steps: Iterable[Step], accept: Callable[[Operation], bool]) -> Iterator[Step]:
     """Yield steps, with those that are refused expanded, and without global phases."""
     for step in steps:
-        yield from _flatten(step, accept, False)
+        yield from _flatten(step, accept, for_noise=False)
 
 
 def expand(
@@ -223,36 +137,37 @@ def expand(
     result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
     for register in (*circuit.qregs, *circuit.cregs):
         result.add_register(register)
-    _expand_into(result, circuit, (*circuit.qubits, *circuit.clbits), accept, for_noise)
+    _expand_into(result, circuit, circuit.qubits, circuit.clbits, accept, for_noise)
     return result
 
 
 def _expand_into(
     result: QuantumCircuit,
     circuit: QuantumCircuit,
-    bits: Sequence[Any],
+    qubits: Sequence[Qubit],
+    clbits: Sequence[Clbit],
     accept: Callable[[Operation], bool],
     for_noise: bool,
 ) -> None:
-    place = dict(zip((*circuit.qubits, *circuit.clbits), bits, strict=True))
+    qubit_of = dict(zip(circuit.qubits, qubits, strict=True))
+    clbit_of = dict(zip(circuit.clbits, clbits, strict=True))
     for instruction in circuit.data:
         operation = instruction.operation
-        qubits, clbits = (
-            tuple(place[b] for b in used) for used in (instruction.qubits, instruction.clbits)
-        )
+        on = tuple([qubit_of[q] for q in instruction.qubits])
+        classical = tuple([clbit_of[c] for c in instruction.clbits])
         if is_box(operation) and not accept(operation):
-            _expand_into(result, operation.body, (*qubits, *clbits), accept, for_noise)
+            _expand_into(result, operation.body, on, classical, accept, for_noise)
         elif is_box(operation):
             box = operation.replace_blocks([expand(operation.body, accept, for_noise=for_noise)])
-            result.append(box, qubits, clbits, copy=False)
-        elif clbits:
-            result.append(operation, qubits, clbits, copy=False)
+            result.append(box, on, classical, copy=False)
+        elif accept(operation) or isinstance(operation, ControlFlowOp):
+            result.append(operation, on, classical, copy=False)
         else:
-            for inner, inner_qubits in _flatten((operation, qubits), accept, for_noise):
+            for inner, inner_qubits in _flatten((operation, on), accept, for_noise):
                 result.append(inner, inner_qubits, copy=False)
 
 
-def without_boxes(circuit: QuantumCircuit) -> QuantumCircuit:
+def remove_boxes(circuit: QuantumCircuit) -> QuantumCircuit:
     """Return ``circuit`` with the contents of its boxes in place of these."""
     if not any(i.name == "box" and is_box(i.operation) for i in circuit.data):
         return circuit
@@ -318,78 +233,9 @@ def _labelled(operation: Operation, label: str) -> Operation:
     return copied
 
 
-def steps_of_definition(operation: Operation, qubits: Sequence[Qubit]) -> list[Step]:
-    """Return the instructions of an operation's definition on ``qubits``."""
-    definition = definition_of(operation)
-    place = dict(zip(definition.qubits, qubits, strict=True))
-    return [(inner.operation, tuple(place[q] for q in inner.qubits)) for inner in definition.data]
-
-
-def definition_of(operation: Operation) -> QuantumCircuit:
-    """Return the definition, or refuse the operation by name if nothing is known of it.
-
-    Operations without one, Clifford operators for example, are written as what they are made from
-    or as their matrix.
-    """
-    if isinstance(operation, AnnotatedOperation):
-        return annotated_definition(operation, definition_of)
-    if isinstance(operation, PauliEvolutionGate):
-        operation = with_constant_time(operation)
-    try:
-        definition = getattr(operation, "definition", None)
-    except Exception as error:
-        if isinstance(operation, ControlledGate) and expressions_of(operation):
-            base = QuantumCircuit(operation.base_gate.num_qubits)
-            base.append(operation.base_gate, base.qubits, copy=False)
-            state = operation.ctrl_state
-            return controlled(base, operation.num_ctrl_qubits, state, definition_of)
-        raise opaque(operation) from error
-    if definition is None and hasattr(operation, "to_circuit"):
-        definition = operation.to_circuit()
-    if definition is None and not expressions_of(operation) and has_matrix(operation):
-        definition = QuantumCircuit(operation.num_qubits)
-        definition.append(UnitaryGate(_matrix_of(operation)), definition.qubits)
-    if definition is None:
-        raise opaque(operation)
-    return definition
-
-
-def has_matrix(operation: Operation) -> bool:
-    """Whether the class of an operation gives its matrix, at least where no angle is free."""
-    if hasattr(operation, "__array__"):
-        return True
-    own = getattr(type(operation), "to_matrix", None)
-    return own is not None and own is not Gate.to_matrix
-
-
-def _matrix_of(operation: Operation) -> Any:
-    try:
-        return np.asarray(operation if hasattr(operation, "__array__") else operation.to_matrix())
-    except Exception as error:
-        raise opaque(operation) from error
-
-
-def with_constant_time(operation: PauliEvolutionGate) -> PauliEvolutionGate:
-    """Put a number for a time in which all parameters cancel, which Qiskit cannot synthesise."""
-    for expression in expressions_of(operation):
-        affine = affine_form(expression)
-        if affine is not None and not affine[1]:
-            return PauliEvolutionGate(operation.operator, affine[0], synthesis=operation.synthesis)
-    return operation
-
-
-def opaque(operation: Operation) -> CircuitError:
-    """The error for an operation whose content cannot be known."""
-    return CircuitError(
-        f"The operation {operation.name!r} is opaque: it has no definition that could be "
-        "differentiated or run. Give it a definition, transpile the circuit first, or replace it "
-        "by standard gates."
-    )
-
-
 def _controlled_rotation(operation: Operation, qubits: tuple[Qubit, ...]) -> list[Step] | None:
     """Write ``crx``, ``crz``, ``cry``, ``cp`` and ``cu1`` as commuting rotations."""
-    kind = kind_of(operation)
+    kind = class_of(operation)
     if kind not in (CRXGate, CRYGate, CRZGate, CPhaseGate, CU1Gate):
         return None
     (theta,) = operation.params
@@ -426,18 +272,68 @@ def split_angles(
     """
     expressions = [e for operation in operations_of(circuit) for e in expressions_of(operation)]
     fresh = iter(ParameterVector("angle", len(expressions)))
-    return _with_angles(circuit, fresh), expressions
 
-
-def _with_angles(circuit: QuantumCircuit, fresh: Iterator[Parameter]) -> QuantumCircuit:
-    result = circuit.copy_empty_like()
-    result.global_phase = 0
-    for instruction in circuit.data:
-        operation = instruction.operation
-        if is_box(operation):
-            operation = operation.replace_blocks([_with_angles(operation.body, fresh)])
-        elif expressions_of(operation):
+    def give_own_angles(step: Step) -> list[Step]:
+        operation, qubits = step
+        if expressions_of(operation):
             operation = operation.to_mutable()
             operation.params = [next(fresh) if is_free(p) else p for p in operation.params]
-        result.append(operation, instruction.qubits, instruction.clbits, copy=False)
+        return [(operation, qubits)]
+
+    result = rewrite(circuit, give_own_angles)
+    result.global_phase = 0
+    return result, expressions
+
+
+def rewrite(
+    circuit: QuantumCircuit,
+    change: Callable[[Step], Iterable[Step]],
+    change_in_boxes: Callable[[Step], Iterable[Step]] | None = None,
+) -> QuantumCircuit:
+    """Return a copy of ``circuit`` with other steps in the place of each, in its boxes as well.
+
+    Other operations of control flow stay as they are.
+
+    Args:
+        circuit: The circuit; its global phase is kept.
+        change: Returns the steps that take the place of one, on the same qubits.
+        change_in_boxes: The same for what is in boxes; default: ``change``.
+    """
+    inside = change if change_in_boxes is None else change_in_boxes
+    result = circuit.copy_empty_like()
+    for instruction in circuit.data:
+        operation, qubits, clbits = instruction.operation, instruction.qubits, instruction.clbits
+        if is_box(operation):
+            operation = operation.replace_blocks([rewrite(operation.body, inside)])
+        if isinstance(operation, ControlFlowOp):
+            result.append(operation, qubits, clbits, copy=False)
+            continue
+        for changed, on in change((operation, qubits)):
+            result.append(changed, on, clbits if changed.num_clbits else (), copy=False)
+    return result
+
+
+def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
+    """Return the indices of the qubits that some gate acts on, at least one, ascending."""
+    place = {qubit: i for i, qubit in enumerate(circuit.qubits)}
+    used = {
+        place[q]
+        for instruction in circuit.data
+        if instruction.operation.name != "barrier"
+        for q in instruction.qubits
+    }
+    return tuple(sorted(used)) or (0,) * bool(circuit.qubits)
+
+
+def restrict_circuit(circuit: QuantumCircuit, kept: Sequence[int]) -> QuantumCircuit:
+    """Return the circuit on the qubits ``kept`` alone, in their order; it has no layout."""
+    place = {circuit.qubits[q]: i for i, q in enumerate(kept)}
+    result = QuantumCircuit(len(kept), name=circuit.name, global_phase=circuit.global_phase)
+    for instruction in circuit.data:
+        qubits = [place[q] for q in instruction.qubits if q in place]
+        if instruction.operation.name == "barrier":
+            if qubits:
+                result.barrier(qubits)
+            continue
+        result.append(instruction.operation, qubits)
     return result

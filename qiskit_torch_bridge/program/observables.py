@@ -5,32 +5,44 @@ from __future__ import annotations
 
 import cmath
 import numbers
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import qiskit.quantum_info
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from qiskit.circuit import ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Operator, Pauli, PauliList, SparsePauliOp
 
-from ..arguments import one_of, shown
-from ..arrays import IntArray
+from ..arguments import require_choice, shown
 from ..exceptions import ObservableError
-from .product_operator import (
+from .operators import (
+    ROUNDING,
     Observable,
     ProductOperator,
     as_paulis,
-    axes_of,
-    check_labels,
     has_projectors,
+    is_sparse_observable,
+    merge_terms,
+    operator_from_list,
+    same_operator,
+    take_terms,
 )
 
-Layout = Literal["auto", "virtual", "physical"]
+if TYPE_CHECKING:
+    from qiskit.quantum_info import SparseObservable  # new in Qiskit 2.0
+    from qiskit.quantum_info.operators.base_operator import BaseOperator
 
-ROUNDING = 2.0**-53
-"""The relative error of a number in double precision."""
+Layout: TypeAlias = Literal["auto", "virtual", "physical"]
+
+ObservableLike: TypeAlias = (
+    "BaseOperator | SparseObservable | ProductOperator | str | Mapping[str, float] "
+    "| Mapping[Pauli, float]"
+)
+"""What an observable can be written as."""
+ObservablesLike: TypeAlias = "ObservableLike | PauliList | Sequence[ObservablesLike] | NDArray[Any]"
+"""One observable, or nested lists of them."""
 
 NEGLIGIBLE = 1e-10
 """Imaginary parts up to this, relative to the largest coefficient, are taken for rounding."""
@@ -48,7 +60,7 @@ def default_observables(circuit: QuantumCircuit) -> list[SparsePauliOp]:
 
 
 def normalise_observables(
-    observables: Any, circuit: QuantumCircuit, layout: Layout = "auto"
+    observables: ObservablesLike | None, circuit: QuantumCircuit, layout: Layout = "auto"
 ) -> tuple[tuple[Observable, ...], tuple[int, ...]]:
     """Return the flat operators on the circuit's qubits, and the shape they were nested in.
 
@@ -62,7 +74,7 @@ def normalise_observables(
         ObservableError: If an observable is empty, not Hermitian, of the wrong width, or could
             be meant either way.
     """
-    one_of(layout, "observables_layout", get_args(Layout), error=ObservableError)
+    require_choice(layout, "observables_layout", get_args(Layout), error=ObservableError)
     if observables is None:
         operators = default_observables(circuit)
         kind: Layout = "auto" if circuit.layout is None else "virtual"
@@ -77,7 +89,9 @@ DEEPEST = 32
 """As many levels of lists as NumPy's arrays had axes."""
 
 
-def nested(observables: Any, depth: int = 0) -> tuple[list[Any], tuple[int, ...]]:
+def nested(
+    observables: ObservablesLike, depth: int = 0
+) -> tuple[list[ObservableLike], tuple[int, ...]]:
     """Return the observables of nested lists one after the other, and the shape that they form.
 
     The shape of an observable that is in no list is ``()``.
@@ -89,7 +103,7 @@ def nested(observables: Any, depth: int = 0) -> tuple[list[Any], tuple[int, ...]
     if isinstance(observables, PauliList):
         observables = list(observables)
     if not isinstance(observables, (list, tuple)):
-        return [observables], ()
+        return [cast(ObservableLike, observables)], ()
     parts = [nested(o, depth + 1) for o in observables]
     shapes = {shape for _, shape in parts}
     if len({len(shape) for shape in shapes}) > 1:
@@ -103,7 +117,7 @@ def nested(observables: Any, depth: int = 0) -> tuple[list[Any], tuple[int, ...]
     return [o for flat, _ in parts for o in flat], (len(parts), *inner)
 
 
-def hermitian(observable: Any) -> Observable:
+def hermitian(observable: ObservableLike) -> Observable:
     """Convert one observable to a Hermitian operator, each product in it once.
 
     What names projectors stays a sum of products of these; it may be far too many Paulis.
@@ -120,12 +134,12 @@ def hermitian(observable: Any) -> Observable:
             operator = from_terms({observable: 1.0})
         elif isinstance(observable, Mapping):
             operator = from_terms(observable)
-        elif hasattr(observable, "bit_terms"):
+        elif isinstance(observable, Operator):
+            operator = _from_matrix(observable)
+        elif is_sparse_observable(observable):
             named = has_projectors(observable)
             read = ProductOperator.from_sparse_observable if named else _from_sparse_observable
             operator = read(observable)
-        elif isinstance(observable, Operator):
-            operator = _from_matrix(observable)
         else:
             raise ObservableError(
                 f"Expected an observable as {_FORMS}, or nested lists of these; got "
@@ -140,7 +154,7 @@ def hermitian(observable: Any) -> Observable:
     return _hermitian(operator, observable)
 
 
-def _operator(paulis: PauliList, coefficients: Any) -> SparsePauliOp:
+def _operator(paulis: PauliList, coefficients: ArrayLike) -> SparsePauliOp:
     """Return an operator of Paulis without signs, which it takes over."""
     numbers = np.asarray(coefficients, dtype=complex)
     return SparsePauliOp(paulis, numbers, ignore_pauli_phase=True, copy=False)
@@ -153,7 +167,7 @@ def _of_letters(label: str) -> SparsePauliOp:
     return _operator(PauliList.from_symplectic((z | y)[None], (x | y)[None]), [1.0])
 
 
-def _from_sparse_observable(observable: Any) -> SparsePauliOp:
+def _from_sparse_observable(observable: SparseObservable) -> SparsePauliOp:
     """Do what ``SparsePauliOp.from_sparse_observable`` does, without a label for each term."""
     count = len(observable)
     x, z = np.zeros((2, count, observable.num_qubits), dtype=bool)
@@ -163,7 +177,7 @@ def _from_sparse_observable(observable: Any) -> SparsePauliOp:
     return SparsePauliOp(PauliList.from_symplectic(z, x), np.asarray(observable.coeffs))
 
 
-def from_terms(terms: Mapping[Any, Any]) -> Observable:
+def from_terms(terms: Mapping[str, float] | Mapping[Pauli, float]) -> Observable:
     """Sum labelled terms; with projectors among the letters, as products of one-qubit operators."""
     if not terms:
         raise ObservableError("Expected an observable with at least one term; got an empty one.")
@@ -182,73 +196,9 @@ def from_terms(terms: Mapping[Any, Any]) -> Observable:
     return operator_from_list(labels)
 
 
-def operator_from_list(terms: list[tuple[str, complex]]) -> Observable:
-    """Sum labels with coefficients."""
-    if any(has_projectors(label) for label, _ in terms):
-        return ProductOperator.from_list(terms)
-    check_labels([label for label, _ in terms])
-    return SparsePauliOp.from_list(terms)
-
-
-def term_keys(operator: Observable) -> NDArray[np.void]:
-    """Return a number for each term that tells its letters from others: ``(K,)``."""
-    if isinstance(operator, ProductOperator):
-        keys = np.ascontiguousarray(operator.letters)
-    else:
-        keys = np.packbits(np.hstack(axes_of(operator)), axis=1)
-    return np.ascontiguousarray(keys).view(f"V{keys.shape[1]}").ravel()
-
-
-def combined(operator: Observable) -> Observable:
-    """Return the operator with each product once, whatever the size of its coefficients.
-
-    Left out are terms that are exactly zero, and those that have cancelled: what is left of
-    :math:`K` coefficients is rounding if it is below :math:`K u` times the sum of their sizes.
-    """
-    if len(operator) == 1 and operator.coeffs[0]:
-        return operator
-    _, first, group_of = np.unique(term_keys(operator), return_index=True, return_inverse=True)
-    coefficients = np.asarray(operator.coeffs, dtype=complex)
-    sums, sizes = np.zeros(len(first), dtype=complex), np.zeros(len(first))
-    np.add.at(sums, group_of, coefficients)
-    np.add.at(sizes, group_of, np.abs(coefficients))
-    counts = np.bincount(group_of)
-    sums[(counts > 1) & (np.abs(sums) <= counts * ROUNDING * sizes)] = 0
-    kept = np.flatnonzero(sums)
-    kept = kept[np.argsort(first[kept])]
-    if not len(kept):
-        return SparsePauliOp("I" * operator.num_qubits, 0.0)
-    return _with_terms(operator, first[kept], sums[kept])
-
-
-def _with_terms(operator: Observable, terms: IntArray, coefficients: Any) -> Observable:
-    if isinstance(operator, ProductOperator):
-        return ProductOperator(operator.letters[terms], coefficients)
-    return SparsePauliOp(operator.paulis[terms], coefficients)
-
-
-def same_operator(a: Observable, b: Observable) -> bool:
-    """Whether two operators agree in each coefficient, to nine digits or rounding of the largest.
-
-    Qiskit's ``equiv`` takes operators for equal if they are both small.
-    """
-    if a.num_qubits != b.num_qubits:
-        return False
-    if type(a) is not type(b):
-        try:
-            a, b = as_paulis(a), as_paulis(b)
-        except ObservableError:
-            return False  # of that many Paulis nobody writes the sum
-    keys = np.concatenate([term_keys(a), term_keys(b)])
-    paulis, place = np.unique(keys, return_inverse=True)
-    mine, theirs = np.zeros((2, len(paulis)), dtype=complex)
-    np.add.at(mine, place[: len(a)], a.coeffs)
-    np.add.at(theirs, place[len(a) :], b.coeffs)
-    rounding = 2 * ROUNDING * max(np.abs(mine).max(), np.abs(theirs).max())
-    return bool((np.abs(mine - theirs) <= 1e-9 * np.abs(mine) + rounding).all())
-
-
-def observables_array(observables: Any, *, projectors: bool = False) -> ObservablesArray:
+def observables_array(
+    observables: ObservablesArray | ObservablesLike, *, projectors: bool = False
+) -> ObservablesArray:
     """Return observables in any form, or nested lists of them, as Qiskit's container.
 
     Where that holds sparse observables (Qiskit from 2.1 on), Qiskit's own conversion drops
@@ -281,7 +231,7 @@ def elements(array: ObservablesArray) -> list[Any]:
     return [array[at] for at in np.ndindex(*array.shape)]  # Qiskit before 2.1 keeps mappings
 
 
-def _element(operator: Observable) -> Any:
+def _element(operator: Observable) -> SparseObservable | dict[str, float]:
     """Return what the container holds for an operator."""
     if isinstance(operator, ProductOperator):
         terms = [(label, c.real) for label, c in operator.to_list()]
@@ -312,7 +262,7 @@ def _from_matrix(matrix: Operator) -> SparsePauliOp:
     return SparsePauliOp(operator.paulis[kept], operator.coeffs[kept])
 
 
-def _hermitian(operator: Observable, given: Any) -> Observable:
+def _hermitian(operator: Observable, given: ObservableLike) -> Observable:
     if operator.coeffs.dtype == object and any(
         isinstance(c, ParameterExpression) and c.parameters for c in operator.coeffs
     ):
@@ -327,7 +277,7 @@ def _hermitian(operator: Observable, given: Any) -> Observable:
         raise ObservableError(
             f"An observable has coefficients that are not finite: {shown(given)}."
         )
-    merged = combined(_with_terms(operator, np.arange(len(operator)), coefficients))
+    merged = merge_terms(take_terms(operator, np.arange(len(operator)), coefficients))
     size = np.abs(merged.coeffs).max()
     if not size:
         raise ObservableError(
@@ -341,7 +291,7 @@ def _hermitian(operator: Observable, given: Any) -> Observable:
         )
     real = merged.coeffs.real
     kept = np.flatnonzero(real)
-    return _with_terms(merged, kept, real[kept])
+    return take_terms(merged, kept, real[kept])
 
 
 def _placed(operator: Observable, circuit: QuantumCircuit, layout: Layout) -> Observable:

@@ -4,39 +4,28 @@
 from __future__ import annotations
 
 import functools
-import json
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.exceptions import QiskitError
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 
-from ..arguments import function, instance, real_array, shown
+from ..arguments import require_callable, require_instance, require_real_array, shown
 from ..arrays import FloatArray
-from ..exceptions import CircuitError, InputError, StateDictError
+from ..exceptions import CircuitError, InputError, ParameterError
 from .analysis import AnalysedCircuit
 from .identity import same_circuit
-from .idle import active_qubits, restricted_circuit, restricted_operator
-from .lowering import accepts_aer, expand
-from .marks import marks_of
-from .observables import (
-    Layout,
-    normalise_observables,
-    observables_array,
-    operator_from_list,
-    same_operator,
-)
-from .product_operator import Observable
+from .lowering import accepts_aer, active_qubits, expand, restrict_circuit
+from .observables import Layout, ObservablesLike, normalise_observables, observables_array
+from .operators import Observable, restrict_operator, same_operator
+from .program_state import ProgramDescription, check_state, describe_program, marks_of
 from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
-from .roles import Parameters, check_roles, listed, names_of
 
-STATE = {"circuit": bytes, "program": str}
-"""What a state consists of."""
+Parameters: TypeAlias = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
 
 
 class CircuitProgram:
@@ -98,7 +87,7 @@ class CircuitProgram:
     def __init__(
         self,
         circuit: QuantumCircuit,
-        observables: Any = None,
+        observables: ObservablesLike | None = None,
         *,
         input_params: Parameters | None = None,
         weight_params: Parameters | None = None,
@@ -108,12 +97,12 @@ class CircuitProgram:
             raise CircuitError(f"Expected a QuantumCircuit; got {type(circuit).__name__}.")
         circuit = circuit.copy()
         known = list(circuit.parameters)
-        inputs = listed(input_params, known, "input_params")
+        inputs = list_parameters(input_params, known, "input_params")
         if weight_params is None:
             taken = set(inputs)
             weights = tuple(p for p in known if p not in taken)
         else:
-            weights = listed(weight_params, known, "weight_params")
+            weights = list_parameters(weight_params, known, "weight_params")
             check_roles(known, inputs, weights)
         analysed = AnalysedCircuit(circuit, tuple(dict.fromkeys([*known, *inputs, *weights])))
         operators, shape = normalise_observables(observables, circuit, observables_layout)
@@ -138,7 +127,7 @@ class CircuitProgram:
             weight_columns=tuple(column_of[p] for p in weights),
         )
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"A CircuitProgram is immutable: cannot set {name}. Make a new one.")
 
     @property
@@ -166,8 +155,8 @@ class CircuitProgram:
     def placed(self, x: FloatArray, w: FloatArray) -> FloatArray:
         """Put inputs ``(B, I)`` and weights ``(1, W)`` or ``(B, W)`` in order: ``(B, P)``."""
         if not (type(x) is type(w) is np.ndarray and x.ndim == w.ndim == 2):
-            x = real_array(x, "x", (None, len(self.input_params)))
-            w = real_array(w, "w", (None, len(self.weight_params)))
+            x = require_real_array(x, "x", (None, len(self.input_params)))
+            w = require_real_array(w, "w", (None, len(self.weight_params)))
         if x.shape[1] + w.shape[1] != len(self.parameters) or len(w) not in (1, len(x)):
             raise InputError(
                 f"Expected inputs of shape (B, {len(self.input_params)}) and weights of shape "
@@ -196,7 +185,7 @@ class CircuitProgram:
             rewrite: For instance ``pass_manager.run``. If the circuit that it returns has a
                 layout, the observables get it too.
         """
-        function(rewrite, "rewrite", "a function of a circuit, such as pass_manager.run")
+        require_callable(rewrite, "rewrite", "a function of a circuit, such as pass_manager.run")
         circuit = rewrite(self.circuit)
         if not isinstance(circuit, QuantumCircuit):
             raise CircuitError(
@@ -218,8 +207,7 @@ class CircuitProgram:
                 f"The pass manager returned a circuit with new parameters "
                 f"{sorted(p.name for p in foreign)}."
             )
-        roles = (self.input_params, self.weight_params)
-        return _rebuilt(circuit, self.parameters, operators, self.output_shape, *roles)
+        return self._with_circuit(circuit, operators)
 
     def without_idle_qubits(self) -> tuple[CircuitProgram, tuple[int, ...]]:
         """Return the program on the qubits that its gates act on, and which these are.
@@ -227,10 +215,15 @@ class CircuitProgram:
         The expectation values are the same; simulators need not carry the others.
         """
         kept = active_qubits(self.circuit)
-        circuit = restricted_circuit(self.circuit, kept)
-        operators = tuple(restricted_operator(o, kept) for o in self.observables)
-        roles = (self.input_params, self.weight_params)
-        return _rebuilt(circuit, self.parameters, operators, self.output_shape, *roles), kept
+        circuit = restrict_circuit(self.circuit, kept)
+        operators = tuple(restrict_operator(o, kept) for o in self.observables)
+        return self._with_circuit(circuit, operators), kept
+
+    def _with_circuit(
+        self, circuit: QuantumCircuit, operators: tuple[Observable, ...]
+    ) -> CircuitProgram:
+        roles = (self.parameters, self.input_params, self.weight_params)
+        return _assemble(circuit, operators, self.output_shape, *roles)
 
     @functools.cached_property
     def on_aer(self) -> CircuitProgram:
@@ -245,7 +238,7 @@ class CircuitProgram:
 
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same observables on another form of the circuit, all parameters inputs."""
-        instance(analysed, "analysed", AnalysedCircuit, "an AnalysedCircuit")
+        require_instance(analysed, "analysed", AnalysedCircuit, "an AnalysedCircuit")
         result = CircuitProgram.__new__(CircuitProgram)
         result._set(analysed, self.observables, self.output_shape, analysed.parameters, ())
         return result
@@ -265,20 +258,8 @@ class CircuitProgram:
 
     @functools.cached_property
     def _state(self) -> dict[str, Any]:
-        return self._written(*circuit_to_bytes(self.circuit, self.parameters))
-
-    def _written(self, circuit: bytes, expanded: bool) -> dict[str, Any]:
-        described = {
-            "expanded": expanded,
-            "parameters": [p.name for p in self.parameters],
-            "inputs": [p.name for p in self.input_params],
-            "weights": [p.name for p in self.weight_params],
-            "shape": list(self.output_shape),
-            "observables": [
-                [[label, c.real] for label, c in o.to_list()] for o in self.observables
-            ],
-        }
-        return {"circuit": circuit, "program": json.dumps(described)}
+        circuit, expanded = circuit_to_bytes(self.circuit, self.parameters)
+        return {"circuit": circuit, "program": describe_program(self, expanded)}
 
     @classmethod
     def from_state(cls, state: Any, *, max_bytes: int | None = None) -> CircuitProgram:
@@ -295,28 +276,24 @@ class CircuitProgram:
             StateDictError: If the state is damaged, was written by a newer Qiskit or an earlier
                 release, or would take more memory.
         """
-        kept: Any = state if isinstance(state, Mapping) else {}
-        if not all(isinstance(kept.get(name), kind) for name, kind in STATE.items()):
-            raise StateDictError(
-                "Expected what CircuitProgram.to_state() returns, a mapping with circuit (bytes) "
-                f"and program (text); got {shown(state)}."
-            )
-        return _loaded(circuit_from_bytes(kept["circuit"], max_bytes), kept["program"])
+        check_state(state)
+        return _rebuild(circuit_from_bytes(state["circuit"], max_bytes), state["program"])
 
     def difference(self, other: CircuitProgram) -> str | None:
         """Name the first thing in which two programs differ; ``None`` if they are equal."""
-        instance(other, "other", CircuitProgram, "a CircuitProgram")
-        for what, mine, theirs in (
+        require_instance(other, "other", CircuitProgram, "a CircuitProgram")
+        parts: tuple[tuple[str, object, object], ...] = (
             ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
             ("inputs", names_of(self.input_params), names_of(other.input_params)),
             ("weights", names_of(self.weight_params), names_of(other.weight_params)),
             ("shape of observables", self.output_shape, other.output_shape),
-        ):
+        )
+        for what, mine, theirs in parts:
             if mine != theirs:
                 return f"{what}: {mine} against {theirs}"
-        for mine, theirs in zip(self.observables, other.observables, strict=True):
-            if not same_operator(mine, theirs):
-                return f"observables: {_brief(mine)} against {_brief(theirs)}"
+        for own, others in zip(self.observables, other.observables, strict=True):
+            if not same_operator(own, others):
+                return f"observables: {_brief(own)} against {_brief(others)}"
         if not same_circuit(
             self.circuit,
             other.circuit,
@@ -331,7 +308,7 @@ class CircuitProgram:
     ) -> str | None:
         """Name the first thing in which a saved program differs from this one."""
         saved = CircuitProgram.from_state(state, max_bytes=max_bytes)
-        if _described(state["program"])["expanded"]:
+        if ProgramDescription.parse(state["program"]).expanded:
             # What is saved needs no noise, and no step that does nothing but carry it.
             return self.rewritten(lambda c: expand(c, accepts_aer)).difference(saved)
         return self.difference(saved)
@@ -355,8 +332,9 @@ class CircuitProgram:
     def __reduce__(self) -> tuple[Any, ...]:
         # Through QPY that was read back and compared: on some versions Qiskit's own pickle changes
         # parameter expressions. What was derived is worked out again where the program arrives.
-        written = circuit_to_bytes(self.circuit, self.parameters, for_pickle=True)
-        return _from_pickle, (self._written(*written),)
+        circuit, expanded = circuit_to_bytes(self.circuit, self.parameters, for_pickle=True)
+        state = {"circuit": circuit, "program": describe_program(self, expanded)}
+        return _from_pickle, (state,)
 
     def __copy__(self) -> CircuitProgram:
         return self
@@ -373,11 +351,11 @@ class CircuitProgram:
         )
 
 
-def _rebuilt(
+def _assemble(
     circuit: QuantumCircuit,
-    parameters: tuple[Parameter, ...],
     operators: tuple[Observable, ...],
     shape: tuple[int, ...],
+    parameters: tuple[Parameter, ...],
     inputs: tuple[Parameter, ...],
     weights: tuple[Parameter, ...],
 ) -> CircuitProgram:
@@ -388,46 +366,14 @@ def _rebuilt(
 
 
 def _from_pickle(state: dict[str, Any]) -> CircuitProgram:
-    return _loaded(circuit_from_pickle(state["circuit"]), state["program"])
+    return _rebuild(circuit_from_pickle(state["circuit"]), state["program"])
 
 
-def _loaded(circuit: QuantumCircuit, text: str) -> CircuitProgram:
+def _rebuild(circuit: QuantumCircuit, text: str) -> CircuitProgram:
     """Make a program from a circuit that was read and the text beside it."""
-    described = _described(text)
-    known = {p.name: p for p in circuit.parameters}
-    for name in described["parameters"]:
-        known.setdefault(name, Parameter(name))
-    if not set(known) <= set(described["parameters"]) or any(
-        o.num_qubits != circuit.num_qubits for o in described["observables"]
-    ):
-        raise StateDictError("The saved program is damaged: its circuit is another one.")
-    parameters, inputs, weights = (
-        tuple(known[name] for name in described[role])
-        for role in ("parameters", "inputs", "weights")
-    )
-    observables, shape = described["observables"], described["shape"]
-    return _rebuilt(circuit, parameters, observables, shape, inputs, weights)
-
-
-def _described(text: str) -> dict[str, Any]:
-    """Return what a state says beside the circuit, after checking its form."""
-    try:
-        found = json.loads(text)
-        names, shape = found["parameters"], tuple(found["shape"])
-        fits = (
-            all(type(name) is str for name in names)
-            and len(set(names)) == len(names)
-            and sorted([*found["inputs"], *found["weights"]]) == sorted(names)
-            and all(type(length) is int and length > 0 for length in shape)
-            and math.prod(shape) == len(found["observables"])
-            and type(found["expanded"]) is bool
-        )
-        observables = tuple(operator_from_list(terms) for terms in found["observables"])
-    except (KeyError, TypeError, ValueError, RecursionError, QiskitError) as error:
-        raise StateDictError(f"The saved program is damaged: {error!r}.") from error
-    if not fits:
-        raise StateDictError("The saved program is damaged: its parts do not fit each other.")
-    return {**found, "shape": shape, "observables": observables}
+    described = ProgramDescription.parse(text)
+    roles = described.find_parameters(circuit)
+    return _assemble(circuit, described.observables, described.shape, *roles)
 
 
 def _brief(operator: Observable) -> str:
@@ -436,3 +382,78 @@ def _brief(operator: Observable) -> str:
         return f"<{len(operator)} terms>"
     parts = [label if c == 1 else f"{c.real:g}*{label}" for label, c in operator.to_list()]
     return " + ".join(parts)
+
+
+# -- roles ---------------------------------------------------------------------------------------
+
+
+def names_of(parameters: Iterable[Parameter]) -> list[str]:
+    """Return the parameters' names, in order."""
+    return [p.name for p in parameters]
+
+
+def list_parameters(
+    given: Parameters | None, known: Sequence[Parameter], role: str
+) -> tuple[Parameter, ...]:
+    """Flatten a list of parameters and vectors, refusing what is foreign or doubled."""
+    if given is None:
+        return ()
+    items: list[object] = [given]
+    if isinstance(given, Iterable) and not isinstance(
+        given, (Parameter, ParameterVector, str, bytes, Mapping)
+    ):
+        items = list(given)
+    circuit_parameters = set(known)
+    result: list[Parameter] = []
+    for item in items:
+        if isinstance(item, ParameterVector):
+            # Elements that the circuit does not use are kept: their derivative is zero.
+            if not circuit_parameters.intersection(item):
+                raise _foreign(item.name, known, role)
+            result += list(item)
+        elif not isinstance(item, Parameter):
+            raise ParameterError(
+                f"Expected {role} to hold Parameter or ParameterVector objects; got "
+                f"{type(item).__name__} {shown(item)}. Use the objects that the circuit was built "
+                "with, or pick from circuit.parameters."
+            )
+        elif item not in circuit_parameters:
+            raise _foreign(item.name, known, role)
+        else:
+            result.append(item)
+    if len(set(result)) < len(result):
+        doubled = sorted({p.name for p, count in Counter(result).items() if count > 1})
+        raise ParameterError(f"{role} lists {', '.join(doubled)} more than once.")
+    return tuple(result)
+
+
+def _foreign(name: str, known: Sequence[Parameter], role: str) -> ParameterError:
+    names = names_of(known)
+    if name in names:
+        hint = (
+            "The circuit has another Parameter object of that name; parameters are matched by "
+            "identity, so pass the circuit's own, from circuit.parameters."
+        )
+    else:
+        hint = f"The circuit's parameters are {', '.join(names) or '(none)'}."
+    return ParameterError(f"{role} lists {name}, which the circuit does not contain. {hint}")
+
+
+def check_roles(
+    known: Sequence[Parameter], inputs: Sequence[Parameter], weights: Sequence[Parameter]
+) -> None:
+    """Raise unless every parameter of the circuit has exactly one role."""
+    both = sorted(p.name for p in set(inputs) & set(weights))
+    if both:
+        raise ParameterError(
+            f"Parameters {', '.join(both)} are listed as inputs and as weights; each must have "
+            "one role."
+        )
+    listed_once = set(inputs) | set(weights)
+    unlisted = [p.name for p in known if p not in listed_once]
+    if unlisted:
+        raise ParameterError(
+            f"Parameters {', '.join(unlisted)} are neither inputs nor weights. List them in "
+            "input_params or weight_params, or leave weight_params out to train all that are "
+            "not inputs."
+        )

@@ -14,17 +14,17 @@ import io
 import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import qiskit
 from qiskit import qpy
 from qiskit.circuit import Parameter, QuantumCircuit
 
 from ..exceptions import StateDictError
-from .binding import without_quotients
-from .expressions import affine_form, expressions_of, is_free
-from .identity import came_back
-from .lowering import accepts_aer, expand
+from .binding import write_without_quotients
+from .definitions import Step
+from .expressions import Angle, affine_form, expressions_of, is_free
+from .identity import round_trip_agrees
+from .lowering import accepts_aer, expand, rewrite
 from .qpy_grammar import VERSION, VERSION_OF_BOXES, check_qpy, without_symengine
 from .validation import leaf_expressions
 
@@ -61,7 +61,7 @@ def circuit_to_bytes(
                 read = _read(data) if for_pickle else circuit_from_bytes(data, UNLIMITED)
                 names = {p.name: p for p in read.parameters}
                 meant = written if expanded else circuit
-                if came_back(read, meant, [names.get(p.name, p) for p in order], order):
+                if round_trip_agrees(read, meant, [names.get(p.name, p) for p in order], order):
                     return data, expanded
             except Exception as error:  # QPY raises errors of many types for what it cannot hold
                 cause = error
@@ -139,27 +139,31 @@ def _with_sums(circuit: QuantumCircuit) -> QuantumCircuit:
     Differences, too. Expressions in which all parameters cancel become numbers; it cannot write
     them at all.
     """
-    result = circuit.copy_empty_like()
-    for i in circuit.data:
-        operation = i.operation
+
+    def write(step: Step) -> list[Step]:
+        operation, qubits = step
         if expressions_of(operation):
             operation = operation.to_mutable()
             operation.params = [_sum_of_terms(p) for p in operation.params]
-        result.append(operation, i.qubits, i.clbits, copy=False)
-    return result
+        return [(operation, qubits)]
+
+    return rewrite(circuit, write)
 
 
-def _sum_of_terms(angle: Any) -> Any:
+def _sum_of_terms(angle: Angle) -> Angle:
     if not is_free(angle):
         return angle
     affine = affine_form(angle)
     if affine is None:
-        return without_quotients(angle)
+        return write_without_quotients(angle)
     offset, coefficients = affine
     # Neither one times a parameter nor zero added to it: those stay expressions, and break QPY. A
     # parameter by itself, and less of another one, it turns around.
     alone = len(coefficients) == 1
-    terms = [(p if alone else 3 * p) if c == 1 else c * p for p, c in coefficients.items()]
+    terms: list[Angle] = [
+        (p if alone else 3 * p) if c == 1 else c * p for p, c in coefficients.items()
+    ]
     terms += [-2 * p for p, c in coefficients.items() if c == 1 and not alone]
-    terms += [offset] if offset or not terms else []
+    if offset or not terms:
+        terms.append(offset)
     return functools.reduce(operator.add, terms)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
-from ..arguments import whole_number
+from ..arguments import require_whole_number
 from ..exceptions import StateDictError
 
 VERSION = 13
@@ -50,6 +50,7 @@ LARGER_GATES = {
 """Gates beside the standard ones that are no larger than what they are made from."""
 FORMULAS = {"LieTrotter", "SuzukiTrotter", "MatrixExponential", "QDrift"}
 POWER, SUBSTITUTE, REVERSED_POWER, NOTHING = 4, 15, 20, 255
+NUMBERS = {b"i": "!q", b"f": "!d"}
 PRODUCTS = (2, 3, 19)
 BINARY = (0, 1, *PRODUCTS, POWER, SUBSTITUTE, 18, REVERSED_POWER)
 UNARY = (5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 17)
@@ -77,7 +78,7 @@ def check_qpy(data: bytes, max_bytes: int | None = None) -> None:
         _refuse(f"it holds {circuits} circuits, and one is expected")
     if max_bytes is None:
         max_bytes = (256 << 20) + 64 * len(data)
-    whole_number(max_bytes, "max_bytes", 1, error=StateDictError)
+    require_whole_number(max_bytes, "max_bytes", 1, error=StateDictError)
     boxes = data[6] == VERSION_OF_BOXES
     walk = _Walk(memoryview(data)[HEADER.size :], _Allowance(max_bytes), boxes)
     try:
@@ -287,10 +288,8 @@ class _Walk:
     def value(self, kind: bytes) -> _Term:
         """Walk through a value that takes all bytes; return what it is in an expression."""
         result = LEAF
-        if kind == b"i":
-            result = _number(*self._fields("!q"))
-        elif kind == b"f":
-            result = _number(*self._fields("!d"))
+        if kind in NUMBERS:
+            result = _number(*self._fields(NUMBERS[kind]))
         elif kind == b"c":
             result = _number(complex(*self._fields("!dd")))
         elif kind == b"s":
@@ -418,7 +417,7 @@ def _number(value: complex) -> _Term:
     return _Term(1, size if size > 1 else 1, number=True)  # also of what is no number
 
 
-def _combined(operation: int, a: Any, b: Any) -> _Term:
+def _combined(operation: int, a: _Term | list[_Term], b: _Term | list[_Term]) -> _Term:
     """Return what comes of an operation; raise if Qiskit would compute too much for it."""
     if operation == SUBSTITUTE:
         if not isinstance(b, list) or not isinstance(a, _Term):

@@ -22,32 +22,26 @@ from qiskit.circuit import (
     QuantumCircuit,
     Reset,
 )
-from qiskit.circuit.library import PauliEvolutionGate
 
 from ..exceptions import CircuitError
-from .evolutions import Evolutions, resolved
-from .expressions import expressions_of
-from .lowering import (
-    LEAVES,
+from .definitions import (
     Step,
+    class_of,
     definition_of,
     has_matrix,
     is_box,
     is_standard,
-    kind_of,
     operations_of,
-    read_of,
+    read_steps,
     steps_of,
 )
-from .product_formula import ProductFormula
-
-TIMED = (PauliEvolutionGate, ProductFormula)
-"""Gates whose time says all: the angles of what they are built from are multiples of it."""
+from .evolutions import LEAVES, TIMED, Evolutions, write_out_evolutions
+from .expressions import expressions_of
 
 _HAS_CONDITIONS = hasattr(Instruction, "condition")
 
 
-def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCircuit, list[Step]]:
+def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCircuit, list[Step]]:
     """Return ``circuit`` and its steps, or raise :class:`CircuitError` naming what cannot be run.
 
     Evolutions by terms that do not commute are written out in the form that is asked for.
@@ -59,14 +53,14 @@ def validated(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumC
         )
     if not circuit.num_qubits:
         raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
-    read = read_of(circuit)
+    read = read_steps(circuit)
     for position, (operation, _) in enumerate(read):
         if is_standard(operation) and not _is_conditioned(operation):
             continue
         if isinstance(operation, Measure):
             raise _measured(circuit, position)
         _check(operation)
-    result = resolved(circuit, evolutions, [operation for operation, _ in read])
+    result = write_out_evolutions(circuit, evolutions, [operation for operation, _ in read])
     return result, steps_of(result, read if result is circuit else None)
 
 
@@ -99,7 +93,6 @@ def _measured(circuit: QuantumCircuit, position: int) -> CircuitError:
 
 
 def _check(operation: Operation) -> None:
-    name = operation.name
     if isinstance(operation, Measure):
         raise CircuitError(
             "An operation of the circuit contains a measurement; an estimator measures the "
@@ -113,41 +106,52 @@ def _check(operation: Operation) -> None:
         )
     if _is_conditioned(operation):
         raise CircuitError(
-            f"The operation {name!r} is conditioned on classical bits. Remove the condition."
+            f"The operation {operation.name!r} is conditioned on classical bits. Remove the "
+            "condition."
         )
     if isinstance(operation, ControlFlowOp):
-        if not is_box(operation) and any(block.parameters for block in operation.blocks):
-            raise CircuitError(
-                f"The control-flow operation {name!r} contains circuit parameters, which cannot "
-                "be differentiated there. Move the parameterized gates out of the block."
-            )
-        for block in operation.blocks:
-            for inner in block.data:
-                _check(inner.operation)
-        return
-    if isinstance(operation, Delay) and expressions_of(operation):
+        _check_blocks(operation)
+    elif isinstance(operation, Delay) and expressions_of(operation):
         raise CircuitError("A delay has a parameter as its duration, which has no gradient rule.")
-    if isinstance(operation, AnnotatedOperation):
-        _check(operation.base_op)
-        powers = [m.power for m in operation.modifiers if isinstance(m, PowerModifier)]
-        if expressions_of(operation) and any(power != int(power) for power in powers):
-            raise CircuitError(
-                f"The operation {name!r} is a fractional power of a parameterized gate, which has "
-                "no definition. Scale the gate's angle instead."
-            )
-        return
+    elif isinstance(operation, AnnotatedOperation):
+        _check_annotated(operation)
+    elif not _is_known(operation):
+        for inner in definition_of(operation).data:
+            _check(inner.operation)
+
+
+def _is_known(operation: Operation) -> bool:
+    """Whether an operation need not be looked into."""
     if is_standard(operation) or isinstance(operation, LEAVES):
-        return
-    if has_matrix(operation) and not expressions_of(operation):
-        return
-    for inner in definition_of(operation).data:
-        _check(inner.operation)
+        return True
+    return has_matrix(operation) and not expressions_of(operation)
+
+
+def _check_blocks(operation: ControlFlowOp) -> None:
+    if not is_box(operation) and any(block.parameters for block in operation.blocks):
+        raise CircuitError(
+            f"The control-flow operation {operation.name!r} contains circuit parameters, which "
+            "cannot be differentiated there. Move the parameterized gates out of the block."
+        )
+    for block in operation.blocks:
+        for inner in block.data:
+            _check(inner.operation)
+
+
+def _check_annotated(operation: AnnotatedOperation) -> None:
+    _check(operation.base_op)
+    powers = [m.power for m in operation.modifiers if isinstance(m, PowerModifier)]
+    if expressions_of(operation) and any(power != int(power) for power in powers):
+        raise CircuitError(
+            f"The operation {operation.name!r} is a fractional power of a parameterized gate, "
+            "which has no definition. Scale the gate's angle instead."
+        )
 
 
 def _is_conditioned(operation: Operation) -> bool:
     """Whether Qiskit 1's ``c_if`` was used; Qiskit 2 has no such attribute."""
     own = type(operation)
-    if not _HAS_CONDITIONS or own is not kind_of(operation) or not hasattr(own, "condition"):
+    if not _HAS_CONDITIONS or own is not class_of(operation) or not hasattr(own, "condition"):
         return False  # shared instances have none
     with warnings.catch_warnings():  # even reading it is deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -163,11 +167,10 @@ def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
 def leaf_expressions_of(operation: Operation) -> Iterator[ParameterExpression]:
     """Yield an operation's expressions, and those of what it is built from."""
     expressions = expressions_of(operation)
+    yield from expressions
     if not expressions or is_standard(operation):
-        yield from expressions
         return
     if isinstance(operation, AnnotatedOperation):
         operation = operation.base_op
-    yield from expressions
     if not is_standard(operation) and not isinstance(operation, TIMED):
         yield from leaf_expressions(definition_of(operation))

@@ -6,20 +6,18 @@ wanted, at which displacements the circuit must be evaluated (:class:`~.plan.Shi
 runs anything itself.
 """
 
-from .finite_difference import FiniteDifferenceRule, recommended_epsilon
-from .multi_frequency import MultiFrequencyRule, frequency_shifts
-from .parameter_shift import ParameterShiftRule
+from .analytic_rules import MultiFrequencyRule, ParameterShiftRule, frequency_shifts
+from .difference_rules import FiniteDifference, SimultaneousPerturbation, recommended_epsilon
 from .plan import Differentiation, Rule, ShiftPlan
-from .spsa import SPSARule
 
 __all__ = [
     "Differentiation",
-    "FiniteDifferenceRule",
+    "FiniteDifference",
     "MultiFrequencyRule",
     "ParameterShiftRule",
     "Rule",
-    "SPSARule",
     "ShiftPlan",
+    "SimultaneousPerturbation",
     "frequency_shifts",
     "recommended_epsilon",
 ]

@@ -16,14 +16,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..arguments import instance, is_whole, real_array, shown, whole_number
+from ..arguments import (
+    is_whole_number,
+    require_instance,
+    require_real_array,
+    require_whole_number,
+    shown,
+)
 from ..arrays import FloatArray, IntArray
 from ..exceptions import GradientError
 from ..program import AnalysedCircuit, AngleMap, Pullback
-from ..program.angle_map import scattered, taken
+from ..program.angle_map import scatter_entries, take_entries
 
 MOST_COORDINATES = 1 << 24
-"""More would not fit into memory, with a few points."""
+"""With more, even a few points would not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,17 @@ class ShiftPlan:
     coefficients: FloatArray
 
     def __post_init__(self) -> None:
-        whole_number(self.size, "size", 0, MOST_COORDINATES, error=GradientError)
+        require_whole_number(self.size, "size", 0, MOST_COORDINATES, error=GradientError)
         most = MOST_COORDINATES
-        whole_number(self.num_derivatives, "num_derivatives", 0, most, error=GradientError)
-        points, count = _numbers(self.shifts, "shifts"), _numbers(self.coefficients, "coefficients")
-        _places(self.coordinates, "coordinates", (points,), self.size)
-        real_array(self.entries, "entries", (2, count), error=GradientError)
-        _places(self.entries[0], "entries[0]", (count,), self.num_derivatives)
-        _places(self.entries[1], "entries[1]", (count,), points)
+        require_whole_number(self.num_derivatives, "num_derivatives", 0, most, error=GradientError)
+        points, count = (
+            _require_numbers(self.shifts, "shifts"),
+            _require_numbers(self.coefficients, "coefficients"),
+        )
+        _require_places(self.coordinates, "coordinates", (points,), self.size)
+        require_real_array(self.entries, "entries", (2, count), error=GradientError)
+        _require_places(self.entries[0], "entries[0]", (count,), self.num_derivatives)
+        _require_places(self.entries[1], "entries[1]", (count,), points)
 
     @classmethod
     def from_columns(
@@ -65,7 +74,7 @@ class ShiftPlan:
         Equal points are evaluated once: the undisplaced point of one-sided differences is shared
         by all derivatives.
         """
-        whole_number(size, "size", 0, MOST_COORDINATES, error=GradientError)
+        require_whole_number(size, "size", 0, MOST_COORDINATES, error=GradientError)
         given: Any = stencils
         listed = isinstance(given, (list, tuple))
         if not listed or not all(isinstance(s, tuple) and len(s) == 3 for s in given):
@@ -94,16 +103,16 @@ class ShiftPlan:
 
     @classmethod
     def of_points(cls, size: int, num_points: int, num_derivatives: int) -> ShiftPlan:
-        """Return a plan that counts points and says nothing of where they are."""
+        """Return a plan for points that are drawn later: it only counts them."""
         most = MOST_COORDINATES
-        whole_number(num_points, "num_points", 0, most, error=GradientError)
+        require_whole_number(num_points, "num_points", 0, most, error=GradientError)
         none = np.zeros((2, 0), dtype=np.int64)
         places = np.zeros(num_points, dtype=np.int64)
         return cls(size, places, np.zeros(num_points), num_derivatives, none, np.zeros(0))
 
     @property
     def displacements(self) -> FloatArray:
-        """The displacements as one array ``(S, K)``, which is made anew."""
+        """The displacements as one new array ``(S, K)``."""
         d = np.zeros((self.num_points, self.size))
         d[np.arange(self.num_points), self.coordinates] = self.shifts
         return d
@@ -111,8 +120,8 @@ class ShiftPlan:
     def combined(self, evs: Any, m: Any = np, power: int = 1) -> Any:
         """Sum evaluations ``(S, B)`` with the coefficients, or powers of them: ``(B, C)``."""
         derivatives, points = self.entries
-        terms = taken(evs.T, points, m) * m.asarray(self.coefficients**power)
-        return scattered(terms, m.asarray(derivatives), self.num_derivatives)
+        terms = take_entries(evs.T, points, m) * m.asarray(self.coefficients**power)
+        return scatter_entries(terms, m.asarray(derivatives), self.num_derivatives)
 
     @property
     def num_points(self) -> int:
@@ -122,7 +131,7 @@ class ShiftPlan:
 
 @dataclass(frozen=True)
 class Differentiation:
-    """How the derivatives by some columns are had: which circuit, which points, which chain rule.
+    """How to differentiate with respect to some columns: circuit, points and chain rule.
 
     The methods take the array module ``m``, NumPy or torch: with torch they build an autograd
     graph, which is what makes a gradient of evaluations differentiable again.
@@ -143,11 +152,11 @@ class Differentiation:
 
     def __post_init__(self) -> None:
         check_circuit(self.target, "target")
-        instance(self.plan, "plan", ShiftPlan, "a ShiftPlan", error=GradientError)
+        require_instance(self.plan, "plan", ShiftPlan, "a ShiftPlan", error=GradientError)
         for name, kind in (("angle_map", AngleMap), ("pullback", Pullback)):
             if getattr(self, name) is not None:
                 what = f"of {kind.__name__}"
-                instance(getattr(self, name), name, kind, what, error=GradientError)
+                require_instance(getattr(self, name), name, kind, what, error=GradientError)
 
     def points(self, values: Any, m: Any = np) -> Any:
         """Displace ``values`` of shape ``(B, P)`` to the shift points ``(S, B, K)``."""
@@ -170,17 +179,17 @@ class Differentiation:
         return np.sqrt(variances)
 
 
-def _numbers(value: Any, name: str) -> int:
+def _require_numbers(value: Any, name: str) -> int:
     """Return the length of an array of numbers, or raise unless it is one."""
-    array = instance(value, name, np.ndarray, "an array of numbers", error=GradientError)
-    if not np.isfinite(real_array(array, name, (None,), error=GradientError)).all():
+    array = require_instance(value, name, np.ndarray, "an array of numbers", error=GradientError)
+    if not np.isfinite(require_real_array(array, name, (None,), error=GradientError)).all():
         raise GradientError(f"Expected {name} to be finite numbers; got {shown(value)}.")
     return len(array)
 
 
-def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
+def _require_places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
     """Raise :class:`.GradientError` unless an array holds whole numbers from 0, below ``end``."""
-    places = real_array(value, name, shape, error=GradientError)
+    places = require_real_array(value, name, shape, error=GradientError)
     if (
         getattr(value, "dtype", places.dtype).kind != "i"
         or not ((places >= 0) & (places < end)).all()
@@ -191,17 +200,17 @@ def _places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
 
 
 def check_circuit(circuit: Any, name: str) -> None:
-    """Raise :class:`.GradientError` unless something can be asked what a rule asks a circuit."""
+    """Raise :class:`.GradientError` unless it has what a rule needs of a circuit."""
     if not hasattr(circuit, "is_used") or not hasattr(circuit, "parameters"):
         raise GradientError(f"Expected {name} to be an AnalysedCircuit; got {shown(circuit)}.")
 
 
-def check_wanted(circuit: Any, columns: Any) -> None:
+def check_columns(circuit: Any, columns: Any) -> None:
     """Raise :class:`.GradientError` unless columns are those of some parameters of a circuit."""
     check_circuit(circuit, "circuit")
     count = len(circuit.parameters)
     listed = isinstance(columns, (tuple, list))
-    if listed and all(is_whole(c) and 0 <= c < count for c in columns):
+    if listed and all(is_whole_number(c) and 0 <= c < count for c in columns):
         return
     raise GradientError(
         f"Expected columns to be whole numbers from 0 to {count - 1}, the positions of parameters "
@@ -210,12 +219,19 @@ def check_wanted(circuit: Any, columns: Any) -> None:
 
 
 class Rule(Protocol):
-    """A way to differentiate expectation values by evaluating them elsewhere."""
+    """A way to differentiate expectation values by evaluating them elsewhere.
+
+    Attributes:
+        name: How it is called where a gradient is chosen.
+        is_random: Whether each gradient has displacements of its own, so that no plan is used
+            twice.
+    """
 
     name: str
+    is_random: bool
 
     def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
-        """Return the plan for the derivatives by ``columns`` of ``circuit``'s parameters."""
+        """Return the plan for the derivatives with respect to ``columns`` of the parameters."""
         ...

@@ -3,6 +3,6 @@
 
 from .cache import SimulatorCache
 from .geometry import StateGeometry
-from .simulator import Kept, StatevectorSimulator
+from .simulator import FinalStates, StatevectorSimulator
 
-__all__ = ["Kept", "SimulatorCache", "StateGeometry", "StatevectorSimulator"]
+__all__ = ["FinalStates", "SimulatorCache", "StateGeometry", "StatevectorSimulator"]

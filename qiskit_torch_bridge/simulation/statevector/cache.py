@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ...lru_cache import LRUCache
 from ...program import AnalysedCircuit
-from ...program.observables import term_keys
-from ...program.product_operator import Observable
-from ...recent import Recent
+from ...program.operators import Observable, term_keys
 from .simulator import StatevectorSimulator
 
 
@@ -20,7 +19,7 @@ class SimulatorCache:
 
     def __init__(self, dtype: Any, size: int = 16) -> None:
         self._dtype = dtype
-        self._recent: Recent[tuple[AnalysedCircuit, StatevectorSimulator]] = Recent(size)
+        self._recent: LRUCache[tuple[AnalysedCircuit, StatevectorSimulator]] = LRUCache(size)
 
     def __call__(
         self, analysed: AnalysedCircuit, observables: Sequence[Observable]

@@ -14,7 +14,6 @@ quarter of the quantum Fisher information.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -40,18 +39,20 @@ class StateGeometry:
     """
 
     def __init__(self, analysed: AnalysedCircuit) -> None:
-        self._analysed = analysed
         columns = range(analysed.num_parameters)
         self._simulator = StatevectorSimulator(analysed, None, columns, ())
 
     def metric(self, values: FloatArray, columns: Sequence[int]) -> FloatArray:
         """Return the Fubini-Study metric ``(C, C)`` at ``values`` ``(P,)`` for some parameters."""
         row = np.ascontiguousarray(values, dtype=float)[None]
-        self._analysed.check(row)
         if not len(columns):
+            self._simulator.analysed.check(row)
             return np.zeros((0, 0))
-        x, dx = self._directions(row, list(columns))
-        states, tangents = self._simulator.tangent_states(x, _NO_WEIGHTS, dx, _NO_WEIGHTS)
+        directions = np.zeros((len(columns), row.shape[1]))
+        directions[np.arange(len(columns)), list(columns)] = 1
+        states, tangents = self._simulator.tangent_states(
+            np.repeat(row, len(columns), axis=0), _NO_WEIGHTS, directions, _NO_WEIGHTS
+        )
         along = tangents @ states[0].conj()  # what is a change of phase only
         products = tangents.conj() @ tangents.T - np.outer(along.conj(), along)
         metric: FloatArray = np.real(products)
@@ -60,27 +61,6 @@ class StateGeometry:
     def fidelities(self, values: FloatArray, others: FloatArray) -> FloatArray:
         """Return the fidelities ``(K,)`` of the state at ``values`` ``(P,)`` with ``(K, P)``."""
         points = np.vstack([np.asarray(values, dtype=float)[None], others])
-        self._analysed.check(points)
-        states = self._simulator.states(self._arguments(points), _NO_WEIGHTS)
+        states = self._simulator.states(points, _NO_WEIGHTS)
         overlaps = states[1:] @ states[0].conj()
         return np.asarray(np.abs(overlaps) ** 2, dtype=float)
-
-    def _arguments(self, values: FloatArray) -> FloatArray:
-        """Return what the simulator takes: the values, or the angles they give."""
-        if not self._simulator.takes_angles:
-            return np.ascontiguousarray(values)
-        angles: Any = self._simulator.tape.angle_map.angles(values)
-        return np.ascontiguousarray(angles)
-
-    def _directions(self, row: FloatArray, columns: list[int]) -> tuple[FloatArray, FloatArray]:
-        """Return the simulator's arguments and their derivatives by each of the parameters."""
-        count = len(columns)
-        if not self._simulator.takes_angles:
-            dx = np.zeros((count, row.shape[1]))
-            dx[np.arange(count), columns] = 1
-            return np.repeat(row, count, axis=0), dx
-        angle_map = self._simulator.tape.angle_map
-        angles = range(angle_map.num_angles)
-        pullback = angle_map.pullback(angles, columns)
-        jacobian = pullback(np.repeat(row, len(angles), axis=0), np.eye(len(angles)))  # (A, C)
-        return np.repeat(self._arguments(row), count, axis=0), np.ascontiguousarray(jacobian.T)

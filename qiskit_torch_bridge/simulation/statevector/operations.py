@@ -49,11 +49,16 @@ from qiskit.circuit.library import (
 )
 from qiskit.quantum_info import Operator
 
-from ...program.evolutions import generator, is_commuting, names_outcomes
+from ...program.definitions import class_of
+from ...program.evolutions import (
+    TIMED,
+    ProductFormula,
+    TermRotation,
+    generator_of,
+    has_commuting_projectors,
+    is_commuting,
+)
 from ...program.expressions import expressions_of
-from ...program.lowering import kind_of
-from ...program.product_formula import ProductFormula, Turns
-from ...program.validation import TIMED
 from .paulis import PauliString
 
 ComplexArray = NDArray[np.complex128]
@@ -140,7 +145,7 @@ class Preparation:
 
 def is_simple(operation: Operation) -> bool:
     """Whether an operation is in one of the tables above."""
-    kind = kind_of(operation)
+    kind = class_of(operation)
     if kind in ROTATIONS or kind in EULER:
         return True
     # An open control is another gate.
@@ -153,7 +158,7 @@ def accepts_tape(operation: Operation) -> bool:
         return True
     if isinstance(operation, TIMED):
         return evolution_turns(operation) is not None
-    if expressions_of(operation) or kind_of(operation) in CLIFFORDS:
+    if expressions_of(operation) or class_of(operation) in CLIFFORDS:
         return False
     if isinstance(operation, (Initialize, StatePreparation)):
         return prepared_amplitudes(operation) is not None
@@ -162,13 +167,13 @@ def accepts_tape(operation: Operation) -> bool:
     )
 
 
-def evolution_turns(operation: PauliEvolutionGate | ProductFormula) -> list[Turns] | None:
+def evolution_turns(operation: PauliEvolutionGate | ProductFormula) -> list[TermRotation] | None:
     """Return the rotations that an evolution is; ``None`` if it is better taken by definition."""
     if isinstance(operation, ProductFormula):
         return operation.rotations
-    if names_outcomes(operation):
+    if has_commuting_projectors(operation):
         return None
-    operator = generator(operation)
+    operator = generator_of(operation)
     if not is_commuting(operator):
         return None
     return [(letters, on, 2 * c.real) for letters, on, c in operator.to_sparse_list()]

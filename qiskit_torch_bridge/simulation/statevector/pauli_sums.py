@@ -19,7 +19,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from ...arrays import FloatArray, IntArray
 from ...program.analysis import AnalysedCircuit
-from ...program.product_operator import FEW, Observable, ProductOperator
+from ...program.operators import FEW, Observable, ProductOperator
 from .paulis import masks_of
 from .projections import Projections, compile_projections
 from .tape import Tape, compile_tape

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arrays import FloatArray, IntArray
-from ...program.product_operator import ProductOperator
+from ...program.operators import ProductOperator
 from .paulis import CliffordFrame, PauliString
 
 

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ...program.pauli_span import PauliSpan
+from ...program.operators import PauliSpan
 from .operations import FixedMatrix, Rotation
 
 LOOKAHEAD = 256

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...arrays import IntArray
-from ...program.pauli_span import PauliSpan
+from ...program.operators import PauliSpan
 from .operations import FixedMatrix, Preparation, Rotation
 
 

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ...arrays import FloatArray
+from ...exceptions import BridgeError, InputError
 from ...program import AnalysedCircuit
-from ...program.product_operator import Observable
+from ...program.operators import Observable
+from ..expressions import ExpressionColumns
+from ..interface import ComplexArray, Cost
 from . import memory
 from .compiled import kernel
 from .layout import Layout, lay_out, rows_side_by_side
@@ -56,8 +59,8 @@ SPARE_BYTES = 1 << 26
 """Buffers up to this size are kept for the next call."""
 
 
-class Kept(NamedTuple):
-    """Final states of a forward pass, and the rows side by side in them."""
+class FinalStates(NamedTuple):
+    """What a forward pass has left: its final states, and the rows side by side in them."""
 
     rows_t: int
     states: Any
@@ -75,23 +78,14 @@ class Sources(NamedTuple):
     coefficients: Any
     offsets: Any
 
-    def reads(self, inputs: int) -> tuple[bool, bool]:
-        """Whether any of the first columns, the inputs, is a source, and whether any weight."""
-        count = int(np.count_nonzero(self.columns < inputs))
-        return count > 0, count < len(self.columns)
-
-    def slots(self, inputs: int, wanted: tuple[bool, bool]) -> NDArray[np.bool_]:
-        """Return for each slot whether a derivative by one of its sources is wanted."""
-        chosen = np.where(self.columns < inputs, *wanted)
+    def slots(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return for each slot whether one of its sources is among the wanted columns."""
         slot_of = np.repeat(np.arange(len(self.offsets)), np.diff(self.starts))
-        return np.bincount(slot_of, chosen, len(self.offsets)) > 0
+        return np.bincount(slot_of, wanted[self.columns], len(self.offsets)) > 0
 
 
 class StatevectorSimulator:
-    r"""Expectation values of one circuit and all derivatives, over batches of values.
-
-    Values come in two parts, ``x`` of shape ``(B, I)`` with a row of its own for each point, and
-    ``w`` of shape ``(1, W)`` or ``(B, W)``.
+    r"""Expectation values of one circuit and all derivatives, from its state vector.
 
     Args:
         analysed: The circuit.
@@ -108,7 +102,8 @@ class StatevectorSimulator:
     Cost:
         Forward one sweep over the state; a vector-Jacobian product two more, whatever the number
         of parameters and observables (T. Jones & J. Gacon, arXiv:2009.02823). Memory
-        ``2**n * T`` amplitudes for ket and bra each, ``T`` rows at a time.
+        ``2**n * T`` amplitudes for ket and bra each, ``T`` rows at a time. Where expressions are
+        not affine, second derivatives take a vector-Jacobian product more.
     """
 
     def __init__(
@@ -117,7 +112,7 @@ class StatevectorSimulator:
         observables: Sequence[Observable] | None,
         inputs: Sequence[int],
         weights: Sequence[int],
-        dtype: Any = np.complex128,
+        dtype: DTypeLike = np.complex128,
     ) -> None:
         self.dtype = np.dtype(dtype)
         self._float = np.dtype(np.float32 if self.dtype == np.complex64 else np.float64)
@@ -127,22 +122,19 @@ class StatevectorSimulator:
         else:
             tape, sums = compiled(analysed, observables)
         memory.require(2 * self.dtype.itemsize << tape.num_bits, tape.num_bits)
-        self.tape, self.sums = tape, sums
+        self.analysed, self.tape, self.sums = analysed, tape, sums
         self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
         # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
         if observables is not None and not any(np.imag(o.coeffs).any() for o in observables):
             self.operations = effective(
                 tape.operations, tape.preparations, self.sums.masks, tape.num_bits
             )
-        #: Whether ``x`` must hold the tape's angles instead of inputs: some are not affine.
-        self.takes_angles = not tape.angle_map.is_affine
-        self._place = dict.fromkeys(range(tape.angle_map.num_parameters), -1)
-        self._place.update({column: i for i, column in enumerate(inputs)})
-        self._place.update({column: len(inputs) + i for i, column in enumerate(weights)})
-        self._sources = self._affine_sources(tape)
-        read = set(self._sources.columns.tolist())
-        #: Whether all inputs and weights come up in some rotation, where they are looked at.
-        self.reads_all = not self.takes_angles and len(read) == len(inputs) + len(weights)
+        self._columns = ExpressionColumns(tape.angle_map, inputs, weights)
+        self.is_affine = tape.angle_map.is_affine
+        self._sources = self._affine_sources(inputs, weights)
+        # Whether the kernels look at all inputs and weights, since all come up in some rotation.
+        read = len(set(self._sources.columns.tolist()))
+        self._reads_all = self.is_affine and read == len(inputs) + len(weights)
         self._initial = _initial(tape)
         self._constants = self.sums.constants if self.sums.constants.any() else None
         self._work_per_number = math.ceil(len(self.operations) + self.sums.work)
@@ -155,12 +147,26 @@ class StatevectorSimulator:
         self._spare: list[Any] = []
         self._no_states = np.empty((0, 0), self._float)
 
-    def expval(self, x: FloatArray, w: FloatArray, keep: bool = False) -> tuple[Any, Kept | None]:
+    def estimate(self, rows: int) -> Cost:
+        """Estimate what values and a gradient of ``rows`` points take; nothing is allocated."""
+        rows_t = self._rows_t(rows)
+        chunks, numbers = -(-rows // rows_t), 2 * rows_t << self.tape.num_bits
+        parts, shared = self._parts(chunks, rows_t << self.tape.num_bits)
+        kept = chunks * numbers * self._float.itemsize
+        work = 2 * numbers * (1 if shared else parts) * self._float.itemsize
+        sweeps = (rows << self.tape.num_bits) * self._work_per_number
+        return Cost(work + (kept if kept <= KEPT_BYTES else 0), 3.0 * sweeps)
+
+    def evaluate(
+        self, x: FloatArray, w: FloatArray, keep: bool = False
+    ) -> tuple[FloatArray, FinalStates | None]:
         """Return expectation values ``(B, O)`` and, if they are to be kept, the final states."""
         evs = np.zeros((len(x), self.sums.num_observables))
+        if not len(x):
+            return evs, None
         rows_t = self._rows_t(len(x))
         kept = self._room_for_states(len(x), rows_t) if keep else None
-        self._run(FORWARD, rows_t, x, w, evs=evs, kept=kept)
+        self._execute(FORWARD, rows_t, x, w, evs=evs, kept=kept)
         if self._constants is not None:
             evs += self._constants
         return evs, kept
@@ -170,10 +176,10 @@ class StatevectorSimulator:
         x: FloatArray,
         w: FloatArray,
         cotangent: FloatArray,
-        kept: Kept | None = None,
+        kept: FinalStates | None = None,
         wanted: tuple[bool, bool] = (True, True),
     ) -> tuple[FloatArray, FloatArray]:
-        r"""Return the gradients by ``x`` and by ``w`` for a cotangent ``(B, O)``.
+        r"""Return the gradients with respect to ``x`` and ``w`` for a cotangent ``(B, O)``.
 
         They are :math:`2\,\mathrm{Re}\langle O\psi|\partial\psi\rangle`; with :math:`i` times a
         Hermitian operator, :math:`2\,\mathrm{Im}\langle\psi|O|\partial\psi\rangle`.
@@ -182,18 +188,24 @@ class StatevectorSimulator:
             x: Shape ``(B, I)``.
             w: Shape ``(1, W)`` or ``(B, W)``; the gradient has the same.
             cotangent: Weights of the observables, row by row.
-            kept: What :meth:`expval` has kept at the same values.
-            wanted: Whether the gradients by ``x`` and by ``w`` are needed; the others are zero.
+            kept: What :meth:`evaluate` has kept at the same values.
+            wanted: Whether the gradients with respect to ``x`` and ``w`` are needed; the others
+                are zero.
         """
+        if not len(x):
+            return np.zeros_like(x), np.zeros_like(w)
         rows_t = self._rows_t(len(x)) if kept is None else kept.rows_t
-        gx, gw = self._run(ADJOINT, rows_t, x, w, cotangent=cotangent, kept=kept, wanted=wanted)
+        gx, gw = self._execute(ADJOINT, rows_t, x, w, cotangent=cotangent, kept=kept, wanted=wanted)
+        if not self.is_affine:
+            gx, gw = self._columns.pull_back(x, w, (gx, gw), wanted)
         # Angles that depend on both have added to both.
         return gx if wanted[0] else np.zeros_like(gx), gw if wanted[1] else np.zeros_like(gw)
 
-    def jvp(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
+    def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
         """Return the derivatives ``(B, O)`` of expectation values along ``dx`` and ``dw``."""
         evs = np.zeros((len(x), self.sums.num_observables))
-        self._run(TANGENT, self._rows_t(len(x)), x, w, dx=dx, dw=dw, evs=evs)
+        if len(x):
+            self._execute(TANGENT, self._rows_t(len(x)), x, w, dx=dx, dw=dw, evs=evs)
         return evs
 
     def vjp_tangent(
@@ -204,17 +216,34 @@ class StatevectorSimulator:
         dx: FloatArray,
         dw: FloatArray,
         dcotangent: FloatArray,
+        wanted: tuple[bool, bool] = (True, True),
     ) -> tuple[FloatArray, FloatArray]:
         """Return the derivative of :meth:`vjp` along ``dx``, ``dw`` and ``dcotangent``.
 
         With a zero ``dcotangent`` it is the product of a Hessian with a vector.
         """
-        return self._run(
-            TANGENT_ADJOINT, self._rows_t(len(x)), x, w, cotangent=cotangent, dx=dx, dw=dw,
-            dcotangent=dcotangent,
+        if not len(x):
+            return np.zeros_like(x), np.zeros_like(w)
+        rows_t = self._rows_t(len(x))
+        hx, hw = self._execute(
+            TANGENT_ADJOINT, rows_t, x, w, cotangent=cotangent, dx=dx, dw=dw,
+            dcotangent=dcotangent, wanted=wanted,
         )  # fmt: skip
+        if not self.is_affine:
+            gradients = self._execute(ADJOINT, rows_t, x, w, cotangent=cotangent, wanted=wanted)
+            hx, hw = self._columns.pull_back_tangent(x, w, gradients, (dx, dw), (hx, hw), wanted)
+        return hx if wanted[0] else np.zeros_like(hx), hw if wanted[1] else np.zeros_like(hw)
 
-    def states(self, x: FloatArray, w: FloatArray) -> Any:
+    def check_derivatives(
+        self, x: FloatArray, w: FloatArray, wanted: tuple[bool, bool] = (True, True)
+    ) -> None:
+        """Raise :class:`.ExpressionError` where a wanted derivative of an expression is singular.
+
+        First derivatives are looked at, and then second ones.
+        """
+        self._columns.check_derivatives(x, w, wanted)
+
+    def states(self, x: FloatArray, w: FloatArray) -> ComplexArray:
         """Return the final states ``(B, 2**n)`` of the qubits that are simulated.
 
         A state is the same to the last bit, however many others are prepared with it.
@@ -223,7 +252,7 @@ class StatevectorSimulator:
 
     def tangent_states(
         self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray
-    ) -> tuple[Any, Any]:
+    ) -> tuple[ComplexArray, ComplexArray]:
         """Return the final states ``(B, 2**n)`` and their derivatives along ``dx`` and ``dw``."""
         states, tangents = self._final_vectors(TANGENT_STATE, x, w, dx=dx, dw=dw)
         return states, tangents
@@ -235,27 +264,24 @@ class StatevectorSimulator:
         chunks = -(-len(x) // rows_t)
         numbers = 2 * vectors * rows_t << n
         memory.require(2 * chunks * numbers * self._float.itemsize, n)  # and as complex numbers
-        kept = Kept(rows_t, memory.aligned((chunks, numbers), self._float))
-        self._run(mode, rows_t, x, w, evs=np.zeros((len(x), 0)), kept=kept, **tangents)
+        kept = FinalStates(rows_t, memory.aligned((chunks, numbers), self._float))
+        self._execute(mode, rows_t, x, w, evs=np.zeros((len(x), 0)), kept=kept, **tangents)
         parts = kept.states.reshape(chunks, vectors, 2, 1 << n, rows_t)
         found = (parts[:, :, 0] + 1j * parts[:, :, 1]).transpose(1, 0, 3, 2)
         return found.reshape(vectors, chunks * rows_t, -1)[:, : len(x)]
 
-    def _affine_sources(self, tape: Tape) -> Sources:
-        entries: dict[int, list[tuple[int, float]]] = {}
-        angle_map = tape.angle_map
-        if self.takes_angles:
-            entries = {a: [(a, 1.0)] for a in range(angle_map.num_angles)}
-            offset = np.zeros(angle_map.num_angles)
-        else:
-            offset = angle_map.offset
-            for a, p, c in zip(
-                angle_map.rows.tolist(),
-                angle_map.columns.tolist(),
-                angle_map.coefficients.tolist(),
-                strict=True,
-            ):
-                entries.setdefault(a, []).append((self._place[p], c))
+    def _affine_sources(self, inputs: Sequence[int], weights: Sequence[int]) -> Sources:
+        places = {column: i for i, column in enumerate(inputs)}
+        places |= {column: self._columns.num_inputs + i for i, column in enumerate(weights)}
+        entries = {a: [(place, 1.0)] for a, place in self._columns.of_angle.items()}
+        angle_map = self.tape.angle_map
+        for a, p, c in zip(
+            angle_map.rows.tolist(),
+            angle_map.columns.tolist(),
+            angle_map.coefficients.tolist(),
+            strict=True,
+        ):
+            entries.setdefault(a, []).append((places[p], c))
         starts, columns, coefficients, offsets = [0], [], [], []
         for operation in self.operations:
             if isinstance(operation, FixedMatrix):
@@ -263,7 +289,7 @@ class StatevectorSimulator:
             angle = operation.angle
             total = angle.offset
             if not angle.is_fixed:
-                total += angle.scale * offset[angle.source]
+                total += angle.scale * angle_map.offset[angle.source]
                 for place, c in entries.get(angle.source, ()):
                     columns.append(place)
                     coefficients.append(c * angle.scale)
@@ -289,43 +315,43 @@ class StatevectorSimulator:
         return found
 
     def _layout(
-        self, rows_t: int, inputs: int, wanted: tuple[bool, bool]
+        self, rows_t: int, wanted: tuple[bool, bool]
     ) -> tuple[Layout, int, tuple[Any, ...]]:
         """Return the layout for ``T`` rows, its first run with a derivative, and its arrays."""
-        key = (rows_t, inputs, wanted)
+        key = (rows_t, wanted)
         found = self._layouts.get(key)
         if found is None:
-            reads = self._sources.reads(inputs)
-            same = (rows_t, inputs, (wanted[0] and reads[0], wanted[1] and reads[1]))
+            slots = self._sources.slots(self._columns.wanted(wanted))
+            same = (rows_t, slots.tobytes())
             if same not in self._layouts:
-                self._layouts[same] = self._laid_out(*same)
+                self._layouts[same] = self._laid_out(rows_t, slots)
             found = self._layouts[key] = self._layouts[same]
         return found
 
     def _laid_out(
-        self, rows_t: int, inputs: int, wanted: tuple[bool, bool]
+        self, rows_t: int, slots: NDArray[np.bool_]
     ) -> tuple[Layout, int, tuple[Any, ...]]:
         layout = self._schedules.get(rows_t)
         if layout is None:
             layout = lay_out(self.operations, self.tape.num_bits, rows_t)
             self._schedules[rows_t] = layout
-        layout, s = layout.differentiated(self._sources.slots(inputs, wanted)), self._sources
+        layout = layout.differentiated(slots)
         flags = layout.operations[:, 4]
         first = int(flags.argmax()) if flags.any() else len(flags)
         arrays = (
             layout.runs, layout.coset_offsets, layout.lanes, layout.operations, layout.signs,
-            layout.matrices, *s, self._initial, *self.sums.arrays,
+            layout.matrices, *self._sources, self._initial, *self.sums.arrays,
         )  # fmt: skip
         return layout, int(np.searchsorted(layout.runs[:, 2], first, "right")), arrays
 
-    def _room_for_states(self, rows: int, rows_t: int) -> Kept | None:
+    def _room_for_states(self, rows: int, rows_t: int) -> FinalStates | None:
         chunks = -(-rows // rows_t)
         numbers = 2 * rows_t << self.tape.num_bits
         if chunks * numbers * self._float.itemsize > KEPT_BYTES:
             return None
-        return Kept(rows_t, memory.aligned((chunks, numbers), self._float))
+        return FinalStates(rows_t, memory.aligned((chunks, numbers), self._float))
 
-    def _run(
+    def _execute(
         self,
         mode: int,
         rows_t: int,
@@ -337,16 +363,24 @@ class StatevectorSimulator:
         cotangent: FloatArray = NONE,
         dcotangent: FloatArray = NONE,
         evs: FloatArray | None = None,
-        kept: Kept | None = None,
+        kept: FinalStates | None = None,
         wanted: tuple[bool, bool] = (True, True),
     ) -> tuple[FloatArray, FloatArray]:
+        """Run one pass of the kernels; gradients are with respect to ``x'`` and ``w'``."""
+        given = x, w
+        if kept is None or evs is not None:
+            self._check(x, w)
+        if not self.is_affine:
+            x, w = self._columns.extend(*given)
+            if mode in _TANGENTS:
+                dx, dw = self._columns.extend_tangents(*given, dx, dw)
         rows, inputs = x.shape
         backward = evs is None
         if evs is None:
             evs, gx = np.empty((rows, 0)), np.zeros((rows, inputs))
         else:
             gx = NONE
-        layout, first_run, constants = self._layout(rows_t, inputs, wanted)
+        layout, first_run, constants = self._layout(rows_t, wanted)
         chunks = -(-rows // rows_t)
         parts, shared = self._parts(chunks, layout.dim)
         states = self._no_states if kept is None else kept.states
@@ -398,8 +432,30 @@ class StatevectorSimulator:
             finite = alone(chunks) if parts == 1 else compute()
         self._spare_buffers(buffers)
         if not finite:
-            raise FloatingPointError("an angle is not finite")
+            raise self._error(*given)
         return gx, gw.sum(0) if len(gw) > 1 else gw[0]
+
+    def _check(self, x: FloatArray, w: FloatArray) -> None:
+        """Raise the error for values that are not finite where the kernels would not see it."""
+        if not self.is_affine:
+            self.analysed.check(self._columns.place(x, w))
+        elif not self._reads_all:
+            # A product sums up faster than isfinite; where it exceeds the range of numbers, each
+            # of them is looked at.
+            total = np.vdot(x, x) + np.vdot(w, w)
+            if not math.isfinite(total) and not (np.isfinite(x).all() and np.isfinite(w).all()):
+                raise self._error(x, w)
+
+    def _error(self, x: FloatArray, w: FloatArray) -> Exception:
+        """Return the error for values at which an angle is not finite."""
+        try:
+            self.analysed.check(self._columns.place(x, w))
+        except BridgeError as error:
+            return error
+        return InputError(
+            "Expected angles that are finite numbers; the circuit's expressions exceed the range "
+            "of double precision at these values. Scale the inputs."
+        )
 
     def _parts(self, chunks: int, dim: int) -> tuple[int, bool]:
         """Return the number of threads, and whether they share each chunk's state."""

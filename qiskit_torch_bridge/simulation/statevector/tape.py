@@ -26,9 +26,10 @@ from qiskit.circuit.library import (
 from ...exceptions import CircuitError
 from ...program.analysis import AnalysedCircuit
 from ...program.angle_map import AngleMap
+from ...program.definitions import Step, class_of, opaque_error
+from ...program.evolutions import TIMED
 from ...program.expressions import is_free
-from ...program.lowering import Step, expand, flattened, kind_of, opaque
-from ...program.validation import TIMED
+from ...program.lowering import expand, flatten
 from .operations import (
     CLIFFORDS,
     EULER,
@@ -126,7 +127,7 @@ def _taken(steps: Iterable[Step]) -> Iterator[Step]:
                 "it."
             )
         else:
-            for inner in flattened([step], accepts_tape):
+            for inner in flatten([step], accepts_tape):
                 if inner[1] and not _does_nothing(inner[0]):
                     yield inner
 
@@ -167,7 +168,7 @@ class _Builder:
         )
 
     def _append(self, operation: Operation, bits: tuple[int, ...]) -> None:
-        kind = kind_of(operation)
+        kind = class_of(operation)
         letters = ROTATIONS.get(kind)
         if letters is not None and is_free(operation.params[0]):  # most of what there is
             self._settle_all(bits)
@@ -197,7 +198,7 @@ class _Builder:
             matrix = np.asarray(operation.to_matrix(), dtype=complex)
             self.operations.append(FixedMatrix(bits, matrix))
         else:
-            raise opaque(operation)
+            raise opaque_error(operation)
 
     def _merge(self, operation: Operation, kind: type[Operation], bit: int) -> bool:
         """Multiply a fixed gate on one qubit with its neighbours before it is looked at."""

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines as torch refers to them: by name, with the standard errors of a thread's last passes."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import itertools
+import json
+import threading
+import weakref
+from typing import Any
+
+from ..arguments import UNREADABLE
+from ..arrays import FloatArray
+from ..engines import Engine, Gradients, Values, make_engine
+from ..engines.interface import BOTH, Wanted
+from ..exceptions import BridgeError, TracingError
+from ..execution import Exact, Execution
+from ..program import CircuitProgram
+from ..rules import Differentiation
+
+EXACT = "exact:"
+"""What the names of exact engines begin with that can be taken to another process."""
+
+_names = map("#{}".format, itertools.count())
+_living: weakref.WeakValueDictionary[str, Node] = weakref.WeakValueDictionary()
+
+
+class StandardErrors(threading.local):
+    """The standard errors of the last passes of a thread; each thread sees its own."""
+
+    values: FloatArray | None = None
+    gradient: FloatArray | None = None
+
+
+class Node:
+    """An engine in a graph of torch's: what autograd functions and operators hold.
+
+    Attributes:
+        name: Text that stands for it in recorded programs of this process.
+        program: The engine's program.
+        last: Standard errors ``(B, O)`` of the last values and ``(W,)`` of the last gradient in
+            this thread.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._begin()
+
+    def _begin(self) -> None:
+        self.name = next(_names)
+        _living[self.name] = self
+        self.last = StandardErrors()
+        self._displaced: dict[tuple[int, ...], tuple[Differentiation, Node]] = {}
+
+    @property
+    def program(self) -> CircuitProgram:
+        """The program that is evaluated."""
+        return self.engine.program
+
+    @property
+    def order(self) -> float:
+        """How often values can be differentiated."""
+        return self.engine.order
+
+    def evaluate(self, x: FloatArray, w: FloatArray, keep: bool = False) -> Values:
+        """Evaluate all rows, and note the standard errors."""
+        return self.note(self.engine.evaluate(x, w, keep))
+
+    def note(self, values: Values) -> Values:
+        """Note the standard errors of a forward pass."""
+        self.last.values = values.stds
+        return values
+
+    def vjp(
+        self,
+        x: FloatArray,
+        w: FloatArray,
+        cotangent: FloatArray,
+        kept: object = None,
+        wanted: Wanted = BOTH,
+    ) -> Gradients:
+        """Return the vector-Jacobian products, and note the standard errors."""
+        gradients = self.engine.vjp(x, w, cotangent, kept, wanted)
+        self.last.gradient = gradients.stds
+        return gradients
+
+    def displaced(self, columns: tuple[int, ...]) -> tuple[Differentiation, Node]:
+        """Return the plan for derivatives with respect to columns, and the node of its points."""
+        if columns not in self._displaced:
+            engine: Any = self.engine  # of an order that has it
+            d, at_points = engine.differentiation(columns)
+            self._displaced[columns] = d, Node(at_points)
+        return self._displaced[columns]
+
+    def set_precision(self, forward: float | None, gradient: float | None) -> None:
+        """Ask for other precisions from now on, also in programs recorded already."""
+        self.engine = self.engine.at_precision(forward, gradient)
+        self._displaced.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"engine": self.engine}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Node:
+        # An estimator may stand for a device or a session, of which there is one: it is shared.
+        memo[id(self)] = twin = Node(self.engine)
+        return twin
+
+
+def node_named(name: str) -> Node:
+    """Return the node that a name stands for.
+
+    Raises:
+        TracingError: If it has gone with its module, or lived in another process.
+    """
+    if name.startswith(EXACT):
+        return _exact_node(name)
+    node = _living.get(name)
+    if node is None:
+        raise TracingError(
+            "The module that this program was recorded from is gone, or belongs to another "
+            "process. Keep the module as long as the program, and compile or trace anew elsewhere; "
+            "torch.export makes programs that stand alone, of modules on the exact engine."
+        )
+    return node
+
+
+def portable_name(node: Node) -> str:
+    """Return a name that says all there is to an exact engine, for any process with this package.
+
+    Raises:
+        TracingError: If the engine is not exact: estimators and devices cannot be written down.
+    """
+    engine: Any = node.engine
+    if not engine.stands_alone:
+        raise TracingError(
+            "torch.export makes programs that stand alone, and estimators do not fit into one. "
+            "Export module.with_backend(estimator=Exact(), gradient='adjoint'), which is exact, "
+            "or take the circuit along as qiskit.qasm3.dumps(module.to_circuit()) and the weights "
+            "as module.state_dict()."
+        )
+    state = engine.program.to_state()
+    circuit = base64.b64encode(state["circuit"]).decode()
+    exact: Exact = engine.exact
+    return EXACT + json.dumps([circuit, state["program"], exact.method, exact.dtype])
+
+
+@functools.lru_cache(maxsize=16)
+def _exact_node(name: str) -> Node:
+    try:
+        circuit, program, method, dtype = json.loads(name.removeprefix(EXACT))
+        state = {"circuit": base64.b64decode(circuit, validate=True), "program": program}
+        execution = Execution(estimator=Exact(method, dtype))
+        return Node(make_engine(CircuitProgram.from_state(state), execution)[0])
+    except BridgeError:
+        raise
+    except UNREADABLE as error:  # text that is nested too deeply among them
+        raise TracingError(f"The program holds a damaged circuit: {error}.") from error

@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a circuit is evaluated: where, by which gradient, how precisely; one immutable value.
+
+Whatever a user chooses is put into an :class:`Execution` at the door, checked there once, and
+trusted afterwards. What is more than one choice has a value of its own in it: :class:`Exact` for
+the engine in this process, :class:`.OnBackend` for a backend, :class:`.Jobs` for what is done about
+jobs, :class:`Shots` where forward and backward passes differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, runtime_checkable
+
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import BaseEstimatorV2
+from qiskit.providers import BackendV2
+from qiskit_algorithms.gradients import BaseEstimatorGradient
+
+from .arguments import (
+    MOST_SEED,
+    require_choice,
+    require_complex_dtype,
+    require_seed,
+    require_whole_number,
+    show_given,
+    shown,
+)
+from .backends import OnBackend
+from .backends.prepare import check_pass_manager
+from .exceptions import BackendError, GradientError, InputError, PrecisionError
+from .gradients import (
+    AdjointEstimatorGradient,
+    AQGDEstimatorGradient,
+    FiniteDifferenceEstimatorGradient,
+    ParameterShiftEstimatorGradient,
+    SPSAEstimatorGradient,
+)
+from .gradients.base import REAL_IN_TORCH, require_real
+from .jobs import DispatchingEstimator, Jobs
+from .primitives import validate_precision
+from .primitives.precision import MOST_SHOTS
+from .primitives.submission import validated_estimator
+from .program import CircuitProgram
+from .rules.difference_rules import FiniteDifference, SimultaneousPerturbation, is_named_gradient
+from .simulation.interface import SIMULATORS
+
+if TYPE_CHECKING:
+    from .engines import Engine
+
+DEVICES = ("cpu",)
+
+
+class PassManager(Protocol):
+    """What transpiles a circuit: a pass manager of Qiskit's, or anything with its ``run``."""
+
+    def run(self, circuits: QuantumCircuit, /) -> QuantumCircuit:
+        """Return the transpiled circuit."""
+        ...
+
+
+class Session(Protocol):
+    """An open ``Session`` or ``Batch`` of qiskit-ibm-runtime."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The id of the session at the service."""
+        ...
+
+
+@runtime_checkable
+class EngineMaker(Protocol):
+    """A place to run that is not of this package: see the page "Write an engine of your own"."""
+
+    def make_engine(self, program: CircuitProgram, execution: Execution) -> Engine:
+        """Return the engine that evaluates a program."""
+        ...
+
+
+GradientChoice: TypeAlias = (
+    str | FiniteDifference | SimultaneousPerturbation | BaseEstimatorGradient
+)
+EstimatorChoice: TypeAlias = "Exact | BaseEstimatorV2 | EngineMaker"
+BackendChoice: TypeAlias = BackendV2 | OnBackend | Session
+
+
+def _adjoint(
+    estimator: BaseEstimatorV2, precision: float | None = None
+) -> AdjointEstimatorGradient:
+    return AdjointEstimatorGradient(estimator)  # exact, whatever precision values have
+
+
+GRADIENTS: dict[str, Callable[..., BaseEstimatorGradient]] = {
+    "adjoint": _adjoint,
+    "parameter-shift": ParameterShiftEstimatorGradient,
+    "aqgd": AQGDEstimatorGradient,
+    "finite-difference": FiniteDifferenceEstimatorGradient,
+    "spsa": SPSAEstimatorGradient,
+}
+"""The gradients that have a name; any ``BaseEstimatorGradient`` instance works as well."""
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The exact engine in this process, as a place to run.
+
+    Args:
+        method: How circuits are simulated: ``"statevector"``.
+        dtype: ``"complex128"``, or ``"complex64"`` for single precision in half of the memory and
+            time. Types of NumPy and PyTorch are accepted and kept by their names.
+        device: Where: ``"cpu"``.
+
+    Raises:
+        InputError: If one of them is something else.
+
+    Example:
+        >>> from qiskit_torch_bridge import Exact
+        >>> Exact(dtype="complex64")
+        Exact(dtype='complex64')
+    """
+
+    method: str = "statevector"
+    dtype: str = "complex128"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require_choice(self.method, "method", tuple(SIMULATORS))
+        object.__setattr__(self, "dtype", require_complex_dtype(self.dtype))
+        require_choice(self.device, "device", DEVICES)
+
+    def __repr__(self) -> str:
+        return show_given(self)
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Shots of forward and backward passes, where they are not the same.
+
+    Args:
+        forward: Shots for each evaluation of a forward pass; ``None`` for the default of the
+            estimator.
+        gradient: Shots for each evaluation of a gradient; default: as many.
+
+    Raises:
+        PrecisionError: If they are not positive whole numbers, or none is given.
+
+    Example:
+        >>> from qiskit_torch_bridge import Shots
+        >>> Shots(forward=1000, gradient=100)
+        Shots(forward=1000, gradient=100)
+    """
+
+    forward: int | None = None
+    gradient: int | None = None
+
+    def __post_init__(self) -> None:
+        given = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        if not given:
+            raise PrecisionError("Expected shots of forward passes, of gradients or of both.")
+        for name in given:
+            object.__setattr__(self, name, _whole_shots(getattr(self, name), name))
+
+    def __repr__(self) -> str:
+        return show_given(self)
+
+
+class HowFields(TypedDict, total=False):
+    """The fields of :class:`Execution` but for the backend, as far as they are to change."""
+
+    estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None
+    gradient: GradientChoice | None
+    shots: int | Shots | None
+    precision: float | None
+    pass_manager: PassManager | None
+    seed: int | None
+
+
+class ExecutionFields(HowFields, total=False):
+    """The fields of :class:`Execution`, as far as they are to change."""
+
+    backend: BackendChoice | None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how a circuit is evaluated and differentiated.
+
+    Args:
+        estimator: Any V2 estimator; a list of them, which share the rows of every request; or
+            :class:`Exact`. Default: exact simulation in this process, or shots sampled there if
+            ``shots`` or ``precision`` is given.
+        backend: A ``BackendV2``, an open ``Session`` or ``Batch``, or an :class:`.OnBackend`.
+        gradient: A name, a :class:`.FiniteDifference` or :class:`.SimultaneousPerturbation`, or a
+            ``BaseEstimatorGradient`` instance. Default: ``"adjoint"`` where values are exact,
+            ``"parameter-shift"`` elsewhere.
+        shots: Shots for every evaluation, or a :class:`Shots`.
+        precision: The standard error for every evaluation instead.
+        pass_manager: Transpiles the circuit, once.
+        seed: Seeds simulators and random directions.
+
+    Raises:
+        BridgeError: One of its subclasses for anything that is wrong, when it is made.
+
+    Example:
+        >>> from qiskit_torch_bridge import Execution
+        >>> Execution(shots=100, seed=7)
+        Execution(shots=100, seed=7)
+    """
+
+    estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None = None
+    backend: BackendChoice | None = None
+    gradient: GradientChoice | None = None
+    shots: int | Shots | None = None
+    precision: float | None = None
+    pass_manager: PassManager | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.estimator is not None and self.backend is not None:
+            raise BackendError(
+                "Expected one place to run; got estimator and backend. A backend brings its own "
+                "estimator; several backends are given as estimator=[...], an estimator for each."
+            )
+        for name, coerce in _COERCIONS.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, coerce(getattr(self, name)))
+        _ = self.forward_precision  # one of shots and precision, and a number
+        if isinstance(self.estimator, Exact) and self.samples:
+            raise PrecisionError(
+                f"{self.estimator!r} computes exactly and measures nothing, so it takes neither "
+                "shots nor precision. Leave out the estimator to sample shots in this process."
+            )
+
+    @property
+    def on_backend(self) -> OnBackend | None:
+        """The backend, and how circuits are transpiled for it and run on it."""
+        return None if self.backend is None else OnBackend.coerce(self.backend)
+
+    @property
+    def samples(self) -> bool:
+        """Whether shots or a precision are asked for."""
+        return self.shots is not None or self.precision is not None
+
+    @property
+    def forward_shots(self) -> int | None:
+        """The shots of a forward pass; ``None`` if none were asked for."""
+        return self.shots.forward if isinstance(self.shots, Shots) else self.shots
+
+    @property
+    def forward_precision(self) -> float | None:
+        """The precision to request in a forward pass; ``None`` for the estimator's default."""
+        return validate_precision(self.forward_shots, self.precision)
+
+    @property
+    def gradient_precision(self) -> float | None:
+        """The precision to request in a gradient, if it is not that of the forward pass."""
+        return validate_precision(getattr(self.shots, "gradient", None), None)
+
+    @property
+    def gradient_object(self) -> BaseEstimatorGradient | None:
+        """The gradient, if it was given as an object with an estimator of its own."""
+        return self.gradient if isinstance(self.gradient, BaseEstimatorGradient) else None
+
+    @property
+    def jobs(self) -> Jobs | None:
+        """What is done about jobs, wherever it was said."""
+        if self.on_backend is not None:
+            return self.on_backend.jobs
+        return self.estimator.jobs if isinstance(self.estimator, DispatchingEstimator) else None
+
+    def changed(self, changes: ExecutionFields) -> Execution:
+        """Return the value with other choices, and what follows from them.
+
+        Shots replace a precision and the other way round. Another place replaces the present one,
+        with its pass manager and with a gradient object, which belongs to its own estimator; the
+        adjoint gradient stays where values are exact; journal and budget go along to wherever jobs
+        are run.
+        """
+        new: dict[str, Any] = {**changes}
+        for name, other in (("shots", "precision"), ("precision", "shots")):
+            if new.get(name) is not None:
+                new.setdefault(other, None)
+        if "estimator" in new or "backend" in new:
+            self._follow(new)
+        return replace(self, **new)
+
+    def _follow(self, new: dict[str, Any]) -> None:
+        """Complete the changes for a move to another place."""
+        new.setdefault("estimator", None)
+        new.setdefault("backend", None)
+        new.setdefault("pass_manager", None)
+        estimator, backend = new["estimator"], new["backend"]
+        if isinstance(estimator, Exact):
+            new.setdefault("shots", None)
+            new.setdefault("precision", None)
+        shots, precision = (new.get(n, getattr(self, n)) for n in ("shots", "precision"))
+        nowhere = estimator is None and backend is None
+        exact = isinstance(estimator, Exact) or (nowhere and shots is None and precision is None)
+        if nowhere and exact and isinstance(self.estimator, Exact):
+            new["estimator"] = self.estimator
+        if not is_named_gradient(self.gradient) or (self.gradient == "adjoint" and not exact):
+            new.setdefault("gradient", None)
+        if self.jobs is None:
+            return
+        if backend is not None:
+            on = OnBackend.coerce(backend)
+            new["backend"] = on if on.jobs is not None else replace(on, jobs=self.jobs)
+        elif estimator is not None and not isinstance(
+            estimator, (Exact, DispatchingEstimator, EngineMaker)
+        ):
+            new["estimator"] = DispatchingEstimator(estimator, self.jobs)
+
+    @property
+    def given(self) -> ExecutionFields:
+        """The fields that are not ``None``."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v for k, v in chosen.items() if v is not None}  # type: ignore[return-value]
+
+    def settings(self, estimator: BaseEstimatorV2 | None, gradient: str) -> list[str]:
+        """Return what ``print`` shows of it, with what stands where nothing was chosen.
+
+        Args:
+            estimator: What evaluates; ``None`` for the exact engine.
+            gradient: The name of the gradient in use.
+        """
+        place = self.estimator if self.backend is None else self.backend
+        if place is None:
+            place = Exact() if estimator is None else estimator
+        where = "estimator" if self.backend is None else "backend"
+        told = [f"{where}={_name(place)}", f"gradient={gradient}"]
+        told += [f"shots={self.shots}"] if self.shots is not None else []
+        return told + ([f"precision={self.precision:.3g}"] if self.precision is not None else [])
+
+    def __repr__(self) -> str:
+        return show_given(self, **{name: _name(value) for name, value in self.given.items()})
+
+    def __copy__(self) -> Execution:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Execution:
+        return self  # estimators may stand for a device or a session, of which there is one
+
+
+def _name(value: Any) -> str:
+    """Return an object as text, by the name of its class if it has no better one."""
+    text = repr(value)
+    return f"{type(value).__name__}()" if " object at 0x" in text else text
+
+
+def _coerce_estimator(estimator: Any) -> EstimatorChoice:
+    if isinstance(estimator, (list, tuple)):
+        return DispatchingEstimator(estimator)
+    if isinstance(estimator, type) or not isinstance(estimator, (Exact, EngineMaker)):
+        return validated_estimator(estimator)
+    return estimator
+
+
+def _coerce_gradient(gradient: Any) -> GradientChoice:
+    if (isinstance(gradient, str) and gradient in GRADIENTS) or (
+        is_named_gradient(gradient) and not isinstance(gradient, str)
+    ):
+        return gradient
+    if isinstance(gradient, BaseEstimatorGradient):
+        require_real(gradient, REAL_IN_TORCH)
+        return gradient
+    if isinstance(gradient, type) and issubclass(gradient, BaseEstimatorGradient):
+        raise GradientError(
+            f"Expected a gradient object; got the class {gradient.__name__}. Create it: "
+            f"{gradient.__name__}(estimator)."
+        )
+    known = ", ".join(repr(name) for name in GRADIENTS)
+    raise GradientError(
+        f"Expected gradient to be one of {known}, a gradients.FiniteDifference or "
+        "SimultaneousPerturbation for options of these, or a BaseEstimatorGradient instance; got "
+        f"{shown(gradient)}."
+    )
+
+
+def _coerce_shots(shots: Any) -> int | Shots:
+    return shots if isinstance(shots, Shots) else _whole_shots(shots, "shots")
+
+
+def _whole_shots(shots: Any, name: str) -> int:
+    hint = " Leave it out for the estimator's own default."
+    return require_whole_number(shots, name, 1, MOST_SHOTS, error=PrecisionError, hint=hint)
+
+
+def _coerce_pass_manager(pass_manager: Any) -> PassManager:
+    check_pass_manager(pass_manager)
+    return pass_manager
+
+
+_COERCIONS: Mapping[str, Callable[[Any], Any]] = {
+    "estimator": _coerce_estimator,
+    "backend": OnBackend.coerce,
+    "gradient": _coerce_gradient,
+    "shots": _coerce_shots,
+    "pass_manager": _coerce_pass_manager,
+    "seed": lambda seed: require_seed(seed, most=MOST_SEED),
+}
+
+
+def check_evaluation(evaluation: Any) -> Execution:
+    """Return what is different in evaluation, or raise :class:`.InputError`."""
+    if not isinstance(evaluation, Execution):
+        raise InputError(
+            "Expected evaluation to be an Execution with what is different in eval() mode, such as "
+            f"Execution(shots=4000); got {shown(evaluation)}."
+        )
+    return evaluation
+
+
+__all__ = ["Exact", "Execution", "Jobs", "OnBackend", "Shots"]
