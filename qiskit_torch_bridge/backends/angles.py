@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..arrays import FloatArray
@@ -48,6 +48,8 @@ def check_angles(pub: EstimatorPub) -> None:
             )
 
 
-def _angles(angle: object, values: FloatArray, parameters: Sequence[Parameter]) -> FloatArray:
+def _angles(
+    angle: ParameterExpression | float, values: FloatArray, parameters: Sequence[Parameter]
+) -> FloatArray:
     found: FloatArray = AngleMap([angle], parameters).angles(values)[:, 0]
     return found
