@@ -7,32 +7,61 @@ evaluate, so the figures do not depend on the machine, up to rounding.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import harness
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from contestants import CONTESTANTS, Contestant, Problem, Run, best_size, on_module, through_vqe
+from numpy.typing import NDArray
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
-from scipy.sparse.linalg import eigsh
 
 from qiskit_torch_bridge import __version__
-from qiskit_torch_bridge.demos.graphs import cut_operator, max_cut, qaoa_circuit, random_regular
-from qiskit_torch_bridge.demos.vqe_problems import H2
+from qiskit_torch_bridge.demos.contest import (
+    CONTESTANTS,
+    Conditions,
+    Contestant,
+    Price,
+    Run,
+    compete,
+    price_gradient,
+    price_metric,
+    with_rate,
+)
+from qiskit_torch_bridge.demos.problems import (
+    H2,
+    Problem,
+    cut_operator,
+    ground_energy,
+    max_cut,
+    qaoa_circuit,
+    random_regular,
+)
+from qiskit_torch_bridge.optim import (
+    QNSPSA,
+    SPSA,
+    FubiniStudyMetric,
+    Rotosolve,
+    ScipyMinimize,
+    StateFidelity,
+)
 
 NAME = "optimizers"
 NODES, LAYERS = 10, 2
 CHEMICAL_ACCURACY, FAR = 1.6e-3, 1e-6  # hartree
 RELATIVE_ERROR = 1e-4  # of the chain's ground state energy
 MOST_GRADIENTS = 500
+TOLERANCE = 1e-6
+SCIPY_TOLERANCES = {"L-BFGS-B": 1e-12, "COBYLA": TOLERANCE}  # of values, and of points
 ON_CHAIN = (
     "Adam",
     "SGD, momentum 0.9",
@@ -42,37 +71,169 @@ ON_CHAIN = (
 )
 
 
-@dataclass
-class Line:
-    """A line of a table: what one contestant's runs came to."""
+class Entrant(NamedTuple):
+    """An optimizer that takes part, and the step sizes to choose from."""
 
     contestant: Contestant
+    sizes: tuple[float, ...] = ()
+    approximation: str = "full"  # of the metric
+
+    @property
+    def package(self) -> str:
+        """Where it is from."""
+        names = {"torch": "torch", "qiskit_algorithms": "qiskit-algorithms"}
+        return names.get(self.contestant.kind.__module__.partition(".")[0], "this package")
+
+
+def _spsa(run: Run) -> dict[str, Any]:
+    options = {"perturbation": 0.1, "stability": 20, "seed": run.conditions.seed}
+    return with_rate(run, **options)
+
+
+def _qnspsa(run: Run) -> dict[str, Any]:
+    fidelity = StateFidelity(run.problem.circuit)
+
+    def charged(weights: Any, others: Any) -> NDArray[np.float64]:
+        run.charge(fidelities=len(others))
+        return fidelity(weights, others)
+
+    return {**_spsa(run), "alpha": 0.0, "fidelity": charged, "damping": 1e-2}
+
+
+def _no_options(run: Run) -> dict[str, Any]:
+    return {}
+
+
+def _scipy(run: Run, method: str) -> dict[str, Any]:
+    return {"method": method, "max_iter": 10_000, "tolerance": SCIPY_TOLERANCES[method]}
+
+
+def _entrant(name: str, label: str, *sizes: float, approximation: str = "full") -> Entrant:
+    return Entrant(replace(CONTESTANTS[name], label=label), sizes, approximation)
+
+
+METRIC_SIZES = (0.02, 0.05, 0.1, 0.5, 1.0)
+ENTRANTS = (
+    _entrant("adam", "Adam", 0.05, 0.1, 0.2, 0.4, 0.8),
+    _entrant("rmsprop", "RMSprop", 0.01, 0.02, 0.05, 0.1),
+    _entrant("momentum", "SGD, momentum 0.9", 0.005, 0.01, 0.05, 0.2),
+    _entrant("lbfgs", "LBFGS", 1.0),
+    *(
+        _entrant("natural", f"natural gradient, {name}", *METRIC_SIZES, approximation=name)
+        for name in ("full", "block-diagonal")
+    ),
+    Entrant(Contestant("SPSA", SPSA, _spsa, displaced=True), (0.1, 0.3, 1.0, 3.0)),
+    Entrant(Contestant("QNSPSA", QNSPSA, _qnspsa, displaced=True), (0.01, 0.02, 0.05, 0.2)),
+    Entrant(Contestant("Rotosolve", Rotosolve, _no_options, settled=1e-12, takes_module=True)),
+    *(
+        Entrant(
+            Contestant(
+                f"ScipyMinimize, {method}",
+                ScipyMinimize,
+                partial(_scipy, method=method),
+                settled=math.inf,
+            )
+        )
+        for method in SCIPY_TOLERANCES
+    ),
+    _entrant("slsqp", "SLSQP"),
+    _entrant("cobyla", "COBYLA"),
+    _entrant("spsa", "SPSA, calibrated"),
+)
+
+
+class Case(NamedTuple):
+    """A problem with a start, and what its runs may spend.
+
+    Attributes:
+        problem: The problem.
+        by: How to count: ``"shift"``, ``"difference"`` or, gradients only, ``"gradient"``; see
+            :func:`price`.
+        budget: The most evaluations, counted like this.
+        target: A run ends at this value.
+    """
+
+    problem: Problem
+    by: str
+    budget: int
+    target: float = -math.inf
+
+    def run(self, entrant: Entrant, size: float | None, seed: int, through: str = "module") -> Run:
+        """Let an optimizer minimise."""
+        conditions = Conditions(
+            price(self.problem, entrant, self.by),
+            self.budget,
+            seed=seed,
+            approximation=entrant.approximation,
+            target=self.target,
+        )
+        return compete(Run(entrant.contestant, self.problem, conditions, size, through))
+
+
+def price(problem: Problem, entrant: Entrant, by: str) -> Price:
+    """Return what a device would have to evaluate.
+
+    A value and a fidelity are one each. By ``"shift"``, a gradient is two for each gate angle, and
+    a metric what measures it. By ``"difference"``, a gradient is two for each parameter, and a
+    metric two fidelities for each of its entries on and above the diagonal.
+    """
+    if by == "gradient":
+        return Price(values=0, gradients=1, fidelities=0)
+    circuit, approximation = problem.circuit, entrant.approximation
+    if by == "difference":
+        blocks = FubiniStudyMetric(circuit, approximation).blocks()
+        sizes = [len(block) for block in blocks]
+        return Price(
+            gradients=2 * circuit.num_parameters,
+            metrics=sum(size * (size + 1) for size in sizes),
+        )
+    return Price(
+        gradients=price_gradient(circuit, problem.operator, "parameter-shift"),
+        metrics=price_metric(circuit, approximation),
+    )
+
+
+@dataclass
+class Line:
+    """A line of a table: what one optimizer's runs came to."""
+
+    entrant: Entrant
     size: float | None
     runs: list[Run]
     through: str = "module"
 
     @property
-    def rate(self) -> str:
-        """The step size, as tables show it."""
-        return "" if self.size is None else f"{self.size:g}"
+    def labels(self) -> list[str]:
+        """Name, package and step size, as tables show them."""
+        size = "" if self.size is None else f"{self.size:g}"
+        return [self.entrant.contestant.label, self.entrant.package, size]
+
+    def evaluations_at(self, run: Run, value: float, by: str) -> float:
+        """Return the evaluations of a run until a value was reached."""
+        return run.evaluations_at(value, price(run.problem, self.entrant, by))
 
 
-def cuts(graphs: int, rng: np.random.Generator, budget: int) -> list[tuple[Problem, Any]]:
-    """Return QAOA problems on random 3-regular graphs, and a random start for each."""
+def cuts(graphs: int, rng: np.random.Generator, budget: int) -> list[Case]:
+    """Return QAOA problems on random 3-regular graphs with random starts."""
     cases = []
     for _ in range(graphs):
         graph = random_regular(NODES, 3, rng)
         circuit, _, _ = qaoa_circuit(graph, LAYERS)
-        problem = Problem(
-            circuit, -cut_operator(graph), -max_cut(graph), budget=budget, by="difference"
-        )
         # Values repeat after pi / 2 in beta and 2 pi in gamma, and if all angles change sign.
         top = [np.pi / 2 if p.name.startswith("beta") else np.pi for p in circuit.parameters]
-        cases.append((problem, rng.uniform(0, top)))
+        problem = Problem(
+            "cut",
+            circuit,
+            -cut_operator(graph),
+            -max_cut(graph),
+            rng.uniform(0, top),
+            tolerance=TOLERANCE,
+        )
+        cases.append(Case(problem, "difference", budget))
     return cases
 
 
-def molecules(starts: int, rng: np.random.Generator) -> list[tuple[Problem, Any]]:
+def molecules(starts: int, rng: np.random.Generator) -> list[Case]:
     """Return the energy of H2 with RY rotations around a CX, and random starts."""
     theta = ParameterVector("theta", 4)
     circuit = QuantumCircuit(2)
@@ -81,11 +242,14 @@ def molecules(starts: int, rng: np.random.Generator) -> list[tuple[Problem, Any]
             circuit.ry(theta[2 * layer + q], q)
         if not layer:
             circuit.cx(0, 1)
-    problem = Problem(circuit, H2, _ground(H2), budget=1000)
-    return [(problem, rng.uniform(-np.pi, np.pi, 4)) for _ in range(starts)]
+    least, draw = ground_energy(H2), partial(rng.uniform, -np.pi, np.pi, 4)
+    problems = [
+        Problem("H2", circuit, H2, least, draw(), tolerance=TOLERANCE) for _ in range(starts)
+    ]
+    return [Case(problem, "shift", 1000) for problem in problems]
 
 
-def chains(qubits: int, starts: int, rng: np.random.Generator) -> list[tuple[Problem, Any]]:
+def chains(qubits: int, starts: int, rng: np.random.Generator) -> list[Case]:
     r"""Return the critical transverse-field Ising ring, and random starts.
 
     Its ansatz alternates :math:`e^{-i\gamma_k\sum Z_jZ_{j+1}/2}` and
@@ -102,53 +266,55 @@ def chains(qubits: int, starts: int, rng: np.random.Generator) -> list[tuple[Pro
         for bond in ring:
             circuit.rzz(theta[2 * layer], *bond)
         circuit.rx(theta[2 * layer + 1], range(qubits))
-    least = _ground(operator)
-    target = RELATIVE_ERROR * abs(least)
-    problem = Problem(circuit, operator, least, budget=MOST_GRADIENTS, target=target, by="gradient")
-    return [(problem, rng.uniform(-np.pi, np.pi, qubits)) for _ in range(starts)]
+    least, draw = ground_energy(operator), partial(rng.uniform, -np.pi, np.pi, qubits)
+    target = least + RELATIVE_ERROR * abs(least)
+    problems = [
+        Problem("chain", circuit, operator, least, draw(), tolerance=TOLERANCE)
+        for _ in range(starts)
+    ]
+    return [Case(problem, "gradient", MOST_GRADIENTS, target) for problem in problems]
 
 
-def _ground(operator: SparsePauliOp) -> float:
-    matrix = operator.to_matrix(sparse=operator.num_qubits > 4)
-    if operator.num_qubits <= 4:
-        return float(np.linalg.eigvalsh(matrix)[0])
-    start = np.random.default_rng(0).normal(size=matrix.shape[0])
-    return float(eigsh(matrix, k=1, which="SA", return_eigenvectors=False, v0=start)[0])
-
-
-def lines(
-    name: str,
-    contestant: Contestant,
-    tuning: Sequence[tuple[Problem, Any]],
-    cases: Sequence[tuple[Problem, Any]],
-) -> list[Line]:
-    """Choose the step size on some cases, and return what comes of others."""
+def lines(name: str, position: int, tuning: Sequence[Case], cases: Sequence[Case]) -> list[Line]:
+    """Choose the step size of an entrant on some cases, and return what comes of others."""
     torch.set_num_threads(1)
+    entrant = ENTRANTS[position]
     score = {"cuts": mean_excess, "molecule": median_need(FAR), "chain": median_need()}[name]
-    size = best_size(contestant, tuning, score)
-    numbered = list(enumerate(cases))
-    runs = [on_module(contestant, p, x, size, seed) for seed, (p, x) in numbered]
-    result = [Line(contestant, size, runs)]
-    if name == "molecule":
-        runs = [through_vqe(contestant, p, x, size, seed) for seed, (p, x) in numbered]
-        result.append(Line(contestant, size, runs, "VQE"))
-    print(f"{name}: {contestant.name} ({contestant.package})", flush=True)
+    size = best_size(entrant, tuning, score)
+    result = []
+    for through in ("module", "VQE") if name == "molecule" else ("module",):
+        runs = [case.run(entrant, size, seed, through) for seed, case in enumerate(cases)]
+        result.append(Line(entrant, size, runs, through))
+    print(f"{name}: {entrant.contestant.label} ({entrant.package})", flush=True)
     return result
+
+
+def best_size(
+    entrant: Entrant, cases: Sequence[Case], score: Callable[[list[Run]], Any]
+) -> float | None:
+    """Return the step size whose runs have the least score."""
+    if len(entrant.sizes) < 2:
+        return entrant.sizes[0] if entrant.sizes else None
+
+    def scored(size: float) -> Any:
+        return score([case.run(entrant, size, seed) for seed, case in enumerate(cases)])
+
+    return min(entrant.sizes, key=scored)
 
 
 def mean_excess(runs: list[Run]) -> float:
     """Return how far runs end above the least value, by the mean of three moments."""
-    budget = runs[0].problem.budget
-    moments = (budget / 10, budget / 3, budget)
-    return statistics.mean(r.best_after(m) - r.problem.least for r in runs for m in moments)
+    budget = runs[0].conditions.budget
+    moments = np.array([budget / 10, budget / 3, budget])
+    return float(np.mean([r.best_after(moments) - r.problem.least for r in runs]))
 
 
-def median_need(target: float | None = None) -> Callable[[list[Run]], tuple[float, float]]:
+def median_need(excess: float | None = None) -> Callable[[list[Run]], tuple[float, float]]:
     """Return a score: the median of evaluations until a target, then the mean excess."""
 
     def score(runs: list[Run]) -> tuple[float, float]:
         need = [
-            r.evaluations_at(r.problem.least + (r.problem.target if target is None else target))
+            r.evaluations_at(r.conditions.target if excess is None else r.problem.least + excess)
             for r in runs
         ]
         return statistics.median(need), statistics.mean(r.best - r.problem.least for r in runs)
@@ -158,33 +324,28 @@ def median_need(target: float | None = None) -> Callable[[list[Run]], tuple[floa
 
 def cut_table(table: Sequence[Line], budget: int) -> str:
     """Return mean approximation ratios and the evaluations they took."""
-    moments = (budget // 10, budget // 3)
+    moments = (budget // 10, budget // 3, budget)
     header = (
         "optimizer",
         "package",
         "rate",
-        *(f"ratio after {m:,}" for m in moments),
+        *(f"ratio after {m:,}" for m in moments[:2]),
         "ratio at the end",
         "evaluations, differences",
         "evaluations, shifts",
     )
     rows = []
     for line in table:
-        ratios = [
-            statistics.mean(r.best_after(m) / r.problem.least for r in line.runs)
-            for m in (*moments, budget)
-        ]
+        ratios = np.mean([r.best_after(moments) / r.problem.least for r in line.runs], 0)
         needs = [
             statistics.median(
-                r.evaluations_at(r.best - 1e-3 * r.problem.least, by) for r in line.runs
+                line.evaluations_at(r, r.best - 1e-3 * r.problem.least, by) for r in line.runs
             )
             for by in ("difference", "shift")
         ]
         rows.append(
             [
-                line.contestant.name,
-                line.contestant.package,
-                line.rate,
+                *line.labels,
                 *(f"{ratio:.3f}" for ratio in ratios),
                 *(f"{need:,.0f}" for need in needs),
             ]
@@ -214,9 +375,7 @@ def molecule_table(table: Sequence[Line]) -> str:
         ]
         rows.append(
             [
-                line.contestant.name,
-                line.contestant.package,
-                line.rate,
+                *line.labels,
                 line.through,
                 _error(statistics.median(errors)),
                 _error(max(errors)),
@@ -239,13 +398,13 @@ def chain_table(table: Sequence[Line]) -> str:
     )
     rows = []
     for line in table:
-        reached = [(r, r.problem.least + r.problem.target) for r in line.runs]
-        gradients = sorted(r.evaluations_at(goal) for r, goal in reached)
-        evaluations = [r.evaluations_at(goal, "shift") for r, goal in reached]
+        goal = line.runs[0].conditions.target
+        gradients = sorted(r.evaluations_at(goal) for r in line.runs)
+        evaluations = [line.evaluations_at(r, goal, "shift") for r in line.runs]
         rows.append(
             [
-                line.contestant.name,
-                line.rate,
+                line.labels[0],
+                line.labels[2],
                 _count(statistics.median(gradients)),
                 f"{gradients[0]:,.0f} to {_count(gradients[-1])}"
                 if np.isfinite(gradients[0])
@@ -271,11 +430,9 @@ def draw(cut_lines: Sequence[Line], chain_lines: Sequence[Line], budget: int, pa
     moments = np.unique(np.geomspace(5, budget, 80).astype(int))
     colors = plt.get_cmap("tab20").colors
     for index, line in enumerate(cut_lines):
-        means = [
-            statistics.mean(r.best_after(m) / r.problem.least for r in line.runs) for m in moments
-        ]
-        style = "--" if line.contestant.package == "qiskit-algorithms" else "-"
-        name = f"{line.contestant.name} ({line.contestant.package})"
+        means = np.mean([r.best_after(moments) / r.problem.least for r in line.runs], 0)
+        style = "--" if line.entrant.package == "qiskit-algorithms" else "-"
+        name = f"{line.labels[0]} ({line.entrant.package})"
         left.plot(moments, means, style, color=colors[index % 20], label=name)
     left.set_xscale("log")
     left.set_xlabel("evaluations, gradients by differences")
@@ -284,11 +441,8 @@ def draw(cut_lines: Sequence[Line], chain_lines: Sequence[Line], budget: int, pa
     left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     steps = np.arange(1, MOST_GRADIENTS + 1)
     for line in chain_lines:
-        errors = [
-            statistics.median(r.best_after(k) / r.problem.least - 1 for r in line.runs)
-            for k in steps
-        ]
-        right.plot(steps, np.abs(errors), label=line.contestant.name)
+        errors = np.median([r.best_after(steps) / r.problem.least - 1 for r in line.runs], 0)
+        right.plot(steps, np.abs(errors), label=line.labels[0])
     right.axhline(RELATIVE_ERROR, color="black", linewidth=0.8, linestyle=":")
     right.set_xscale("log")
     right.set_yscale("log")
@@ -305,10 +459,10 @@ def draw(cut_lines: Sequence[Line], chain_lines: Sequence[Line], budget: int, pa
 def facts(line: Line) -> dict[str, Any]:
     """Return a line's figures for a file."""
     return {
-        "optimizer": line.contestant.name,
-        "package": line.contestant.package,
+        "optimizer": line.labels[0],
+        "package": line.entrant.package,
         "step size": line.size,
-        "chosen from": line.contestant.sizes,
+        "chosen from": line.entrant.sizes,
         "through": line.through,
         "runs": [
             {"best": r.best, "least": r.problem.least, "asked": r.counts._asdict()}
@@ -382,13 +536,14 @@ def main() -> None:
         "cuts": (cuts(few, draws[0], budget), cuts(count, draws[1], budget)),
         "molecule": (molecules(few, draws[2]), molecules(count // 2, draws[3])),
     }
-    chosen = dict.fromkeys(tasks, CONTESTANTS) | {
-        "chain": [c for c in CONTESTANTS if c.name in ON_CHAIN]
+    every = range(len(ENTRANTS))
+    chosen = dict.fromkeys(tasks, every) | {
+        "chain": [k for k in every if ENTRANTS[k].contestant.label in ON_CHAIN]
     }
     # Nothing is timed, so runs may share the machine.
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         waiting = {
-            name: [pool.submit(lines, name, c, *tasks[name]) for c in chosen[name]]
+            name: [pool.submit(lines, name, k, *tasks[name]) for k in chosen[name]]
             for name in tasks
         }
         found = {

@@ -93,7 +93,7 @@ def _number(limit: int) -> str:
 
 def _either(choices: Collection[object]) -> str:
     *others, last = map(repr, choices)
-    return f"{', '.join(others)} or {last}"
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def require_real_number(

@@ -40,8 +40,8 @@ from .gradients import (
 from .gradients.base import REAL_IN_TORCH, require_real
 from .jobs import DispatchingEstimator, Jobs
 from .primitives import validate_precision
+from .primitives.evaluation import validate_estimator
 from .primitives.precision import MOST_SHOTS
-from .primitives.submission import validated_estimator
 from .program import CircuitProgram
 from .rules.difference_rules import FiniteDifference, SimultaneousPerturbation, is_named_gradient
 from .simulation.interface import SIMULATORS
@@ -352,7 +352,7 @@ def _coerce_estimator(estimator: Any) -> EstimatorChoice:
     if isinstance(estimator, (list, tuple)):
         return DispatchingEstimator(estimator)
     if isinstance(estimator, type) or not isinstance(estimator, (Exact, EngineMaker)):
-        return validated_estimator(estimator)
+        return validate_estimator(estimator)
     return estimator
 
 

@@ -17,10 +17,11 @@ from qiskit.primitives import BaseEstimatorV2
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from .algorithms import arguments_of_algorithm, arguments_of_qnn
+from .algorithms import read_algorithm, read_qnn
 from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import Node
-from .backends.prepare import AlreadyTranspiled, is_same_device
+from .backends.on_backend import is_same_device
+from .backends.prepare import AlreadyTranspiled
 from .engines import Place, make_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .execution import (
@@ -37,7 +38,7 @@ from .execution import (
 from .functional import PendingOutput, evaluate, refuse_onnx, submit
 from .initial_weights import WeightsChoice
 from .initial_weights import initial_weights as starting_weights
-from .jobs.cost import Cost, cost_of
+from .jobs.budget import Cost, estimate_cost
 from .program import CircuitProgram
 from .program.observables import Layout, ObservablesLike
 from .program.program import Parameters
@@ -224,7 +225,7 @@ class TorchQuantumModule(nn.Module):
                 that of an exact simulator, and logs it: of ``StatevectorEstimator``,
                 ``BatchedStatevectorEstimator`` and Aer's ``EstimatorV2`` without precision and
                 noise, and of ``StatevectorSampler`` with its default number of shots, unless the
-                gradient is one of estimates or a journal or budget is given.
+                gradient is one of estimates.
             operator: The operator whose expectation value the module gives.
             result: What ``compute_minimum_eigenvalue`` returned: its circuit and parameters are
                 then the module's, to go on training from there.
@@ -252,7 +253,8 @@ class TorchQuantumModule(nn.Module):
             >>> module.weight.shape
             torch.Size([2])
         """
-        return cls(**{**arguments_of_algorithm(algorithm, operator, result, options), **options})
+        parts = read_algorithm(algorithm, operator, result, options)
+        return cls(**{**parts.arguments, **options})
 
     @classmethod
     def from_qnn(cls, qnn: Any, **options: Any) -> TorchQuantumModule:
@@ -272,7 +274,7 @@ class TorchQuantumModule(nn.Module):
             AlgorithmTypeError: If it is another kind of network.
             AlgorithmError: If its primitive is of version 1 or its gradient has no counterpart.
         """
-        return cls(**{**arguments_of_qnn(qnn, options), **options})
+        return cls(**{**read_qnn(qnn, options).arguments, **options})
 
     def to_circuit(self) -> QuantumCircuit:
         """Return the circuit as it was given, with the trained weights bound.
@@ -421,7 +423,9 @@ class TorchQuantumModule(nn.Module):
             program = node.program
             columns = program.input_columns if input_gradients else ()
             columns += program.weight_columns if self.weight.requires_grad else ()
-        return cost_of(node.engine.plan(batch_size, columns), place.isa_circuit, place.backend)
+        return estimate_cost(
+            node.engine.plan(batch_size, columns), place.isa_circuit, place.backend
+        )
 
     @property
     def last_stds(self) -> Tensor | None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from qiskit_torch_bridge.checkpoint import atomic_file
-from qiskit_torch_bridge.jobs import lines
+from qiskit_torch_bridge.jobs import journal_file
 
 
 class Moments:
@@ -45,8 +45,8 @@ class Moments:
             self.around(os, name)
         # In which it is looked up before the builtin one.
         self._patch.setattr(atomic_file, "open", self._open, raising=False)
-        self._put = lines.put
-        self._patch.setattr(lines, "put", self._put_in_parts)
+        self._put = journal_file.put
+        self._patch.setattr(journal_file, "put", self._put_in_parts)
 
     def begin(self, where: tuple[str, int]) -> None:
         """Count from here on, and strike there."""

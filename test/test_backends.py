@@ -22,9 +22,9 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import OnBackend, TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends.angles import check_angles
-from qiskit_torch_bridge.backends.fake_devices import part_of_target
-from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.backends.checks import check_angles
+from qiskit_torch_bridge.backends.fake_devices import restrict_target
+from qiskit_torch_bridge.backends.simulators import FreshSeeds
 from qiskit_torch_bridge.exceptions import (
     BackendError,
     BackendTypeError,
@@ -94,7 +94,7 @@ EXACT = step(module())
 
 def test_the_target_of_a_part_keeps_errors_and_durations() -> None:
     device = GenericBackendV2(5, coupling_map=[[0, 1], [1, 2], [2, 3], [3, 4]], seed=2)
-    part = part_of_target(device.target, (3, 1, 2))
+    part = restrict_target(device.target, (3, 1, 2))
     assert part.num_qubits == 3
     pairs = {(1, 2): (1, 2), (2, 3): (2, 0)}  # qubits 1, 2, 3 are now 1, 2, 0
     for old, new in pairs.items():

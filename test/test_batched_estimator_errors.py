@@ -120,25 +120,31 @@ def test_tiny_precisions_suit_gaussian_noise():
     assert estimator.run([(hybrid(), "ZZ", POINT)]).result()[0].data.stds == 1e-9
 
 
-@pytest.mark.parametrize("noise", ["none", None, 0.1, ["shots"]])
-def test_unknown_noise(noise):
-    with pytest.raises(PrecisionError, match="'shots' or 'gaussian'; got"):
-        BatchedStatevectorEstimator(noise=noise)
+OPTIONS = {
+    "noise": (["none", None, 0.1, ["shots"]], PrecisionError, "'shots' or 'gaussian'; got"),
+    "seed": (
+        [-1, 1.5, "1", True, np.random.RandomState(1)],
+        InputTypeError,
+        "Expected seed to be a whole number from 0 up",
+    ),
+    "dtype": (
+        ["float64", float, 3, "quaternion"],
+        InputTypeError,
+        "'complex128' or 'complex64', as a name .*; got",
+    ),
+}
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, "1", True, np.random.RandomState(1)])
-def test_unknown_seeds(seed):
-    with pytest.raises(InputTypeError, match="Expected seed to be a whole number from 0 up"):
-        BatchedStatevectorEstimator(seed=seed)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_are_checked_when_it_is_made(name):
+    values, error, message = OPTIONS[name]
+    for value in values:
+        with pytest.raises(error, match=message):
+            BatchedStatevectorEstimator(**{name: value})
 
 
-@pytest.mark.parametrize("dtype", ["float64", "complex", float, 3, "quaternion"])
-def test_unknown_number_formats(dtype):
-    if dtype == "complex":
-        assert BatchedStatevectorEstimator(dtype=dtype).dtype == "complex128"
-        return
-    with pytest.raises(InputTypeError, match="'complex128' or 'complex64', as a name .*; got"):
-        BatchedStatevectorEstimator(dtype=dtype)
+def test_numpys_name_of_a_number_format():
+    assert BatchedStatevectorEstimator(dtype="complex").dtype == "complex128"
 
 
 def test_a_state_that_does_not_fit_into_memory(monkeypatch):

@@ -10,7 +10,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
-from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeeds
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, capabilities
 

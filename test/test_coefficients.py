@@ -24,7 +24,7 @@ from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.backends import ExecutorEstimator
-from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeeds
 from qiskit_torch_bridge.exceptions import ObservableError, StateDictError
 from qiskit_torch_bridge.gradients import (
     AdjointEstimatorGradient,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -11,12 +12,11 @@ import pytest
 import torch
 from qiskit.quantum_info import Statevector
 
-from qiskit_torch_bridge import TorchQuantumModule, expectation
-from qiskit_torch_bridge.__main__ import build_parser, main
-from qiskit_torch_bridge.demos import contest, graphs, qaoa, qaoa_problems
-from qiskit_torch_bridge.demos.common import DemoError, MeteredEstimator
-from qiskit_torch_bridge.demos.graphs import Graph
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge import TorchQuantumModule, Tracker, expectation
+from qiskit_torch_bridge.__main__ import build_parser
+from qiskit_torch_bridge.demos import contest, problems, qaoa
+from qiskit_torch_bridge.demos.command_line import DemoError
+from qiskit_torch_bridge.demos.problems import Graph
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -41,31 +41,31 @@ def complete(size):
 
 def weighted(size, seed):
     rng = np.random.default_rng(seed)
-    edges = graphs.random_gnp(size, 0.6, rng).edges
+    edges = problems.random_gnp(size, 0.6, rng).edges
     return Graph(size, edges, tuple(rng.normal(size=len(edges)).tolist()))
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 7])
 def test_largest_cuts_of_known_graphs(size):
-    assert graphs.max_cut(complete(size)) == size**2 // 4
+    assert problems.max_cut(complete(size)) == size**2 // 4
     if size > 2:
-        assert graphs.max_cut(ring(size)) == size - size % 2
+        assert problems.max_cut(ring(size)) == size - size % 2
 
 
 def test_the_petersen_graph_is_itself():
-    graph = graphs.petersen()
+    graph = problems.petersen()
     adjacency = np.zeros((10, 10), dtype=int)
     for u, v in graph.edges:
         adjacency[u, v] = adjacency[v, u] = 1
     # The strongly regular graph (10, 3, 0, 1): A^2 = 3 I + (J - I - A); there is only one.
     expected = 3 * np.eye(10, dtype=int) + 1 - np.eye(10, dtype=int) - adjacency
     assert np.array_equal(adjacency @ adjacency, expected)
-    assert graphs.max_cut(graph) == 12
+    assert problems.max_cut(graph) == 12
 
 
 def test_all_cuts_against_sets_of_nodes():
     graph = weighted(5, seed=3)
-    values = graphs.cut_values(graph)
+    values = problems.cut_values(graph)
     for size in range(6):
         for side in itertools.combinations(range(5), size):
             pairs = zip(graph.edges, graph.weights, strict=True)
@@ -75,55 +75,55 @@ def test_all_cuts_against_sets_of_nodes():
 
 def test_the_operator_has_the_cuts_on_its_diagonal():
     graph = weighted(4, seed=5)
-    matrix = graphs.cut_operator(graph).to_matrix()
-    assert np.allclose(matrix, np.diag(graphs.cut_values(graph)), rtol=0, atol=1e-12)
+    matrix = problems.cut_operator(graph).to_matrix()
+    assert np.allclose(matrix, np.diag(problems.cut_values(graph)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "degree"), [(4, 3), (12, 3), (7, 4), (16, 5), (2, 1)])
 def test_random_regular_graphs_are_regular(size, degree):
     for seed in range(5):
-        graph = graphs.random_regular(size, degree, np.random.default_rng(seed))
+        graph = problems.random_regular(size, degree, np.random.default_rng(seed))
         assert len(set(graph.edges)) == len(graph.edges) == size * degree // 2
         assert all(u < v for u, v in graph.edges)
         assert np.bincount(np.ravel(graph.edges), minlength=size).tolist() == [degree] * size
-        assert graph == graphs.random_regular(size, degree, np.random.default_rng(seed))
+        assert graph == problems.random_regular(size, degree, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(("size", "degree"), [(5, 3), (3, 3), (4, 0)])
 def test_graphs_that_do_not_exist_are_refused(size, degree):
     with pytest.raises(DemoError, match=f"no graph of {size} nodes with {degree}"):
-        graphs.random_regular(size, degree, np.random.default_rng())
+        problems.random_regular(size, degree, np.random.default_rng())
 
 
 def test_random_graphs_have_the_edges_that_chance_gives():
     rng = np.random.default_rng(0)
-    assert graphs.random_gnp(6, 1, rng) == complete(6)
-    assert graphs.random_gnp(6, 0, rng).edges == ()
-    counts = [len(graphs.random_gnp(10, 0.3, rng).edges) for _ in range(200)]
+    assert problems.random_gnp(6, 1, rng) == complete(6)
+    assert problems.random_gnp(6, 0, rng).edges == ()
+    counts = [len(problems.random_gnp(10, 0.3, rng).edges) for _ in range(200)]
     # A mean of 200 binomials (45, 0.3): standard deviation 3.07 / sqrt(200).
     assert abs(np.mean(counts) - 13.5) < 5 * math.sqrt(45 * 0.3 * 0.7 / 200)
 
 
-@pytest.mark.parametrize(("graph", "degree"), [(ring(6), 2), (graphs.petersen(), 3)])
+@pytest.mark.parametrize(("graph", "degree"), [(ring(6), 2), (problems.petersen(), 3)])
 def test_one_layer_without_triangles_has_its_closed_form(graph, degree):
     """Z. Wang, S. Hadfield et al., arXiv:1706.02998, theorem 1, for d - 1 further neighbours."""
     gamma, beta = np.random.default_rng(degree).uniform(-2, 2, 2)
-    circuit, gammas, betas = graphs.qaoa_circuit(graph, 1)
+    circuit, gammas, betas = problems.qaoa_circuit(graph, 1)
     weights = {gammas[0]: gamma, betas[0]: beta}
-    module = TorchQuantumModule(circuit, graphs.cut_operator(graph), initial_weights=weights)
+    module = TorchQuantumModule(circuit, problems.cut_operator(graph), initial_weights=weights)
     closed = 0.5 + 0.5 * math.sin(4 * beta) * math.sin(gamma) * math.cos(gamma) ** (degree - 1)
     values = torch.tensor([weights[p] for p in module.program.weight_params], dtype=torch.float64)
     mean = expectation(module.program, weights=values).item() / len(graph.edges)
     assert mean == pytest.approx(closed, abs=1e-10)
     state = Statevector(circuit.assign_parameters(weights))
-    by_qiskit = state.expectation_value(graphs.cut_operator(graph)).real / len(graph.edges)
+    by_qiskit = state.expectation_value(problems.cut_operator(graph)).real / len(graph.edges)
     assert by_qiskit == pytest.approx(closed, abs=1e-10)
 
 
 @pytest.mark.parametrize(("reps", "ratio"), [(1, 3 / 4), (2, 5 / 6)])
 def test_a_ring_is_cut_as_theory_predicts(reps, ratio):
     """The ratio is (2p + 1) / (2p + 2) on a ring of more than 2p nodes, an even number."""
-    problem = qaoa_problems.cut_problem("ring", ring(8), reps)
+    problem = problems.cut_problem("ring", ring(8), reps)
     result = qaoa.solve(problem, parsed("--optimizers", "lbfgs", "cobyla"), seed=0)
     for finished in result.runs:
         # Slopes below 1e-4, or steps, leave an error of their square's size.
@@ -135,16 +135,16 @@ def test_weights_of_any_size_are_cut_alike():
     ratios = []
     for factor in (1.0, 1000.0):
         scaled = graph._replace(weights=tuple(factor * weight for weight in graph.weights))
-        problem = qaoa_problems.cut_problem("graph", scaled, 2)
+        problem = problems.cut_problem("graph", scaled, 2)
         options = parsed("--optimizers", "adam", "--steps", 5)
         result = qaoa.solve(problem, options, seed=0)
-        assert result.largest_cut == pytest.approx(factor * graphs.max_cut(graph))
+        assert result.largest_cut == pytest.approx(factor * problems.max_cut(graph))
         ratios.append(result.ratio(result.runs[0]))
     assert ratios[0] == pytest.approx(ratios[1], abs=1e-9)
 
 
 def test_the_case_of_the_beginning_has_its_closed_form():
-    problem = qaoa_problems.origin_problem()
+    problem = problems.origin_problem()
     module = TorchQuantumModule(problem.circuit, problem.operator, initial_weights=[0.4, 1.3])
     value = module()
     value.sum().backward()
@@ -154,11 +154,11 @@ def test_the_case_of_the_beginning_has_its_closed_form():
 
 
 def test_a_gradient_has_the_price_that_its_rule_says():
-    graph = graphs.petersen()
-    circuit, _, _ = graphs.qaoa_circuit(graph, 2)
-    operator = graphs.cut_operator(graph)
+    graph = problems.petersen()
+    circuit, _, _ = problems.qaoa_circuit(graph, 2)
+    operator = problems.cut_operator(graph)
     prices = [
-        contest.gradient_price(circuit, operator, name)
+        contest.price_gradient(circuit, operator, name)
         for name in ("finite-difference", "spsa", "parameter-shift")
     ]
     assert prices == [2 * 4, 2, 2 * 2 * (15 + 10)]
@@ -166,27 +166,23 @@ def test_a_gradient_has_the_price_that_its_rule_says():
 
 @pytest.mark.parametrize("method", ["adam", "lbfgs", "cobyla", "spsa", "slsqp"])
 def test_what_is_counted_is_what_an_estimator_evaluates(method):
-    problem = qaoa_problems.cut_problem("ring", ring(4), 1)
-    meter = MeteredEstimator(BatchedStatevectorEstimator())
-
-    def build():
-        return TorchQuantumModule(
-            problem.circuit,
-            problem.operator,
-            estimator=meter,
-            gradient="parameter-shift",
-            initial_weights=torch.from_numpy(problem.start),
+    problem = problems.cut_problem("ring", ring(4), 1)
+    gradients = contest.price_gradient(problem.circuit, problem.operator, "parameter-shift")
+    conditions = contest.Conditions(
+        contest.Price(gradients=gradients), budget=130, gradient="parameter-shift"
+    )
+    problem = dataclasses.replace(problem, tolerance=1e-9)
+    size = qaoa.STEP_SIZES.get(method)
+    with Tracker() as tracker:
+        finished = contest.compete(
+            contest.Run(contest.CONTESTANTS[method], problem, conditions, size)
         )
-
-    price = contest.Price(contest.gradient_price(build().circuit, problem.operator, "aqgd"))
-    sizes = {method: qaoa.STEP_SIZES.get(method)}
-    (finished,) = contest.contest(build, sizes, price, 130, tolerance=1e-9, seed=0)
     # For a slope alone SLSQP's objective evaluates a value that no device would have to.
-    again = finished.counts["gradients"] if method == "slsqp" else 0
-    assert finished.spent(price) == meter.values - again
-    assert finished.spent(price) <= 130
-    assert finished.evaluations == sorted(finished.evaluations)
-    assert finished.best == min(finished.values) < finished.values[0]
+    again = finished.counts.gradients if method == "slsqp" else 0
+    assert finished.spent() == tracker.usage.points - again <= 130
+    evaluations = finished.evaluations()
+    assert evaluations == sorted(evaluations)
+    assert finished.best == min(v for _, v in finished.trace) < finished.trace[0][1]
 
 
 def test_three_problems_are_solved_and_drawn(tmp_path, capsys):
@@ -198,12 +194,12 @@ def test_three_problems_are_solved_and_drawn(tmp_path, capsys):
     for result in results:
         best = max(result.ratio(finished) for finished in result.runs)
         assert 0.9 < best <= 1 + 1e-9
-        budget = 20 * (1 + result.price.gradient)
-        assert all(finished.spent(result.price) <= budget for finished in result.runs)
-        assert len({finished.values[0] for finished in result.runs}) == 1  # one start for all
+        budget = 20 * (1 + result.price.gradients)
+        assert all(finished.spent() <= budget for finished in result.runs)
+        assert len({finished.trace[0][1] for finished in result.runs}) == 1  # one start for all
     for result in results[1:]:
-        index = sum(side << node for node, side in enumerate(result.sides))
-        drawn = graphs.cut_values(result.problem.graph)[index]
+        index = sum(side << node for node, side in enumerate(result.best_sides))
+        drawn = problems.cut_values(result.problem.graph)[index]
         assert drawn == max(cuts.max() for cuts in result.cuts) <= result.largest_cut
     assert results[2].problem.graph.labels == (1, 2, 3, 4)
     assert results[2].largest_cut == 5.5
@@ -215,10 +211,10 @@ def test_three_problems_are_solved_and_drawn(tmp_path, capsys):
 def test_shots_and_gradients_are_taken_from_the_flags():
     options = ("--nodes", 4, "--reps", 1, "--steps", 3, "--optimizers", "adam", "spsa")
     first, again = (run(*options, "--shots", 50) for _ in range(2))
-    assert [r.runs[0].values for r in first] == [r.runs[0].values for r in again]
-    assert [r.price.gradient for r in first] == [6, 2 * (6 + 4), 2 * (15 + 10)]
+    assert [r.runs[0].trace for r in first] == [r.runs[0].trace for r in again]
+    assert [r.price.gradients for r in first] == [6, 2 * (6 + 4), 2 * (15 + 10)]
     spsa = run(*options, "--gradient", "spsa")
-    assert [r.price.gradient for r in spsa] == [2, 2, 2]
+    assert [r.price.gradients for r in spsa] == [2, 2, 2]
 
 
 def test_many_graphs_become_one_table(tmp_path, capsys):
@@ -251,46 +247,20 @@ def test_a_wrong_graph_file_is_named_with_its_line(tmp_path, content, message):
     path = tmp_path / "graph.txt"
     path.write_text(content)
     with pytest.raises(DemoError, match=message) as error:
-        graphs.read_edge_list(path)
+        problems.read_edge_list(path)
     assert str(path) in str(error.value)
 
 
 def test_unreadable_graph_files_are_explained(tmp_path):
     with pytest.raises(DemoError, match="Cannot read the graph"):
-        graphs.read_edge_list(tmp_path / "missing.txt")
+        problems.read_edge_list(tmp_path / "missing.txt")
     path = tmp_path / "binary.txt"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DemoError, match="Cannot read the graph"):
-        graphs.read_edge_list(path)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--nodes", "7"], "to be even"),
-        (["--nodes", "30"], "at most 20"),
-        (["--nodes", "2"], "at least 4"),
-        (["--reps", "0"], "at least 1"),
-        (["--optimizers", "magic"], "invalid choice"),
-        (["--lr", "adam"], "expected a number"),
-        (["--lr", "spsa=0.1"], "NAME=SIZE with one of adam"),
-        (["--lr", "adam=-1"], "above 0"),
-        (["--graph", "nowhere.txt"], "Cannot read the graph"),
-        (["--graph", "own.txt", "--graphs", "2"], "leave out --graph"),
-        (["--graphs", "0"], "at least 1"),
-        (["--plot", "curves.txt"], ".png"),
-    ],
-)
-def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys):
-    try:
-        status = main(["demo", "qaoa", *arguments])
-    except SystemExit as exit_:  # argparse's own way
-        status = exit_.code
-    captured = capsys.readouterr()
-    assert status == 2 and message in captured.err and not captured.out
+        problems.read_edge_list(path)
 
 
 def test_a_graph_without_any_cut_above_zero_is_refused():
     graph = Graph(3, ((0, 1), (1, 2)), (-1.0, -2.0))
     with pytest.raises(DemoError, match="nothing to find"):
-        qaoa_problems.cut_problem("this graph", graph, 1)
+        problems.cut_problem("this graph", graph, 1)

@@ -7,21 +7,19 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
-from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.__main__ import build_parser, main
+from qiskit_torch_bridge import Tracker
+from qiskit_torch_bridge.__main__ import build_parser
 from qiskit_torch_bridge.demos import contest, vqe
-from qiskit_torch_bridge.demos.common import MeteredEstimator
-from qiskit_torch_bridge.demos.vqe_problems import (
+from qiskit_torch_bridge.demos.problems import (
     H2,
-    exact_energy,
+    Problem,
     exchange_ansatz,
+    ground_energy,
     heisenberg,
     rotation_ansatz,
 )
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 H2_ENERGY = -1.85727503020238
@@ -48,9 +46,9 @@ def energy(circuit, angles, operator):
     ],
 )
 def test_exact_energies(operator, expected):
-    assert exact_energy(operator) == pytest.approx(expected, abs=1e-10)
+    assert ground_energy(operator) == pytest.approx(expected, abs=1e-10)
     dense = np.linalg.eigvalsh(operator.to_matrix())[0]
-    assert exact_energy(operator) == pytest.approx(dense, abs=1e-10)
+    assert ground_energy(operator) == pytest.approx(dense, abs=1e-10)
 
 
 def test_both_circuits_begin_at_a_known_state():
@@ -76,58 +74,54 @@ def test_exchanges_keep_the_total_spin_at_zero():
 
 def test_prices_are_those_of_the_circuits():
     ansatz = rotation_ansatz([True, False, True], 2)
-    assert contest.gradient_price(ansatz, SparsePauliOp("ZZZ"), "parameter-shift") == 2 * 9
-    assert contest.metric_price(ansatz, "block-diagonal") == 3  # layers
-    assert contest.metric_price(ansatz, "full") == 9 * 8 // 2 + 9  # pairs of gates, and gates
-    assert contest.metric_price(exchange_ansatz(6, 2), "block-diagonal") == 2 * 2
+    assert contest.price_gradient(ansatz, SparsePauliOp("ZZZ"), "parameter-shift") == 2 * 9
+    assert contest.price_metric(ansatz, "block-diagonal") == 3  # layers
+    assert contest.price_metric(ansatz, "full") == 9 * 8 // 2 + 9  # pairs of gates, and gates
+    assert contest.price_metric(exchange_ansatz(6, 2), "block-diagonal") == 2 * 2
 
 
-@pytest.mark.parametrize("method", ["natural", "adam", "slsqp"])
-def test_what_is_counted_is_what_an_estimator_evaluates(method):
+@pytest.mark.parametrize("through", ["module", "VQE"])
+@pytest.mark.parametrize("method", ["natural", "adam", "slsqp", "spsa"])
+def test_what_is_counted_is_what_an_estimator_evaluates(method, through):
     ansatz = rotation_ansatz([True, False], 1)
-    meter = MeteredEstimator(BatchedStatevectorEstimator())
     start = np.linspace(0.1, 0.4, 4)
-
-    def build():
-        return TorchQuantumModule(
-            ansatz,
-            H2,
-            estimator=meter,
-            gradient="parameter-shift",
-            initial_weights=torch.from_numpy(start),
+    problem = Problem("H2", ansatz, H2, H2_ENERGY, start, tolerance=1e-9)
+    price = contest.Price(gradients=8, metrics=2)
+    conditions = contest.Conditions(price, 100, gradient="parameter-shift")
+    size = vqe.STEP_SIZES["h2"][method]
+    with Tracker() as tracker:
+        finished = contest.compete(
+            contest.Run(contest.CONTESTANTS[method], problem, conditions, size, through)
         )
-
-    sizes = {method: vqe.STEP_SIZES["h2"][method]}
-    price = contest.Price(8, 2)
-    (finished,) = contest.contest(build, sizes, price, 100, tolerance=1e-9, seed=0)
-    # For a slope alone SLSQP's objective evaluates a value that no device would have to.
-    again = finished.counts["gradients"] if method == "slsqp" else 0
-    measured = meter.values - again
-    assert finished.spent(price) == measured + 2 * finished.counts["metrics"] <= 100
-    assert finished.counts["metrics"] == (
-        finished.counts["gradients"] if method == "natural" else 0
-    )
+    counts = finished.counts
+    if through == "module":
+        # For a slope alone SLSQP's objective evaluates a value that no device would have to.
+        again = counts.gradients if method == "slsqp" else 0
+        assert finished.spent() == tracker.usage.points - again + 2 * counts.metrics
+    assert finished.spent() <= 100
+    assert counts.metrics == (counts.gradients if method == "natural" else 0)
     assert energy(ansatz, finished.point, H2) == pytest.approx(finished.best, abs=1e-10)
 
 
 def test_h2_is_found_both_ways_to_a_microhartree(tmp_path, capsys):
     plot = tmp_path / "vqe.png"
     methods = ["adam", "lbfgs", "natural", "slsqp"]
+    labels = [contest.CONTESTANTS[method].label for method in methods]
     (result,) = run("--problem", "h2", "--plot", plot, "--optimizers", *methods)
-    module = {finished.method: finished for finished in result.runs}
-    handed = {finished.method: finished for finished in result.handed}
-    assert list(module) == list(handed) == methods
-    ansatz = result.problem.ansatz
-    for method in methods:
-        for finished in (module[method], handed[method]):
+    module = {finished.contestant.label: finished for finished in result.runs}
+    handed = {finished.contestant.label: finished for finished in result.handed}
+    assert list(module) == list(handed) == labels
+    ansatz = result.problem.circuit
+    for label in labels:
+        for finished in (module[label], handed[label]):
             error = finished.best - H2_ENERGY
             assert -1e-10 < error < 1e-6
             assert energy(ansatz, finished.point, H2) == pytest.approx(finished.best, abs=1e-9)
-    for method in ("adam", "natural"):
+    for label in ("Adam", "natural gradient"):
         # The same steps: VQE looks at one more value, where the last step has led.
-        more = {kind: handed[method].counts[kind] - n for kind, n in module[method].counts.items()}
-        assert more == {"values": 1, "gradients": 0, "metrics": 0}
-    assert all(finished.spent(result.price) <= 1500 for finished in result.runs)
+        counts = module[label].counts
+        assert handed[label].counts == counts._replace(values=counts.values + 1)
+    assert all(finished.spent() <= 1500 for finished in result.runs)
     out = capsys.readouterr().out
     assert f"{H2_ENERGY:.9f}" in out and "module" in out and "VQE" in out
     assert plot.read_bytes().startswith(PNG)
@@ -138,11 +132,11 @@ def test_the_chain_has_one_budget_for_all(tmp_path):
     flags = ("--qubits", 4, "--reps", 2, "--evaluations", 900)
     (result,) = run("--problem", "heisenberg", *flags, "--plot", plot)
     assert not result.handed
-    assert all(finished.spent(result.price) <= 900 for finished in result.runs)
-    found = {finished.method: finished.best - result.problem.exact for finished in result.runs}
+    assert all(finished.spent() <= 900 for finished in result.runs)
+    found = {run.contestant.label: run.best - result.problem.least for run in result.runs}
     assert all(error > -1e-9 for error in found.values())
     # From below the start's energy of two singlets, -6, to the exact -6.46.
-    assert found["lbfgs"] < 1e-3 and found["slsqp"] < 1e-3 and max(found.values()) < 0.2
+    assert found["L-BFGS"] < 1e-3 and found["SLSQP"] < 1e-3 and max(found.values()) < 0.2
     assert plot.read_bytes().startswith(PNG)
 
 
@@ -150,35 +144,13 @@ def test_the_chain_has_one_budget_for_all(tmp_path):
 def test_both_ways_work_with_shots_and_any_gradient(gradient, capsys):
     flags = ("--shots", 500, "--gradient", gradient, "--evaluations", 60, "--optimizers")
     (result,) = run("--problem", "h2", *flags, "adam", "natural", "spsa")
-    assert all(len(finished.values) for finished in (*result.runs, *result.handed))
-    assert result.price.gradient == (2 if gradient == "spsa" else 8)
+    assert all(len(finished.trace) > 1 for finished in (*result.runs, *result.handed))
+    assert result.conditions.price.gradients == (2 if gradient == "spsa" else 8)
     assert "500 shots" in capsys.readouterr().out
 
 
 def test_the_full_metric_has_its_price(capsys):
     (result,) = run("--problem", "h2", "--metric", "full", "--optimizers", "natural")
-    assert result.price.metric == 4 * 3 // 2 + 4
+    assert result.conditions.price.metrics == 4 * 3 // 2 + 4
     assert -1e-10 < result.runs[0].best - H2_ENERGY < 1e-6
     assert "one circuit for each pair" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--problem", "water"], "invalid choice"),
-        (["--qubits", "5"], "to be even"),
-        (["--qubits", "20"], "at most 16"),
-        (["--evaluations", "0"], "at least 1"),
-        (["--optimizers", "cobyla"], "invalid choice"),
-        (["--lr", "slsqp=1"], "NAME=SIZE with one of adam"),
-        (["--metric", "round"], "invalid choice"),
-        (["--plot", "nowhere/vqe.png"], "does not exist"),
-    ],
-)
-def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys):
-    try:
-        status = main(["demo", "vqe", *arguments])
-    except SystemExit as exit_:  # argparse's own way
-        status = exit_.code
-    captured = capsys.readouterr()
-    assert status == 2 and message in captured.err and not captured.out

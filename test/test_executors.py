@@ -23,7 +23,7 @@ from torch import Tensor
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends import ExecutorEstimator
-from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeeds
 from qiskit_torch_bridge.exceptions import EstimatorTypeError, ExecutionError
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 

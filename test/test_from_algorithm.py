@@ -19,10 +19,11 @@ from qiskit_algorithms.gradients import ParamShiftEstimatorGradient, SPSAEstimat
 from qiskit_algorithms.optimizers import COBYLA, SLSQP
 from qiskit_algorithms.state_fidelities import ComputeUncompute
 
-from qiskit_torch_bridge import TorchQuantumModule, Tracker
+from qiskit_torch_bridge import Exact, Execution, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.algorithms import TorchOptimizer
 from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.primitives.capabilities import workers
 from qiskit_torch_bridge.primitives.usage import Usage
@@ -72,7 +73,7 @@ def test_vqe():
     estimator, start = StatevectorEstimator(), np.linspace(-1, 1, 12)
     vqe = VQE(estimator, ansatz(), SLSQP(), initial_point=start)
     module = TorchQuantumModule.from_algorithm(vqe, OPERATOR)
-    assert isinstance(module.estimator, BatchedStatevectorEstimator)
+    assert module.estimator is None and module.execution == Execution()
     assert module.gradient == "adjoint" and module.precision is None
     np.testing.assert_array_equal(module.weight.detach().numpy(), start.astype(np.float32))
     assert module.program.weight_params == tuple(vqe.ansatz.parameters)
@@ -107,7 +108,9 @@ OTHERS = {
         ParamShiftEstimatorGradient(StatevectorEstimator(default_precision=0.1)),
         {},
     ),
-    "a budget": lambda: (StatevectorEstimator(), None, {"budget": Usage(jobs=5)}),
+    "a budget": lambda: (
+        DispatchingEstimator(StatevectorEstimator(), Jobs(budget=Usage(jobs=5))), None, {}
+    ),
 }  # fmt: skip
 
 
@@ -149,7 +152,9 @@ def test_a_number_format_comes_along():
     ):
         vqe = VQE(estimator, ansatz(), SLSQP(), gradient=gradient)
         module = TorchQuantumModule.from_algorithm(vqe, OPERATOR)
-        assert module.gradient == "adjoint" and module.estimator.dtype == "complex64"
+        assert module.gradient == "adjoint" and module.execution.estimator == Exact(
+            dtype="complex64"
+        )
         sampled = TorchQuantumModule.from_algorithm(vqe, OPERATOR, shots=10, seed=1)
         assert sampled.precision == pytest.approx(10**-0.5)
 

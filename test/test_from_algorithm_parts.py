@@ -29,7 +29,7 @@ from qiskit_ibm_runtime import SamplerV2 as RuntimeSampler
 from test_from_algorithm import OPERATOR, assert_energies, energy_of
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.algorithms.module_parts import equivalent_estimator
+from qiskit_torch_bridge.algorithms.module_parts import make_equivalent_estimator
 from qiskit_torch_bridge.exceptions import AlgorithmError
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
@@ -103,22 +103,22 @@ def test_a_blueprint_of_excitations():
 
 @pytest.mark.parametrize("shots", [1, 2, 7, 15, 100, 1000, 1024, 4097])
 def test_estimators_take_as_many_shots_as_samplers(shots):
-    estimator = equivalent_estimator(StatevectorSampler(default_shots=shots, seed=5))
+    estimator = make_equivalent_estimator(StatevectorSampler(default_shots=shots, seed=5))
     assert isinstance(estimator, BatchedStatevectorEstimator)
     circuit = QuantumCircuit(1)
     circuit.h(0)
     (first,) = estimator.run([(circuit, "Z")]).result()
     assert first.metadata["shots"] == shots
-    again = equivalent_estimator(StatevectorSampler(default_shots=shots, seed=5))
+    again = make_equivalent_estimator(StatevectorSampler(default_shots=shots, seed=5))
     assert again.run([(circuit, "Z")]).result()[0].data.evs == first.data.evs
     generator = StatevectorSampler(seed=np.random.default_rng(1))
-    assert equivalent_estimator(generator).default_precision == pytest.approx(1 / 32)
+    assert make_equivalent_estimator(generator).default_precision == pytest.approx(1 / 32)
 
 
 def test_a_backends_sampler():
     backend = AerSimulator()
     options = {"default_shots": 15, "seed_simulator": 7}
-    estimator = equivalent_estimator(BackendSamplerV2(backend=backend, options=options))
+    estimator = make_equivalent_estimator(BackendSamplerV2(backend=backend, options=options))
     assert isinstance(estimator, BackendEstimatorV2) and estimator.backend is backend
     assert estimator.options.seed_simulator == 7
     circuit = QuantumCircuit(1)
@@ -144,7 +144,7 @@ def flipping():
 def test_noise_and_seed_of_aer_are_kept(make):
     """Depolarizing by p shrinks Z to (1 - p); the mean of 1024 trajectories errs by 0.03."""
     sampler = make(flipping())
-    estimator = equivalent_estimator(sampler)
+    estimator = make_equivalent_estimator(sampler)
     assert isinstance(estimator, AerEstimator)
     assert estimator.options.run_options["seed_simulator"] == 3
     assert estimator.options.default_precision == pytest.approx(1 / 32)
@@ -159,7 +159,7 @@ def test_a_runtime_sampler_in_local_mode():
     backend = AerSimulator()
     sampler = RuntimeSampler(mode=backend)
     sampler.options.default_shots = 321
-    estimator = equivalent_estimator(sampler)
+    estimator = make_equivalent_estimator(sampler)
     assert isinstance(estimator, RuntimeEstimator)
     assert estimator.options.default_shots == 321
     assert estimator.backend().name == backend.name

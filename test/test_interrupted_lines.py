@@ -19,19 +19,25 @@ from journals import World, evs, pub_of
 from moments import interrupted_before_each_line
 
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Journal
-from qiskit_torch_bridge.jobs import lines as file_of_lines
-from qiskit_torch_bridge.jobs.entries import Entries, tagged
-from qiskit_torch_bridge.jobs.lines import Lines
-from qiskit_torch_bridge.jobs.placing import Placing
-from qiskit_torch_bridge.jobs.request import Request
+from qiskit_torch_bridge.jobs import journal_file as file_of_lines
+from qiskit_torch_bridge.jobs.attempts import Submitter
+from qiskit_torch_bridge.jobs.dispatched_job import DispatchedJob
+from qiskit_torch_bridge.jobs.journal import RequestLog, tagged
+from qiskit_torch_bridge.jobs.journal_file import JournalFile
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
-WRITING = [Journal.begin, Journal.finished, Journal._write, Entries.submitted, Entries.failed,
-           Entries.cut, tagged.__wrapped__, Lines.append, Lines._cut_back,
+WRITING = [Journal.begin, Journal.finished, Journal._write, RequestLog.submitted, RequestLog.failed,
+           RequestLog.cut, tagged.__wrapped__, JournalFile.append, JournalFile._cut_back,
            file_of_lines.put]  # fmt: skip
-SUBMITTING = [DispatchingEstimator.run, Request.submit, Placing.start, Placing._submit,
-              Placing._attach, Placing._take, Placing._has, Placing.again]  # fmt: skip
-WAITING = [Request.result, Request._joined, Request._wait, Request._failed, Request._cut]
+SUBMITTING = [DispatchingEstimator.run, DispatchedJob.submit, Submitter.start, Submitter._submit,
+              Submitter._attach, Submitter._take, Submitter._has, Submitter.again]  # fmt: skip
+WAITING = [
+    DispatchedJob.result,
+    DispatchedJob._joined,
+    DispatchedJob._wait,
+    DispatchedJob._failed,
+    DispatchedJob._cut,
+]
 LINES = {"writing": WRITING, "submitting": SUBMITTING, "waiting": WAITING}
 PUB, OTHER = pub_of(0), pub_of(1)
 EXPECTED, EXPECTED_OTHER = (evs(BatchedStatevectorEstimator(), pub) for pub in (PUB, OTHER))
@@ -97,7 +103,7 @@ def test_the_same_job_is_waited_for_again(lines, worlds) -> None:
 
     Not in the steps in which its parts get their numbers: after these load the checkpoint.
     """
-    job: list[Request] = []
+    job: list[DispatchedJob] = []
 
     def prepare() -> Callable[[], Any]:
         job[:] = [worlds.start().run([PUB])]

@@ -25,7 +25,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from qiskit_torch_bridge.exceptions import JournalError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal, lines
+from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal, journal_file
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -69,7 +69,9 @@ def test_a_file_without_its_first_line_is_refused(world, length):
 def test_other_versions_are_refused(tmp_path, version, chained):
     """The first version, which had no hashes, and such as may come, with hashes and without."""
     event = {"event": "journal", "version": version, "run": "x"}
-    first = lines._line(event, "")[0] if chained else json.dumps(event, separators=",:").encode()
+    first = (
+        journal_file._line(event, "")[0] if chained else json.dumps(event, separators=",:").encode()
+    )
     content = first.rstrip() + b'\n{"event":"intended"}\n'
     (tmp_path / "journal").write_bytes(content)
     with pytest.raises(JournalError, match=f"of version {version}, which this release does not"):
@@ -122,7 +124,7 @@ def test_a_journal_is_made_in_one_step(tmp_path):
     for moment in range(4):
         path, pid = tmp_path / str(moment), os.fork()
         if not pid:
-            left, real = [moment], (lines.put, os.fsync, os.link, os.unlink)
+            left, real = [moment], (journal_file.put, os.fsync, os.link, os.unlink)
 
             def struck(call, left=left):
                 def strikes(*args):
@@ -133,7 +135,7 @@ def test_a_journal_is_made_in_one_step(tmp_path):
 
                 return strikes
 
-            lines.put, os.fsync, os.link = map(struck, real[:3])
+            journal_file.put, os.fsync, os.link = map(struck, real[:3])
             Journal(path)
             os._exit(0)
         os.waitpid(pid, 0)
@@ -345,7 +347,7 @@ def test_a_single_number_has_no_shape(tmp_path):
 def test_what_cannot_be_written_is_an_error(world, monkeypatch, code, place):
     """At each event: nothing is paid for twice, and the file is whole, also for this process."""
     expected = evs(BatchedStatevectorEstimator(), pub_of())
-    put, fsync, left = lines.put, os.fsync, [0]
+    put, fsync, left = journal_file.put, os.fsync, [0]
 
     def fails():
         left[0] -= 1
@@ -372,7 +374,7 @@ def test_what_cannot_be_written_is_an_error(world, monkeypatch, code, place):
             if place == "synchronise":
                 broken.setattr(os, "fsync", failing_fsync)
             else:
-                broken.setattr(lines, "put", failing_put)
+                broken.setattr(journal_file, "put", failing_put)
             with pytest.raises(JournalError, match="cannot be written.*Make room") as caught:
                 evs(estimator, pub_of())
         assert ("Job a-0 was submitted" in str(caught.value)) is (event == 1)
@@ -430,7 +432,7 @@ def test_a_file_over_its_limit_is_an_error(tmp_path):
 def long_journal(path, requests, numbers=1):
     """Write a journal of many requests, all answered, without waiting for the disk."""
     Journal(path).close()
-    head = path.read_bytes()[-3 - lines.LENGTH : -3].decode()
+    head = path.read_bytes()[-3 - journal_file.LENGTH : -3].decode()
     data = {"evs": {"shape": [numbers], "base64": "AAAAAAAA8D8" * numbers}}
     with open(path, "ab") as file:
         for n in range(requests):
@@ -439,7 +441,7 @@ def long_journal(path, requests, numbers=1):
                 {"event": "submitted", "n": n, "job": f"job-{n}", "usage": [1, 1, 1, 1, 1]},
                 {"event": "finished", "n": n, "data": data},
             ):
-                line, head = lines._line(event, head)
+                line, head = journal_file._line(event, head)
                 file.write(line)
 
 

@@ -32,7 +32,7 @@ from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
 from qiskit_torch_bridge.primitives.cutting import PubPart, join_results
-from qiskit_torch_bridge.primitives.submission import checked
+from qiskit_torch_bridge.primitives.evaluation import check_result
 
 NO_NUMBERS = {
     "masked": lambda a: np.ma.masked_array(a, mask=[*[False] * (a.size - 1), True]),
@@ -125,7 +125,7 @@ def test_parts_are_not_put_together_from_them(field, form):
     results = [Damaged()._one((3,)), damaged(form, field)._one((3,))]
     parts = [PubPart(0, 3 * i, 3 * i + 3, pub) for i in range(2)]
     with pytest.raises(ResultError):
-        checked(join_results(list(zip(parts, results, strict=True))), (6,), 0, "It")
+        check_result(join_results(list(zip(parts, results, strict=True))), (6,), 0, "It")
 
 
 def test_whole_and_single_precision_numbers_are_used():

@@ -221,11 +221,10 @@ def test_states_and_tangents_of_the_simulator():
             ]
         )
 
-    states = simulator.states(geometry._arguments(points), none)
+    states = simulator.states(points, none)
     references = qiskit_states(points)
     np.testing.assert_allclose(aligned(states, references), references, rtol=0, atol=1e-13)
-    x, dx = geometry._directions(points[:1], list(range(5)))
-    found, tangents = simulator.tangent_states(x, none, dx, none)
+    found, tangents = simulator.tangent_states(np.repeat(points[:1], 5, 0), none, np.eye(5), none)
     np.testing.assert_allclose(found, np.repeat(found[:1], 5, 0), rtol=0, atol=0)
     np.testing.assert_allclose(aligned(found[:1], references[:1]), references[:1], atol=1e-13)
     h = 1e-5

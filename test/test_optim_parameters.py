@@ -7,8 +7,9 @@ import pytest
 import torch
 from qiskit.circuit import Parameter, QuantumCircuit
 from torch import nn
+from wrong_values import WRONG
 
-from qiskit_torch_bridge.exceptions import OptimizerTypeError
+from qiskit_torch_bridge.exceptions import BridgeError, OptimizerTypeError
 from qiskit_torch_bridge.optim import (
     QNSPSA,
     SPSA,
@@ -58,6 +59,19 @@ def test_complex_parameters_are_refused_later_too(name):
     weight.grad = torch.ones_like(weight)
     with pytest.raises(OptimizerTypeError, match="torch.view_as_real"):
         optimizer.step(lambda: weight.abs().sum())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_odd_groups_are_refused_and_leave_no_trace(name):
+    weight, other = (nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
+    optimizer = OPTIMIZERS[name]([weight])
+    for make in WRONG.values():
+        with pytest.raises(BridgeError):
+            optimizer.add_param_group(make())
+        assert [g["params"] for g in optimizer.param_groups] == [[weight]]
+    group = {"params": [other]}
+    optimizer.add_param_group(group)
+    assert group == {"params": [other]} and len(optimizer.param_groups) == 2
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -14,7 +14,7 @@ from qiskit.primitives import StatevectorSampler
 from qiskit.quantum_info import Statevector
 
 from qiskit_torch_bridge.algorithms import bits_by_qubit
-from qiskit_torch_bridge.demos.graphs import Graph, cut_operator, cut_values
+from qiskit_torch_bridge.demos.problems import Graph, cut_operator, cut_values
 from qiskit_torch_bridge.exceptions import InputError
 
 STAR = Graph(4, ((0, 1), (0, 2), (0, 3), (1, 2)), (1.0,) * 4)

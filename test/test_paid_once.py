@@ -34,7 +34,7 @@ from qiskit_torch_bridge.exceptions import (
 )
 from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs, Journal, Retry
 from qiskit_torch_bridge.jobs import journal as entries_of
-from qiskit_torch_bridge.jobs.entries import Entries, Entry
+from qiskit_torch_bridge.jobs.journal import RequestLog, RequestRecord
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.primitives.capabilities import costs_nothing
 from qiskit_torch_bridge.primitives.usage import Usage
@@ -241,9 +241,9 @@ def test_a_job_that_has_failed_leaves_no_doubt_until_it_is_replaced(
 def test_what_may_have_been_written_down_is_looked_for_once(tmp_path: Any, known: bool) -> None:
     """After a damaged end nothing says that there is a job: it is not waited or asked for."""
 
-    class Continued(Entries):
-        def _entry(self, number: int, digest: str) -> Entry:
-            return Entry(number, f"run-{number}", digest, unwritten=True)
+    class Continued(RequestLog):
+        def _entry(self, number: int, digest: str) -> RequestRecord:
+            return RequestRecord(number, f"run-{number}", digest, unwritten=True)
 
     time, service = FakeTime(), Service(tmp_path / "ledger")
     if known:
@@ -259,7 +259,7 @@ def test_what_may_have_been_written_down_is_looked_for_once(tmp_path: Any, known
 
 
 def test_nothing_is_submitted_that_cannot_be_written_down() -> None:
-    class Full(Entries):
+    class Full(RequestLog):
         def check(self) -> None:
             raise JournalError("the disk is full")
 
@@ -549,8 +549,8 @@ def test_cancelled_requests_submit_nothing_more(tmp_path: Any) -> None:
     services = [Service(ledger, name=name, plan=plan) for name in "ab"]
     cancelled = []
     job = DispatchingEstimator(services, Jobs(retry=time.retry())).run([pub_of(rows=2)])
-    for running in job._running:
-        running.job.cancel = lambda running=running: cancelled.append(running.job.job_id())
+    for part_job in job._part_jobs:
+        part_job.job.cancel = lambda job=part_job.job: cancelled.append(job.job_id())
     job.cancel()
     with pytest.raises(JobError, match="was cancelled.*a-0, b-1"):
         job.result()

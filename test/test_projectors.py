@@ -27,7 +27,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import DerivativeType, ParamShiftEstimatorGradient
 from qiskit_ibm_runtime import EstimatorV2 as RuntimeEstimator
-from test_batched_estimator_shots import assert_normal
+from test_batched_estimator_noise import assert_normal
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.exceptions import ObservableError

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from test_statevector_cases import CIRCUITS
 
 from qiskit_torch_bridge.simulation.statevector import schedule as module
-from qiskit_torch_bridge.simulation.statevector.layout import rows_side_by_side
 from qiskit_torch_bridge.simulation.statevector.operations import Angle, FixedMatrix, Rotation
 from qiskit_torch_bridge.simulation.statevector.paulis import PauliString
-from qiskit_torch_bridge.simulation.statevector.schedule import Run, schedule
+from qiskit_torch_bridge.simulation.statevector.schedule import Run, rows_side_by_side, schedule
 
 Operations = Sequence[Rotation | FixedMatrix]
 LANES = 32

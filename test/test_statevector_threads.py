@@ -28,7 +28,7 @@ from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.arrays import IntArray
 from qiskit_torch_bridge.exceptions import InputError, MemoryLimitError
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, memory, simulator
-from qiskit_torch_bridge.simulation.statevector.protocol import STOP
+from qiskit_torch_bridge.simulation.statevector.kernels.tables import STOP
 from qiskit_torch_bridge.simulation.statevector.threads import thread_count
 
 GIVEN_UP = 180  # seconds; the tests take a few, most of them to start a process

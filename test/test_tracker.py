@@ -20,7 +20,7 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends.seeds import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeeds
 from qiskit_torch_bridge.exceptions import BudgetError, InputError, InputTypeError
 from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision

@@ -14,8 +14,8 @@ from qiskit.circuit import Gate, Parameter, QuantumCircuit
 from qiskit.providers.fake_provider import GenericBackendV2
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.backends import travel
-from qiskit_torch_bridge.backends.travel import TravelCheck, check_travels
+from qiskit_torch_bridge.backends import checks
+from qiskit_torch_bridge.backends.checks import TravelCheck, check_travels
 from qiskit_torch_bridge.exceptions import CircuitError
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 
@@ -41,13 +41,13 @@ def partly_bound() -> QuantumCircuit:
 
 def changing(monkeypatch: pytest.MonkeyPatch, change: Any) -> list[QuantumCircuit]:
     """Change circuits on their way, and note which were sent."""
-    sent, real = [], travel._sent
+    sent, real = [], checks._sent
 
     def changed(circuit: QuantumCircuit) -> QuantumCircuit:
         sent.append(circuit)
         return change(real(circuit))
 
-    monkeypatch.setattr(travel, "_sent", changed)
+    monkeypatch.setattr(checks, "_sent", changed)
     return sent
 
 
@@ -106,7 +106,7 @@ def test_each_circuit_is_checked_once_and_before_it_is_submitted(
         module(torch.zeros(2, 2)).sum().backward()
     assert len(counting.runs) == 6
     assert len(sent) == 2  # as given, and with an angle for each gate
-    monkeypatch.setattr(travel, "_sent", lambda circuit: 1 / 0)
+    monkeypatch.setattr(checks, "_sent", lambda circuit: 1 / 0)
     with pytest.raises(CircuitError, match="ZeroDivisionError"):
         DispatchingEstimator(counting, checks=[TravelCheck()]).run([(hybrid(), "ZZ", [[0.0] * 5])])
     assert len(counting.runs) == 6

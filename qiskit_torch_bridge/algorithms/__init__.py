@@ -2,20 +2,21 @@
 """The bridge to algorithm objects: PyTorch's optimizers in them, and what modules take from them.
 
 * :class:`TorchOptimizer` goes into VQE, QAOA and others as their optimizer.
-* :func:`arguments_of_algorithm` and :func:`arguments_of_qnn` read what
-  ``TorchQuantumModule.from_algorithm`` and ``from_qnn`` need.
+* :func:`read_algorithm` and :func:`read_qnn` return the :class:`ModuleParts` of which
+  ``TorchQuantumModule.from_algorithm`` and ``from_qnn`` make a module.
 * :func:`bits_by_qubit` reads what algorithms and samplers measure.
 """
 
 from .bit_strings import bits_by_qubit
 from .minimization import History
-from .module_parts import arguments_of_algorithm, arguments_of_qnn
+from .module_parts import ModuleParts, read_algorithm, read_qnn
 from .torch_optimizer import TorchOptimizer
 
 __all__ = [
     "History",
+    "ModuleParts",
     "TorchOptimizer",
-    "arguments_of_algorithm",
-    "arguments_of_qnn",
     "bits_by_qubit",
+    "read_algorithm",
+    "read_qnn",
 ]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backends: what a circuit becomes there, what runs it, and with which noise."""
 
-from .executor import ExecutorEstimator
-from .prepare import OnBackend, Prepared, prepare
+from .on_backend import OnBackend
+from .prepare import Prepared, prepare
+from .simulators import ExecutorEstimator
 
 __all__ = ["ExecutorEstimator", "OnBackend", "Prepared", "prepare"]

@@ -30,7 +30,7 @@ class PartOfDevice(BackendV2):
             name=f"{device.name}, qubits {', '.join(map(str, kept))}",
             backend_version=device.backend_version,
         )
-        self._target = part_of_target(device.target, kept)
+        self._target = restrict_target(device.target, kept)
 
     @property
     def target(self) -> Target:
@@ -51,7 +51,7 @@ class PartOfDevice(BackendV2):
         raise BackendError(f"{self.name} is a description for a simulator and runs nothing itself.")
 
 
-def part_of_target(target: Target, kept: Sequence[int]) -> Target:
+def restrict_target(target: Target, kept: Sequence[int]) -> Target:
     """Return a target of the qubits ``kept`` with all that is known of them."""
     place = {qubit: i for i, qubit in enumerate(kept)}
     properties = target.qubit_properties
@@ -82,7 +82,7 @@ def part_of_target(target: Target, kept: Sequence[int]) -> Target:
     return result
 
 
-def simulator_of(device: BackendV2, kept: Sequence[int], seed: int | None = None) -> Any:
+def make_simulator(device: BackendV2, kept: Sequence[int], seed: int | None = None) -> Any:
     """Return an Aer simulator with the noise of some qubits of a device."""
     try:
         from qiskit_aer import AerSimulator

@@ -8,7 +8,7 @@ from typing import Any
 from . import hello, meta, mnist, qaoa, vqe
 
 DEMOS = {"hello": hello, "mnist": mnist, "qaoa": qaoa, "vqe": vqe, "meta": meta}
-"""A demonstration is a module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(options)``."""
+"""A demonstration is a module with ``SUMMARY``, ``OPTIONS`` and ``run(options)``."""
 
 
 def add_command(subparsers: Any) -> None:
@@ -17,7 +17,8 @@ def add_command(subparsers: Any) -> None:
     chosen = parser.add_subparsers(dest="demo", required=True, metavar="DEMO")
     for name, demo in DEMOS.items():
         sub = chosen.add_parser(name, help=demo.SUMMARY, description=demo.SUMMARY)
-        demo.add_arguments(sub)
+        for flag, option in demo.OPTIONS.items():
+            sub.add_argument(flag, **option)
         sub.set_defaults(run=demo.run)
 
 

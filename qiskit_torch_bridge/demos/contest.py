@@ -3,206 +3,439 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import itertools
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_algorithms import VQE, AlgorithmError
 from qiskit_algorithms.optimizers import COBYLA, SLSQP, SPSA
 from qiskit_algorithms.utils import algorithm_globals
 from torch import Tensor
 
 from .. import TorchQuantumModule, expectation
-from ..arrays import FloatArray
+from ..algorithms import TorchOptimizer
+from ..gradients import (
+    AdjointEstimatorGradient,
+    AQGDEstimatorGradient,
+    FiniteDifferenceEstimatorGradient,
+    ParameterShiftEstimatorGradient,
+    SPSAEstimatorGradient,
+)
 from ..optim import FubiniStudyMetric, QuantumNaturalGradient
-from ..optim.metric import Approximation
 from ..primitives import BatchedStatevectorEstimator
-from .common import MeteredEstimator, progress
-from .step_sizes import StepSizes
+from .command_line import GRADIENTS, Options, option, positive, progress
+from .problems import FloatArray, Problem
 
-LABELS = {
-    "adam": "Adam",
-    "rmsprop": "RMSprop",
-    "momentum": "SGD, momentum",
-    "lbfgs": "L-BFGS",
-    "natural": "natural gradient",
-    "cobyla": "COBYLA",
-    "slsqp": "SLSQP",
-    "spsa": "SPSA",
-}
-"""All optimizers; the last three are those of qiskit-algorithms."""
+Approximation: TypeAlias = Literal["full", "block-diagonal", "diagonal"]
+StepSizes: TypeAlias = dict[str, float | None]
 
-TORCH: dict[str, tuple[Any, dict[str, Any]]] = {
-    "adam": (torch.optim.Adam, {}),
-    "rmsprop": (torch.optim.RMSprop, {}),
-    "momentum": (torch.optim.SGD, {"momentum": 0.9}),
-    "lbfgs": (torch.optim.LBFGS, {"line_search_fn": "strong_wolfe"}),
-    "natural": (QuantumNaturalGradient, {"damping": 1e-3}),
-}
-"""The classes of PyTorch's kind, and their options besides the learning rate."""
+MOST_STEPS = 1_000_000
+"""More than any budget allows: it is the budget that ends a run."""
 
-Loss = Callable[[Tensor], Tensor]
+MOST_POINTS = 4000
+"""Of a long run of SPSA only so many points are looked at."""
+
+
+class Finished(Exception):
+    """The budget is spent or the target reached. It ends a run and never leaves this file."""
+
+
+class Counts(NamedTuple):
+    """What an optimizer has asked for."""
+
+    values: int = 0
+    gradients: int = 0
+    metrics: int = 0
+    fidelities: int = 0
 
 
 class Price(NamedTuple):
-    """What a device would have to evaluate, in expectation values.
+    """What a device would have to evaluate for one of each."""
 
-    Attributes:
-        gradient: For one gradient.
-        metric: For one metric tensor.
-    """
+    values: int = 1
+    gradients: int = 1
+    metrics: int = 0
+    fidelities: int = 1
 
-    gradient: int
-    metric: int = 0
+    def of(self, counts: Counts) -> int:
+        """Return the evaluations for ``counts``."""
+        return sum(price * count for price, count in zip(self, counts, strict=True))
 
 
-class BudgetSpent(Exception):
-    """The next evaluation would be one too many. It ends a run and never leaves this file."""
+class Conditions(NamedTuple):
+    """What holds for all optimizers alike."""
+
+    price: Price  # how evaluations are counted
+    budget: int  # the most evaluations
+    shots: int | None = None  # shots for each expectation value, or ``None`` for exact ones
+    gradient: str | None = None  # a value of ``--gradient``, or ``None`` for exact ones
+    seed: int = 0  # makes the shots and SPSA's directions repeatable
+    approximation: Approximation = "block-diagonal"  # of the metric tensor
+    target: float = -math.inf  # a run ends at this value
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An optimizer."""
+
+    label: str
+    kind: Any  # a class of torch optimizers, or of optimizers of qiskit-algorithms
+    options: Callable[[Run], dict[str, Any]]  # from a run to the keywords of the class
+    # whether it evaluates displaced points only. What counts then is the value where it stands
+    # after each step
+    displaced: bool = False
+    # where there is no gradient to look at, it has converged when a step changes the loss by no
+    # more than this; infinite if one step is a whole minimisation
+    settled: float | None = None
+    takes_module: bool = False  # whether it is made from the module instead of its parameters
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether it is one of PyTorch's kind."""
+        return issubclass(self.kind, torch.optim.Optimizer)
 
 
 @dataclass
 class Run:
-    """What one optimizer did.
+    """What one optimizer does."""
 
-    Attributes:
-        method: Its name, a key of :data:`LABELS`.
-        evaluations: How many evaluations had been spent when each of its points was reached.
-        values: The exact expectation value at each of its points.
-        point: The weights with the lowest of them.
-        counts: How many values, gradients and metric tensors it asked for.
-        seconds: The time it took.
-        through: What it worked on: the module, or the algorithm object that it was handed to.
-    """
-
-    method: str
-    evaluations: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    point: FloatArray = field(default_factory=lambda: np.zeros(0))
-    counts: dict[str, int] = field(
-        default_factory=lambda: {"values": 0, "gradients": 0, "metrics": 0}
-    )
-    seconds: float = 0.0
+    contestant: Contestant
+    problem: Problem  # what it minimises
+    conditions: Conditions
+    step_size: float | None = None  # its learning rate or first step, if it has one
+    # what it works on: the ``"module"``, or ``"VQE"`` that it was handed to
     through: str = "module"
+    counts: Counts = field(default_factory=Counts)  # what it has asked for
+    # for each of its points what had been asked for until then, and the exact expectation value
+    trace: list[tuple[Counts, float]] = field(default_factory=list)
+    best: float = math.inf  # the lowest of them
+    point: FloatArray = field(default_factory=lambda: np.zeros(0))  # the weights that have it
+    seconds: float = 0.0  # the time it took
+    bar: Any = None
 
-    @property
-    def label(self) -> str:
-        """The optimizer's name in words."""
-        return LABELS[self.method]
+    def charge(self, **asked: int) -> None:
+        """Count what is asked for next, or end the run if the budget does not allow it."""
+        counts = Counts(*(n + asked.get(kind, 0) for kind, n in self.counts._asdict().items()))
+        price, spent = self.conditions.price, self.spent()
+        if price.of(counts) > self.conditions.budget:
+            raise Finished
+        self.counts = counts
+        if self.bar is not None:
+            self.bar.update(price.of(counts) - spent)
 
-    @property
-    def best(self) -> float:
-        """The lowest value."""
-        return min(self.values)
+    def visit(self, value: float, point: FloatArray) -> None:
+        """Record where the optimizer is, with the exact value there."""
+        if value <= self.best:
+            self.best, self.point = value, point.copy()
+        self.trace.append((self.counts, value))
+        if value <= self.conditions.target:
+            raise Finished
+
+    def spent(self, price: Price | None = None) -> int:
+        """Return its evaluations, at another price if one is given."""
+        return (price or self.conditions.price).of(self.counts)
+
+    def evaluations(self, price: Price | None = None) -> list[int]:
+        """Return how many evaluations had been spent when each of its points was reached."""
+        return [(price or self.conditions.price).of(counts) for counts, _ in self.trace]
 
     def lowest(self) -> FloatArray:
         """Return the lowest value so far, for each of its points."""
-        return np.minimum.accumulate(self.values)
+        return np.minimum.accumulate([value for _, value in self.trace])
 
-    def spent(self, price: Price) -> int:
-        """Return its evaluations at the given price."""
-        asked = self.counts
-        return (
-            asked["values"] + asked["gradients"] * price.gradient + asked["metrics"] * price.metric
-        )
+    def best_after(self, evaluations: Any) -> Any:
+        """Return the lowest value that so many evaluations led to, for each number of them."""
+        reached = np.searchsorted(self.evaluations(), evaluations, side="right") - 1
+        return self.lowest()[np.maximum(reached, 0)]
+
+    def evaluations_at(self, value: float, price: Price | None = None) -> float:
+        """Return the evaluations until a value was reached; infinite if it was not."""
+        pairs = zip(self.evaluations(price), self.trace, strict=True)
+        return next((float(spent) for spent, (_, v) in pairs if v <= value), math.inf)
 
 
-class Objective:
-    """A module's loss as what is minimised: counted, recorded, and stopped at a budget.
+def with_rate(run: Run, **options: Any) -> dict[str, Any]:
+    """Return the options of an optimizer whose step size is a learning rate."""
+    return {"lr": run.step_size, **options}
 
-    Args:
-        module: Has no inputs and one observable.
-        run: Where everything is recorded.
-        price: What gradients and metric tensors cost; a value costs 1.
-        budget: The most evaluations.
-        loss: Of the expectation value; default: the value itself.
-        bar: Shows the evaluations spent.
-    """
 
-    def __init__(
-        self,
-        module: TorchQuantumModule,
-        run: Run,
-        price: Price,
-        budget: int,
-        loss: Loss | None = None,
-        bar: Any = None,
-    ) -> None:
-        self.module, self.run, self.price, self.budget = module, run, price, budget
-        self._loss, self._bar = loss, bar
-        self.spent = 0
+def with_metric(run: Run) -> dict[str, Any]:
+    """Return the options of the natural gradient, with a metric that is charged for."""
+    metric = FubiniStudyMetric(run.problem.circuit, run.conditions.approximation)
 
-    def charge(self, **asked: int) -> None:
-        """Count what is asked for next, or raise if the budget does not allow it."""
-        before = dict(self.run.counts)
-        for kind, count in asked.items():
-            self.run.counts[kind] += count
-        spent = self.run.spent(self.price)
-        if spent > self.budget:
-            self.run.counts = before
-            raise BudgetSpent
-        if self._bar is not None:
-            self._bar.update(spent - self.spent)
-        self.spent = spent
+    def charged(weights: FloatArray) -> FloatArray:
+        run.charge(metrics=1)
+        return metric(weights)
 
-    def visit(self, measured: Tensor | None = None) -> None:
-        """Record the weights as they are, with their exact value."""
-        module, run = self.module, self.run
-        exact = measured
-        if exact is None or module.precision:
-            with torch.no_grad():
-                exact = expectation(module.program, weights=module.weight)
-        run.evaluations.append(self.spent)
-        run.values.append(exact.item())
-        if run.values[-1] <= run.best:
-            run.point = module.weight.detach().numpy().copy()
+    return with_rate(run, metric=charged, damping=1e-3)
 
-    def evaluate(self, *, visit: bool = True) -> Tensor:
-        """Return the loss at the module's weights."""
-        value = self.module().sum()
-        if visit:
-            self.visit(value.detach())
-        return value if self._loss is None else self._loss(value)
 
-    def load(self, x: FloatArray) -> None:
-        """Set the module's weights."""
+def _cobyla(run: Run) -> dict[str, Any]:
+    options = {"maxiter": run.conditions.budget, "tol": run.problem.tolerance}
+    return options if run.step_size is None else {**options, "rhobeg": run.step_size}
+
+
+def _slsqp(run: Run) -> dict[str, Any]:
+    return {"maxiter": run.conditions.budget, "ftol": run.problem.tolerance**2}
+
+
+def _spsa(run: Run) -> dict[str, Any]:
+    return {"maxiter": MOST_STEPS}
+
+
+CONTESTANTS = {
+    "adam": Contestant("Adam", torch.optim.Adam, with_rate),
+    "rmsprop": Contestant("RMSprop", torch.optim.RMSprop, with_rate),
+    "momentum": Contestant("SGD, momentum", torch.optim.SGD, partial(with_rate, momentum=0.9)),
+    "lbfgs": Contestant(
+        "L-BFGS", torch.optim.LBFGS, partial(with_rate, line_search_fn="strong_wolfe")
+    ),
+    "natural": Contestant("natural gradient", QuantumNaturalGradient, with_metric),
+    "cobyla": Contestant("COBYLA", COBYLA, _cobyla),
+    "slsqp": Contestant("SLSQP", SLSQP, _slsqp),
+    "spsa": Contestant("SPSA", SPSA, _spsa, displaced=True),
+}
+"""The optimizers of the demonstrations; the last three are those of qiskit-algorithms."""
+
+
+def hold_contest(
+    problem: Problem, conditions: Conditions, step_sizes: StepSizes, through: str = "module"
+) -> list[Run]:
+    """Let each optimizer that ``step_sizes`` names start from the problem's start."""
+    _warm_up(build_module(problem, conditions))
+    runs = []
+    for name, step_size in step_sizes.items():
+        run = Run(CONTESTANTS[name], problem, conditions, step_size, through)
+        title = f"{problem.title}: {run.contestant.label}"
+        with progress(conditions.budget, title, "evaluation") as run.bar:
+            compete(run)
+        runs.append(run)
+    return runs
+
+
+def _warm_up(module: TorchQuantumModule) -> None:
+    """Load what is compiled and imported on first use, which no optimizer should be charged for."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    module().sum().backward()
+    optimizer.step()
+
+
+def build_module(problem: Problem, conditions: Conditions) -> TorchQuantumModule:
+    """Return what optimizers work on."""
+    return TorchQuantumModule(
+        problem.circuit,
+        problem.operator,
+        gradient=None if conditions.gradient is None else GRADIENTS[conditions.gradient],
+        shots=conditions.shots,
+        seed=conditions.seed,
+        initial_weights=torch.from_numpy(problem.start),  # in double precision
+    )
+
+
+def compete(run: Run) -> Run:
+    """Let one optimizer work until it has converged or its run is finished."""
+    module = build_module(run.problem, run.conditions)
+    algorithm_globals.random_seed = run.conditions.seed  # SPSA's directions have no other seed
+    began = time.perf_counter()
+    with contextlib.suppress(Finished):
+        _look(run, module)
+        if run.through == "VQE":
+            _hand_to_vqe(run, module)
+        elif run.contestant.is_torch:
+            _step(run, module)
+        else:
+            _minimise(run, module)
+    run.seconds = time.perf_counter() - began
+    return run
+
+
+def _look(run: Run, module: TorchQuantumModule, measured: Tensor | None = None) -> None:
+    """Record the module's weights with their exact value, which may have been measured already."""
+    if measured is None or module.precision:
         with torch.no_grad():
-            self.module.weight.copy_(torch.as_tensor(np.asarray(x)))
+            measured = expectation(module.program, weights=module.weight)
+    run.visit(measured.item(), module.weight.detach().numpy())
 
-    def value(self, x: FloatArray, *, visit: bool = True) -> float:
-        """Return the loss at ``x``."""
-        self.charge(values=1)
-        self.load(x)
-        with torch.no_grad():
-            return self.evaluate(visit=visit).item()
 
-    def gradient(self, x: FloatArray) -> FloatArray:
-        """Return the loss's gradient at ``x``."""
-        self.charge(gradients=1)
-        self.load(x)
-        (gradient,) = torch.autograd.grad(self.evaluate(visit=False), self.module.weight)
-        return gradient.numpy()
+@torch.no_grad()
+def _load(module: TorchQuantumModule, x: Any) -> None:
+    module.weight.copy_(torch.as_tensor(np.asarray(x)))
 
-    def closure(self, optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-        """Return what torch's optimizers call in a step."""
-        metrics = int(isinstance(optimizer, QuantumNaturalGradient))
 
-        def closure() -> Tensor:
-            self.charge(values=1)
-            optimizer.zero_grad()
-            loss = self.evaluate()
-            self.charge(gradients=1, metrics=metrics)
+def _loss(run: Run, module: TorchQuantumModule, *, look: bool) -> Tensor:
+    value = module().sum()
+    if look:
+        _look(run, module, value.detach())
+    return value if run.problem.loss is None else run.problem.loss(value)
+
+
+def _step(run: Run, module: TorchQuantumModule) -> None:
+    """Step with an optimizer of PyTorch's kind until it has converged."""
+    contestant, weight = run.contestant, module.weight
+    parameters = module if contestant.takes_module else module.parameters()
+    optimizer = contestant.kind(parameters, **contestant.options(run))
+
+    def closure() -> Tensor:
+        run.charge(values=1)
+        optimizer.zero_grad()
+        loss = _loss(run, module, look=not contestant.displaced)
+        if loss.requires_grad:
+            run.charge(gradients=1)
             loss.backward()
-            return loss
+        return loss
 
-        return closure
+    before = math.inf
+    while weight.grad is None or weight.grad.abs().max() > run.problem.tolerance:
+        after = torch.as_tensor(optimizer.step(closure)).detach().item()
+        if contestant.displaced:
+            _look(run, module)
+        if contestant.settled is not None and before - after <= contestant.settled:
+            break
+        before = after
 
 
-def metric_price(circuit: QuantumCircuit, approximation: Approximation) -> int:
+def _minimise(run: Run, module: TorchQuantumModule) -> None:
+    """Minimise with an optimizer of qiskit-algorithms."""
+
+    def value(x: FloatArray) -> float:
+        run.charge(values=1)
+        _load(module, x)
+        with torch.no_grad():
+            return _loss(run, module, look=not run.contestant.displaced).item()
+
+    def gradient(x: FloatArray) -> FloatArray:
+        run.charge(gradients=1)
+        _load(module, x)
+        loss = _loss(run, module, look=False)
+        return torch.autograd.grad(loss, module.weight)[0].numpy()
+
+    start = module.weight.detach().numpy().copy()
+    _make_minimiser(run, module).minimize(value, start, gradient)
+
+
+def _make_minimiser(run: Run, module: TorchQuantumModule) -> Any:
+    options, steps = run.contestant.options(run), itertools.count(1)
+    stride = 1 + run.conditions.budget // MOST_POINTS
+
+    def look(_: int, x: FloatArray, *__: Any) -> bool:
+        if next(steps) % stride == 0:
+            _load(module, x)
+            _look(run, module)
+        return False  # it never ends a run
+
+    if run.contestant.displaced:
+        options["termination_checker"] = look
+    return run.contestant.kind(**options)
+
+
+VQE_GRADIENTS: dict[str, Any] = {
+    "aqgd": AQGDEstimatorGradient,
+    "parameter-shift": ParameterShiftEstimatorGradient,
+    "finite-difference": FiniteDifferenceEstimatorGradient,
+    "spsa": SPSAEstimatorGradient,
+}
+
+
+class _ChargedEstimator(BatchedStatevectorEstimator):
+    """The estimator of ``VQE``, whose values are charged for."""
+
+    def __init__(self, run: Run, module: TorchQuantumModule) -> None:
+        super().__init__(default_precision=_precision(run), seed=run.conditions.seed)
+        self._run, self._module = run, module
+
+    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
+        """Charge for the values, look where the optimizer is, and compute them."""
+        pubs = list(pubs)
+        for _, _, points in pubs:
+            for x in np.atleast_2d(points):
+                self._run.charge(values=1)
+                if not self._run.contestant.displaced:
+                    _load(self._module, x)
+                    _look(self._run, self._module)
+        return super().run(pubs, precision=precision)
+
+
+class _ChargedGradient:
+    """The gradient of ``VQE``, which is charged for."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, conditions = run, run.conditions
+        self._gradient: Any = AdjointEstimatorGradient()
+        if conditions.gradient is not None or conditions.shots is not None:
+            kind = VQE_GRADIENTS[GRADIENTS[conditions.gradient or "parameter-shift"]]
+            options = {"seed": conditions.seed} if kind is SPSAEstimatorGradient else {}
+            estimator = BatchedStatevectorEstimator(
+                default_precision=_precision(run), seed=conditions.seed + 1
+            )
+            self._gradient = kind(estimator, **options)
+
+    def run(self, *arguments: Any, **options: Any) -> Any:
+        """Charge for a gradient, and compute it."""
+        self._run.charge(gradients=1)
+        return self._gradient.run(*arguments, **options)
+
+
+def _precision(run: Run) -> float:
+    return 0.0 if run.conditions.shots is None else 1 / math.sqrt(run.conditions.shots)
+
+
+def _hand_to_vqe(run: Run, module: TorchQuantumModule) -> None:
+    """Let ``VQE`` of qiskit-algorithms minimise; the module only tells what values are exact."""
+    contestant = run.contestant
+
+    def look(_: int, x: FloatArray, *__: Any) -> None:
+        _load(module, x)
+        _look(run, module)
+
+    if contestant.is_torch:
+        at_once = contestant.settled == math.inf
+        optimizer: Any = TorchOptimizer(
+            contestant.kind,
+            maxiter=1 if at_once else MOST_STEPS,
+            gradient_tol=run.problem.tolerance,
+            tol=None if at_once else contestant.settled,
+            callback=look if contestant.displaced else None,
+            **contestant.options(run),
+        )
+    else:
+        optimizer = _make_minimiser(run, module)
+    vqe = VQE(
+        _ChargedEstimator(run, module),
+        run.problem.circuit,
+        optimizer,
+        gradient=_ChargedGradient(run),
+        initial_point=run.problem.start,
+    )
+    try:
+        vqe.compute_minimum_eigenvalue(run.problem.operator)
+    except AlgorithmError as error:  # VQE's, for anything that its primitives raise
+        if not isinstance(error.__cause__, Finished):
+            raise
+
+
+def price_gradient(circuit: QuantumCircuit, operator: SparsePauliOp, gradient: str) -> int:
+    """Return how many expectation values one gradient takes."""
+    module = TorchQuantumModule(
+        circuit,
+        operator,
+        estimator=BatchedStatevectorEstimator(),
+        gradient=GRADIENTS[gradient],
+        initial_weights=np.zeros(circuit.num_parameters),
+    )
+    return module.cost().usage.points - module.cost(backward=False).usage.points
+
+
+def price_metric(circuit: QuantumCircuit, approximation: Approximation) -> int:
     """Return how many circuits measure one metric tensor.
 
     Block-diagonal: one for each layer, since the generators in a layer commute and are measured
@@ -210,115 +443,50 @@ def metric_price(circuit: QuantumCircuit, approximation: Approximation) -> int:
     for each gate, as ``LinCombQGT`` of qiskit-algorithms has it.
     """
     if approximation == "full":
-        gates = gradient_price(circuit, SparsePauliOp("Z" * circuit.num_qubits), "parameter-shift")
-        return (gates // 2) * (gates // 2 + 1) // 2
+        operator = SparsePauliOp("Z" * circuit.num_qubits)
+        gates = price_gradient(circuit, operator, "parameter-shift") // 2
+        return gates * (gates + 1) // 2
     return len(FubiniStudyMetric(circuit, approximation).blocks())
 
 
-def minimise(
-    method: str,
-    objective: Objective,
-    step_size: float | None,
-    tolerance: float,
-    seed: int,
-    approximation: Approximation,
-) -> None:
-    """Run one optimizer until it has converged or its budget is spent."""
-    start = objective.module.weight.detach().numpy().copy()
-    objective.visit()
-    began = time.perf_counter()
-    try:
-        if method == "spsa":
-            _spsa(objective, start, seed)
-        elif method == "cobyla":
-            cobyla = COBYLA(maxiter=objective.budget, rhobeg=step_size, tol=tolerance)
-            cobyla.minimize(objective.value, start)
-        elif method == "slsqp":
-            slsqp = SLSQP(maxiter=objective.budget, ftol=tolerance**2)
-            slsqp.minimize(objective.value, start, objective.gradient)
-        else:
-            assert step_size is not None
-            _torch(method, objective, step_size, tolerance, approximation)
-    except BudgetSpent:
-        pass
-    objective.run.seconds = time.perf_counter() - began
+def optimizer_options(*defaults: StepSizes) -> Options:
+    """Return the options that choose optimizers and their step sizes; defaults differ by problem.
+
+    SLSQP searches along a line, and SPSA calibrates itself: they have no step size to set.
+    """
+    names = list(defaults[0])
+    sizes = {
+        name: " or ".join(dict.fromkeys(f"{sizes[name]:g}" for sizes in defaults))
+        for name, size in defaults[0].items()
+        if size is not None
+    }
+    shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    return {
+        "--optimizers": option(
+            f"which of them: {' '.join(names)} (default: all)",
+            nargs="+",
+            choices=names,
+            metavar="NAME",
+        ),
+        "--lr": option(
+            f"learning rates, and COBYLA's first step where it takes part (default {shown})",
+            partial(_read_step_size, sizes),
+            nargs="+",
+            metavar="NAME=SIZE",
+        ),
+    }
 
 
-def _torch(
-    method: str,
-    objective: Objective,
-    step_size: float,
-    tolerance: float,
-    approximation: Approximation,
-) -> None:
-    """Step until no component of the gradient is above the tolerance."""
-    kind, options = TORCH[method]
-    module = objective.module
-    if method == "natural":
-        options = {**options, "metric": FubiniStudyMetric(module.program, approximation)}
-    optimizer: torch.optim.Optimizer = kind(module.parameters(), lr=step_size, **options)
-    weight = module.weight
-    while weight.grad is None or weight.grad.abs().max() > tolerance:
-        optimizer.step(objective.closure(optimizer))
+def _read_step_size(names: Iterable[str], text: str) -> tuple[str, float]:
+    name, _, size = text.partition("=")
+    if name not in names:
+        raise argparse.ArgumentTypeError(
+            f"expected NAME=SIZE with one of {', '.join(names)}; got {text!r}"
+        )
+    return name, positive(size)
 
 
-def _spsa(objective: Objective, start: FloatArray, seed: int) -> None:
-    steps, stride = itertools.count(1), 1 + objective.budget // 4000
-
-    def record(_: int, x: FloatArray, *__: Any) -> bool:
-        if next(steps) % stride == 0:
-            objective.load(x)
-            objective.visit()
-        return False
-
-    algorithm_globals.random_seed = seed  # the only way to make its directions repeatable
-    # It evaluates displaced points only; where it stands is what counts.
-    spsa = SPSA(maxiter=objective.budget, termination_checker=record)
-    spsa.minimize(lambda x: objective.value(x, visit=False), start)
-
-
-def contest(
-    build: Callable[[], TorchQuantumModule],
-    step_sizes: StepSizes,
-    price: Price,
-    budget: int,
-    *,
-    tolerance: float,
-    seed: int,
-    loss: Loss | None = None,
-    approximation: Approximation = "block-diagonal",
-    title: str = "",
-) -> list[Run]:
-    """Let each optimizer start from the module that ``build`` returns."""
-    runs = []
-    for method, step_size in step_sizes.items():
-        run = Run(method)
-        with progress(budget, f"{title}{run.label}", unit="evaluation") as bar:
-            objective = Objective(build(), run, price, budget, loss, bar)
-            minimise(method, objective, step_size, tolerance, seed, approximation)
-        runs.append(run)
-    return runs
-
-
-def warm_up(module: TorchQuantumModule) -> None:
-    """Load what is compiled and imported on first use, which no optimizer should be charged for."""
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    optimizer.zero_grad()
-    module().sum().backward()
-    optimizer.step()
-
-
-def gradient_price(circuit: QuantumCircuit, operator: SparsePauliOp, gradient: str) -> int:
-    """Measure how many expectation values one gradient takes."""
-    meter = MeteredEstimator(BatchedStatevectorEstimator())
-    module = TorchQuantumModule(
-        circuit,
-        operator,
-        estimator=meter,
-        gradient=gradient,
-        initial_weights=np.zeros(circuit.num_parameters),
-    )
-    value = module().sum()
-    before = meter.values
-    value.backward()
-    return meter.values - before
+def choose_step_sizes(options: argparse.Namespace, defaults: StepSizes) -> StepSizes:
+    """Return the step sizes of the optimizers that the options choose."""
+    sizes = {**defaults, **dict(options.lr or [])}
+    return {name: sizes[name] for name in defaults if name in (options.optimizers or defaults)}

@@ -4,31 +4,49 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from qiskit.primitives import StatevectorSampler
 
-from .. import TorchQuantumModule
 from ..algorithms import bits_by_qubit
-from ..primitives import BatchedStatevectorEstimator
-from .common import (
-    GRADIENTS,
+from .command_line import (
     DemoError,
-    add_common_arguments,
+    Options,
     check_plot,
+    common_options,
+    option,
     require,
+    table,
     whole,
 )
-from .contest import Price, contest, gradient_price, warm_up
-from .graphs import MAX_NODES, cut_values, petersen, random_regular, read_edge_list
-from .qaoa_problems import Problem, cut_problem, origin_problem
-from .results import QaoaResult
-from .step_sizes import StepSizes, add_optimizer_arguments, chosen_step_sizes
-from .summaries import qaoa_summary, survey_summary
+from .contest import (
+    Conditions,
+    Price,
+    Run,
+    StepSizes,
+    build_module,
+    choose_step_sizes,
+    hold_contest,
+    optimizer_options,
+    price_gradient,
+)
+from .plots import plot_qaoa, plot_survey
+from .problems import (
+    MAX_NODES,
+    FloatArray,
+    Problem,
+    cut_problem,
+    cut_values,
+    max_cut,
+    origin_problem,
+    petersen,
+    random_regular,
+    read_edge_list,
+)
 
 SUMMARY = "QAOA for MaxCut: PyTorch's optimizers against COBYLA and SPSA"
 
@@ -45,110 +63,94 @@ STEP_SIZES: StepSizes = {
 DEGREE = 3
 SAMPLES = 1000
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the demonstration's flags."""
-    add_common_arguments(
-        parser,
+OPTIONS: Options = {
+    **common_options(
         shots="default: exact values",
         gradient="default: exact and counted as finite differences; parameter-shift with --shots",
         plot="write curves, sampled cuts and the best cuts to this file",
-    )
-    parser.add_argument(
-        "--nodes",
-        type=whole(DEGREE + 1, MAX_NODES),
-        default=12,
-        help="nodes of the random 3-regular graph, an even number (default 12)",
-    )
-    parser.add_argument(
-        "--graph",
-        type=Path,
-        metavar="FILE",
-        help="a file with lines 'u v [weight]' (default: the Petersen graph)",
-    )
-    parser.add_argument("--reps", type=whole(1, 20), default=3, help="QAOA layers (default 3)")
-    parser.add_argument(
-        "--steps",
-        type=whole(1),
-        default=100,
-        help="the budget: evaluations for so many values with gradients (default 100)",
-    )
-    parser.add_argument(
-        "--graphs",
-        type=whole(1),
-        metavar="N",
-        help="instead: N random 3-regular graphs, and a table of means",
-    )
-    add_optimizer_arguments(parser, STEP_SIZES)
+    ),
+    "--nodes": option(
+        "nodes of the random 3-regular graph, an even number", whole(DEGREE + 1, MAX_NODES), 12
+    ),
+    "--graph": option(
+        "a file with lines 'u v [weight]' (default: the Petersen graph)", Path, metavar="FILE"
+    ),
+    "--reps": option("QAOA layers", whole(1, 20), 3),
+    "--steps": option("the budget: evaluations for so many values with gradients", whole(1), 100),
+    "--graphs": option(
+        "instead: N random 3-regular graphs, and a table of means", whole(1), metavar="N"
+    ),
+    **optimizer_options(STEP_SIZES),
+}
 
 
-def module_builder(
-    problem: Problem, shots: int | None, gradient: str | None, seed: int
-) -> Callable[[], TorchQuantumModule]:
-    """Return a function that makes the problem's module, always with the same start."""
+@dataclass
+class Result:
+    """What came of one problem."""
 
-    def build() -> TorchQuantumModule:
-        sampled = shots is not None or gradient is not None
-        return TorchQuantumModule(
-            problem.circuit,
-            problem.operator,
-            estimator=BatchedStatevectorEstimator(seed=seed) if sampled else None,
-            gradient=None if gradient is None else GRADIENTS[gradient],
-            shots=shots,
-            initial_weights=torch.from_numpy(problem.start),  # in double precision
-        )
+    problem: Problem
+    runs: list[Run]  # one for each optimizer
+    price: Price  # what a gradient cost
+    shift_price: Price  # what it would cost by parameter shift
+    cuts: list[FloatArray]  # the cut values sampled from each optimizer's best state
+    sides: list[tuple[int, ...]]  # for each optimizer the best of them: the side of each node
 
-    return build
+    def ratio(self, run: Run) -> float:
+        """Return the approximation ratio: 1 for an optimal state."""
+        return run.best / self.problem.least
+
+    @property
+    def largest_cut(self) -> float:
+        """The largest cut of the graph, found by looking at all of them."""
+        assert self.problem.graph is not None
+        return max_cut(self.problem.graph)
+
+    @property
+    def best_sides(self) -> tuple[int, ...]:
+        """The sides of the largest cut that was sampled."""
+        return self.sides[int(np.argmax([cuts.max() for cuts in self.cuts]))]
 
 
-def solve(problem: Problem, options: argparse.Namespace, seed: int) -> QaoaResult:
+def solve(problem: Problem, options: argparse.Namespace, seed: int) -> Result:
     """Let all chosen optimizers work on one problem, and sample cuts from where they end."""
-    build = module_builder(problem, options.shots, options.gradient, seed)
     gradient = options.gradient or ("parameter-shift" if options.shots else "finite-difference")
-    prices = {
-        name: gradient_price(problem.circuit, problem.operator, GRADIENTS[name])
+    price, shift_price = (
+        Price(gradients=price_gradient(problem.circuit, problem.operator, name))
         for name in (gradient, "parameter-shift")
-    }
-    price = Price(prices[gradient])
-    warm_up(build())
-    runs = contest(
-        build,
-        chosen_step_sizes(options, STEP_SIZES),
-        price,
-        options.steps * (1 + price.gradient),
-        tolerance=problem.tolerance,
-        seed=seed,
-        loss=problem.loss,
-        title=f"{problem.title}: ",
     )
-    result = QaoaResult(problem, runs, price, prices["parameter-shift"], [], [])
+    budget = options.steps * (price.values + price.gradients)
+    conditions = Conditions(price, budget, options.shots, options.gradient, seed)
+    runs = hold_contest(problem, conditions, choose_step_sizes(options, STEP_SIZES))
+    result = Result(problem, runs, price, shift_price, [], [])
     if problem.graph is not None:
-        _sample(result, build(), seed)
+        for run in runs:
+            cuts, sides = sample(run)
+            result.cuts.append(cuts)
+            result.sides.append(sides)
     return result
 
 
-def _sample(result: QaoaResult, module: TorchQuantumModule, seed: int) -> None:
-    """Do what a user of QAOA does in the end: take the best of some measured bit strings."""
-    graph = result.problem.graph
+def sample(run: Run) -> tuple[FloatArray, tuple[int, ...]]:
+    """Measure the best state, as a user of QAOA does in the end.
+
+    Returns:
+        The cuts that were measured, and the sides of the largest one.
+    """
+    graph = run.problem.graph
     assert graph is not None
-    values = cut_values(graph)
-    best = -math.inf
-    for run in result.runs:
-        with torch.no_grad():
-            module.weight.copy_(torch.from_numpy(run.point))
-        circuit = module.bind()
-        circuit.measure_all()
-        job = StatevectorSampler(seed=seed).run([circuit], shots=SAMPLES)
-        counts = job.result()[0].data.meas.get_int_counts()
-        index = np.repeat(list(counts), list(counts.values()))
-        cuts = values[index]
-        result.cuts.append(cuts)
-        if cuts.max() > best:
-            best = cuts.max()
-            result.sides[:] = bits_by_qubit(index[cuts.argmax()], graph.num_nodes)
+    module = build_module(run.problem, run.conditions)
+    with torch.no_grad():
+        module.weight.copy_(torch.from_numpy(run.point))
+    circuit = module.bind()
+    circuit.measure_all()
+    job = StatevectorSampler(seed=run.conditions.seed).run([circuit], shots=SAMPLES)
+    counts = job.result()[0].data.meas.get_int_counts()
+    index = np.repeat(list(counts), list(counts.values()))
+    cuts = cut_values(graph)[index]
+    return cuts, bits_by_qubit(index[cuts.argmax()], graph.num_nodes)
 
 
-def run(options: argparse.Namespace) -> list[QaoaResult]:
+def run(options: argparse.Namespace) -> list[Result]:
     """Solve all problems, print a table for each, and plot if asked."""
     if options.nodes % 2:
         raise DemoError(
@@ -159,38 +161,121 @@ def run(options: argparse.Namespace) -> list[QaoaResult]:
     require("tqdm")
     check_plot(options.plot)
     if options.graphs:
-        return _survey(options)
+        return survey(options)
     regular = random_regular(options.nodes, DEGREE, np.random.default_rng(options.seed))
     own = petersen() if options.graph is None else read_edge_list(options.graph)
+    own_title = "Petersen graph" if options.graph is None else options.graph.name
     problems = (
         origin_problem(),
         cut_problem(f"random 3-regular graph, {options.nodes} nodes", regular, options.reps),
-        cut_problem(
-            "Petersen graph" if options.graph is None else options.graph.name, own, options.reps
-        ),
+        cut_problem(own_title, own, options.reps),
     )
     results = [solve(problem, options, options.seed) for problem in problems]
     for result in results:
-        print(qaoa_summary(result, options))
+        print(summarise(result, options))
     if options.plot is not None:
-        from .plotting_qaoa import plot_qaoa
-
         plot_qaoa(options.plot, results)
         print(f"\nCurves, sampled cuts and the best cuts are in {options.plot}.")
     return results
 
 
-def _survey(options: argparse.Namespace) -> list[QaoaResult]:
+def survey(options: argparse.Namespace) -> list[Result]:
+    """Solve many graphs, print a table of means, and plot if asked."""
     results = []
     for number in range(options.graphs):
         seed = options.seed + number
         graph = random_regular(options.nodes, DEGREE, np.random.default_rng(seed))
         title = f"graph {number + 1} of {options.graphs}"
         results.append(solve(cut_problem(title, graph, options.reps), options, seed))
-    print(survey_summary(results, options))
+    print(summarise_survey(results, options))
     if options.plot is not None:
-        from .plotting_qaoa import plot_survey
-
         plot_survey(options.plot, results)
         print(f"\nThe mean curves are in {options.plot}.")
     return results
+
+
+def summarise(result: Result, options: argparse.Namespace) -> str:
+    """Return the table of one problem."""
+    problem, graph = result.problem, result.problem.graph
+    header = ["optimizer", "ratio", "<E>", "values", "gradients", "evaluations", "by shift"]
+    about, unit = f"exact optimum <E> = {problem.least:g}", 1.0
+    notes = ["ratio: the best exact value on the way over the exact optimum."]
+    if graph is not None:
+        header[2:3] = ["<cut>", "sampled"]
+        about = f"{len(graph.edges)} edges, largest cut {result.largest_cut:g}"
+        unit = result.largest_cut / problem.least
+        count = len(result.cuts[0])
+        notes.append(f"sampled: the largest of {count:,} cuts sampled from the state that has it.")
+    rows = []
+    for position, run in enumerate(result.runs):
+        row = [run.contestant.label, f"{result.ratio(run):.4f}", f"{run.best * unit:.4f}"]
+        if graph is not None:
+            row.append(f"{result.cuts[position].max():g}")
+        counts = run.counts.values, run.counts.gradients, run.spent(), run.spent(result.shift_price)
+        rows.append([*row, *(f"{count:,}" for count in counts), f"{run.seconds:.1f}"])
+    start = result.runs[0].trace[0][1] / problem.least
+    return "\n".join(
+        [
+            f"\n{problem.title}: {len(problem.start)} angles, {name_values(options)}",
+            f"{about}; the start has a ratio of {start:.4f}\n",
+            table([*header, "seconds"], rows),
+            "",
+            *notes,
+            explain_counting(result, options),
+        ]
+    )
+
+
+def summarise_survey(results: Sequence[Result], options: argparse.Namespace) -> str:
+    """Return the table of means over many graphs."""
+    first, count = results[0], len(results)
+    rows = []
+    for position, run in enumerate(first.runs):
+        runs = [(result, result.runs[position]) for result in results]
+        ratios = np.array([result.ratio(run) for result, run in runs])
+        optimal = np.mean([np.mean(r.cuts[position] == r.largest_cut) for r in results])
+        needs = [own.evaluations_at(0.99 * min(r.best for r in res.runs)) for res, own in runs]
+        near = [need for need in needs if need < np.inf]
+        spent = np.mean([run.spent() for _, run in runs])
+        shift = np.mean([run.spent(result.shift_price) for result, run in runs])
+        rows.append(
+            (
+                run.contestant.label,
+                *(f"{x:.4f}" for x in (ratios.mean(), ratios.std(), ratios.min())),
+                f"{100 * optimal:.1f} %",
+                f"{np.mean(near) if near else np.nan:,.0f} ({len(near)} of {count})",
+                f"{spent:,.0f}",
+                f"{shift:,.0f}",
+            )
+        )
+    header = ["optimizer", "mean ratio", "deviation", "worst", "optimal cuts"]
+    header += ["near the best after", "evaluations", "by shift"]
+    start = np.mean([result.runs[0].trace[0][1] / result.problem.least for result in results])
+    return f"""
+{count} random 3-regular graphs, {options.nodes} nodes, QAOA with {options.reps} \
+layer{"s" * (options.reps > 1)}, {name_values(options)}
+
+{table(header, rows)}
+
+The start has a mean ratio of {start:.4f}.
+optimal cuts: the share of largest ones among {len(first.cuts[0]):,} cuts sampled in the end.
+near the best after: evaluations until the ratio is within 1 % of the best one that any
+optimizer found for the graph, on average over the graphs on which it comes so far.
+{explain_counting(first, options)}"""
+
+
+def name_values(options: argparse.Namespace) -> str:
+    """Return what the optimizers see, in words."""
+    return "exact values" if options.shots is None else f"{options.shots:,} shots"
+
+
+def explain_counting(result: Result, options: argparse.Namespace) -> str:
+    """Return what counts as an evaluation, in words."""
+    how = "central differences" if options.shots is None else "parameter shift"
+    if options.gradient is not None:
+        how = f"{options.gradient.replace('-', ' ')}, as asked for"
+    return (
+        f"evaluations: 1 for a value and {result.price.gradients:,} for a gradient by {how};\n"
+        f"by shift: the same with {result.shift_price.gradients:,} for a gradient, by parameter "
+        "shift: 2 for each gate angle."
+    )

@@ -37,7 +37,7 @@ def check_kernels(compile_now: bool = False) -> list[Finding]:
 
 
 def _examine_kernels() -> list[Finding]:
-    from ..simulation.statevector.compiled import kernel
+    from ..simulation.statevector.kernels import kernel
 
     try:
         execute = kernel(False)

@@ -14,9 +14,9 @@ from ..arrays import FloatArray
 from ..exceptions import MemoryLimitError
 from ..free_memory import available
 from ..jobs import DispatchingEstimator
-from ..jobs.cost import Planned, usage_of_requests
+from ..jobs.budget import PlannedRequest, count_planned_usage
 from ..primitives.capabilities import binds_rightly, takes_projectors
-from ..primitives.submission import Evaluation, points_pub, submitted
+from ..primitives.evaluation import Evaluation, make_points_pub, submit
 from ..program import CircuitProgram
 from ..rules import Differentiation
 from .interface import Gradients, Values, Wanted
@@ -54,10 +54,10 @@ class Estimation:
             nothing = Evaluation(np.zeros((0, count)), np.zeros((0, count)))
             return lambda: nothing
         self.program.analysed.check(points)
-        pub = points_pub(self.program.analysed, self._observables, points)
+        pub = make_points_pub(self.program.analysed, self._observables, points)
         # Without parameters to bind there is one point, which stands for every row.
         shape = (count, rows if self.program.circuit.parameters else 1)
-        wait = submitted(self.estimator, [pub], [shape], self.precision)
+        wait = submit(self.estimator, [pub], [shape], self.precision)
 
         def by_row(found: FloatArray) -> FloatArray:
             # A writable copy: torch takes it over.
@@ -76,7 +76,7 @@ class Estimation:
             return self.program.projectors_array
         return self.program.observables_array
 
-    def request(self, count: int) -> Planned:
+    def request(self, count: int) -> PlannedRequest:
         """Return the request for ``count`` points, if there is room for so many."""
         width = len(self.program.parameters)
         if 8 * count * width > available() // 4:
@@ -85,8 +85,8 @@ class Estimation:
                 f"{width} parameters. Ask for fewer rows: costs grow in proportion."
             )
         points = np.zeros((count, width))  # whose values do not matter
-        pub = points_pub(self.program.analysed, self._observables, points)
-        return Planned(self.estimator, pub, self.precision)
+        pub = make_points_pub(self.program.analysed, self._observables, points)
+        return PlannedRequest(self.estimator, pub, self.precision)
 
     def at_precision(self, precision: float | None) -> Estimation:
         """Return the same with another precision."""
@@ -125,7 +125,7 @@ class MeasuredForward:
 
         return values
 
-    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the requests of a step."""
         raise NotImplementedError
 
@@ -142,7 +142,7 @@ class MeasuredForward:
             return  # paid for by an earlier process; what is not is looked at when it is submitted
         requests = self.plan(rows, columns or None)
         shared = [r for r in requests if getattr(r.estimator, "budget", None) is estimator.budget]
-        estimator.budget.check(usage_of_requests(shared))
+        estimator.budget.check(count_planned_usage(shared))
 
     def random_sources(self) -> dict[str, object]:
         """Return the estimator and, where the engine has them, its gradient's parts."""

@@ -7,7 +7,7 @@ Each carries out the plan of a rule of this package in one job, on the estimator
 from __future__ import annotations
 
 from ..arrays import FloatArray
-from ..jobs.cost import Planned
+from ..jobs.budget import PlannedRequest
 from ..rules import Differentiation, Rule
 from ..rules.difference_rules import SPSARule
 from .estimation import Estimation, MeasuredForward, differentiate_by_points, split_columns
@@ -64,7 +64,7 @@ class RuleEngine(MeasuredForward):
         d, at = self.differentiation(columns)
         return differentiate_by_points(d, at.forward, x, w, cotangent, self.program, wanted)
 
-    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the request of the forward pass and, if columns are given, of a backward pass."""
         requests = [self.forward.request(rows)]
         if columns:
@@ -126,7 +126,7 @@ class SimultaneousPerturbationEngine(MeasuredForward):
         d = self.rule.differentiation(self.program.analysed, columns)
         return differentiate_by_points(d, self.gradient, x, w, cotangent, self.program, wanted)
 
-    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the request of the forward pass and, if columns are given, of a backward pass."""
         requests = [self.forward.request(rows)]
         if columns:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arrays import FloatArray
 from ..execution import Exact
-from ..jobs.cost import Planned
+from ..jobs.budget import PlannedRequest
 from ..program import CircuitProgram
 from ..simulation.interface import Simulator, make_simulator
 from .estimation import Estimation, MeasuredForward
@@ -135,7 +135,7 @@ class AdjointEngine(MeasuredForward):
         """Return the exact derivatives of both gradients along tangents."""
         return self.exact.vjp_tangent(x, w, cotangent, dx, dw, dcotangent)
 
-    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the request of the forward pass: a gradient makes none."""
         return [self.forward.request(rows)]
 

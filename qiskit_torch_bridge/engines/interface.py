@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from typing_extensions import Self
 
 from ..arrays import FloatArray
-from ..jobs.cost import Planned
+from ..jobs.budget import PlannedRequest
 from ..program import CircuitProgram
 from ..rules import Differentiation
 
@@ -96,7 +96,7 @@ class Engine(Protocol):
         """Return the vector-Jacobian products for a cotangent ``(B, O)``."""
         ...
 
-    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the requests of a step over ``rows``, before anything runs.
 
         Args:
@@ -181,7 +181,7 @@ class InProcess:
         values = self.evaluate(x, w, keep=True)
         return lambda: values
 
-    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return nothing: no pass makes a request."""
         return []
 

@@ -16,9 +16,9 @@ from qiskit_algorithms.gradients import (
 from ..arrays import FloatArray, real_numbers
 from ..exceptions import BridgeError, ExecutionError, GradientError, ResultError
 from ..gradients.base import REAL_IN_TORCH, require_real
-from ..jobs.cost import Planned
+from ..jobs.budget import PlannedRequest
+from ..primitives.evaluation import UNUSED
 from ..primitives.precision import default_precision
-from ..primitives.submission import UNUSED
 from ..program.binding import check_differentiation
 from ..program.operators import as_paulis, merge_terms
 from .estimation import Estimation, MeasuredForward, by_roles, split_columns
@@ -146,7 +146,7 @@ class PluginEngine(MeasuredForward):
             )
         return block
 
-    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[Planned]:
+    def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the request of a forward pass.
 
         Raises:

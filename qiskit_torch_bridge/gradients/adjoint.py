@@ -17,7 +17,7 @@ from ..arguments import require_complex_dtype
 from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.capabilities import evolutions_on
-from ..primitives.submission import validated_estimator
+from ..primitives.evaluation import validate_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.operators import Observable
 from ..simulation.statevector import SimulatorCache
@@ -87,7 +87,7 @@ class AdjointEstimatorGradient(BridgeGradient):
     ) -> None:
         self.has_estimator = estimator is not None
         given = BatchedStatevectorEstimator() if estimator is None else estimator
-        super().__init__(validated_estimator(given), None, check_derivative_type(derivative_type))
+        super().__init__(validate_estimator(given), None, check_derivative_type(derivative_type))
         self.dtype = np.dtype(require_complex_dtype(dtype))
         self._analysed = AnalysisCache(evolutions_on(given))
         self._simulators = SimulatorCache(self.dtype)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gradient made of evaluations: one ``run`` per call, one PUB per circuit, nothing twice."""
+"""A gradient made of evaluations: one ``run`` per call, one PUB per circuit and precision."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ..primitives.capabilities import (
     runs_boxes,
     takes_projectors,
 )
+from ..primitives.evaluation import make_points_pub, validate_estimator
 from ..primitives.precision import default_precision, estimate_precision
-from ..primitives.submission import points_pub, validated_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.binding import check_binding
 from ..program.lowering import refuse_lost_noise
@@ -88,7 +88,7 @@ class EstimatorGradient(BridgeGradient):
                 f"{shown(transpiler_options)}."
             )
         super().__init__(
-            validated_estimator(estimator),
+            validate_estimator(estimator),
             validate_precision(None, precision),
             transpiler=transpiler,
             transpiler_options=None if transpiler_options is None else dict(transpiler_options),
@@ -216,7 +216,7 @@ class _BoundTranspiler:
 
 
 class _Row(NamedTuple):
-    """Values at which gradients are taken, and the points that these are made of."""
+    """Values at which a gradient is taken, and the displaced points that it is made of."""
 
     differentiation: Differentiation
     values: FloatArray  # (1, P)
@@ -302,7 +302,7 @@ class _SharedPub:
                 for _ in block
             ]
         observables = observables_array(asked, projectors=projectors)
-        pub = points_pub(self.target, observables, np.concatenate(points), circuit)
+        pub = make_points_pub(self.target, observables, np.concatenate(points), circuit)
         return pub if self.precision is None else (*pub, self.precision)
 
     def combine(

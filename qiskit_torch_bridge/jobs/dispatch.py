@@ -18,13 +18,12 @@ from ..exceptions import EstimatorTypeError, InputTypeError, JournalError
 from ..primitives import cutting
 from ..primitives.aer_circuits import AerCircuits
 from ..primitives.cutting import PubPart
+from ..primitives.evaluation import coerce_pubs, validate_estimator
 from ..primitives.precision import default_precision
-from ..primitives.submission import coerced_pubs, validated_estimator
 from ..primitives.usage import Usage, count_usage
 from .budget import Budget
-from .entries import Entries
-from .journal import Journal
-from .request import Request
+from .dispatched_job import DispatchedJob
+from .journal import Journal, RequestLog
 from .retry import Retry
 
 
@@ -61,7 +60,7 @@ class Jobs:
     max_bytes: float = 40_000_000
 
     def __post_init__(self) -> None:
-        if self.journal is not None and not isinstance(self.journal, Entries):
+        if self.journal is not None and not isinstance(self.journal, RequestLog):
             require_path(self.journal, "journal", error=JournalError)
         if not isinstance(self.budget, Budget):
             Budget(self.budget)  # refuses what is no limit
@@ -70,11 +69,11 @@ class Jobs:
         require_real_number(self.max_bytes, "max_bytes")
 
     @functools.cached_property
-    def opened(self) -> tuple[Entries, Budget]:
+    def opened(self) -> tuple[RequestLog, Budget]:
         """What numbers the requests, a journal or what writes nothing, and the budget."""
         if self.journal is None:
-            entries = Entries()
-        elif isinstance(self.journal, Entries):
+            entries = RequestLog()
+        elif isinstance(self.journal, RequestLog):
             entries = self.journal
         else:
             entries = Journal(self.journal)
@@ -150,7 +149,7 @@ class DispatchingEstimator(BaseEstimatorV2):
             given = list(estimators)
         if not given:
             raise EstimatorTypeError("Expected at least one estimator; got none.")
-        self.estimators = tuple(validated_estimator(e) for e in given)
+        self.estimators = tuple(validate_estimator(e) for e in given)
         what = "a Jobs, such as Jobs(journal='training.journal', budget=100_000)"
         self.jobs = Jobs() if jobs is None else require_instance(jobs, "jobs", Jobs, what)
         self.retry, self.max_bytes = self.jobs.retry or Retry(), self.jobs.max_bytes
@@ -165,7 +164,7 @@ class DispatchingEstimator(BaseEstimatorV2):
         _ = self.jobs.opened  # a file is opened last
 
     @property
-    def entries(self) -> Entries:
+    def entries(self) -> RequestLog:
         """What numbers the requests."""
         return self.jobs.opened[0]
 
@@ -194,13 +193,13 @@ class DispatchingEstimator(BaseEstimatorV2):
         """The options of the first estimator."""
         return getattr(self.estimators[0], "options", None)
 
-    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Request:
+    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> DispatchedJob:
         """Submit ``pubs``, and return a job over all their parts."""
-        coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
+        coerced = [self._for_aer(pub) for pub in coerce_pubs(pubs, precision, self)]
         for check, pub in itertools.product(self.checks, coerced):
             check(pub)
         parts = self._parts(coerced)
-        request = Request(parts, self.estimators, self.entries, self.retry, self.budget)
+        request = DispatchedJob(parts, self.estimators, self.entries, self.retry, self.budget)
         with self.entries.order, self.budget.order:
             if self.budget.limited:
                 self.budget.check(self._usage(parts, self.entries.known(len(parts))))
@@ -209,7 +208,7 @@ class DispatchingEstimator(BaseEstimatorV2):
 
     def usage(self, pubs: Iterable[Any], precision: float | None = None) -> Usage:
         """Return what running ``pubs`` would amount to, if nothing fails."""
-        coerced = [self._for_aer(pub) for pub in coerced_pubs(pubs, precision, self)]
+        coerced = [self._for_aer(pub) for pub in coerce_pubs(pubs, precision, self)]
         return self._usage(self._parts(coerced))
 
     def _usage(self, parts: list[PubPart], first: int = 0) -> Usage:

@@ -14,14 +14,20 @@ its tag first. The tag holds the run, the number of the request, and a hash of w
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import itertools
 import json
 import os
+import secrets
+import weakref
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
-from qiskit.primitives import PubResult
+from qiskit.primitives import BaseEstimatorV2, PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
@@ -29,13 +35,122 @@ from ..exceptions import JournalError
 from ..lru_cache import LRUCache
 from ..primitives.usage import Usage
 from ..program.identity import content_digest, content_key
-from .entries import TAG, Entries, Entry
-from .lines import Lines, Place
+from .journal_file import JournalFile, Place
 
+TAG = "qiskit-torch-bridge"
 VERSION = 2
 
 
-class Journal(Entries):
+@dataclass
+class RequestRecord:
+    """What is known of a request.
+
+    Attributes:
+        number: Its place in the order of requests.
+        name: What the tags of its jobs begin with; no other run has it.
+        digest: The hash of circuit, observables, values and precision, where it is written down.
+        job_id: The id of its job, if one was submitted and has not failed.
+        cut: Whether its job was over its time limit, so that requests for its halves follow.
+        failures: How many of its jobs have failed.
+        attempted: Whether there may be a job though no id is known.
+        where: Where its result is written down.
+        unwritten: Whether lines about it may be lost, so that there may be a job all the same.
+    """
+
+    number: int
+    name: str
+    digest: str = ""
+    job_id: str | None = None
+    cut: bool = False
+    failures: int = 0
+    attempted: bool = False
+    where: Any = None
+    unwritten: bool = False
+
+    @property
+    def tag(self) -> str:
+        """What its job is found by at the service, if its id is not known."""
+        return f"{self.name}-{self.failures}"  # jobs that failed are not to be found
+
+
+class RequestLog:
+    """Numbers requests, and knows what became of those under way.
+
+    Attributes:
+        position: The number of the next request.
+        used: What the requests have amounted to.
+        order: Held while a request is numbered and submitted.
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.used = Usage()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._run = secrets.token_hex(8)  # in all tags
+        self.order, self._lock = RLock(), RLock()
+
+    def begin(self, pub: EstimatorPub) -> tuple[RequestRecord, PubResult | None]:
+        """Number a request, and return what is known of it, and its result if there is one."""
+        with self._lock:
+            entry = self._entry(self.position, "")
+            self.position += 1
+        return entry, None
+
+    def known(self, count: int) -> int:
+        """Return how many of the next requests have jobs already, so that none is submitted."""
+        return 0
+
+    def _entry(self, number: int, digest: str) -> RequestRecord:
+        return RequestRecord(number, f"{TAG}-{self._run}-{number}", digest)
+
+    def submitted(self, entry: RequestRecord, job_id: str, usage: Usage) -> None:
+        """Note the id of a request's job, and what it amounts to."""
+        with self._lock:
+            if entry.job_id == job_id:
+                return  # fetched by it
+            self._write(event="submitted", n=entry.number, job=job_id, usage=astuple(usage))
+            entry.job_id = job_id
+            self.used += usage
+
+    def intend_again(self, entry: RequestRecord) -> None:
+        """Note that a request is about to be submitted, if its job has failed before."""
+        with self._lock:
+            if entry.failures:
+                self._write(event="intended", n=entry.number, digest=entry.digest, tag=entry.tag)
+
+    def failed(self, entry: RequestRecord, why: str) -> None:
+        """Note that a request's job is lost, or its result of no use."""
+        with self._lock:
+            self._write(event="failed", n=entry.number, why=why)
+            entry.job_id, entry.attempted = None, False
+            entry.failures += 1
+
+    def cut(self, entry: RequestRecord) -> None:
+        """Note that a request is made in halves instead, which come next."""
+        with self._lock:
+            self._write(event="cut", n=entry.number)
+            entry.cut = True
+
+    def finished(self, entry: RequestRecord, result: PubResult) -> None:
+        """Note a result."""
+
+    def check(self) -> None:
+        """Raise if nothing may be submitted, since it could not be written down."""
+
+    def _write(self, **event: Any) -> Any:
+        """Write an event down, where that is done, and return its place."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"position": self.position, "used": self.used}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()  # a copy numbers requests of its own
+
+
+class Journal(RequestLog):
     """Writes down requests, and answers those that it knows.
 
     Args:
@@ -56,24 +171,24 @@ class Journal(Entries):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()  # with an id for a new run, which is in all tags
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, RequestRecord] = {}
         self._digests: LRUCache[str] = LRUCache(64)
         first = {"event": "journal", "version": VERSION, "run": self._run}
-        self._lines = Lines(path, first)
-        self.path = self._lines.path
+        self._file = JournalFile(path, first)
+        self.path = self._file.path
         try:
-            for number, place, event in self._lines.read():
+            for number, place, event in self._file.read():
                 try:
                     self._take(event, place)
                 except JournalError:
                     raise
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    raise self._lines.damaged(number, repr(error)) from error
+                    raise self._file.damaged(number, repr(error)) from error
         except BaseException:
             self.close()
             raise
 
-    def begin(self, pub: EstimatorPub) -> tuple[Entry, PubResult | None]:
+    def begin(self, pub: EstimatorPub) -> tuple[RequestRecord, PubResult | None]:
         """Number a request, and return what is known of it, and its result if there is one."""
         self.check()
         digest = self._digest(pub)
@@ -100,7 +215,7 @@ class Journal(Entries):
             paid = (e is not None and (e.job_id or e.where is not None or e.cut) for e in upcoming)
             return sum(1 for _ in itertools.takewhile(bool, paid))
 
-    def finished(self, entry: Entry, result: PubResult) -> None:
+    def finished(self, entry: RequestRecord, result: PubResult) -> None:
         """Write down a result."""
         arrays = {
             name: _encoded(np.real(getattr(result.data, name)))
@@ -112,20 +227,20 @@ class Journal(Entries):
 
     def check(self) -> None:
         """Raise :class:`.JournalError` unless the file is there, and as it was left."""
-        self._lines.check()
+        self._file.check()
 
     def close(self) -> None:
         """Close the file."""
-        self._lines.close()
+        self._file.close()
 
-    def _entry(self, number: int, digest: str) -> Entry:
+    def _entry(self, number: int, digest: str) -> RequestRecord:
         # By what is asked, too: lines that are lost may have been about something else.
         name = f"{TAG}-{self._run}-{number}-{digest[:16]}"
-        return Entry(number, name, digest, unwritten=not self._lines.is_new)
+        return RequestRecord(number, name, digest, unwritten=not self._file.is_new)
 
     def _write(self, **event: Any) -> Place:
         try:
-            return self._lines.append(event)
+            return self._file.append(event)
         except JournalError as error:
             if event["event"] != "submitted":
                 raise
@@ -137,7 +252,7 @@ class Journal(Entries):
         kind = event["event"]
         if kind == "journal":
             if event["version"] != VERSION:
-                raise self._lines.of_version(event["version"])
+                raise self._file.of_version(event["version"])
             self._run = event["run"]
             return
         if kind == "intended":
@@ -160,7 +275,7 @@ class Journal(Entries):
             raise ValueError(f"unknown event {kind!r}")
 
     def _result_at(self, place: Place) -> PubResult:
-        arrays = self._lines.at(place)["data"]
+        arrays = self._file.at(place)["data"]
         fields = {name: _decoded(a) for name, a in arrays.items()}
         return PubResult(DataBin(**fields, shape=fields["evs"].shape))
 
@@ -176,6 +291,54 @@ class Journal(Entries):
 
     def __getstate__(self) -> dict[str, Any]:
         raise JournalError("A journal belongs to one process; it cannot be pickled or copied.")
+
+
+@contextlib.contextmanager
+def tagged(estimator: BaseEstimatorV2, entry: RequestRecord) -> Iterator[None]:
+    """Give jobs the request's tag while it is submitted, where the estimator knows tags.
+
+    Tags are options of the estimator, which others may share: one at a time sets them.
+    """
+    holder, name = tags_of(estimator)
+    if name is None:
+        entry.attempted = True
+        yield
+        return
+    with _lock_of(holder):
+        before = getattr(holder, name)
+        own = [TAG, entry.tag]  # one for all jobs, and one for this job alone
+        several = [*(before if isinstance(before, list) else []), *own]
+        setattr(holder, name, several if name == "job_tags" else entry.tag)
+        entry.attempted = True
+        try:
+            yield
+        finally:
+            setattr(holder, name, before)
+
+
+def tags_of(estimator: BaseEstimatorV2) -> tuple[Any, str | None]:
+    """Return what holds the tags of an estimator's next job, and as which attribute."""
+    if hasattr(estimator, "job_tag"):
+        return estimator, "job_tag"
+    if hasattr(estimator, "usage"):  # it makes jobs of its own, with tags of their own
+        return estimator, None
+    # Estimators of the runtime may have it in common, if they were made with the same options.
+    environment = getattr(getattr(estimator, "options", None), "environment", None)
+    return environment, "job_tags" if hasattr(environment, "job_tags") else None
+
+
+_LOCKS: dict[int, Any] = {}
+_ORDER = Lock()
+
+
+def _lock_of(thing: Any) -> Any:
+    """Return the lock that belongs to an object as long as it lives."""
+    with _ORDER:
+        if id(thing) not in _LOCKS:
+            with contextlib.suppress(TypeError):  # else a later object has it as well
+                weakref.finalize(thing, _LOCKS.pop, id(thing), None).atexit = False
+            _LOCKS[id(thing)] = RLock()
+        return _LOCKS[id(thing)]
 
 
 def _encoded(array: Any) -> dict[str, Any]:

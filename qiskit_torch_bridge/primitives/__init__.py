@@ -3,8 +3,8 @@
 
 from .batched_estimator import BatchedStatevectorEstimator
 from .capabilities import is_aer
+from .evaluation import Evaluation, evaluate
 from .precision import shots_to_precision, validate_precision
-from .submission import Evaluation, evaluate
 from .usage import Tracker, Usage
 
 __all__ = [

@@ -111,16 +111,21 @@ def cut(
     count = pieces
     for limit in limits:
         sizes = [limit.measure(estimator, pub) for estimator in estimators]
-        for size in sizes if None not in sizes else ():
-            room = limit.most - size.fixed
-            if room > 0 and size.rows > 0:
-                most = max(1, int(room * rows / size.rows))  # rows of a part
-                count = max(count, pieces * math.ceil(rows / most / pieces))
+        known = [size for size in sizes if size is not None]
+        if len(known) == len(sizes):
+            rows_of_part = min(_count_fitting(size, limit.most, rows) for size in known)
+            count = max(count, pieces * math.ceil(rows / rows_of_part / pieces))
     count = min(rows, count)
     if count == 1:
         return [PubPart(position, 0, rows, pub)]
     edges = [rows * i // count for i in range(count + 1)]
     return [PubPart(position, a, b, _take_rows(pub, a, b)) for a, b in itertools.pairwise(edges)]
+
+
+def _count_fitting(size: Size, most: float, rows: int) -> int:
+    """Return how many rows fit, at least one; all if cutting is of no use."""
+    room = most - size.fixed
+    return rows if room <= 0 or size.rows <= 0 else min(rows, max(1, int(room * rows / size.rows)))
 
 
 def cut_into_calls(

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..arrays import IntArray
+from ..arrays import BoolArray, IntArray
 
 _AXES = str.maketrans("01+-rl", "ZZXXYY")
+
+Words: TypeAlias = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
+"""For each word of the strings, where X or Y is and where Z or Y is: two arrays ``(K,)``."""
 
 
 def find_basis(label: str) -> str:
@@ -73,18 +77,18 @@ def _color_greedily(x: IntArray, z: IntArray) -> IntArray:
     return group_of
 
 
-def _find_conflicts(strings: Any, t: Any, others: Any) -> Any:
+def _find_conflicts(strings: Words, t: int, others: Words) -> BoolArray:
     """Whether string ``t`` has another letter than others somewhere where both have one."""
-    found: Any = False
+    found = np.zeros(len(others[0][0]), dtype=bool)
     for (x, z), (others_x, others_z) in zip(strings, others, strict=True):
         different = (others_x ^ x[t]) | (others_z ^ z[t])
         different &= x[t] | z[t]
         different &= others_x | others_z
-        found = found | (different != 0)
+        found |= different != 0
     return found
 
 
-def _pack_words(table: Any) -> IntArray:
+def _pack_words(table: BoolArray) -> IntArray:
     """Pack bits ``(K, n)`` into words of 64: ``(K, words)``."""
     padded = np.zeros((len(table), -(-table.shape[1] // 64) * 64), dtype=bool)
     padded[:, : table.shape[1]] = table

@@ -111,7 +111,7 @@ def _(label: str) -> Hashable:
 
 
 @_content_key.register
-def _(listed: list) -> Hashable:  # type: ignore[type-arg] - dispatched by its class alone
+def _(listed: list) -> Hashable:  # type: ignore[type-arg]
     keys = tuple(map(_content_key, listed))
     return None if None in keys else keys
 

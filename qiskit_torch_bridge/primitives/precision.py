@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
 
 from qiskit.primitives import BaseEstimatorV2
 
@@ -16,7 +15,7 @@ MOST_SHOTS = 2**52
 """With more, neighbouring numbers of shots have the same precision."""
 
 
-def validate_precision(shots: Any, precision: Any) -> float | None:
+def validate_precision(shots: int | None, precision: float | None) -> float | None:
     """Return the precision to request from ``shots`` or ``precision``, of which one may be given.
 
     Raises:
@@ -59,7 +58,7 @@ def precision_to_shots(precision: float) -> int:
     return math.ceil(1 / precision**2) if precision else 0
 
 
-def validate_target_precision(precision: Any) -> float:
+def validate_target_precision(precision: object) -> float:
     """Return the precision that a PUB asks for; unlike the user's, it may be zero, for exact.
 
     Raises:

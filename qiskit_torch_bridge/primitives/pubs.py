@@ -51,7 +51,7 @@ class AnalysedPub:
     points_shape: tuple[int, ...]
     shape: tuple[int, ...]
     precision: float
-    metadata: Any
+    metadata: Mapping[str, Any] | None
 
 
 def read_pub(
@@ -100,7 +100,7 @@ def read_pub(
     return AnalysedPub(analysed, found, points, bindings.shape, shape, wanted, circuit.metadata)
 
 
-def check_pubs(pubs: Any) -> None:
+def check_pubs(pubs: object) -> None:
     """Raise :class:`InputTypeError` unless PUBs can be gone through one by one."""
     if not isinstance(pubs, Iterable) or isinstance(pubs, (str, bytes, Mapping)):
         raise InputTypeError(

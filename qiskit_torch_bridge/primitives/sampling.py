@@ -26,11 +26,11 @@ ComplexArray = NDArray[np.complex128]
 
 KEPT_VALUES = 1 << 14
 """The most numbers of a table of values that a group keeps."""
-FEW = 64
+FEW_OUTCOMES = 64
 """Outcomes up to which their counts are drawn, however few the shots are."""
-MORE = 4
+OUTCOMES_PER_SHOT = 4
 """Outcomes for each shot above which drawing shot by shot takes less time."""
-TABLE = 1 << 22
+TABLE_SIZE = 1 << 22
 """The most numbers in a table of the values that outcomes give to observables."""
 EPS = float(np.finfo(float).eps)
 
@@ -249,7 +249,7 @@ def sample_group(
     Returns:
         Two arrays of shape ``(N, M)``, for the members of the group.
     """
-    if probabilities.shape[1] <= max(FEW, MORE * shots):
+    if probabilities.shape[1] <= max(FEW_OUTCOMES, OUTCOMES_PER_SHOT * shots):
         mean, square = _draw_counts(group, probabilities, shots, generator)
     else:
         mean, square = _draw_shots(group, probabilities, shots, generator)
@@ -268,7 +268,7 @@ def _draw_counts(
     frequencies = generator.multinomial(shots, probabilities) / shots
     mean = np.empty((rows, len(group.members)))
     square = np.empty_like(mean)
-    step = max(1, TABLE // outcomes)
+    step = max(1, TABLE_SIZE // outcomes)
     for first in range(0, len(group.members), step):
         last = min(first + step, len(group.members))
         values = group.outcome_values(first, last)

@@ -143,7 +143,7 @@ def _chosen(request: AnalysedPub, block: PointBlock) -> list[Observable]:
 
 
 def _weight(simulator: StatevectorSimulator) -> int:
-    return (1 << simulator.tape.num_bits) + len(simulator.sums.tables)
+    return (1 << simulator.tape.num_bits) + len(simulator.sums.paulis.tables)
 
 
 def _together(request: AnalysedPub, blocks: list[PointBlock]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives.containers import EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
@@ -59,7 +60,9 @@ class Usage:
         return Usage(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def count_usage(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> Usage:
+def count_usage(
+    estimator: BaseEstimatorV2, pubs: Iterable[EstimatorPubLike], precision: float | None
+) -> Usage:
     """Return what one ``run`` call of an estimator amounts to."""
     if hasattr(estimator, "usage"):  # it makes jobs of its own
         own: Usage = estimator.usage(pubs, precision)
@@ -183,7 +186,9 @@ _LOCK = threading.Lock()
 _OPEN: list[Tracker] = []
 
 
-def record_job(estimator: BaseEstimatorV2, pubs: Iterable[Any], precision: float | None) -> None:
+def record_job(
+    estimator: BaseEstimatorV2, pubs: Iterable[EstimatorPubLike], precision: float | None
+) -> None:
     """Tell all open trackers that a job was submitted."""
     if _OPEN:  # else nothing is worth computing
         record_usage(count_usage(estimator, pubs, precision))

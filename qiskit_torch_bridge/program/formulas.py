@@ -192,7 +192,8 @@ def differentiate(formula: Formula, position: int) -> Formula:
     if isinstance(formula, Power):
         return _derivative_of_power(formula, position)
     if formula.name == "xlogy":
-        return _derivative_of_xlogy(*formula.arguments, position)
+        factor, x = formula.arguments
+        return _derivative_of_xlogy(factor, x, position)
     (argument,) = formula.arguments
     return multiply([_outer_derivative(formula.name, argument), differentiate(argument, position)])
 

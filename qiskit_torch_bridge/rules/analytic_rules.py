@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Analytic shift rules, exact at any size of shift: for single gate angles and for parameters.
+"""Exact derivatives from evaluations at large shifts, of single gate angles or of parameters.
 
 As a function of one gate angle an expectation value has one frequency, and half the difference of
 two displaced evaluations is its derivative. As a function of one parameter of the circuit it is a
@@ -26,7 +26,7 @@ import scipy.optimize
 from ..arguments import require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
-from .plan import Differentiation, ShiftPlan, check_columns
+from .plan import Differentiation, Rule, ShiftPlan, StencilRule
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -38,7 +38,7 @@ POLISHED = 8
 """Up to this many uneven frequencies the shifts are optimised; beyond, pivoting alone chooses."""
 
 
-class ParameterShiftRule:
+class ParameterShiftRule(Rule):
     r"""Half the difference of two evaluations at :math:`\pm\pi/2`, one gate angle at a time.
 
     .. math:: \frac{\partial f}{\partial v_p}
@@ -51,16 +51,10 @@ class ParameterShiftRule:
     """
 
     name = "parameter-shift"
-    is_random = False
 
-    def __repr__(self) -> str:
-        return self.name
-
-    def differentiation(
+    def _differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
-        """Return the plan over the angles that the wanted columns reach."""
-        check_columns(circuit, columns)
         target, angle_map = circuit.shift_form
         coordinates = angle_map.angles_of(columns)
         stencils = [(a, SHIFTS, COEFFICIENTS) for a in coordinates]
@@ -68,7 +62,7 @@ class ParameterShiftRule:
         return Differentiation(target, angle_map, angle_map.pullback(coordinates, columns), plan)
 
 
-class MultiFrequencyRule:
+class MultiFrequencyRule(StencilRule):
     r"""AQGD's analytic rule: displace the circuit's own parameters, nothing rewritten.
 
     .. math:: \frac{\partial f}{\partial v}
@@ -79,22 +73,11 @@ class MultiFrequencyRule:
     """
 
     name = "aqgd"
-    is_random = False
 
-    def __repr__(self) -> str:
-        return self.name
-
-    def differentiation(
-        self, circuit: AnalysedCircuit, columns: tuple[int, ...]
-    ) -> Differentiation:
-        """Return the plan over the wanted columns of ``circuit`` itself."""
-        check_columns(circuit, columns)
-        stencils = []
-        for column in columns:
-            x, y = frequency_shifts(tuple(circuit.frequencies(column)))
-            stencils.append((column, np.concatenate([x, -x]), np.concatenate([y, -y])))
-        plan = ShiftPlan.from_columns(len(circuit.parameters), stencils)
-        return Differentiation(circuit, None, None, plan)
+    def _stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
+        """Return shifts to both sides of a parameter, from its frequencies."""
+        x, y = frequency_shifts(tuple(circuit.frequencies(column)))
+        return np.concatenate([x, -x]), np.concatenate([y, -y])
 
 
 def frequency_shifts(frequencies: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:

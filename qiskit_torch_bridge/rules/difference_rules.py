@@ -24,7 +24,7 @@ from ..arguments import (
 )
 from ..arrays import BoolArray, FloatArray
 from ..exceptions import GradientError, PrecisionError
-from .plan import Differentiation, ShiftPlan, check_columns
+from .plan import Differentiation, Rule, ShiftPlan, StencilRule
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -214,11 +214,10 @@ def _validate_method(method: object) -> Method:
     return found
 
 
-class FiniteDifferenceRule:
+class FiniteDifferenceRule(StencilRule):
     """Finite differences with a known step; :meth:`FiniteDifference.rule` makes it."""
 
     name = FiniteDifference.name
-    is_random = False
 
     def __init__(self, epsilon: float, method: Method) -> None:
         self.epsilon, self.method = epsilon, method
@@ -226,23 +225,15 @@ class FiniteDifferenceRule:
     def __repr__(self) -> str:
         return f"{self.name}({self.method}, epsilon={self.epsilon:.3g})"
 
-    def differentiation(
-        self, circuit: AnalysedCircuit, columns: tuple[int, ...]
-    ) -> Differentiation:
-        """Return the plan over the wanted columns of ``circuit`` itself."""
-        check_columns(circuit, columns)
+    def _stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
+        """Return the shifts and coefficients of the method; none if the parameter is not used."""
+        if not circuit.is_used(column):
+            return np.zeros(0), np.zeros(0)
         shifts, coefficients = STENCILS[self.method]
-        stencils = [
-            (column, shifts * self.epsilon, coefficients / self.epsilon)
-            if circuit.is_used(column)
-            else (column, np.zeros(0), np.zeros(0))
-            for column in columns
-        ]
-        plan = ShiftPlan.from_columns(len(circuit.parameters), stencils)
-        return Differentiation(circuit, None, None, plan)
+        return shifts * self.epsilon, coefficients / self.epsilon
 
 
-class SPSARule:
+class SPSARule(Rule):
     """Differences along random directions; :meth:`SimultaneousPerturbation.rule` makes it.
 
     Attributes:
@@ -260,16 +251,15 @@ class SPSARule:
         averaged = f", resamplings={self.resamplings}" if self.resamplings > 1 else ""
         return f"{self.name}(epsilon={self.epsilon:.3g}{averaged})"
 
-    def differentiation(
+    def _differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
-        """Return a plan for one gradient; its directions are drawn with its points."""
-        check_columns(circuit, columns)
         used = np.array([circuit.is_used(c) for c in columns], dtype=bool)
         count = 2 * self.resamplings * int(used.any())
-        size = len(circuit.parameters)
-        plan = ShiftPlan.of_points(size, count, len(columns))
-        return _Directions(circuit, None, None, plan, self, columns, used)
+        plan = ShiftPlan.of_points(len(circuit.parameters), count, len(columns))
+        if not count:
+            return Differentiation(circuit, None, None, plan)
+        return _RandomDirections(circuit, None, None, plan, self, columns, used)
 
     def draw_signs(self, rows: int, count: int) -> FloatArray:
         """Draw directions ``(resamplings, rows, count)``."""
@@ -285,7 +275,7 @@ class SPSARule:
 
 
 @dataclass(frozen=True)
-class _Directions(Differentiation):
+class _RandomDirections(Differentiation):
     """Differences along the directions drawn for the points asked for last."""
 
     rule: SPSARule
@@ -294,8 +284,6 @@ class _Directions(Differentiation):
     drawn: list[FloatArray] = field(default_factory=list)
 
     def points(self, values: Any, m: Any = np) -> Any:
-        if not self.plan.num_points:
-            return super().points(values, m)
         signs = self.rule.draw_signs(values.shape[0], len(self.columns)) * self.used
         self.drawn[:] = [signs]
         displacements = np.zeros((*signs.shape[:2], values.shape[1]))
@@ -303,8 +291,6 @@ class _Directions(Differentiation):
         return values + m.asarray(np.concatenate([displacements, -displacements]))
 
     def combine(self, values: Any, evs: Any, m: Any = np) -> Any:
-        if not self.plan.num_points:
-            return super().combine(values, evs, m)
         (signs,) = self.drawn
         count = len(signs)
         slopes = (evs[:count] - evs[count:]) / (2 * self.rule.epsilon)

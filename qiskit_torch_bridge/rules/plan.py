@@ -10,9 +10,10 @@ so one plan of displacements :math:`d` and coefficients :math:`k` describes them
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -218,7 +219,7 @@ def check_columns(circuit: Any, columns: Any) -> None:
     )
 
 
-class Rule(Protocol):
+class Rule(ABC):
     """A way to differentiate expectation values by evaluating them elsewhere.
 
     Attributes:
@@ -227,11 +228,35 @@ class Rule(Protocol):
             twice.
     """
 
-    name: str
-    is_random: bool
+    name: ClassVar[str]
+    is_random: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        return self.name
 
     def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return the plan for the derivatives with respect to ``columns`` of the parameters."""
-        ...
+        check_columns(circuit, columns)
+        return self._differentiation(circuit, columns)
+
+    @abstractmethod
+    def _differentiation(
+        self, circuit: AnalysedCircuit, columns: tuple[int, ...]
+    ) -> Differentiation: ...
+
+
+class StencilRule(Rule):
+    """A rule that displaces one of the circuit's own parameters at a time."""
+
+    @abstractmethod
+    def _stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
+        """Return the shifts of a parameter, and the coefficients of the evaluations there."""
+
+    def _differentiation(
+        self, circuit: AnalysedCircuit, columns: tuple[int, ...]
+    ) -> Differentiation:
+        stencils = [(column, *self._stencil(circuit, column)) for column in columns]
+        plan = ShiftPlan.from_columns(len(circuit.parameters), stencils)
+        return Differentiation(circuit, None, None, plan)

@@ -27,7 +27,7 @@ from ..arrays import FloatArray
 from ..program import AnalysedCircuit
 from ..program.operators import Observable
 
-ComplexArray = NDArray[np.complexfloating[Any, Any]]
+ComplexArray = NDArray[np.complex128]
 
 
 class Cost(NamedTuple):

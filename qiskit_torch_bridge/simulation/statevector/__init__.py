@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact simulation in this process: circuits compiled to tapes, and kernels that run them."""
+"""The state vector: circuits compiled to tapes, and kernels that run these."""
 
-from .cache import SimulatorCache
 from .geometry import StateGeometry
-from .simulator import FinalStates, StatevectorSimulator
+from .simulator import FinalStates, SimulatorCache, StatevectorSimulator
 
 __all__ = ["FinalStates", "SimulatorCache", "StateGeometry", "StatevectorSimulator"]

@@ -20,8 +20,9 @@ from qiskit.quantum_info import SparsePauliOp
 from ...arrays import FloatArray, IntArray
 from ...program.analysis import AnalysedCircuit
 from ...program.operators import FEW, Observable, ProductOperator
+from .kernels.tables import ENTRY, GROUP, PauliTables, Projections
 from .paulis import masks_of
-from .projections import Projections, compile_projections
+from .projections import are_connected, compile_projections, count_amplitudes
 from .tape import Tape, compile_tape
 
 MAX_TABLES = 1 << 26
@@ -36,13 +37,7 @@ class PauliSums:
         num_observables: Their number ``O``.
         num_bits: Of the state.
         constants: What terms without any Pauli contribute to values, shape ``(O,)``.
-        groups: For each mask: the mask, where its entries start, where those with an odd number
-            of Y start, and where they end.
-        entries: For each entry the mask ``z`` of its signs, or where its table starts (else -1).
-        pointers: Where the targets of each entry start, shape ``(E + 1,)``.
-        targets: Observables that entries contribute to.
-        weights: With which coefficient.
-        tables: Sums of signs, ``2**n`` numbers each.
+        paulis: Sums of Pauli strings.
         projections: Products of projectors, and
         masks: The masks ``x`` and ``z`` of all terms and of what projects, shape ``(K, 2)``.
     """
@@ -50,28 +45,15 @@ class PauliSums:
     num_observables: int
     num_bits: int
     constants: FloatArray
-    groups: IntArray
-    entries: IntArray
-    pointers: IntArray
-    targets: IntArray
-    weights: FloatArray
-    tables: FloatArray
+    paulis: PauliTables
     projections: Projections
     masks: IntArray
 
     @property
-    def arrays(self) -> tuple[Any, ...]:
-        """The arrays that kernels take, in their order."""
-        return (
-            self.groups, self.entries, self.pointers, self.targets, self.weights, self.tables,
-            *self.projections,
-        )  # fmt: skip
-
-    @property
     def work(self) -> float:
         """What one application to a state costs, in states that are passed over."""
-        states = self.projections.numbers / (1 << self.num_bits)
-        return len(self.entries) + 2 * states + len(self.projections.terms) / (1 << self.num_bits)
+        amplitudes = 2 * count_amplitudes(self.projections) + len(self.projections.terms)
+        return len(self.paulis.entries) + amplitudes / (1 << self.num_bits)
 
 
 def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
@@ -111,7 +93,7 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
     return writer.sums(len(observables), constants, projections, masks)
 
 
-def compiled(
+def compile_both(
     analysed: AnalysedCircuit, observables: Sequence[Observable]
 ) -> tuple[Tape, PauliSums]:
     """Compile a circuit and its observables, in the frame in which both take the least work.
@@ -121,7 +103,7 @@ def compiled(
     """
     tape = compile_tape(analysed)
     sums = compile_sums(observables, tape)
-    if not sums.projections.are_connected:
+    if not are_connected(sums.projections):
         return tape, sums
     products, _ = _parted(observables, tape)[1]
     counts = [
@@ -223,19 +205,15 @@ class _Writer:
     def sums(
         self, count: int, constants: FloatArray, projections: Projections, masks: IntArray
     ) -> PauliSums:
-        return PauliSums(
-            count,
-            self.num_bits,
-            constants,
-            np.array(self.groups, dtype=np.int64).reshape(-1, 4),
-            np.array(self.entries, dtype=np.int64).reshape(-1, 2),
+        paulis = PauliTables(
+            np.array(self.groups, dtype=GROUP),
+            np.array(self.entries, dtype=ENTRY),
             np.array(self.pointers, dtype=np.int64),
             np.array(self.targets, dtype=np.int64),
             np.array(self.weights, dtype=float),
             np.concatenate(self.tables) if self.tables else np.zeros(0),
-            projections,
-            masks,
         )
+        return PauliSums(count, self.num_bits, constants, paulis, projections, masks)
 
 
 def _walsh_hadamard(coefficients: FloatArray) -> FloatArray:

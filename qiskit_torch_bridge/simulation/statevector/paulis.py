@@ -102,10 +102,6 @@ class CliffordFrame:
                 )
                 masks ^= low
 
-    def append_h(self, q: int) -> None:
-        """Append a Hadamard gate."""
-        self.of_x[q], self.of_z[q] = self.of_z[q], self.of_x[q]
-
     def append_cx(self, control: int, target: int) -> None:
         """Append a controlled X."""
         self.of_x[control] = self.of_x[control] * self.of_x[target]
@@ -116,18 +112,6 @@ class CliffordFrame:
         self.of_x[a], self.of_x[b] = (
             self.of_x[a] * self.of_z[b],
             self.of_z[a] * self.of_x[b],
-        )
-
-    def append_swap(self, a: int, b: int) -> None:
-        """Append a swap."""
-        for images in (self.of_x, self.of_z):
-            images[a], images[b] = images[b], images[a]
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether nothing has been appended, in effect."""
-        return self.of_x == CliffordFrame(self.num_bits).of_x and all(
-            image == (0, 1 << q, 0) for q, image in enumerate(self.of_z)
         )
 
     def conjugated_terms(self, x: Masks, z: Masks) -> tuple[Masks, Masks, Masks]:

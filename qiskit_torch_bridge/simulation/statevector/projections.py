@@ -23,47 +23,17 @@ Reference: D. Gottesman, arXiv:quant-ph/9705052, on the spaces that commuting Pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ...arrays import FloatArray, IntArray
 from ...program.operators import ProductOperator
+from .kernels.tables import DIRECTION, TERM, VIEW, Projections
 from .paulis import CliffordFrame, PauliString
 
-
-class Projections(NamedTuple):
-    """Products of projectors, in the form that the kernels read.
-
-    Attributes:
-        views: Where the directions of a view start, those of its orbits, and where they end.
-        directions: Masks: those from orbit to orbit, which are no strings, then the ``x`` of the
-            strings that connect an orbit; beside them their ``z`` and the power of ``i``.
-        terms: For each term its view, an element of its subspace, signs of the connecting strings,
-            the masks and power of ``i`` of the string multiplied to it, and its observable.
-        strengths: Its coefficient, ``2**-r`` included.
-    """
-
-    views: IntArray
-    directions: IntArray
-    terms: IntArray
-    strengths: FloatArray
-
-    @property
-    def are_connected(self) -> bool:
-        """Whether any orbit has more than one element."""
-        return bool((self.views[:, 2] > self.views[:, 1]).any())
-
-    @property
-    def numbers(self) -> float:
-        """The amplitudes that all terms look at."""
-        spans = (self.views[:, 2] - self.views[:, 0])[self.terms[:, 0]]
-        return float(np.exp2(spans).sum())
-
-
 _NO_MASKS = np.zeros((0, 2), dtype=np.int64)
-_NO_ROWS = np.zeros((0, 3), dtype=np.int64)
-_NONE = Projections(_NO_ROWS, _NO_ROWS, np.zeros((0, 7), dtype=np.int64), np.zeros(0))
+_NONE = Projections(*(np.zeros(0, dtype) for dtype in (VIEW, DIRECTION, TERM, float)))
 
 
 def compile_projections(
@@ -113,11 +83,22 @@ def compile_projections(
             terms.append(np.stack(columns, axis=1))
             strengths.append(part[at] / (1 << len(view.connecting)))
     return Projections(
-        np.array(views, dtype=np.int64),
-        np.array(directions, dtype=np.int64).reshape(-1, 3),
-        np.concatenate(terms),
+        np.array(views, dtype=VIEW),
+        np.array([tuple(d) for d in directions], dtype=DIRECTION),
+        np.concatenate(terms).view(TERM)[:, 0],
         np.concatenate(strengths),
     ), np.concatenate(masks)
+
+
+def are_connected(projections: Projections) -> bool:
+    """Whether any orbit has more than one element."""
+    return bool((projections.views["stop"] > projections.views["middle"]).any())
+
+
+def count_amplitudes(projections: Projections) -> float:
+    """Return how many amplitudes all terms look at."""
+    views = projections.views[projections.terms["view_at"]]
+    return float(np.exp2(views["stop"] - views["start"]).sum())
 
 
 def _strings(axes: Any, where: IntArray, frame: CliffordFrame) -> list[PauliString]:

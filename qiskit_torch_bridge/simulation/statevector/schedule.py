@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""In which order and in which blocks of the state the kernels apply a tape.
+r"""What of a tape the kernels apply, in which order, and in which blocks of the state.
 
 The index of an amplitude is a vector over GF(2). Pauli strings displace it by their masks ``x``, so
 rotations whose masks lie in a subspace ``V`` never leave a coset of ``V``. A *run* is a sequence
@@ -11,15 +11,173 @@ others if the run's masks lie in those.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arrays import FloatArray, IntArray
 from ...program.operators import PauliSpan
-from .operations import FixedMatrix, Rotation
+from .kernels.tables import DIAGONAL, LANES, MATRIX, OPERATION, RUN, X_LIKE, Y_LIKE, Layout
+from .operations import FixedMatrix, Preparation, Rotation
 
 LOOKAHEAD = 256
 """How many operations ahead a run looks for one that may act earlier."""
+BLOCK_BITS = 5
+"""Dimension of the subspaces: a block of ket and bra has 32 KiB, as the fastest cache."""
+
+FULL = LANES.bit_length() - 1
+
+
+def rows_side_by_side(rows: int, num_bits: int, widest_matrix: int) -> int:
+    """Return ``T``: as many rows as there are, or more where the index has too few bits for lanes.
+
+    The remaining lanes come from the index, at most half of the bits that no matrix needs.
+    """
+    wanted = min(LANES, 1 << max(rows - 1, 0).bit_length())
+    most_lane_bits = max(0, (num_bits - max(widest_matrix, 1)) // 2)
+    return max(wanted, LANES >> min(FULL, most_lane_bits))
+
+
+def lay_out(operations: Sequence[Rotation | FixedMatrix], num_bits: int, rows_t: int) -> Layout:
+    """Schedule operations for chunks of ``rows_t`` rows, the derivatives of all being wanted."""
+    lane_bits = (LANES // rows_t).bit_length() - 1
+    lowest = tuple(range(lane_bits))
+    runs: list[tuple[int, ...]] = []
+    rows: list[tuple[int, ...]] = []
+    offsets: list[int] = []
+    lanes: list[int] = []
+    signs: list[FloatArray] = []
+    matrices: list[FloatArray] = []
+    sign_at = matrix_at = 0
+    slot_of = _slots(operations)
+    for run in schedule(operations, num_bits, lane_bits, BLOCK_BITS):
+        free, dim, stop = run.free_bits(num_bits), len(run.basis), len(rows) + len(run.operations)
+        at = (dim, len(rows), stop, len(offsets), free, len(lanes))
+        runs.append((*at, int(run.lanes == lowest), free.bit_count()))
+        offsets += _span(run.basis)
+        lanes += _span([1 << b for b in run.lanes])
+        keys: list[int] = []
+        for position in run.operations:
+            operation = operations[position]
+            if isinstance(operation, FixedMatrix):
+                rows.append((MATRIX, 0, 0, 0, 0, 0, 0, 0, matrix_at))
+                matrices.append(operation.matrix.ravel().view(float))
+                matrix_at += len(matrices[-1])
+                continue
+            x, z, k = operation.pauli
+            within = key = across = 0
+            for j, vector in enumerate(run.basis):
+                within |= (x >> run.pivots[j] & 1) << j
+                key |= ((vector & z).bit_count() & 1) << j
+            for j, bit in enumerate(run.lanes):
+                across |= (z >> bit & 1) << j
+            kind = DIAGONAL if not x else Y_LIKE if k % 2 else X_LIKE
+            sign = 1 if k in (0, 1) else -1
+            rows.append((kind, within, sign_at, z, 1, slot_of[position], sign, across, 0))
+            keys.append(key)
+            sign_at += 1 << dim
+        if keys:
+            signs.append(_signs(dim)[keys].ravel())
+    return Layout(
+        rows_t,
+        rows_t << num_bits,
+        np.array(runs, dtype=RUN),
+        np.array(offsets, dtype=np.int64),
+        np.array(lanes, dtype=np.int64),
+        np.array(rows, dtype=OPERATION),
+        np.concatenate(signs) if signs else np.zeros(0),
+        np.concatenate(matrices) if matrices else np.zeros(0),
+    )
+
+
+def want_derivatives(layout: Layout, slots: NDArray[np.bool_]) -> Layout:
+    """Return the layout with the derivatives of some rotations, by slot, being wanted."""
+    operations = layout.operations.copy()
+    rotates = operations["kind"] != MATRIX
+    operations["wanted"][rotates] = slots[operations["slot"][rotates]]
+    return layout._replace(operations=operations)
+
+
+def _slots(operations: Sequence[Rotation | FixedMatrix]) -> list[int]:
+    """Return the number of rotations before each operation."""
+    turns = [isinstance(operation, Rotation) for operation in operations]
+    return [0, *itertools.accumulate(turns)]
+
+
+@functools.cache
+def _signs(dim: int) -> FloatArray:
+    """Return the signs of a subspace's elements, a row for each set of basis vectors with a minus.
+
+    They are products of those of the basis vectors.
+    """
+    signs = np.ones((1, 1))
+    for _ in range(dim):
+        signs = np.block([[signs, signs], [signs, -signs]])
+    return signs
+
+
+def _span(basis: Sequence[int]) -> list[int]:
+    elements = [0]
+    for vector in basis:
+        elements += [e ^ vector for e in elements]
+    return elements
+
+
+def drop_ineffective(
+    operations: Sequence[Rotation | FixedMatrix],
+    preparations: Sequence[Preparation],
+    masks: IntArray,
+    num_bits: int,
+) -> list[Rotation | FixedMatrix]:
+    r"""Return the operations without those that have no effect on some expectation values.
+
+    A rotation that commutes with all observables and with everything after it cancels from
+    :math:`U^\dagger O U`. One that is diagonal and commutes with everything before it gives the
+    initial state a phase.
+
+    Args:
+        operations: The tape.
+        preparations: What its initial state holds beside zeros.
+        masks: The masks ``x`` and ``z`` of all terms of the observables, shape ``(K, 2)``.
+        num_bits: The qubits that are simulated.
+    """
+    later = PauliSpan(num_bits)
+    for x, z in masks.tolist():
+        later.add(x, z)
+        if later.is_full:
+            break
+    kept: list[Rotation | FixedMatrix] = []
+    for position in range(len(operations) - 1, -1, -1):
+        operation = operations[position]
+        if isinstance(operation, FixedMatrix):
+            kept = [*operations[: position + 1], *reversed(kept)]
+            break
+        x, z, _ = operation.pauli
+        if later.is_full:
+            if x or z:
+                kept.append(operation)
+        elif not later.commutes(x, z):
+            kept.append(operation)
+            later.add(x, z)
+    else:
+        kept.reverse()
+    prepared = sum(1 << b for p in preparations for b in p.bits)
+    earlier = PauliSpan(num_bits)
+    result: list[Rotation | FixedMatrix] = []
+    for position, operation in enumerate(kept):
+        if isinstance(operation, FixedMatrix) or earlier.is_full:
+            result += kept[position:]
+            break
+        x, z, _ = operation.pauli
+        if not x and not z & prepared and earlier.commutes(x, z):
+            continue
+        result.append(operation)
+        earlier.add(x, z)
+    return result
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,18 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ...arrays import FloatArray
+from ...arrays import FloatArray, IntArray
 from ...exceptions import BridgeError, InputError
+from ...lru_cache import LRUCache
 from ...program import AnalysedCircuit
-from ...program.operators import Observable
+from ...program.operators import Observable, term_keys
 from ..expressions import ExpressionColumns
 from ..interface import ComplexArray, Cost
 from . import memory
-from .compiled import kernel
-from .layout import Layout, lay_out, rows_side_by_side
-from .operations import FixedMatrix, Rotation
-from .pauli_sums import compile_sums, compiled
-from .protocol import (
+from .kernels import kernel
+from .kernels.tables import (
     ADJOINT,
     FORWARD,
     LANES,
@@ -30,8 +29,13 @@ from .protocol import (
     TANGENT,
     TANGENT_ADJOINT,
     TANGENT_STATE,
+    Layout,
+    Sources,
+    pack,
 )
-from .simplify import effective
+from .operations import FixedMatrix, Rotation
+from .pauli_sums import compile_both, compile_sums
+from .schedule import drop_ineffective, lay_out, rows_side_by_side, want_derivatives
 from .tape import Tape, compile_tape
 from .threads import in_parallel, interruptible, thread_count, together
 
@@ -66,22 +70,18 @@ class FinalStates(NamedTuple):
     states: Any
 
 
-class Sources(NamedTuple):
-    """From which input or weight each rotation's angle comes: a sparse affine map by rows.
+class _Packed(NamedTuple):
+    """A layout as the kernels take it.
 
-    Entry ``e`` of slot ``a``, ``starts[a] <= e < starts[a + 1]``, adds ``coefficients[e]`` times
-    input ``columns[e]``, or weight ``columns[e] - I``, to ``offsets[a]``.
+    Attributes:
+        dim: The numbers in one component of a vector.
+        gates: The number of operations.
+        constants: What it passes to the kernels, and the program with it.
     """
 
-    starts: Any
-    columns: Any
-    coefficients: Any
-    offsets: Any
-
-    def slots(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return for each slot whether one of its sources is among the wanted columns."""
-        slot_of = np.repeat(np.arange(len(self.offsets)), np.diff(self.starts))
-        return np.bincount(slot_of, wanted[self.columns], len(self.offsets)) > 0
+    dim: int
+    gates: int
+    constants: tuple[Any, ...]
 
 
 class StatevectorSimulator:
@@ -120,13 +120,13 @@ class StatevectorSimulator:
             tape = compile_tape(analysed, in_full=True)
             sums = compile_sums((), tape)
         else:
-            tape, sums = compiled(analysed, observables)
+            tape, sums = compile_both(analysed, observables)
         memory.require(2 * self.dtype.itemsize << tape.num_bits, tape.num_bits)
         self.analysed, self.tape, self.sums = analysed, tape, sums
         self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
         # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
         if observables is not None and not any(np.imag(o.coeffs).any() for o in observables):
-            self.operations = effective(
+            self.operations = drop_ineffective(
                 tape.operations, tape.preparations, self.sums.masks, tape.num_bits
             )
         self._columns = ExpressionColumns(tape.angle_map, inputs, weights)
@@ -143,7 +143,7 @@ class StatevectorSimulator:
         )
         self._side_by_side: dict[int, int] = {}
         self._schedules: dict[int, Layout] = {}
-        self._layouts: dict[Any, tuple[Layout, int, tuple[Any, ...]]] = {}
+        self._layouts: dict[Any, _Packed] = {}
         self._spare: list[Any] = []
         self._no_states = np.empty((0, 0), self._float)
 
@@ -314,35 +314,34 @@ class StatevectorSimulator:
             self._side_by_side[rows] = found
         return found
 
-    def _layout(
-        self, rows_t: int, wanted: tuple[bool, bool]
-    ) -> tuple[Layout, int, tuple[Any, ...]]:
-        """Return the layout for ``T`` rows, its first run with a derivative, and its arrays."""
+    def _layout(self, rows_t: int, wanted: tuple[bool, bool]) -> _Packed:
+        """Return the layout for ``T`` rows and some derivatives."""
         key = (rows_t, wanted)
         found = self._layouts.get(key)
         if found is None:
-            slots = self._sources.slots(self._columns.wanted(wanted))
+            slots = _slots_reading(self._columns.wanted(wanted), self._sources)
             same = (rows_t, slots.tobytes())
             if same not in self._layouts:
                 self._layouts[same] = self._laid_out(rows_t, slots)
             found = self._layouts[key] = self._layouts[same]
         return found
 
-    def _laid_out(
-        self, rows_t: int, slots: NDArray[np.bool_]
-    ) -> tuple[Layout, int, tuple[Any, ...]]:
+    def _laid_out(self, rows_t: int, slots: NDArray[np.bool_]) -> _Packed:
         layout = self._schedules.get(rows_t)
         if layout is None:
             layout = lay_out(self.operations, self.tape.num_bits, rows_t)
             self._schedules[rows_t] = layout
-        layout = layout.differentiated(slots)
-        flags = layout.operations[:, 4]
-        first = int(flags.argmax()) if flags.any() else len(flags)
-        arrays = (
-            layout.runs, layout.coset_offsets, layout.lanes, layout.operations, layout.signs,
-            layout.matrices, *self._sources, self._initial, *self.sums.arrays,
-        )  # fmt: skip
-        return layout, int(np.searchsorted(layout.runs[:, 2], first, "right")), arrays
+        layout = want_derivatives(layout, slots)
+        wanted = layout.operations["wanted"]
+        first = int(wanted.argmax()) if wanted.any() else len(wanted)
+        first_run = int(np.searchsorted(layout.runs["last"], first, "right"))
+        arrays = pack((rows_t, layout.dim, first_run), layout[2:])
+        constants = (*arrays, *self._program, self.sums.paulis.tables, self._initial)
+        return _Packed(layout.dim, len(layout.operations), constants)
+
+    @functools.cached_property
+    def _program(self) -> tuple[IntArray, FloatArray]:
+        return pack((), (*self._sources, *self.sums.paulis[:-1], *self.sums.projections))
 
     def _room_for_states(self, rows: int, rows_t: int) -> FinalStates | None:
         chunks = -(-rows // rows_t)
@@ -380,13 +379,13 @@ class StatevectorSimulator:
             evs, gx = np.empty((rows, 0)), np.zeros((rows, inputs))
         else:
             gx = NONE
-        layout, first_run, constants = self._layout(rows_t, wanted)
+        layout = self._layout(rows_t, wanted)
         chunks = -(-rows // rows_t)
         parts, shared = self._parts(chunks, layout.dim)
         states = self._no_states if kept is None else kept.states
         stays = kept is not None and not backward  # the kernel works where the states are kept
         numbers = 1 if stays else 2 * _VECTORS[mode] * layout.dim
-        totals = np.empty((parts, max(len(layout.operations), len(self.sums.entries)) * LANES))
+        totals = np.empty((parts, max(layout.gates, len(self.sums.paulis.entries)) * LANES))
         execute = kernel(mode in _TANGENTS)
         long = layout.dim * chunks * self._work_per_number >= LONG_WORK
         long = long or not getattr(execute, "overloads", True)  # it takes seconds to compile
@@ -397,8 +396,8 @@ class StatevectorSimulator:
 
         def alone(chunks: int) -> bool:
             return execute(
-                mode, rows_t, layout.dim, 0, chunks, 0, 1, signals, first_run, *constants, *last,
-                buffers[0], states, totals, evs, gx, gw[0],
+                mode, 0, chunks, 0, 1, signals, *layout.constants, *last, buffers[0], states,
+                totals, evs, gx, gw[0],
             )  # fmt: skip
 
         def compute() -> bool:
@@ -408,18 +407,17 @@ class StatevectorSimulator:
             if not shared:
                 return in_parallel(
                     lambda part: execute(
-                        mode, rows_t, layout.dim, chunks * part // parts,
-                        chunks * (part + 1) // parts, 0, 1, signals, first_run, *constants, *last,
-                        buffers[part], states, totals[part : part + 1], evs, gx,
-                        gw[part % len(gw)],
+                        mode, chunks * part // parts, chunks * (part + 1) // parts, 0, 1, signals,
+                        *layout.constants, *last, buffers[part], states,
+                        totals[part : part + 1], evs, gx, gw[part % len(gw)],
                     ),
                     parts,
                     signals,
                 )  # fmt: skip
             finite = together(
                 lambda part: execute(
-                    mode, rows_t, layout.dim, 0, chunks, part, parts, signals, first_run,
-                    *constants, *last, buffers[0], states, totals, evs, gx, gw[0],
+                    mode, 0, chunks, part, parts, signals, *layout.constants, *last, buffers[0],
+                    states, totals, evs, gx, gw[0],
                 ),
                 parts,
                 signals,
@@ -495,6 +493,12 @@ class StatevectorSimulator:
         self.__dict__.update(state, _spare=[])
 
 
+def _slots_reading(columns: NDArray[np.bool_], sources: Sources) -> NDArray[np.bool_]:
+    """Return for each slot whether one of its sources is among the columns."""
+    slot_of = np.repeat(np.arange(len(sources.offsets)), np.diff(sources.starts))
+    return np.bincount(slot_of, columns[sources.columns], len(sources.offsets)) > 0
+
+
 def _initial(tape: Tape) -> FloatArray:
     """Return real and imaginary parts of the initial state; empty if all qubits are zero."""
     if not tape.preparations:
@@ -510,3 +514,26 @@ def _initial(tape: Tape) -> FloatArray:
     state = np.zeros(1 << tape.num_bits, dtype=complex)
     state[index] = amplitudes
     return state.view(float)
+
+
+class SimulatorCache:
+    """Keeps the simulators of the last circuits and observables."""
+
+    def __init__(self, dtype: Any, size: int = 16) -> None:
+        self._dtype = dtype
+        self._recent: LRUCache[tuple[AnalysedCircuit, StatevectorSimulator]] = LRUCache(size)
+
+    def __call__(
+        self, analysed: AnalysedCircuit, observables: Sequence[Observable]
+    ) -> StatevectorSimulator:
+        """Return the simulator for a circuit and observables, all parameters inputs."""
+        content = (
+            (term_keys(o).tobytes(), type(o), np.asarray(o.coeffs).tobytes()) for o in observables
+        )
+
+        def compiled() -> tuple[AnalysedCircuit, StatevectorSimulator]:
+            columns = range(analysed.num_parameters)
+            simulator = StatevectorSimulator(analysed, observables, columns, (), self._dtype)
+            return analysed, simulator  # kept: its id is part of the key
+
+        return self._recent((id(analysed), *content), compiled)[1]

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Lock, RLock
 
 from ...arrays import IntArray
-from .protocol import STOP
+from .kernels.tables import STOP
 
 GRACE = 1.0
 """Seconds that an interrupted call waits for its kernels to leave, which takes them far less."""

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstrations' figures, drawn without pyplot: no backend is chosen, no window opens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .command_line import DemoError, require
+from .problems import cut_values
+
+if TYPE_CHECKING:
+    from . import hello, meta, mnist, qaoa, vqe
+    from .contest import Run
+    from .digits import Digits
+
+TOLERANCE = 0.05
+CASE_COLORS = ("tab:blue", "tab:red", "tab:green")
+COLUMNS, ROWS = 6, 2
+
+OPTIMIZER_STYLES = {
+    "Adam": ("tab:blue", "-"),
+    "RMSprop": ("tab:cyan", "-"),
+    "SGD, momentum": ("tab:purple", "-"),
+    "L-BFGS": ("tab:green", "-"),
+    "natural gradient": ("tab:pink", "-"),
+    "COBYLA": ("tab:orange", "--"),
+    "SLSQP": ("tab:olive", "--"),
+    "SPSA": ("tab:red", "--"),
+}
+"""Those that are not PyTorch's have dashed lines."""
+
+SIDES = ("#4c78a8", "#f2a03d")
+LEARNED = (("tab:olive", "o-"), ("tab:green", "o-"))
+OTHERS = (("tab:blue", "s--"), ("tab:red", "s--"))
+
+FLOOR = 1e-10
+"""Smaller errors of energies are rounding."""
+
+
+@contextmanager
+def new_figure(path: Path, width: float, height: float) -> Iterator[Any]:
+    """Give an empty figure of a size in inches, and write it to a file in the end."""
+    figure = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    yield figure
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise DemoError(f"Cannot write the plot to '{path}': {error}.") from error
+
+
+def plot_hello(path: Path, trainings: Sequence[hello.Training], target: float) -> None:
+    """Draw the training curves of all cases over one another."""
+    with new_figure(path, 8, 4.8) as figure:
+        axes = figure.subplots()
+        axes.axhspan(target - TOLERANCE, target + TOLERANCE, color="0.88", linewidth=0)
+        axes.axhline(target, color="0.35", linewidth=1, linestyle="--", label=f"target {target:g}")
+        for training, color in zip(trainings, CASE_COLORS, strict=False):
+            axes.plot(training.curve, color=color, label=training.case.label)
+        axes.set(
+            xlabel="training step",
+            ylabel=r"exact $\langle Z \rangle$",
+            ylim=(-1.05, 1.05),
+            xlim=(0, len(trainings[0].curve) - 1),
+            title="One qubit learns an expectation value",
+        )
+        axes.grid(alpha=0.25)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+
+
+def plot_mnist(
+    path: Path, training: mnist.Training, held_out: Digits, digits: Sequence[int]
+) -> None:
+    """Draw the loss, the accuracy, and sample images with what they were taken for."""
+    epochs = len(training.accuracies)
+    losses = torch.tensor(training.losses).reshape(epochs, -1)
+    steps = torch.arange(1, losses.numel() + 1) / losses.shape[1]
+    percent = [100 * accuracy for accuracy in training.accuracies]
+    with new_figure(path, 10, 7) as figure:
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.05))
+        loss_axes, accuracy_axes = top.subplots(1, 2)
+        loss_axes.plot(steps, losses.flatten(), color="tab:blue", alpha=0.35, label="step")
+        middles, means = torch.arange(epochs) + 0.5, losses.mean(1)
+        loss_axes.plot(middles, means, "o-", color="tab:blue", markersize=4, label="mean of epoch")
+        loss_axes.set(xlabel="epoch", ylabel="loss", title="Training loss", xlim=(0, epochs))
+        loss_axes.set_ylim(bottom=0)
+        loss_axes.legend(frameon=False)
+        accuracy_axes.plot(range(1, epochs + 1), percent, "o-", color="tab:green", markersize=4)
+        accuracy_axes.set(
+            xlabel="epoch",
+            ylabel="correct (%)",
+            title=f"{len(held_out.classes):,} held-out digits: {percent[-1]:.2f} % correct",
+            xlim=(0, epochs + 0.5),
+        )
+        accuracy_axes.xaxis.get_major_locator().set_params(integer=True)
+        accuracy_axes.set_ylim(top=101)
+        for axes in (loss_axes, accuracy_axes):
+            axes.grid(alpha=0.25)
+        bottom.suptitle("Held-out digits and what they were taken for, mistakes first")
+        grid = bottom.subplots(ROWS, COLUMNS).ravel()
+        chosen = _choose_samples(training.predictions == held_out.classes)
+        for axes in grid:
+            axes.axis("off")
+        for axes, index in zip(grid, chosen, strict=False):
+            taken, true = (
+                digits[int(classes[index])] for classes in (training.predictions, held_out.classes)
+            )
+            axes.imshow(held_out.images[index, 0].numpy(), cmap="gray_r")
+            title = f"{taken}" if taken == true else f"{taken}, but is {true}"
+            axes.set_title(title, color="tab:green" if taken == true else "tab:red")
+
+
+def _choose_samples(right: torch.Tensor) -> list[int]:
+    """Choose images at random, mistakes first."""
+    order = torch.randperm(len(right), generator=torch.Generator().manual_seed(0))
+    mistakes_first = order[right[order].int().argsort(stable=True)]
+    return mistakes_first[: COLUMNS * ROWS].tolist()
+
+
+def plot_meta(path: Path, comparisons: Sequence[meta.Comparison]) -> None:
+    """Draw what is reached step by step, and below what the learned optimizers gain at the end.
+
+    Below, problems are compared one by one with the best start that others have: how much they
+    differ among themselves, which the bands above show, is then left out.
+    """
+    columns = range(len(comparisons))
+    gains = [2 * column + (comparisons[column].sign > 0) for column in columns]
+    mosaic = [[2 * column for column in columns], gains]
+    with new_figure(path, max(6.5, 4.6 * len(comparisons)), 6.5) as figure:
+        panels = figure.subplot_mosaic(mosaic, height_ratios=(2.2, 1))
+        for column, comparison in enumerate(comparisons):
+            axes, styles = panels[2 * column], {True: iter(LEARNED), False: iter(OTHERS)}
+            for curve in comparison.curves:
+                _draw_means(axes, curve.values, *next(styles[curve.is_learned]), label=curve.label)
+            axes.set(xlabel="step", ylabel=comparison.merit, title=comparison.title)
+            if comparison.sign < 0:
+                axes.set_ylim(bottom=0)
+            axes.legend(frameon=False)
+            if comparison.sign > 0:
+                _draw_gain(panels[2 * column + 1], comparison)
+
+
+def _draw_gain(axes: Any, comparison: meta.Comparison) -> None:
+    *curves, other = comparison.curves
+    for curve, style in zip(curves, LEARNED, strict=False):
+        _draw_means(axes, curve.values - other.values, *style, first=1)
+    axes.axhline(0, color=OTHERS[1][0], linestyle="--")
+    axes.set(xlabel="step", ylabel="difference", title=f"Gain over {other.label}")
+
+
+def _draw_means(
+    axes: Any, values: torch.Tensor, color: str, line: str, first: int = 0, **options: Any
+) -> None:
+    means = values.mean(1)[first:]
+    error = values.std(1)[first:] / values.shape[1] ** 0.5
+    steps = range(first, len(values))
+    axes.fill_between(steps, means - error, means + error, color=color, alpha=0.2, linewidth=0)
+    axes.plot(steps, means, line, color=color, markersize=4, **options)
+    axes.set_xlim(0, len(values) - 1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.25)
+
+
+def _draw_progress(axes: Any, run: Run, steps: Any, merits: Any, **options: Any) -> None:
+    label = run.contestant.label
+    color, line = OPTIMIZER_STYLES[label]
+    axes.plot(steps, merits, line, color=color, label=label, **options)
+    axes.set_xlabel("evaluations")
+    axes.grid(alpha=0.25)
+
+
+def plot_vqe(path: Path, results: Sequence[vqe.Result]) -> None:
+    """Draw the lowest error so far over the evaluations spent."""
+    with new_figure(path, 6 * len(results) + 1, 5.2) as figure:
+        row = figure.subplots(1, len(results), squeeze=False)[0]
+        for axes, result in zip(row, results, strict=True):
+            problem = result.problem
+            for run in result.runs:
+                errors = np.maximum(run.lowest() - problem.least, FLOOR)
+                _draw_progress(axes, run, run.evaluations(), errors, drawstyle="steps-post")
+            axes.set(
+                yscale="log",
+                ylabel=f"energy above the exact one ({result.unit})",
+                title=problem.title,
+                xlim=(0, result.conditions.budget),
+            )
+        handles, labels = row[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+
+
+def plot_qaoa(path: Path, results: Sequence[qaoa.Result]) -> None:
+    """Draw the curves of all problems, and for the graphs what was sampled in the end."""
+    with new_figure(path, 5 * len(results), 9.5) as figure:
+        top, bottom = figure.subplots(2, len(results))
+        for axes, result in zip(top, results, strict=True):
+            for run in result.runs:
+                evaluations = np.maximum(run.evaluations(), 1)
+                ratios = run.lowest() / result.problem.least
+                _draw_progress(axes, run, evaluations, ratios, drawstyle="steps-post")
+            axes.set(xscale="log", ylabel="approximation ratio", title=result.problem.title)
+        handles, labels = top[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+        _draw_samples(bottom[0], results[1])
+        for axes, result in zip(bottom[1:], results[1:], strict=True):
+            _draw_cut(axes, result)
+
+
+def plot_survey(path: Path, results: Sequence[qaoa.Result]) -> None:
+    """Draw each optimizer's mean over all graphs of the best ratio so far."""
+    most = max(run.spent() for result in results for run in result.runs)
+    grid = np.geomspace(1, max(most, 2), 400)
+    with new_figure(path, 8, 5.2) as figure:
+        axes = figure.subplots()
+        for position, run in enumerate(results[0].runs):
+            ratios = [r.runs[position].best_after(grid) / r.problem.least for r in results]
+            mean, error = np.mean(ratios, 0), np.std(ratios, 0) / math.sqrt(len(results))
+            color, _ = OPTIMIZER_STYLES[run.contestant.label]
+            band = {"color": color, "alpha": 0.12, "linewidth": 0}
+            axes.fill_between(grid, mean - error, mean + error, **band)
+            _draw_progress(axes, run, grid, mean)
+        axes.set(
+            xscale="log",
+            ylabel="approximation ratio",
+            title=f"{len(results)} random 3-regular graphs: means and their standard errors",
+        )
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+
+
+def _draw_samples(axes: Any, result: qaoa.Result) -> None:
+    best = min(range(len(result.runs)), key=lambda k: result.runs[k].best)
+    assert result.problem.graph is not None
+    guessed, trained = cut_values(result.problem.graph), result.cuts[best]
+    label = f"trained with {result.runs[best].contestant.label}"
+    for values, width, options in (
+        (guessed, 0.9, {"label": "guessed", "color": "0.75"}),
+        (trained, 0.5, {"label": label, "color": "tab:blue"}),
+    ):
+        cuts, counts = np.unique(values, return_counts=True)
+        axes.bar(cuts, 100 * counts / counts.sum(), width, **options)
+    axes.axvline(result.largest_cut, color="0.35", linewidth=1, linestyle="--")
+    axes.set(
+        xlabel="cut (dashed: the largest)",
+        ylabel="bit strings (%)",
+        title=f"Cuts sampled: {result.problem.title}",
+    )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, loc="upper left")
+    axes.grid(axis="y", alpha=0.25)
+
+
+def _draw_cut(axes: Any, result: qaoa.Result) -> None:
+    graph, sides = result.problem.graph, result.best_sides
+    assert graph is not None
+    angles = math.pi / 2 - 2 * math.pi * np.arange(graph.num_nodes) / graph.num_nodes
+    places = np.stack([np.cos(angles), np.sin(angles)], 1)
+    weighted, heaviest = len(set(graph.weights)) > 1, max(map(abs, graph.weights))
+    cut = 0.0
+    for (u, v), weight in zip(graph.edges, graph.weights, strict=True):
+        crosses = sides[u] != sides[v]
+        cut += weight * crosses
+        axes.plot(
+            *places[[u, v]].T,
+            "-" if crosses else "--",
+            color="tab:red" if crosses else "0.7",
+            linewidth=0.8 + 2.2 * abs(weight) / heaviest if weighted else 1 + 0.8 * crosses,
+            zorder=1 + crosses,
+        )
+    colors = [SIDES[side] for side in sides]
+    axes.scatter(*places.T, s=340, c=colors, edgecolors="white", zorder=3)
+    for place, label in zip(places, graph.labels or range(graph.num_nodes), strict=True):
+        axes.text(*place, str(label), ha="center", va="center", color="white", zorder=4)
+    title = f"Best cut sampled: {cut:g} of at most {result.largest_cut:g}"
+    axes.set(aspect="equal", title=title, xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
+    axes.axis("off")

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A part of a request getting its job: submitted, found again, tried again, moved elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from qiskit.primitives import BaseEstimatorV2, PubResult
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+
+from ..exceptions import BridgeError, BudgetError, JobError, UnknownJobError
+from ..primitives.capabilities import costs_nothing
+from ..primitives.cutting import PubPart
+from ..primitives.evaluation import UNUSED
+from ..primitives.usage import Usage, count_usage, record_usage
+from .budget import Budget
+from .journal import RequestLog, RequestRecord, tagged, tags_of
+from .retry import Retry, refuses, verdict_on
+
+MOST_DUPLICATES = 10
+"""Of a job that was submitted more than once; the runtime repeats a request five times."""
+
+
+class PartJob:
+    """A part under way: where it was submitted, as which job, how often."""
+
+    def __init__(self, part: PubPart, home: int) -> None:
+        self.part, self.home = part, home
+        self.job: Any = None
+        self.entry: RequestRecord | None = None
+        self.waits = 0  # how often waiting for its job was given up
+        self.result: PubResult | None = None
+        self.attempts = 0
+        self.tried: list[int] = [home]
+        self.counted: Usage | None = None  # while it is open whether its job was taken
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether its halves take its place."""
+        return self.entry is not None and self.entry.cut
+
+
+class Submitter:
+    """Gives parts of a request their jobs, each paid for once.
+
+    Args:
+        estimators: What they are asked of.
+        entries: Numbers the parts, and writes down what becomes of them.
+        retry: How often and how long to try again.
+        budget: Asked before every submission, and told of it.
+
+    Attributes:
+        ids: The ids of the jobs submitted, those that failed included.
+        cancelled: Whether nothing may be submitted any more.
+    """
+
+    def __init__(
+        self,
+        estimators: Sequence[BaseEstimatorV2],
+        entries: RequestLog,
+        retry: Retry,
+        budget: Budget,
+    ) -> None:
+        self._estimators, self._entries, self._retry = estimators, entries, retry
+        self._budget = budget
+        self._begun = retry.clock()
+        self._doubtful: list[str] = []  # tags of jobs that there may be as well
+        self.ids: list[str] = []
+        self.cancelled = False
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the deadline."""
+        return max(self._begun + self._retry.deadline - self._retry.clock(), 0.0)
+
+    def start(self, part_job: PartJob) -> None:
+        """Submit a part, on another estimator if one refuses."""
+        if part_job.entry is None:
+            part_job.entry, part_job.result = self._entries.begin(part_job.part.pub)
+            if part_job.result is not None:
+                _skip_noise(self._estimators[part_job.home], part_job.part.pub)
+            if part_job.is_cut or part_job.result is not None:
+                return
+        entry, part_job.job = part_job.entry, None
+        attached = self._attach(part_job, entry)
+        while not attached:
+            part_job.attempts += 1
+            error = self._submit(part_job, entry)
+            if error is None:
+                return
+            attached = self._attach(part_job, entry, error)
+            if not attached:
+                self.again(part_job, error)
+
+    def _submit(self, part_job: PartJob, entry: RequestRecord) -> Exception | None:
+        """Submit a part once if the budget has room for it, and return what came in between."""
+        estimator = self._estimators[part_job.home]
+        with self._entries.order, self._budget.order:
+            usage = self._affordable(part_job)
+            self._entries.check()
+            self._entries.intend_again(entry)
+            self._count(part_job, usage)
+            try:
+                with tagged(estimator, entry):
+                    job = estimator.run([part_job.part.pub])
+            except BaseException as error:
+                entry.attempted = _may_be_taken(error, estimator)
+                if not entry.attempted:
+                    self._settle(part_job, taken=False)
+                if isinstance(error, BridgeError) or not isinstance(error, Exception):
+                    raise
+                return error
+            self._settle(part_job, taken=True)
+            self._record(estimator, usage)
+            if not callable(getattr(job, "result", None)):
+                raise JobError(
+                    f"Expected run() of {type(estimator).__name__} to return a job, which has a "
+                    f"method result(); got {job!r}. If it was taken, it has the tag {entry.tag}, "
+                    f"where tags are known. {UNUSED} Return the job from run().",
+                    tuple(self.ids),
+                )
+            self._has(part_job, entry, job, usage)
+        if self.cancelled:  # meanwhile
+            job.cancel()
+        return None
+
+    def _affordable(self, part_job: PartJob) -> Usage:
+        """Return what submitting a part amounts to, or raise if there is no room for it."""
+        if self.cancelled:
+            raise JobError(
+                f"The request was cancelled, and nothing is submitted again. Ids of its jobs: "
+                f"{self._named_ids()}. {UNUSED}",
+                tuple(self.ids),
+            )
+        usage = self._usage(part_job)
+        if self._budget.limited:
+            try:
+                self._budget.check(usage, "Another job for this step" if self.ids else "This step")
+            except BudgetError as error:
+                ids = self._named_ids("none")
+                raise BudgetError(f"{error} Ids of its jobs so far: {ids}.") from None
+        return usage
+
+    def _usage(self, part_job: PartJob) -> Usage:
+        return count_usage(self._estimators[part_job.home], [part_job.part.pub], None)
+
+    def _count(self, part_job: PartJob, usage: Usage) -> None:
+        """Count a submission against the budget before it is known whether it is taken."""
+        part_job.counted = usage
+        self._budget.add(usage)
+
+    def _settle(self, part_job: PartJob, *, taken: bool) -> None:
+        """End a submission's count being open."""
+        if not taken and part_job.counted is not None:
+            self._budget.give_back(part_job.counted)
+        part_job.counted = None
+
+    def _record(self, estimator: BaseEstimatorV2, usage: Usage) -> None:
+        if not getattr(estimator, "counts_itself", False):
+            record_usage(usage)
+
+    def _attach(
+        self, part_job: PartJob, entry: RequestRecord, error: Exception | None = None
+    ) -> bool:
+        """Find the job of a part that was submitted before, perhaps without an answer."""
+        doubt = entry.job_id is not None or entry.attempted
+        if not doubt and not entry.unwritten:
+            return False
+        asked = self._estimators if error is None else [self._estimators[part_job.home]]
+        costly = [e for e in asked if not costs_nothing(e)]
+        told = entry.job_id is None and all(map(finds_jobs, costly))  # if there is none
+        for _ in self._retry.looks() if doubt and costly and told else (None,):
+            found = self._found(entry)
+            if found:
+                self._take(part_job, entry, found)
+                return True
+        if doubt and costly and not told:
+            if self._retry.lost == "ask":
+                raise self._unknown(entry, error) from error
+            self._doubtful.append(entry.tag)
+            if entry.job_id is None and part_job.counted is None:
+                self._count(part_job, self._usage(part_job))
+            self._settle(part_job, taken=True)
+        self._settle(part_job, taken=False)
+        entry.job_id, entry.attempted, entry.unwritten = None, False, False
+        return False
+
+    def _found(self, entry: RequestRecord) -> list[tuple[Any, int]]:
+        """Ask for the jobs of a part, as often as it takes to get an answer."""
+        tries = 0
+        while True:
+            try:
+                return jobs_of(entry, self._estimators)
+            except Exception as error:
+                tries += 1
+                passes = verdict_on(error) in ("transient", "waiting")
+                if not passes or tries >= self._retry.attempts or self.is_late():
+                    raise self._unknown(entry, error) from error
+                self._retry.pause(tries)
+
+    def _take(self, part_job: PartJob, entry: RequestRecord, found: list[tuple[Any, int]]) -> None:
+        """Go on with the job that was found; cancel others that do the same."""
+        part_job.home = found[0][1]
+        if part_job.home not in part_job.tried:
+            part_job.tried.append(part_job.home)
+        usage = Usage()
+        if entry.job_id is None:  # else it was noted, and counted, by an earlier process
+            usage = self._usage(part_job)
+            for _ in found:
+                if part_job.counted is None:
+                    self._count(part_job, usage)
+                self._settle(part_job, taken=True)
+                self._record(self._estimators[part_job.home], usage)
+        job = only_one([job for job, _ in found])
+        self._has(part_job, entry, job, sum([usage] * len(found), Usage()))
+
+    def _unknown(self, entry: RequestRecord, error: Exception | None) -> UnknownJobError:
+        """Return the error that says what is not known, and how to find out."""
+        why = "" if error is None else f": {error}"
+        if entry.job_id is None:
+            what = f"a part of this request was submitted{why}. If it was, its job has the tag "
+            what += entry.tag
+        else:
+            what = f"job {entry.job_id} is still there{why}. Its tag is {entry.tag}"
+        return UnknownJobError(
+            f"It cannot be found out whether {what}. Nothing was submitted again. Look for it at "
+            "the service; run the same program again with the same journal if it is there, or give "
+            'DispatchingEstimator a Retry(lost="again") to submit it again, which may be paid for '
+            f"twice. Ids of the request's other jobs: {self._named_ids('none')}. {UNUSED}",
+            tuple(self.ids),
+            entry.tag,
+        )
+
+    def _named_ids(self, none: str = "none was submitted") -> str:
+        doubtful = [f"perhaps one with the tag {tag}" for tag in self._doubtful]
+        return ", ".join(self.ids + doubtful) or none
+
+    def _has(self, part_job: PartJob, entry: RequestRecord, job: Any, usage: Usage) -> None:
+        """Note a part's job."""
+        part_job.job = job
+        self.ids.append(id_of(job))
+        self._entries.submitted(entry, id_of(job), usage)
+
+    def again(self, part_job: PartJob, error: Exception) -> None:
+        """Prepare another attempt, or raise."""
+        if verdict_on(error) not in ("transient", "waiting") or self.is_late():
+            self._elsewhere(part_job, error)
+        elif part_job.attempts < self._retry.attempts:
+            self._retry.pause(max(1, part_job.attempts))
+        else:
+            self._elsewhere(part_job, error)
+
+    def _elsewhere(self, part_job: PartJob, error: Exception) -> None:
+        """Move a part to an estimator that has not had it yet, or raise."""
+        others = [i for i in range(len(self._estimators)) if i not in part_job.tried]
+        if not others or self.is_late():
+            name = type(self._estimators[part_job.home]).__name__
+            raise JobError(
+                f"{name} failed for good after {max(1, part_job.attempts)} attempt(s): {error}. "
+                f"Ids of the request's jobs: {self._named_ids()}. {UNUSED}",
+                tuple(self.ids),
+            ) from error
+        part_job.home, part_job.attempts = others[0], 0
+        part_job.tried.append(others[0])
+
+    def is_late(self) -> bool:
+        """Whether nothing is tried again, or waited for, any more."""
+        return self._retry.clock() - self._begun > self._retry.deadline
+
+
+def _may_be_taken(error: BaseException, estimator: BaseEstimatorV2) -> bool:
+    """Whether there may be a job, which would be paid for, though its submission failed."""
+    if costs_nothing(estimator):
+        return False
+    return isinstance(error, JobError) if isinstance(error, BridgeError) else not refuses(error)
+
+
+def _skip_noise(estimator: BaseEstimatorV2, pub: EstimatorPub) -> None:
+    """Let a simulator's noise go on as if it had run a job that is answered without it."""
+    skip = getattr(estimator, "skip_job", None)
+    if skip is not None:
+        skip(pub)
+
+
+# -- jobs that were submitted before ------------------------------------------------------------
+
+
+def jobs_of(entry: RequestRecord, estimators: Sequence[BaseEstimatorV2]) -> list[tuple[Any, int]]:
+    """Return the jobs of a request that was submitted before, and which estimator has each.
+
+    There is more than one if the client of a service has repeated a submission by itself.
+    Estimators that can fetch jobs have ``retrieve_job(job_id)`` and ``find_job(tag)``; for those of
+    the runtime its service is asked.
+    """
+    found = []
+    for home, estimator in enumerate(estimators):
+        found += [(job, home) for job in _fetched(estimator, entry)]
+        if found:
+            break
+    return found
+
+
+def finds_jobs(estimator: BaseEstimatorV2) -> bool:
+    """Whether the jobs of an estimator can be found by their tags."""
+    if hasattr(estimator, "find_job"):
+        return True
+    return tags_of(estimator)[1] is not None and hasattr(_service_of(estimator), "jobs")
+
+
+def _fetched(estimator: BaseEstimatorV2, entry: RequestRecord) -> list[Any]:
+    service = _service_of(estimator)
+    if entry.job_id is None:
+        if hasattr(estimator, "find_job"):
+            job = estimator.find_job(entry.tag)
+            return [] if job is None else [job]
+        return _at_service(service, entry.tag, estimator) if finds_jobs(estimator) else []
+    retrieve = getattr(estimator, "retrieve_job", getattr(service, "job", None))
+    if retrieve is None:
+        return []
+    try:
+        return [retrieve(entry.job_id)]
+    except Exception as error:
+        if isinstance(error, LookupError) or type(error).__name__ == "RuntimeJobNotFound":
+            return []  # it is another estimator's, or gone
+        raise
+
+
+def _service_of(estimator: Any) -> Any:
+    """Return the service that has the jobs of an estimator of the runtime."""
+    service = getattr(estimator, "_service", None)
+    return service if callable(getattr(service, "job", None)) else None
+
+
+def _at_service(service: Any, tag: str, estimator: Any) -> list[Any]:
+    """Return the jobs with a tag, the oldest first.
+
+    A service with several instances looks in the one that was used last, by whomever.
+    """
+    jobs = service.jobs(job_tags=[tag], limit=MOST_DUPLICATES)
+    instance = getattr(getattr(estimator, "_backend", None), "_instance", None)
+    if not jobs and instance is not None:
+        jobs = service.jobs(job_tags=[tag], limit=MOST_DUPLICATES, instance=instance)
+    return list(reversed(jobs))
+
+
+def only_one(jobs: Sequence[Any]) -> Any:
+    """Return the job whose result comes first, and cancel others, which do the same."""
+    if len(jobs) == 1:
+        return jobs[0]
+    done = [job for job in jobs if job.done()]
+    job = [*done, *(job for job in jobs if not job.in_final_state()), *jobs][0]
+    warnings.warn(
+        f"A submission was repeated on its way: jobs {', '.join(map(id_of, jobs))} do the same. "
+        f"The result of {id_of(job)} is used, and the others are cancelled if they have not run "
+        "yet; look whether they are on your bill.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    for other in jobs:
+        if other is not job:
+            with contextlib.suppress(Exception):  # it has ended
+                other.cancel()
+    return job
+
+
+def id_of(job: Any) -> str:
+    """Return what a service calls a job."""
+    identity = getattr(job, "job_id", None)
+    identity = identity() if callable(identity) else identity
+    return str(id(job) if identity is None else identity)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request under way: its parts submitted, waited for, halved, put together."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qiskit.primitives import (
+    BaseEstimatorV2,
+    BasePrimitiveJob,
+    PrimitiveJob,
+    PrimitiveResult,
+    PubResult,
+)
+
+from ..exceptions import BridgeError, JobError, ResultError
+from ..primitives import cutting
+from ..primitives.cutting import PubPart, join_results
+from ..primitives.evaluation import UNUSED, check_result
+from .attempts import PartJob, Submitter, id_of
+from .budget import Budget
+from .journal import RequestLog, RequestRecord
+from .retry import Retry, leaves_job_running, verdict_on
+
+
+class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
+    """A request under way: a job made of jobs.
+
+    Args:
+        parts: What is asked for, cut already.
+        estimators: What it is asked of.
+        entries: Numbers the parts, and writes down what becomes of them.
+        retry: How often and how long to try again.
+        budget: Asked before every submission, and told of it.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[PubPart],
+        estimators: Sequence[BaseEstimatorV2],
+        entries: RequestLog,
+        retry: Retry,
+        budget: Budget,
+    ) -> None:
+        super().__init__(str(uuid.uuid4()))
+        self._estimators, self._entries, self._retry = estimators, entries, retry
+        self._submitter = Submitter(estimators, entries, retry, budget)
+        self._part_jobs = [PartJob(part, i % len(estimators)) for i, part in enumerate(parts)]
+        self._result: PrimitiveResult[PubResult] | None = None
+        self._waiting = threading.RLock()  # two that wait must not submit the same again
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """The ids of the jobs submitted, those that failed included."""
+        return tuple(self._submitter.ids)
+
+    def submit(self) -> None:
+        """Submit all parts, or as many as fit into this process's memory together."""
+        parts = [part_job.part for part_job in self._part_jobs]
+        first = cutting.group(parts, self._estimators, cutting.MEMORY)[0]
+        for part_job in self._part_jobs[: len(first)]:  # the others follow when these are done
+            self._submitter.start(part_job)
+
+    def result(self) -> PrimitiveResult[PubResult]:
+        """Wait for all parts and return their results, put together in order."""
+        with self._waiting:
+            if self._result is None:
+                self._result = self._joined()
+            return self._result
+
+    def _joined(self) -> PrimitiveResult[PubResult]:
+        found: dict[int, list[tuple[PubPart, PubResult]]] = {}
+        waiting = list(self._part_jobs)
+        while waiting:
+            part_job = waiting.pop(0)
+            result = self._wait(part_job)
+            if result is None:
+                waiting[:0] = self._cut(part_job)
+                continue
+            found.setdefault(part_job.part.position, []).append((part_job.part, result))
+        results = [join_results(found[position]) for position in sorted(found)]
+        return PrimitiveResult(results, metadata={"version": 2})
+
+    def _wait(self, part_job: PartJob) -> PubResult | None:
+        """Wait for a part's result; there is none if it must be cut."""
+        while part_job.result is None and not part_job.is_cut:
+            if part_job.entry is None or part_job.job is None:
+                self._submitter.start(part_job)  # it had no room before, or was interrupted
+                continue
+            entry, failure = part_job.entry, None
+            try:
+                result = self._result_of(part_job.job)
+            except BridgeError:
+                raise
+            except Exception as error:
+                failure = error
+            if failure is not None:
+                self._failed(part_job, entry, failure)
+                continue
+            try:
+                who = type(self._estimators[part_job.home]).__name__
+                found = _only(result, part_job, who)
+            except ResultError as error:
+                self._entries.failed(entry, str(error))
+                raise
+            self._entries.finished(entry, found)
+            part_job.result = found
+        return part_job.result
+
+    def _result_of(self, job: Any) -> Any:
+        """Wait for a job until the deadline, where it can be told of one."""
+        if not _takes_timeout(job.result):
+            return job.result()
+        return job.result(timeout=self._submitter.seconds_left)
+
+    def _failed(self, part_job: PartJob, entry: RequestRecord, error: Exception) -> None:
+        """Do what is due where a job gave no result."""
+        here = isinstance(part_job.job, PrimitiveJob)  # in this process, and over
+        if leaves_job_running(error) and not here:
+            self._wait_on(part_job, error)  # for the same job
+        elif verdict_on(error) == "too long" and part_job.part.rows > 1:
+            self._entries.cut(entry)
+        else:
+            self._entries.failed(entry, repr(error))
+            self._submitter.again(part_job, error)
+            self._submitter.start(part_job)
+
+    def _wait_on(self, part_job: PartJob, error: Exception) -> None:
+        """Pause before a job is waited for again, or raise and leave it part_job."""
+        if verdict_on(error) == "permanent" or self._submitter.is_late():
+            raise JobError(
+                f"Job {id_of(part_job.job)} was not done within {self._retry.deadline:g} s, or "
+                f"cannot be asked for: {error}. It goes on: fetch it by its id, or run the same "
+                "program again with the same journal.",
+                self.job_ids,
+            ) from error
+        part_job.waits += 1
+        self._retry.pause(part_job.waits)
+
+    def _cut(self, part_job: PartJob) -> list[PartJob]:
+        halves = [PartJob(part, part_job.home) for part in part_job.part.halves()]
+        place = self._part_jobs.index(part_job)
+        self._part_jobs[place : place + 1] = halves
+        for half in halves:
+            self._submitter.start(half)
+        return halves
+
+    def status(self) -> Any:
+        """Return the status of the first job that is not done, ``None`` if there is none yet."""
+        jobs = [part_job.job for part_job in self._part_jobs if part_job.job is not None]
+        chosen = [job for job in jobs if not job.done()] or jobs[-1:]
+        return chosen[0].status() if chosen else None
+
+    def done(self) -> bool:
+        """Whether all parts are done."""
+        return all(r.result is not None or (r.job and r.job.done()) for r in self._part_jobs)
+
+    def running(self) -> bool:
+        """Whether a part is under way."""
+        return not self.done()
+
+    def cancelled(self) -> bool:
+        """Whether a job was cancelled."""
+        return any(r.job is not None and r.job.cancelled() for r in self._part_jobs)
+
+    def in_final_state(self) -> bool:
+        """Whether all jobs have ended."""
+        return self.done()
+
+    def cancel(self) -> None:
+        """Cancel all jobs that have not ended; nothing is submitted again.
+
+        Raises:
+            JobError: If the service does not answer for one of them; the others are cancelled.
+        """
+        self._submitter.cancelled = True
+        missed: dict[str, Exception] = {}
+        for part_job in self._part_jobs:
+            if part_job.job is None or part_job.result is not None:
+                continue
+            try:
+                part_job.job.cancel()
+            except Exception as error:
+                if "RuntimeInvalidStateError" not in {k.__name__ for k in type(error).__mro__}:
+                    missed[id_of(part_job.job)] = error  # else it has ended
+        for job_id, cause in missed.items():
+            raise JobError(
+                f"{len(missed)} job(s) could not be cancelled and may go on: {', '.join(missed)}. "
+                f"Of {job_id}: {cause}. Call cancel() again, or cancel them at the service.",
+                tuple(missed),
+            ) from cause
+
+
+def _takes_timeout(result: Callable[..., Any]) -> bool:
+    try:
+        return "timeout" in inspect.signature(result).parameters
+    except (TypeError, ValueError):  # of a compiled function
+        return False
+
+
+def _only(result: Any, part_job: PartJob, who: str) -> PubResult:
+    """Return the one result there should be, with finite values, or refuse it."""
+    where = f"{who} (job {id_of(part_job.job)})"
+    results = [] if result is None else list(result)
+    if len(results) != 1:
+        raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results. {UNUSED}")
+    check_result(results[0], part_job.part.pub.shape, 0, where)
+    return results[0]

@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several places, the same promises: values, gradients, jobs, and transpiling once.
+
+Every place to run, with every gradient, at every optimization level.
+
+Where shots are sampled, all comparisons of this file together fail a correct build about once in
+a million draws of seeds (Bonferroni); with the seeds fixed, the same numbers come every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from circuits import A, hybrid
+from circuits import X as INPUT_ANGLES
+from expected_gradients import analytic, expected, step_size
+from noisy_reference import Array, Noise, NoisyReference
+from places import (
+    COTANGENT,
+    GRADIENTS,
+    INPUTS,
+    LEVELS,
+    OBSERVABLES,
+    OPERATORS,
+    OWN,
+    PLACES,
+    SEED,
+    SETTINGS,
+    SHOTS,
+    VALUES,
+    WEIGHTS,
+    W,
+    X,
+    aer,
+    circuit_in,
+    ideal_device,
+    module,
+    noise_in,
+    noisy_device,
+    reference,
+    step,
+    triangle,
+)
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.passmanager import BasePassManager
+from qiskit.primitives import BackendEstimatorV2
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.quantum_info import SparsePauliOp, Statevector, SuperOp
+from qiskit.transpiler import generate_preset_pass_manager
+from qiskit_aer.noise import depolarizing_error
+from qiskit_algorithms.gradients import (
+    LinCombEstimatorGradient,
+    ParamShiftEstimatorGradient,
+    ReverseEstimatorGradient,
+)
+from scipy import stats
+
+from qiskit_torch_bridge import OnBackend, TorchQuantumModule, Tracker
+from qiskit_torch_bridge.exceptions import BridgeError, GradientError
+from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
+from qiskit_torch_bridge.primitives.usage import Usage
+
+# The runtime's local mode tells of every option that has no effect there.
+pytestmark = pytest.mark.filterwarnings("ignore:Options .* have no effect:UserWarning")
+
+MANY_SHOTS = 2**15
+NUMBERS = len(PLACES) * len(LEVELS) * (len(GRADIENTS) + 4) * 8
+SIGMAS = stats.norm.isf(1e-6 / 2 / NUMBERS)
+ROUNDING = 1e-9  # of exact simulations, divided by the step where differences are taken
+ROWS = len(INPUTS)
+# Two for each of three gate angles, of five frequencies, of three parameters.
+# To either side of one direction.
+POINTS = {"parameter-shift": 6, "aqgd": 10, "finite-difference": 6, "spsa": 2}
+# What the other package asks for, of each row in a PUB of its own: two for the same angles.
+FOREIGN = {"ParamShiftEstimatorGradient": 6}
+
+
+def assert_within(found: Array, exact: Array, bound: Array) -> None:
+    assert (np.abs(found - exact) < bound).all(), (found, exact, bound)
+
+
+# -- the reference -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("place", {setting: name for name, setting in SETTINGS.items()}.values())
+def test_the_reference_without_noise_is_the_state_of_the_circuit(place: str, level: int) -> None:
+    """The transpiled circuit's density matrix against the statevector of the circuit itself."""
+    exact = []
+    for values in VALUES:
+        bound = triangle().assign_parameters(dict(zip([*X, *W], values, strict=True)))
+        state = Statevector(bound)
+        exact.append([state.expectation_value(o).real for o in OPERATORS])
+    found = reference(SETTINGS[place], level, noisy=False)(VALUES)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12)
+
+
+def test_the_reference_with_noise_in_closed_form() -> None:
+    """SX and an RZ of t take the state zero to (sin t, -cos t, 0) on the Bloch sphere.
+
+    A depolarizing error of p leaves 1 - p of every Pauli; X and Y are measured after one more SX.
+    Reading 1 for 0 with probability a, and 0 for 1 with b, gives (1 - a - b) Z + (b - a) for Z.
+    """
+    p, a, b, t = 0.05, 0.1, 0.03, 0.7
+    theta = Parameter("t")
+    circuit = QuantumCircuit(1)
+    circuit.sx(0)
+    circuit.rz(theta, 0)
+    noise = Noise(
+        {("sx", (0,)): SuperOp(depolarizing_error(p, 1))}, {0: np.array([[1 - a, a], [b, 1 - b]])}
+    )
+    bloch = np.array([np.sin(t), -np.cos(t), 0.0]) * (1 - p)
+    read = (1 - a - b) * bloch * (1 - p) + (b - a)
+    for measured, values in ((False, bloch), (True, read)):
+        operators = [SparsePauliOp(axis) for axis in "XYZ"]
+        exact = NoisyReference(circuit, operators, [theta], noise._replace(measured=measured))
+        np.testing.assert_allclose(exact(np.array([[t]])), [values], rtol=0, atol=1e-12)
+
+
+def assert_gradients(place: str, found: tuple[Array, Array], expected: tuple[Array, Array]) -> None:
+    """The weights' gradient is a sum over rows, whose errors are independent."""
+    z = SIGMAS if PLACES[place].sampled else 0.0
+    by_inputs, by_weights = found
+    derivatives, errors = expected
+    assert_within(by_inputs, derivatives[:, :1], z * errors[:, :1] + ROUNDING)
+    summed = np.sqrt((errors[:, 1:] ** 2).sum(0))
+    assert_within(by_weights, derivatives[:, 1:].sum(0), z * summed + ROUNDING)
+
+
+def deviations(exact: NoisyReference, shots: int) -> Array:
+    """Standard deviations ``(B, O)`` of sampled outputs, at most."""
+    each = [exact.spread(VALUES, np.tile(w, (2, 1)), shots) for w in np.eye(2)]
+    return np.stack(each, axis=-1)
+
+
+@pytest.fixture
+def jobs_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], list[list[int]]]:
+    """Notes the number of points of each PUB, for each call of an estimator class's ``run``."""
+
+    def watch(estimator: type) -> list[list[int]]:
+        jobs: list[list[int]] = []
+        inner = estimator.run
+
+        def run(self: Any, pubs: Any, **options: Any) -> Any:
+            pubs = [EstimatorPub.coerce(pub, options.get("precision")) for pub in pubs]
+            jobs.append([pub.parameter_values.size for pub in pubs])
+            return inner(self, pubs, **options)
+
+        monkeypatch.setattr(estimator, "run", run)
+        return jobs
+
+    return watch
+
+
+def usage(jobs: list[list[int]]) -> Usage:
+    """Jobs, PUBs and points of some jobs."""
+    return Usage(len(jobs), sum(map(len, jobs)), sum(map(sum, jobs)))
+
+
+def without_shots(tracked: Usage) -> Usage:
+    return Usage(tracked.jobs, tracked.pubs, tracked.points)
+
+
+# -- the contract ------------------------------------------------------------------------------
+
+
+class PlaceContract:
+    """What holds wherever a circuit runs: see :mod:`places`."""
+
+    place: str
+
+    @pytest.mark.parametrize("level", LEVELS)
+    @pytest.mark.parametrize("gradient", GRADIENTS)
+    def test_values_and_gradients_everywhere(self, gradient: str, level: int) -> None:
+        """Exact to rounding where nothing is sampled, else within the errors derived above."""
+        m = module(self.place, level, gradient)
+        outputs, *gradients = step(m)
+        exact = reference(SETTINGS[self.place], level)
+        z = SIGMAS if PLACES[self.place].sampled else 0.0
+        assert_within(outputs, exact(VALUES), z * deviations(exact, SHOTS) + ROUNDING)
+        assert_gradients(self.place, tuple(gradients), expected(self.place, level, gradient))
+        if gradient == "finite-difference":
+            assert f"epsilon={step_size(self.place):.3g})" in m.gradient
+
+    def test_every_level_is_that_of_qiskit_and_moves_the_qubits(self) -> None:
+        """No line of qubits fits a triangle: a SWAP at least permutes them, from level 0 on."""
+        layouts = []
+        for level in LEVELS:
+            m = module(self.place, level, "parameter-shift")
+            isa = circuit_in(SETTINGS[self.place], level)
+            assert m.isa_circuit == isa
+            layouts.append(m.isa_circuit.layout.final_index_layout(filter_ancillas=True))
+            assert layouts[-1] == isa.layout.final_index_layout()
+        assert layouts[0] != [0, 1, 2]
+        if self.place == "127 qubits":
+            assert (m.isa_circuit.num_qubits, m.circuit.num_qubits) == (127, 3)
+
+    def test_linear_combinations_need_a_place_that_takes_any_circuit(self) -> None:
+        """They add a qubit and composite gates, which simulators of devices and Aer refuse.
+
+        Each gate angle is one evaluation of weight one, not two of weight one half: the bound on
+        the errors of shift rules, times the root of two.
+        """
+        m = module(self.place, 1, LinCombEstimatorGradient)
+        if SETTINGS[self.place].by_level:
+            with pytest.raises(BridgeError, match="failed.*(unknown instruction|5 qubits)"):
+                step(m)
+            assert m.weight.grad is None
+            return
+        derivatives, errors = analytic(reference(SETTINGS[self.place], 1))
+        assert_gradients(self.place, step(m)[1:], (derivatives, 2**0.5 * errors))
+
+    def test_reverse_gradients_are_those_without_noise(self) -> None:
+        """They simulate the circuit exactly, without an estimator, as adjoint ones do."""
+        found = step(module(self.place, 1, ReverseEstimatorGradient()))
+        assert_gradients(self.place, found[1:], expected(self.place, 1, "adjoint"))
+
+    @pytest.mark.parametrize("gradient", GRADIENTS)
+    def test_jobs_and_pubs_of_a_step(self, gradient: str, jobs_of: Any) -> None:
+        """Seen by the estimator, by a Tracker, and announced by ``cost``: three times the same.
+
+        Exactly nothing on the exact engine. Another package's gradients ask for a PUB for each row;
+        ``cost`` does not know of them, and the Tracker sees them where the jobs are dispatched.
+        """
+        m = module(self.place, 1, gradient, shots=16)
+        jobs = jobs_of(PLACES[self.place].job())
+        inputs = torch.tensor(INPUTS, requires_grad=True)
+        with Tracker() as forward:
+            outputs = m(inputs)
+        seen_forward = jobs.copy()
+        jobs.clear()
+        with Tracker() as backward:
+            outputs.backward(torch.from_numpy(COTANGENT))
+
+        exact = self.place == "exact engine" and gradient == "adjoint"
+        assert seen_forward == ([] if exact else [[ROWS]])
+        assert without_shots(forward.usage) == usage(seen_forward)
+        assert m.cost(ROWS, backward=False).usage == forward.usage
+        if gradient in FOREIGN:
+            points = FOREIGN[gradient]
+            dispatched = self.place == "runtime, local"
+            assert jobs == ([[points]] * ROWS if dispatched else [[points] * ROWS])
+            assert without_shots(backward.usage) == (usage(jobs) if dispatched else Usage())
+            with pytest.raises(GradientError, match="known to its own package"):
+                m.cost(ROWS)
+            return
+        assert jobs == ([[ROWS * POINTS[gradient]]] if gradient in OWN else [])
+        assert without_shots(backward.usage) == usage(jobs)
+        assert m.cost(ROWS, input_gradients=True).usage == forward.usage + backward.usage
+
+
+class NoisyPlaceContract(PlaceContract):
+    """What holds besides where the noise of a device is simulated, its readout errors included."""
+
+    @pytest.mark.parametrize("level", LEVELS)
+    def test_the_noise_is_that_of_the_qubits_in_use(self, level: int) -> None:
+        """At 32,768 shots gate errors and readout errors are larger than chance would allow."""
+        outputs = module(self.place, level, "adjoint", MANY_SHOTS)(torch.from_numpy(INPUTS))
+        exact = reference(SETTINGS[self.place], level)
+        bound = SIGMAS * deviations(exact, MANY_SHOTS)
+        assert_within(outputs.detach().numpy(), exact(VALUES), bound)
+        if self.place == "127 qubits":
+            return  # its errors are small where a level finds good qubits
+        noise = noise_in(SETTINGS[self.place])
+        for less in (noise._replace(readout={}), noise._replace(gates={})):
+            other = NoisyReference(
+                circuit_in(SETTINGS[self.place], level), OPERATORS, [*X, *W], less
+            )
+            assert (np.abs(other(VALUES) - exact(VALUES)) > 2 * bound).any()
+
+
+class TestExactEngine(PlaceContract):
+    place = "exact engine"
+
+
+class TestSampling(PlaceContract):
+    place = "sampling"
+
+
+class TestStatevector(PlaceContract):
+    place = "statevector"
+
+
+class TestAer(PlaceContract):
+    place = "aer"
+
+    def test_every_level_is_that_of_qiskit_and_moves_the_qubits(self) -> None:
+        """It couples all qubits, so nothing is moved."""
+        m = module(self.place, 1, "parameter-shift")
+        assert m.isa_circuit == circuit_in(SETTINGS[self.place], 1)
+
+
+class TestAerOnALine(PlaceContract):
+    place = "aer, line"
+
+
+class TestAerWithNoise(PlaceContract):
+    place = "aer, noisy"
+
+
+class TestGenericDevice(NoisyPlaceContract):
+    place = "generic"
+
+
+class TestLargeDevice(NoisyPlaceContract):
+    place = "127 qubits"
+
+
+class TestLocalRuntime(NoisyPlaceContract):
+    place = "runtime, local"
+
+
+def test_every_place_keeps_the_contract() -> None:
+    kinds = {*PlaceContract.__subclasses__(), *NoisyPlaceContract.__subclasses__()}
+    assert {kind.place for kind in kinds if kind is not NoisyPlaceContract} == set(PLACES)
+
+
+# -- other packages' gradients -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [ParameterShiftEstimatorGradient, ParamShiftEstimatorGradient])
+def test_gradients_do_not_take_the_qubits_in_use_for_others(kind: Any) -> None:
+    """A gradient's own estimator on the whole device would measure with other qubits' noise."""
+    device = noisy_device()
+    there = {
+        "backend": device,
+        "pass_manager": generate_preset_pass_manager(1, device, initial_layout=[3, 2, 1]),
+        "shots": 10,
+    }
+    own = kind(BackendEstimatorV2(backend=device))
+    with pytest.raises(GradientError, match="3 qubits in use.*for others"):
+        TorchQuantumModule(triangle(), OBSERVABLES, gradient=own, **there)
+    of_part = kind(TorchQuantumModule(triangle(), OBSERVABLES, **there).estimator)
+    TorchQuantumModule(triangle(), OBSERVABLES, gradient=of_part, **there)
+
+
+# -- circuits that come transpiled -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_observables_with_and_without_the_layout_on_the_device(level: int) -> None:
+    """The same shots, and so the same numbers; and the right ones."""
+    isa = circuit_in(SETTINGS["generic"], level)
+    found = {}
+    for layout, observables in given(isa).items():
+        options = {"seed_simulator": SEED}
+        estimator = BackendEstimatorV2(backend=noisy_device(), options=options)
+        found[layout] = outputs_of(isa, observables, estimator=estimator, shots=SHOTS)
+    np.testing.assert_array_equal(found["virtual"], found["physical"])
+    exact = reference(SETTINGS["generic"], level)
+    assert_within(found["virtual"], exact(VALUES), SIGMAS * deviations(exact, SHOTS))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_observables_with_and_without_the_layout_transpiled_once_more(level: int) -> None:
+    """A backend transpiles what comes transpiled: the second layout is applied to the first."""
+    isa = circuit_in(SETTINGS["statevector"], level)
+    for observables in given(isa).values():
+        outputs = outputs_of(
+            isa, observables, backend=OnBackend(aer(ideal_device), optimization_level=level)
+        )
+        exact = reference(SETTINGS["statevector"], level)
+        np.testing.assert_allclose(outputs, exact(VALUES), rtol=0, atol=ROUNDING)
+
+
+def given(isa: QuantumCircuit) -> dict[str, list[Any]]:
+    """The observables on the qubits before transpilation, and on those after it."""
+    physical = [o.apply_layout(isa.layout) for o in OPERATORS]
+    return {"virtual": OBSERVABLES, "physical": physical}
+
+
+def outputs_of(isa: QuantumCircuit, observables: list[Any], **place: Any) -> Array:
+    roles = {"input_params": X, "weight_params": W, "initial_weights": torch.from_numpy(WEIGHTS)}
+    m = TorchQuantumModule(isa, observables, **roles, **place)
+    return m(torch.from_numpy(INPUTS)).detach().numpy()
+
+
+# -- transpiling happens once -------------------------------------------------------------------
+
+
+@pytest.fixture
+def transpilations(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every pass manager's run, whoever made it."""
+    runs: list[Any] = []
+    inner = BasePassManager.run
+
+    def run(self: Any, *arguments: Any, **options: Any) -> Any:
+        runs.append(self)
+        return inner(self, *arguments, **options)
+
+    monkeypatch.setattr(BasePassManager, "run", run)
+    return runs
+
+
+class CountingManager:
+    """A user's pass manager."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.inner = generate_preset_pass_manager(1, ideal_device(), seed_transpiler=1)
+
+    def run(self, circuit: Any) -> Any:
+        self.calls += 1
+        return self.inner.run(circuit)
+
+
+@pytest.mark.parametrize("whose", ["the user's", "the backend's"])
+@pytest.mark.parametrize("gradient", ["parameter-shift", "spsa", "adjoint"])
+def test_transpiled_once_in_a_hundred_steps(
+    whose: str, gradient: str, transpilations: list[Any]
+) -> None:
+    """One run of a pass manager when the module is made, and none from then on."""
+    manager = CountingManager()
+    place = {
+        "the user's": {"pass_manager": manager},
+        "the backend's": {"backend": OnBackend(aer(ideal_device), optimization_level=1)},
+    }[whose]
+    m = TorchQuantumModule(
+        hybrid(),
+        "ZI",
+        input_params=INPUT_ANGLES,
+        weight_params=A,
+        initial_weights=[0.3, -0.6, 0.9],
+        gradient=gradient,
+        **place,
+    )
+    assert len(transpilations) == 1
+    optimizer = torch.optim.SGD(m.parameters(), lr=0.1)
+    weights = m.weight.detach().clone()
+    for _ in range(100):
+        optimizer.zero_grad()
+        m(torch.tensor([[0.4, -0.2]])).sum().backward()
+        optimizer.step()
+    assert not torch.equal(m.weight, weights)
+    assert len(transpilations) == 1
+    assert manager.calls == (whose == "the user's")
