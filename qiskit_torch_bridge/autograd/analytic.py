@@ -21,16 +21,19 @@ An engine of one order has the first two, and the second is differentiated no mo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from ..engines import Values
+from ..engines.interface import TangentEngine, Wanted
 from ..exceptions import HigherOrderError
-from .nodes import Node
+from .nodes import Context, Node
 from .operators import by_weights, evaluate, numbers, tangent, vjp, vjp_tangent, weight_rows
 from .transforms import (
+    BatchInfo,
+    Dims,
     combine_basis,
     fold_rows,
     in_forward_mode,
@@ -49,7 +52,7 @@ def expectation(
     """Return expectation values ``(B, O)`` as part of torch's graph."""
     if transformed() or not is_concrete(inputs, weights):
         return Expectation.apply(inputs, weights, node, arrived)
-    engine: Any = node.engine
+    engine = cast("TangentEngine", node.engine)
     if node.order >= 2 and not engine.is_affine:
         arrays = numbers(inputs.detach()), weight_rows(weights.detach())
         inputs = _watch(inputs, lambda: engine.check_derivatives(*arrays, (True, False)))
@@ -98,12 +101,12 @@ def _require_order(node: Node, order: int, forward_mode: bool = False) -> None:
     )
 
 
-def _backward(ctx: Any, cotangent: Tensor | None) -> Pair:
+def _backward(ctx: Context, cotangent: Tensor | None) -> Pair:
     """Return the gradients of inputs and weights, with a graph of their own."""
     if cotangent is None:
         return None, None
     inputs, weights = ctx.saved_tensors
-    wanted = tuple(ctx.needs_input_grad[:2])
+    wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
     if older_vmap(cotangent):
         gx, gw = _gradient_by_basis(inputs, weights, cotangent, ctx.node, wanted)
     else:
@@ -112,7 +115,7 @@ def _backward(ctx: Any, cotangent: Tensor | None) -> Pair:
 
 
 def _gradient_by_basis(
-    inputs: Tensor, weights: Tensor, cotangent: Tensor, node: Node, wanted: Any
+    inputs: Tensor, weights: Tensor, cotangent: Tensor, node: Node, wanted: Wanted
 ) -> tuple[Tensor, Tensor]:
     rows, count = inputs.shape[0], node.program.num_observables
     units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
@@ -144,7 +147,7 @@ def _gradient_backward_by_basis(
     return hx, hw, ju
 
 
-def _forward_mode(ctx: Any, dx: Tensor | None, dw: Tensor | None) -> Tensor:
+def _forward_mode(ctx: Context, dx: Tensor | None, dw: Tensor | None) -> Tensor:
     _require_order(ctx.node, 2, forward_mode=True)
     inputs, weights = ctx.saved_tensors
     dx = torch.zeros_like(inputs) if dx is None else dx
@@ -161,7 +164,7 @@ class _Direct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None
+        ctx: Context, inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None
     ) -> Tensor:
         """Evaluate, and keep what a backward pass can use if one may follow."""
         ctx.arrays = x, w = numbers(inputs), weight_rows(weights)
@@ -176,7 +179,7 @@ class _Direct(torch.autograd.Function):
         return torch.from_numpy(found.evs)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None) -> Any:
+    def backward(ctx: Context, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
         """One backward sweep, whatever the number of parameters."""
         if (
             cotangent is None
@@ -188,7 +191,7 @@ class _Direct(torch.autograd.Function):
             return *_backward(ctx, cotangent), None, None
         _, weights = ctx.saved_tensors  # raises if they have been changed meanwhile
         needs = ctx.needs_input_grad
-        found = ctx.node.vjp(*ctx.arrays, numbers(cotangent), ctx.kept, needs[:2])
+        found = ctx.node.vjp(*ctx.arrays, numbers(cotangent), ctx.kept, (needs[0], needs[1]))
         return (
             torch.from_numpy(found.inputs) if needs[0] else None,
             by_weights(found.weights, weights) if needs[1] else None,
@@ -197,7 +200,7 @@ class _Direct(torch.autograd.Function):
         )
 
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dw: Tensor | None, *_: None) -> Tensor:
+    def jvp(ctx: Context, dx: Tensor | None, dw: Tensor | None, *_: None) -> Tensor:
         """One sweep of tangents."""
         return _forward_mode(ctx, dx, dw)
 
@@ -209,6 +212,8 @@ _apply_directly = super(torch.autograd.Function, _Direct).apply
 class Expectation(torch.autograd.Function):
     """Expectation values in any composition of ``torch.func`` transforms."""
 
+    apply: ClassVar[Callable[..., Tensor]]
+
     @staticmethod
     def forward(inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None) -> Tensor:
         """Evaluate all rows, unless their values have arrived already."""
@@ -217,7 +222,7 @@ class Expectation(torch.autograd.Function):
         return evaluate(node, inputs, weights)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keep inputs and weights."""
         ctx.save_for_backward(*inputs[:2])
         ctx.save_for_forward(*inputs[:2])
@@ -225,17 +230,19 @@ class Expectation(torch.autograd.Function):
         ctx.node = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None) -> Any:
+    def backward(ctx: Context, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
         """One backward sweep, whatever the number of parameters."""
         return *_backward(ctx, cotangent), None, None
 
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dw: Tensor | None, *_: Any) -> Tensor:
+    def jvp(ctx: Context, dx: Tensor | None, dw: Tensor | None, *_: Any) -> Tensor:
         """One sweep of tangents."""
         return _forward_mode(ctx, dx, dw)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, inputs: Tensor, weights: Tensor, *rest: Any) -> Any:
+    def vmap(
+        info: BatchInfo, in_dims: Dims, inputs: Tensor, weights: Tensor, *rest: Any
+    ) -> tuple[Tensor, int]:
         """Fold the mapped axis into the batch."""
         rows, (x, w) = fold_rows(info.batch_size, in_dims, (inputs,), (weights,))
         evs = Expectation.apply(x, w, *rest)
@@ -245,20 +252,22 @@ class Expectation(torch.autograd.Function):
 class _VectorJacobianProduct(torch.autograd.Function):
     """The vector-Jacobian product as a function that can be differentiated."""
 
+    apply: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
+
     @staticmethod
     def forward(
-        inputs: Tensor, weights: Tensor, cotangent: Tensor, node: Node, wanted: Any
+        inputs: Tensor, weights: Tensor, cotangent: Tensor, node: Node, wanted: Wanted
     ) -> tuple[Tensor, Tensor]:
         return vjp(node, inputs, weights, cotangent, wanted)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:3])
         ctx.save_for_forward(*inputs[:3])
         ctx.node, ctx.wanted = inputs[3:]
 
     @staticmethod
-    def backward(ctx: Any, ux: Tensor, uw: Tensor) -> Any:
+    def backward(ctx: Context, ux: Tensor, uw: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights, cotangent = ctx.saved_tensors
         _require_order(ctx.node, 2)
         given = zip((ux, uw), ctx.wanted, strict=True)
@@ -277,7 +286,9 @@ class _VectorJacobianProduct(torch.autograd.Function):
         return hx, hw, ju, None, None
 
     @staticmethod
-    def jvp(ctx: Any, dx: Any, dw: Any, dc: Any, *_: Any) -> Any:
+    def jvp(
+        ctx: Context, dx: Tensor | None, dw: Tensor | None, dc: Tensor | None, *_: None
+    ) -> tuple[Tensor, Tensor]:
         _require_order(ctx.node, 2)
         saved = ctx.saved_tensors
         given = zip(saved, (dx, dw, dc), strict=True)
@@ -286,29 +297,37 @@ class _VectorJacobianProduct(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, inputs: Tensor, weights: Tensor, cotangent: Tensor, *rest: Any
-    ) -> Any:
+        info: BatchInfo,
+        in_dims: Dims,
+        inputs: Tensor,
+        weights: Tensor,
+        cotangent: Tensor,
+        node: Node,
+        wanted: Wanted,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         dims = (in_dims[0], in_dims[2], in_dims[1])
         rows, (x, c, w) = fold_rows(info.batch_size, dims, (inputs, cotangent), (weights,), True)
         shared = weights.dim() - (in_dims[1] is not None) == 1
-        gx, gw = _VectorJacobianProduct.apply(x, w, c, *rest)
+        gx, gw = _VectorJacobianProduct.apply(x, w, c, node, wanted)
         return unfold_gradients(info.batch_size, rows, gx, gw, shared), (0, 0)
 
 
 class _JacobianVectorProduct(torch.autograd.Function):
     """The Jacobian-vector product as a function that can be differentiated."""
 
+    apply: ClassVar[Callable[..., Tensor]]
+
     @staticmethod
     def forward(inputs: Tensor, weights: Tensor, dx: Tensor, dw: Tensor, node: Node) -> Tensor:
         return tangent(node, inputs, weights, dx, dw)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:4])
         ctx.node = inputs[4]
 
     @staticmethod
-    def backward(ctx: Any, u: Tensor) -> Any:
+    def backward(ctx: Context, u: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights, dx, dw = ctx.saved_tensors
         still = torch.zeros_like(u)
         hx, hw = _HessianVectorProduct.apply(inputs, weights, u, dx, dw, still, ctx.node)
@@ -316,7 +335,7 @@ class _JacobianVectorProduct(torch.autograd.Function):
         return hx, hw, gx, gw, None
 
     @staticmethod
-    def jvp(ctx: Any, *_: Any) -> Any:
+    def jvp(ctx: Context, *_: Any) -> Any:
         raise HigherOrderError(
             "PyTorch drops forward mode over forward mode of custom functions. For second "
             "derivatives use torch.func.hessian, or jacfwd over jacrev; for third ones "
@@ -324,8 +343,15 @@ class _JacobianVectorProduct(torch.autograd.Function):
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        inputs, weights, dx, dw, node = arguments
+    def vmap(
+        info: BatchInfo,
+        in_dims: Dims,
+        inputs: Tensor,
+        weights: Tensor,
+        dx: Tensor,
+        dw: Tensor,
+        node: Node,
+    ) -> tuple[Tensor, int]:
         dims = (in_dims[0], in_dims[2], in_dims[1], in_dims[3])
         rows, folded = fold_rows(info.batch_size, dims, (inputs, dx), (weights, dw), True)
         evs = _JacobianVectorProduct.apply(folded[0], folded[2], folded[1], folded[3], node)
@@ -335,6 +361,8 @@ class _JacobianVectorProduct(torch.autograd.Function):
 class _HessianVectorProduct(torch.autograd.Function):
     """The derivative of a vector-Jacobian product along tangents; differentiable no more."""
 
+    apply: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
+
     @staticmethod
     def forward(
         inputs: Tensor, weights: Tensor, c: Tensor, dx: Tensor, dw: Tensor, dc: Tensor, node: Node
@@ -342,21 +370,30 @@ class _HessianVectorProduct(torch.autograd.Function):
         return vjp_tangent(node, inputs, weights, c, dx, dw, dc)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
         """Keep nothing: there is no further derivative."""
         ctx.node = inputs[6]
 
     @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
+    def backward(ctx: Context, *_: Any) -> Any:
         _require_order(ctx.node, 3)
 
     @staticmethod
-    def jvp(ctx: Any, *_: Any) -> Any:
+    def jvp(ctx: Context, *_: Any) -> Any:
         _require_order(ctx.node, 3)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        inputs, weights, c, dx, dw, dc, node = arguments
+    def vmap(
+        info: BatchInfo,
+        in_dims: Dims,
+        inputs: Tensor,
+        weights: Tensor,
+        c: Tensor,
+        dx: Tensor,
+        dw: Tensor,
+        dc: Tensor,
+        node: Node,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         dims = [in_dims[i] for i in (0, 2, 3, 5, 1, 4)]
         rows, folded = fold_rows(info.batch_size, dims, (inputs, c, dx, dc), (weights, dw), True)
         x, c, dx, dc, w, dw = folded

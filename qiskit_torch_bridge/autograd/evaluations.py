@@ -9,7 +9,8 @@ differentiated as often as wanted.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,13 +18,24 @@ from torch import Tensor
 from ..engines import Values
 from ..exceptions import HigherOrderError
 from ..program import CircuitProgram
-from .nodes import Node
+from ..rules import Differentiation
+from .nodes import Context, Node
 from .operators import evaluate, vjp
-from .transforms import array_module, fold_rows, is_concrete, older_vmap, transformed
+from .transforms import (
+    BatchInfo,
+    Dims,
+    array_module,
+    fold_rows,
+    is_concrete,
+    older_vmap,
+    transformed,
+)
 
 
 class Expectation(torch.autograd.Function):
     """``(B, I)`` inputs and ``(W,)`` or ``(B, W)`` weights to ``(B, O)`` expectation values."""
+
+    apply: ClassVar[Callable[..., Tensor]]
 
     @staticmethod
     def forward(inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None) -> Tensor:
@@ -33,7 +45,7 @@ class Expectation(torch.autograd.Function):
         return evaluate(node, inputs, weights)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keep inputs and weights: evaluations elsewhere are all that derivatives need."""
         ctx.save_for_backward(*inputs[:2])
         ctx.save_for_forward(*inputs[:2])
@@ -41,12 +53,12 @@ class Expectation(torch.autograd.Function):
         ctx.node = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradients of what needs one, from one job of shift points."""
         if cotangent is None:
             return None, None, None, None
         inputs, weights = ctx.saved_tensors
-        needs = tuple(ctx.needs_input_grad[:2])
+        needs = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
         graph = torch.is_grad_enabled() or transformed() or older_vmap(cotangent)
         if not graph and is_concrete(inputs, weights, cotangent):
             gx, gw = vjp(ctx.node, inputs, weights, cotangent, needs)
@@ -55,7 +67,7 @@ class Expectation(torch.autograd.Function):
         return gx if needs[0] else None, gw if needs[1] else None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dw: Tensor | None, *_: None) -> Tensor:
+    def jvp(ctx: Context, dx: Tensor | None, dw: Tensor | None, *_: None) -> Tensor:
         """Return the derivative along tangents, from one job of shift points."""
         if _is_nested_forward_mode():
             raise HigherOrderError(
@@ -82,7 +94,7 @@ class Expectation(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[Any, ...], inputs: Tensor, weights: Tensor, node: Node, *_: None
+        info: BatchInfo, in_dims: Dims, inputs: Tensor, weights: Tensor, node: Node, *_: None
     ) -> tuple[Tensor, int]:
         """Fold the mapped axis into the batch: still one job."""
         rows, (x, w) = fold_rows(info.batch_size, in_dims, (inputs,), (weights,))
@@ -98,7 +110,7 @@ def place(inputs: Tensor, weights: Tensor, program: CircuitProgram) -> Tensor:
 
 
 def _vjp_with_graph(
-    node: Node, inputs: Tensor, weights: Tensor, cotangent: Tensor, needs: tuple[bool, ...]
+    node: Node, inputs: Tensor, weights: Tensor, cotangent: Tensor, needs: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the vector-Jacobian products as functions that torch can differentiate."""
     program = node.program
@@ -117,7 +129,7 @@ def _vjp_with_graph(
     return gradient.narrow(1, 0, split), of_weights
 
 
-def _at_shift_points(d: Any, at_points: Node, values: Tensor) -> Tensor:
+def _at_shift_points(d: Differentiation, at_points: Node, values: Tensor) -> Tensor:
     """Evaluate all shift points of all rows in one job: ``(S, B, O)``."""
     points = d.points(values, array_module(values))  # (S, B, K)
     flat = points.reshape(math.prod(points.shape[:2]), points.shape[2])

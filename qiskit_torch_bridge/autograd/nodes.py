@@ -9,7 +9,9 @@ import itertools
 import json
 import threading
 import weakref
-from typing import Any
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from ..arguments import UNREADABLE
 from ..arrays import FloatArray
@@ -25,6 +27,27 @@ EXACT = "exact:"
 
 _names = map("#{}".format, itertools.count())
 _living: weakref.WeakValueDictionary[str, Node] = weakref.WeakValueDictionary()
+
+
+class Context(Protocol):
+    """What autograd functions keep between passes, in the object that PyTorch hands them."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    node: Node
+    name: str
+    wanted: Wanted
+    arrays: tuple[FloatArray, FloatArray]
+    kept: object
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for the backward pass."""
+
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for forward mode."""
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Say whether missing gradients become zeros."""
 
 
 class StandardErrors(threading.local):

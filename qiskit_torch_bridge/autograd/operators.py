@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from ..arrays import FloatArray
+from ..engines.interface import TangentEngine, Wanted
 from .nodes import Node, node_named
 from .transforms import is_concrete
+
+_Computes = TypeVar("_Computes", bound=Callable[..., Any])
 
 NAMESPACE = "qiskit_torch_bridge"
 _LIBRARY = torch.library.Library(NAMESPACE, "DEF")
@@ -43,7 +47,7 @@ def define(
     return getattr(getattr(torch.ops, NAMESPACE), name).default
 
 
-def _traceable(schema: str, fake: Callable[..., Any]) -> Callable[[Any], Any]:
+def _traceable(schema: str, fake: Callable[..., Any]) -> Callable[[_Computes], _Computes]:
     """Make a function of a node, tensors and options one that tracers can see.
 
     Args:
@@ -51,7 +55,7 @@ def _traceable(schema: str, fake: Callable[..., Any]) -> Callable[[Any], Any]:
         fake: Takes the same, and returns tensors like the results.
     """
 
-    def decorate(compute: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(compute: _Computes) -> _Computes:
         operator = define(
             compute.__name__,
             f"(str name, {schema}",
@@ -65,24 +69,24 @@ def _traceable(schema: str, fake: Callable[..., Any]) -> Callable[[Any], Any]:
                 return compute(node, *rest)
             return operator(node.name, *rest)
 
-        return call
+        return cast("_Computes", call)
 
     return decorate
 
 
-def numbers(tensor: Tensor) -> Any:
+def numbers(tensor: Tensor) -> FloatArray:
     """Return the contiguous, writable array that kernels take."""
-    array = tensor.contiguous().numpy(force=True)
+    array: FloatArray = tensor.contiguous().numpy(force=True)
     return array if array.flags.writeable else array.copy()
 
 
-def weight_rows(weights: Tensor) -> Any:
+def weight_rows(weights: Tensor) -> FloatArray:
     """Return weights as ``(1, W)``, or ``(B, W)`` if they have rows of their own."""
     array = numbers(weights)
     return array if array.ndim == 2 else array[None]
 
 
-def by_weights(gradient: Any, weights: Tensor) -> Tensor:
+def by_weights(gradient: FloatArray, weights: Tensor) -> Tensor:
     """Return the gradient ``(1, W)`` or ``(B, W)`` in the shape that weights have."""
     return torch.from_numpy(gradient if weights.dim() == 2 else gradient[0])
 
@@ -106,18 +110,18 @@ def evaluate(node: Node, inputs: Tensor, weights: Tensor) -> Tensor:
     _gradients_like,
 )
 def vjp(
-    node: Node, inputs: Tensor, weights: Tensor, cotangent: Tensor, wanted: Any
+    node: Node, inputs: Tensor, weights: Tensor, cotangent: Tensor, wanted: Wanted
 ) -> tuple[Tensor, Tensor]:
     """Return the vector-Jacobian products with respect to inputs and weights."""
     arrays = numbers(inputs), weight_rows(weights), numbers(cotangent)
-    found = node.vjp(*arrays, None, tuple(wanted))
+    found = node.vjp(*arrays, None, (wanted[0], wanted[1]))
     return torch.from_numpy(found.inputs), by_weights(found.weights, weights)
 
 
 @_traceable("Tensor inputs, Tensor weights, Tensor dx, Tensor dw) -> Tensor", _values_like)
 def tangent(node: Node, inputs: Tensor, weights: Tensor, dx: Tensor, dw: Tensor) -> Tensor:
     """Return the derivatives ``(B, O)`` of expectation values along tangents."""
-    engine: Any = node.engine  # of an order that has it
+    engine = cast("TangentEngine", node.engine)  # of an order that has it
     arrays = numbers(inputs), weight_rows(weights), numbers(dx), weight_rows(dw)
     return torch.from_numpy(engine.tangent(*arrays))
 
@@ -137,7 +141,7 @@ def vjp_tangent(
     dc: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return the derivatives of :func:`vjp` along tangents."""
-    engine: Any = node.engine
+    engine = cast("TangentEngine", node.engine)
     arrays = numbers(inputs), weight_rows(weights), numbers(cotangent)
     gx, gw = engine.vjp_tangent(*arrays, numbers(dx), weight_rows(dw), numbers(dc))
     return torch.from_numpy(gx), by_weights(gw, weights)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..exceptions import HigherOrderError
 from .calls import Call
-from .nodes import Node, node_named
+from .nodes import Context, Node, node_named
 from .operators import define, numbers, weight_rows
 
 _NO_TOKEN = 0
@@ -111,19 +111,19 @@ differentiate = define(
 )
 
 
-def _set_up(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _set_up(ctx: Context, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, w, ctx.name = inputs[:3]
     ctx.save_for_backward(x, w, output[1])
 
 
-def _backward(ctx: Any, cotangent: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Context, cotangent: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     x, w, token = ctx.saved_tensors
     needs = ctx.needs_input_grad[:2]
     gx, gw = differentiate(cotangent, token, x, w, ctx.name, *needs)
     return gx if needs[0] else None, gw if needs[1] else None, None, None, None
 
 
-def _refuse(ctx: Any, *_: Any) -> Any:
+def _refuse(ctx: Context, *_: Any) -> Any:
     raise HigherOrderError(
         "What torch.compile and torch.export record is differentiated once. For second "
         "derivatives compile a function that takes them with torch.func, or use create_graph=True "

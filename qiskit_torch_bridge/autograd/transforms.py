@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -108,9 +108,19 @@ def array_module(*tensors: Tensor) -> Any:
     return torch if is_concrete(*tensors) else _TRACED
 
 
+class BatchInfo(Protocol):
+    """What PyTorch tells a ``vmap`` rule."""
+
+    batch_size: int
+
+
+Dims = Sequence[int | None]
+"""Where the mapped axis is in each argument; ``None`` where it is not."""
+
+
 def fold_rows(
     size: int,
-    in_dims: Sequence[int | None],
+    in_dims: Dims,
     by_row: tuple[Tensor, ...],
     weights: tuple[Tensor, ...],
     own_rows: bool = False,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from qiskit import qpy
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 
@@ -76,7 +76,9 @@ def check_angles(pub: EstimatorPub) -> None:
             )
 
 
-def _angles(angle: object, values: FloatArray, parameters: Sequence[Parameter]) -> FloatArray:
+def _angles(
+    angle: ParameterExpression | float, values: FloatArray, parameters: Sequence[Parameter]
+) -> FloatArray:
     found: FloatArray = AngleMap([angle], parameters).angles(values)[:, 0]
     return found
 

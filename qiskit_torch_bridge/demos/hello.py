@@ -93,7 +93,7 @@ def build_module(
     """Return one U gate as a module; the expectation value of Z after it is cos(theta)."""
     circuit = QuantumCircuit(1)
     angles = [Parameter(name) for name in START]
-    circuit.u(*angles, 0)
+    circuit.u(angles[0], angles[1], angles[2], 0)
     differences = case.gradient == "finite-difference"
     return TorchQuantumModule(
         circuit,

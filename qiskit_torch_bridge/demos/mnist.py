@@ -99,7 +99,7 @@ def build_circuit(name: str, num_qubits: int) -> tuple[QuantumCircuit, Parameter
         angles = inputs[each * q : each * (q + 1)]
         circuit.h(q)
         if name == "u3":
-            circuit.u(*angles, q)
+            circuit.u(angles[0], angles[1], angles[2], q)
         else:
             circuit.ry(angles[0], q)
             circuit.rx(angles[1], q)

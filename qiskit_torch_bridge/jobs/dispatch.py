@@ -144,8 +144,9 @@ class DispatchingEstimator(BaseEstimatorV2):
         *,
         checks: Sequence[Callable[[EstimatorPub], None]] = (),
     ) -> None:
-        several = isinstance(estimators, Sequence) and not isinstance(estimators, (str, bytes))
-        given: list[Any] = list(estimators) if several else [estimators]
+        given: list[Any] = [estimators]
+        if isinstance(estimators, Sequence) and not isinstance(estimators, (str, bytes)):
+            given = list(estimators)
         if not given:
             raise EstimatorTypeError("Expected at least one estimator; got none.")
         self.estimators = tuple(validate_estimator(e) for e in given)

@@ -132,7 +132,7 @@ class FubiniStudyMetric:
                 "the metric is the real part. Set it to DerivativeType.REAL."
             )
         try:
-            result = self._qgt.run([circuit], [row], [wanted]).result()  # type: ignore[union-attr]
+            result: Any = self._qgt.run([circuit], [row], [wanted]).result()  # type: ignore[union-attr]
         except Exception as error:
             raise ExecutionError(
                 f"{type(self._qgt).__name__} failed on this circuit: {error}"

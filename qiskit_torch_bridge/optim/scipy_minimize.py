@@ -124,7 +124,7 @@ class ScipyMinimize(QuantumOptimizer):
             derivatives["hess"] = calls.compute_hessian
         counted = "maxfun" if self.method == "TNC" else "maxiter"
         with self._restored_on_error() as start:
-            self.result = scipy.optimize.minimize(
+            self.result = scipy.optimize.minimize(  # type: ignore[call-overload]
                 calls.evaluate if self.method in VALUES_ONLY else calls.differentiate,
                 _flatten(start, start),
                 method=self.method,

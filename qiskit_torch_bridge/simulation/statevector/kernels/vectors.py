@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import llvmlite.binding
 import numpy as np
@@ -23,11 +23,21 @@ from numba.extending import intrinsic, models, overload, register_model
 
 from .tables import ARRIVALS, PATIENCE, STOP
 
+if TYPE_CHECKING:
+    from numba.core.base import BaseContext as Context
+    from numba.core.typing import Signature
+
+    Builder: TypeAlias = ir.IRBuilder
+    Value: TypeAlias = ir.Value
+    Args: TypeAlias = Sequence[Value]
+    Codegen: TypeAlias = Callable[[Context, Builder, Signature, Args], Value | None]
+    Intrinsic: TypeAlias = tuple[Signature, Codegen]
+
 BYTES = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 32
 _I32 = ir.IntType(32)
 
 
-def elements(dtype: Any) -> int:
+def elements(dtype: types.Float) -> int:
     """The number of lanes in a vector of a Numba float type."""
     return BYTES // (dtype.bitwidth // 8)
 
@@ -35,19 +45,21 @@ def elements(dtype: Any) -> int:
 class Vector(types.Type):
     """The Numba type of a vector."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: types.Float) -> None:
         self.dtype = dtype
         super().__init__(name=f"Vector({dtype}, {elements(dtype)})")
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, vector: Vector) -> None:
+    def __init__(self, manager: object, vector: Vector) -> None:
         element = ir.DoubleType() if vector.dtype.bitwidth == 64 else ir.FloatType()
         super().__init__(manager, vector, ir.VectorType(element, elements(vector.dtype)))
 
 
-def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> tuple[Any, int]:
+def _place(
+    context: Context, builder: Builder, kind: types.Array, array: ir.Value, index: ir.Value
+) -> tuple[ir.Value, int]:
     data = context.make_array(kind)(context, builder, value=array).data
     vector = context.get_value_type(Vector(kind.dtype))
     pointer = builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
@@ -55,10 +67,10 @@ def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> tup
 
 
 @intrinsic
-def load(typing: Any, array: Any, index: Any) -> Any:
+def load(typing: object, array: types.Array, index: types.Type) -> Intrinsic:
     """Return the vector that starts at ``array[index]``."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
         pointer, align = _place(context, builder, signature.args[0], *args)
         return builder.load(pointer, align=align)
 
@@ -66,10 +78,10 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
+def store(typing: object, array: types.Array, index: types.Type, vector: types.Type) -> Intrinsic:
     """Write a vector to ``array[index:]``."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> None:
         pointer, align = _place(context, builder, signature.args[0], *args[:2])
         builder.store(args[2], pointer, align=align)
 
@@ -77,10 +89,10 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def splat(typing: Any, array: Any, number: Any) -> Any:
+def splat(typing: object, array: types.Array, number: types.Type) -> Intrinsic:
     """Return a vector of equal elements, of the array's dtype."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
         kind = context.get_value_type(signature.return_type)
         scalar = context.cast(builder, args[1], signature.args[1], signature.return_type.dtype)
         one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, _I32(0))
@@ -91,10 +103,10 @@ def splat(typing: Any, array: Any, number: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def exchange(typing: Any, vector: Any, distance: Any) -> Any:
+def exchange(typing: object, vector: types.Type, distance: types.Type) -> Intrinsic | None:
     """Exchange the elements whose positions differ in one bit, ``distance``, a literal."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
         kind = context.get_value_type(signature.return_type)
         step = signature.args[1].literal_value
         order = [i ^ step if i ^ step < kind.count else i for i in range(kind.count)]
@@ -107,10 +119,10 @@ def exchange(typing: Any, vector: Any, distance: Any) -> Any:
 
 
 @intrinsic
-def size(typing: Any, array: Any) -> Any:
+def size(typing: object, array: types.Array) -> Intrinsic:
     """The number of elements in a vector of the array's dtype."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
         return context.get_constant(types.int64, elements(signature.args[0].dtype))
 
     return types.int64(array), codegen
@@ -118,8 +130,8 @@ def size(typing: Any, array: Any) -> Any:
 
 def _binary(name: str) -> Callable[..., Any]:
     @intrinsic
-    def operation(typing: Any, a: Any, b: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def operation(typing: object, a: types.Type, b: types.Type) -> Intrinsic:
+        def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
             return getattr(builder, name)(*args)
 
         return a(a, b), codegen
@@ -141,8 +153,8 @@ _overloaded(operator.mul, _binary("fmul"))
 
 def _fused(negated: bool) -> Callable[..., Any]:
     @intrinsic
-    def operation(typing: Any, a: Any, b: Any, c: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def operation(typing: object, a: types.Type, b: types.Type, c: types.Type) -> Intrinsic:
+        def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
             kind = context.get_value_type(signature.return_type)
             name = f"llvm.fma.v{kind.count}f{signature.return_type.dtype.bitwidth}"
             function = cgutils.get_or_insert_function(
@@ -161,10 +173,10 @@ fnma = _fused(True)  # c - a * b
 
 
 @intrinsic
-def prefetch(typing: Any, array: Any, index: Any) -> Any:
+def prefetch(typing: object, array: types.Array, index: types.Type) -> Intrinsic:
     """Ask for the cache line of ``array[index]``, which will be written."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> None:
         data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
         byte = ir.IntType(8).as_pointer()
         function = cgutils.get_or_insert_function(
@@ -178,10 +190,10 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def popcount(typing: Any, number: Any) -> Any:
+def popcount(typing: object, number: types.Type) -> Intrinsic:
     """The number of bits set in an integer."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
         return builder.ctpop(args[0])
 
     return types.int64(types.int64), codegen
@@ -189,8 +201,8 @@ def popcount(typing: Any, number: Any) -> Any:
 
 def _atomic(value: int) -> Callable[..., Any]:
     @intrinsic
-    def operation(typing: Any, array: Any, index: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def operation(typing: object, array: types.Array, index: types.Type) -> Intrinsic:
+        def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
             data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
             pointer = builder.gep(data, [args[1]])
             return builder.atomic_rmw("add", pointer, ir.IntType(64)(value), "seq_cst")
@@ -205,10 +217,10 @@ atomic_read = _atomic(0)
 
 
 @intrinsic
-def glance(typing: Any, array: Any, index: Any) -> Any:
+def glance(typing: object, array: types.Array, index: types.Type) -> Intrinsic:
     """Return an integer that another thread may be writing, sooner or later as it is written."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Signature, args: Args) -> Value:
         data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
         return builder.load_atomic(builder.gep(data, [args[1]]), "monotonic", 8)
 
