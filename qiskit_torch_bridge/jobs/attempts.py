@@ -16,9 +16,9 @@ from qiskit.primitives import BaseEstimatorV2, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import BridgeError, BudgetError, JobError, UnknownJobError
+from ..primitives.capabilities import costs_nothing
 from ..primitives.cutting import PubPart
 from ..primitives.evaluation import UNUSED
-from ..primitives.capabilities import costs_nothing
 from ..primitives.usage import Usage, count_usage, record_usage
 from .budget import Budget
 from .journal import RequestLog, RequestRecord, find_tags, tagged

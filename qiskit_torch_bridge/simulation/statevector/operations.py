@@ -49,10 +49,15 @@ from qiskit.circuit.library import (
 )
 from qiskit.quantum_info import Operator
 
-from ...program.evolutions import generator_of, has_commuting_projectors, is_commuting
-from ...program.expressions import expressions_of
 from ...program.definitions import class_of
-from ...program.evolutions import ProductFormula, TermRotation
+from ...program.evolutions import (
+    ProductFormula,
+    TermRotation,
+    generator_of,
+    has_commuting_projectors,
+    is_commuting,
+)
+from ...program.expressions import expressions_of
 from ...program.validation import TIMED
 from .paulis import PauliString
 
