@@ -886,7 +886,7 @@ RECORDS = dict.fromkeys(
         "algorithms.History",
         "algorithms.History.add",
         "backends.Prepared",
-        "jobs.cost.Cost",
+        "jobs.budget.Cost",
         "exceptions.JobError",
         "exceptions.ObjectiveError",
         "exceptions.UnknownJobError",
