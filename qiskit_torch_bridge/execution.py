@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, runtime_checkable
 
-from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.providers import BackendV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient
@@ -28,7 +27,8 @@ from .arguments import (
     shown,
 )
 from .backends import OnBackend
-from .backends.prepare import check_pass_manager
+from .backends.on_backend import Session
+from .backends.prepare import PassManager, check_pass_manager
 from .exceptions import BackendError, GradientError, InputError, PrecisionError
 from .gradients import (
     AdjointEstimatorGradient,
@@ -50,23 +50,6 @@ if TYPE_CHECKING:
     from .engines import Engine
 
 DEVICES = ("cpu",)
-
-
-class PassManager(Protocol):
-    """What transpiles a circuit: a pass manager of Qiskit's, or anything with its ``run``."""
-
-    def run(self, circuits: QuantumCircuit, /) -> QuantumCircuit:
-        """Return the transpiled circuit."""
-        ...
-
-
-class Session(Protocol):
-    """An open ``Session`` or ``Batch`` of qiskit-ibm-runtime."""
-
-    @property
-    def session_id(self) -> str | None:
-        """The id of the session at the service."""
-        ...
 
 
 @runtime_checkable
@@ -386,17 +369,12 @@ def _whole_shots(shots: Any, name: str) -> int:
     return require_whole_number(shots, name, 1, MOST_SHOTS, error=PrecisionError, hint=hint)
 
 
-def _coerce_pass_manager(pass_manager: Any) -> PassManager:
-    check_pass_manager(pass_manager)
-    return pass_manager
-
-
 _COERCIONS: Mapping[str, Callable[[Any], Any]] = {
     "estimator": _coerce_estimator,
     "backend": OnBackend.coerce,
     "gradient": _coerce_gradient,
     "shots": _coerce_shots,
-    "pass_manager": _coerce_pass_manager,
+    "pass_manager": check_pass_manager,
     "seed": lambda seed: require_seed(seed, most=MOST_SEED),
 }
 

@@ -21,7 +21,7 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
-from qiskit_torch_bridge import OnBackend, TorchQuantumModule, Tracker
+from qiskit_torch_bridge import Execution, OnBackend, Shots, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends.checks import check_angles
 from qiskit_torch_bridge.backends.fake_devices import restrict_target
 from qiskit_torch_bridge.backends.simulators import FreshSeeds
@@ -193,7 +193,7 @@ def _one_rotation() -> QuantumCircuit:
 
 def test_gradients_may_take_other_shots() -> None:
     counting = CountingEstimator()
-    m = TorchQuantumModule(_one_rotation(), "Z", estimator=counting, shots=100, gradient_shots=400)
+    m = TorchQuantumModule(_one_rotation(), "Z", estimator=counting, shots=Shots(100, 400))
     m().sum().backward()
     assert counting.precisions == [0.1, 0.05]
 
@@ -260,14 +260,14 @@ def test_sampled_values_with_exact_gradients_may_be_submitted() -> None:
 
 def test_evaluation_may_take_other_settings() -> None:
     training, evaluating = CountingEstimator(), CountingEstimator()
-    m = module(estimator=training, shots=100, evaluation={"estimator": evaluating, "shots": 400})
+    m = module(estimator=training, shots=100, evaluation=Execution(estimator=evaluating, shots=400))
     m(INPUTS)
     m.eval()(INPUTS)
     m.train()(INPUTS)
     assert training.precisions == [0.1, 0.1]
     assert evaluating.precisions == [0.05]
-    with pytest.raises(InputError, match="evaluation"):
-        module(evaluation={"shot": 3})
+    with pytest.raises(InputError, match="Expected evaluation to be an Execution"):
+        module(evaluation={"shots": 3})
 
 
 def test_shots_follow_the_ratio_of_signal_to_noise() -> None:
@@ -365,7 +365,7 @@ def test_options_and_evaluation_stay_on_the_device() -> None:
     m = module(
         backend=OnBackend(backend, options={"abelian_grouping": False}),
         shots=100,
-        evaluation={"shots": 400},
+        evaluation=Execution(shots=400),
         seed=1,
     )
     moved = m.with_backend(backend)
@@ -383,14 +383,17 @@ def test_evaluation_measures_the_circuit_that_was_trained() -> None:
         circuit.ry(weights[q], q)
         circuit.cx(q, (q + 1) % 4)
     device = GenericBackendV2(7, coupling_map=[[q, q + 1] for q in range(6)], seed=2)
-    m = TorchQuantumModule(circuit, backend=device, shots=10, evaluation={"shots": 20})
+    m = TorchQuantumModule(circuit, backend=device, shots=10, evaluation=Execution(shots=20))
     assert m.isa_circuit == m.eval().isa_circuit
 
 
 def test_a_gradient_with_an_estimator_of_its_own_escapes_no_budget() -> None:
     gradient = ParameterShiftEstimatorGradient(StatevectorEstimator())
     with pytest.raises(GradientError, match="budget would know nothing of the jobs"):
-        module(estimator=StatevectorEstimator(), gradient=gradient, budget=1000)
+        module(
+            estimator=DispatchingEstimator(StatevectorEstimator(), Jobs(budget=1000)),
+            gradient=gradient,
+        )
 
 
 @pytest.mark.parametrize("kind", [ParameterShiftEstimatorGradient, ParamShiftEstimatorGradient])
@@ -401,8 +404,7 @@ def test_gradient_objects_take_the_shots_of_gradients(kind: Any) -> None:
         "Z",
         estimator=counting,
         gradient=kind(counting),
-        shots=100,
-        gradient_shots=400,
+        shots=Shots(forward=100, gradient=400),
     )
     m().sum().backward()
     assert counting.precisions == [0.1, 0.05]
@@ -411,7 +413,7 @@ def test_gradient_objects_take_the_shots_of_gradients(kind: Any) -> None:
 def test_copies_have_shots_of_their_own() -> None:
     m = module(estimator=CountingEstimator(), shots=100)
     twin = copy.deepcopy(m)
-    twin.set_shots(400)
+    twin.shots = 400
     assert (m.precision, twin.precision) == (0.1, 0.05)
     assert twin.estimator is m.estimator
 
@@ -431,7 +433,7 @@ def test_what_was_submitted_is_differentiated() -> None:
 def test_the_exact_engine_takes_no_shots() -> None:
     m = module()
     with pytest.raises(PrecisionError, match=r"with_backend\(shots=10\)"):
-        m.set_shots(10)
+        m.shots = 10
     assert "shots" not in repr(m)
 
 
@@ -442,8 +444,10 @@ def test_journals_are_files(path: Any) -> None:
 
 
 def test_more_of_what_is_refused() -> None:
-    with pytest.raises(InputError, match="mapping"):
+    with pytest.raises(InputError, match="Expected evaluation to be an Execution"):
         module(shots=10, evaluation=10)
+    with pytest.raises(BackendError, match="no option 'no'. Its options are: .*abelian_grouping"):
+        module(backend=OnBackend(ideal_device(), options={"no": 1}))
     runtime = pytest.importorskip("qiskit_ibm_runtime")
     with pytest.raises(BackendTypeError, match=r"with Session\(backend=...\)"):
         module(backend=runtime.Session)

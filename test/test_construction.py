@@ -154,7 +154,7 @@ def test_expressions_that_were_read_are_not_read_again(monkeypatch: pytest.Monke
     """Neither in a copy of the circuit, nor in one of other parameters with the same names."""
     circuit, twin = feature_map(4), feature_map(4)
     made = CircuitProgram(circuit, input_params=circuit.parameters)
-    monkeypatch.setattr(expressions, "_compared", None)
+    monkeypatch.setattr(expressions, "_compare", None)
     again = CircuitProgram(twin, input_params=twin.parameters)
     values = np.random.default_rng(4).uniform(-1, 1, (3, 4))
     first, second = (

@@ -58,8 +58,8 @@ def squares_misbound(monkeypatch):
     def bound(expression, parameters, point):
         return complex(sum(point) ** 2 if "**2 + " in str(expression) else math.nan)
 
-    monkeypatch.setattr(expressions, "_bound", bound)
-    monkeypatch.setattr(expressions, "_step_by_step", lambda *_: "")
+    monkeypatch.setattr(expressions, "_bind", bound)
+    monkeypatch.setattr(expressions, "_difference_in_steps", lambda *_: "")
 
 
 # -- values and derivatives ----------------------------------------------------------------------

@@ -22,7 +22,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers.fake_provider import GenericBackendV2
 
-from qiskit_torch_bridge import OnBackend, TorchQuantumModule
+from qiskit_torch_bridge import Execution, OnBackend, TorchQuantumModule
 from qiskit_torch_bridge.exceptions import BudgetError, JobError, JournalError, ResultError
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
@@ -276,7 +276,7 @@ def test_training_and_evaluation_share_journal_and_budget(world):
         estimator=DispatchingEstimator(
             Service(world.ledger), Jobs(journal=world.path, budget=Usage(points=5))
         ),
-        evaluation={"shots": 400},
+        evaluation=Execution(shots=400),
     )
     inputs = torch.zeros(2, 2)
     with torch.no_grad():

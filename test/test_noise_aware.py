@@ -27,7 +27,7 @@ from qiskit_aer.noise import (
 )
 from torch import Tensor, nn
 
-from qiskit_torch_bridge import OnBackend, TorchQuantumModule
+from qiskit_torch_bridge import Execution, OnBackend, TorchQuantumModule
 
 START = 1.0
 STEPS = 40
@@ -312,7 +312,7 @@ def test_a_trained_module_is_moved_and_fine_tuned() -> None:
 
 def test_evaluation_on_the_device_while_training_without_its_noise() -> None:
     gamma = 0.2
-    module = one_qubit(evaluation={"backend": noisy(amplitude_damping_error(gamma))})
+    module = one_qubit(evaluation=Execution(backend=noisy(amplitude_damping_error(gamma))))
     assert module().item() == pytest.approx(math.cos(START), abs=ROUNDING)
     damped = gamma + (1 - gamma) * math.cos(START)
     assert module.eval()().item() == pytest.approx(damped, abs=ROUNDING)
