@@ -66,7 +66,7 @@ def test_sums_of_terms(num_qubits: int, limit: int, monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng(num_qubits)
     circuit, observables = generic_circuit(num_qubits), observables_of(rng, num_qubits)
     s = make(circuit, observables)
-    assert bool(len(s.sums.tables)) == (limit > 0)
+    assert bool(len(s.sums.paulis.tables)) == (limit > 0)
     rows = 5
     x, w = np.zeros((rows, 0)), rng.uniform(-3, 3, (rows, 3 * num_qubits))
     program = CircuitProgram(circuit, observables)
@@ -111,7 +111,7 @@ def test_a_table_is_the_diagonal_of_its_observable() -> None:
         circuit.rx(t[q], q)
     sums = make(circuit, [observable]).sums
     diagonal = np.diag(observable.to_matrix()).real
-    np.testing.assert_allclose(sums.tables + sums.constants[0], diagonal, rtol=0, atol=EXACT)
+    np.testing.assert_allclose(sums.paulis.tables + sums.constants[0], diagonal, rtol=0, atol=EXACT)
 
 
 def test_tables_keep_to_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_tables_keep_to_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     observables = [SparsePauliOp(random_labels(rng, 4, 12, "IZ")) for _ in range(3)]
     monkeypatch.setattr(pauli_sums, "MAX_TABLES", 3 << 4)
     circuit = generic_circuit(4)
-    assert len(make(circuit, [*observables]).sums.tables) <= 3 << 4
+    assert len(make(circuit, [*observables]).sums.paulis.tables) <= 3 << 4
 
 
 @settings(max_examples=CIRCUITS // 4)
@@ -135,7 +135,7 @@ def test_what_is_left_out_has_no_effect(case: ExactCase, seed: int, few: bool) -
     for keep_all in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if keep_all:
-                patch.setattr(simulator, "effective", lambda operations, *_: list(operations))
+                patch.setattr(simulator, "drop_ineffective", lambda operations, *_: list(operations))
             s = simulator_of(case)
         evs, _ = s.evaluate(x, w)
         results.append(

@@ -170,7 +170,7 @@ def _interrupted() -> None:
         good, _ = s.evaluate(x, w)
 
         def struck(*arguments: Any) -> bool:
-            first, last, part = arguments[3:6]
+            first, last, part = arguments[1:4]
             if last and first == part == 0:
                 raise KeyboardInterrupt
             return kernel(*arguments)  # noqa: B023 - called at once
