@@ -111,7 +111,7 @@ def place(inputs: Tensor, weights: Tensor, program: CircuitProgram) -> Tensor:
 
 def _vjp_with_graph(
     node: Node, inputs: Tensor, weights: Tensor, cotangent: Tensor, needs: tuple[bool, bool]
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     """Return the vector-Jacobian products as functions that torch can differentiate."""
     program = node.program
     columns = program.input_columns if needs[0] else ()

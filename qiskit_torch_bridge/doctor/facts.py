@@ -161,7 +161,7 @@ def _make_aer_estimator(**options: Any) -> BaseEstimatorV2:
 
 
 def _find_fault(
-    circuit: QuantumCircuit, observable: str, weights: dict[Parameter, float], right: float
+    circuit: QuantumCircuit, observable: str, weights: dict[Any, float], right: float
 ) -> str:
     """Return what a module on Aer gives, unless it is what is right."""
     module = TorchQuantumModule(
