@@ -13,7 +13,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
-def real_numbers(found: Any) -> FloatArray:
+def read_real_numbers(found: Any) -> FloatArray:
     """Return an array of real numbers, or say what else it is.
 
     NumPy makes numbers of much: of text and of dates, and of what a mask hides.

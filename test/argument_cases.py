@@ -776,11 +776,18 @@ CASES: dict[str, Case] = {
         lambda: {n: getattr(plan(), n) for n in ("target", "angle_map", "pullback", "plan")},
         {"angle_map": NONE, "pullback": NONE},
     ),
-    "rules.MultiFrequencyRule.differentiation": Case(  # that of all rules
-        method(rules.MultiFrequencyRule, "differentiation"),
-        lambda: {"circuit": analysed(), "columns": (0,)},
-        {"columns": right("columns", "(0,)", "(0, 0)", "[]")},
-    ),
+    **{
+        f"rules.{name}.differentiation": Case(
+            method(make, "differentiation"),
+            lambda: {"circuit": analysed(), "columns": (0,)},
+            {"columns": right("columns", "(0,)", "(0, 0)", "[]")},
+        )
+        for name, make in {
+            "MultiFrequencyRule": rules.MultiFrequencyRule,
+            "ParameterShiftRule": rules.ParameterShiftRule,
+            "Rule": rules.FiniteDifference(0.1).rule,
+        }.items()
+    },
     "rules.ShiftPlan": Case(
         rules.ShiftPlan,
         lambda: {
@@ -860,6 +867,8 @@ RECORDS = dict.fromkeys(
         "rules.Differentiation.combine",
         "rules.Differentiation.points",
         "rules.Differentiation.standard_errors",
+        "rules.MultiFrequencyRule.stencil",
+        "rules.StencilRule.stencil",
         "rules.ShiftPlan.combined",
     ),
     "called by engines, with arrays or tensors that are checked where they come in",

@@ -35,7 +35,7 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.program.observables import hermitian
+from qiskit_torch_bridge.program.observables import to_hermitian
 from qiskit_torch_bridge.program.operators import same_operator
 
 SIZES = (1e-12, 1e-9, 1e-7, 1.0, 1e6)
@@ -247,8 +247,8 @@ def test_sparse_observables_are_read_as_qiskit_reads_them():
     terms = [("XYZI", 0.5), ("01+-", 1e-9), ("rlIY", -2.0), ("IIII", 3.0), ("YYYY", 0.1)]
     observable = SparseObservable.from_list(terms)
     expected = SparsePauliOp.from_sparse_observable(observable)
-    assert same_operator(hermitian(observable), expected)
-    assert same_operator(hermitian(SparseObservable.identity(2)), SparsePauliOp("II"))
+    assert same_operator(to_hermitian(observable), expected)
+    assert same_operator(to_hermitian(SparseObservable.identity(2)), SparsePauliOp("II"))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -250,7 +250,8 @@ class EvaluationsContract(GradientContract):
         )
         for _ in range(4):
             result = gradient.run([circuit, hybrid()], [XX, ZI], [VALUES, VALUES]).result()
-        assert transpiled == [{"flag": True}] and len(analyses) == 1
+        assert transpiled == [{"flag": True}]
+        assert sum(c == circuit for c in analyses) == 1  # else of what it was rewritten to
         self.assert_right(result.gradients[0], expected(circuit, XX, VALUES))
 
     def test_precision_passes_through_unchanged(self):

@@ -57,7 +57,7 @@ from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import AnalysedCircuit
 from qiskit_torch_bridge.program.evolutions import (
-    exponential,
+    build_exponential,
     is_commuting,
     simulated_evolutions,
 )
@@ -332,8 +332,8 @@ def test_exponentials_are_exact(seed: int) -> None:
     operator = SparsePauliOp(labels + labels[:1], rng.normal(size=len(labels) + 1))
     for time in (0.7, -2.0):
         right = Operator(expm(-1j * time * operator.to_matrix()))
-        assert np.allclose(Operator(exponential(operator, time)).data, right.data, atol=1e-10)
-        free = exponential(operator, T).assign_parameters([time])
+        assert np.allclose(Operator(build_exponential(operator, time)).data, right.data, atol=1e-10)
+        free = build_exponential(operator, T).assign_parameters([time])
         found = free.decompose("PauliEvolution")
         assert np.allclose(Operator(found).data, right.data, atol=1e-10)
 
@@ -341,7 +341,7 @@ def test_exponentials_are_exact(seed: int) -> None:
 def test_components_keep_the_matrices_small() -> None:
     """Two bonds apart from each other are two matrices on two qubits, not one on five."""
     operator = SparsePauliOp(["IIIXZ", "IIIZI", "XZIII", "ZIIII", "IIZII"], [1, 2, 3, 4, 5])
-    circuit = exponential(operator, T)
+    circuit = build_exponential(operator, T)
     matrices = [i for i in circuit.data if i.operation.name == "unitary"]
     assert sorted(len(i.qubits) for i in matrices) == [2, 2, 2, 2]
 

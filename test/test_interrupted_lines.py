@@ -30,13 +30,14 @@ WRITING = [Journal.begin, Journal.finished, Journal._write, RequestLog.submitted
            RequestLog.cut, tagged.__wrapped__, JournalFile.append, JournalFile._cut_back,
            file_of_lines.put]  # fmt: skip
 SUBMITTING = [DispatchingEstimator.run, DispatchedJob.submit, Submitter.start, Submitter._submit,
-              Submitter._attach, Submitter._take, Submitter._has, Submitter.again]  # fmt: skip
+              Submitter._attach, Submitter._take, Submitter._note_job,
+              Submitter.prepare_again]  # fmt: skip
 WAITING = [
     DispatchedJob.result,
-    DispatchedJob._joined,
+    DispatchedJob._join_parts,
     DispatchedJob._wait,
-    DispatchedJob._failed,
-    DispatchedJob._cut,
+    DispatchedJob._handle_failure,
+    DispatchedJob._cut_in_halves,
 ]
 LINES = {"writing": WRITING, "submitting": SUBMITTING, "waiting": WAITING}
 PUB, OTHER = pub_of(0), pub_of(1)

@@ -133,7 +133,7 @@ def test_threads_and_rows_side_by_side(
     dx, dc, w = rng.normal(size=(rows, 5)), rng.normal(size=(rows, 3)), np.zeros((1, 0))
     for name, number in {"SMALL_WORK": 0, **way}.items():
         monkeypatch.setattr(simulator, name, number)
-    monkeypatch.setattr(simulator, "thread_count", lambda: 2)
+    monkeypatch.setattr(simulator, "count_threads", lambda: 2)
     found = []
     for given_as in (dict, as_strings):
         program = CircuitProgram(circuit, [given_as(o) for o in observables])

@@ -7,17 +7,23 @@ import math
 
 import numpy as np
 import pytest
+from circuits import rotation
+from estimators import CountingEstimator
 from hypothesis import given
 from hypothesis import strategies as st
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
 
+from qiskit_torch_bridge import TorchQuantumModule
 from qiskit_torch_bridge.exceptions import GradientError, InputTypeError
+from qiskit_torch_bridge.gradients import EstimatorGradient
 from qiskit_torch_bridge.program import AnalysedCircuit, parameter_frequencies
 from qiskit_torch_bridge.rules import (
     FiniteDifference,
     MultiFrequencyRule,
     ParameterShiftRule,
     SimultaneousPerturbation,
+    StencilRule,
     frequency_shifts,
     recommended_epsilon,
 )
@@ -186,3 +192,31 @@ def test_each_gate_is_looked_at_once_for_all_frequencies(monkeypatch):
     right = [(1.0, 2.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 4.0)]  # 1 with 1, 2 and 3
     assert found == [right[k % 3] for k in range(count)]
     assert len(seen) <= 2 * len(circuit.data)  # by the index, and by the gate itself
+
+
+class FivePoints(StencilRule):
+    """f' = (8 f(h) - 8 f(-h) - f(2h) + f(-2h)) / 12h, up to f''''' h**4 / 30."""
+
+    name = "five-points"
+    h = 0.1
+
+    def stencil(self, circuit, column):
+        return self.h * np.array([1, -1, 2, -2]), np.array([8, -8, -1, 1]) / (12 * self.h)
+
+
+class FivePointGradient(EstimatorGradient):
+    def rule(self, precision):
+        return FivePoints()
+
+
+def test_a_rule_of_ones_own():
+    circuit, _ = rotation()
+    estimator = CountingEstimator()
+    gradient = FivePointGradient(estimator)
+    result = gradient.run([circuit], [SparsePauliOp("Z")], [[0.5]]).result()
+    assert estimator.runs == [[(1, 4)]]
+    assert result.gradients[0] == pytest.approx([-math.sin(0.5)], abs=FivePoints.h**4 / 30)
+    module = TorchQuantumModule(circuit, "Z", gradient=gradient, initial_weights=[0.5])
+    module().sum().backward()
+    assert module.weight.grad.item() == pytest.approx(-math.sin(0.5), abs=FivePoints.h**4 / 30)
+    assert module.gradient == "five-points"

@@ -29,14 +29,14 @@ from qiskit_torch_bridge.simulation.statevector.operations import (
     CLIFFORDS,
     EULER,
     ROTATIONS,
-    euler_angles,
-    quarter_turns,
+    count_quarter_turns,
+    find_euler_angles,
 )
 from qiskit_torch_bridge.simulation.statevector.paulis import (
     CliffordFrame,
     PauliString,
-    masks_of,
-    pauli_string,
+    find_masks,
+    make_pauli_string,
 )
 from qiskit_torch_bridge.simulation.statevector.tape import compile_tape
 
@@ -44,7 +44,7 @@ N = 3
 EXACT = 1e-12
 STRINGS = st.builds(PauliString, *[st.integers(0, 2**N - 1)] * 2, st.integers(0, 3))
 QUARTERS = st.tuples(
-    st.builds(pauli_string, st.text("XYZ", min_size=N, max_size=N), st.permutations(range(N))),
+    st.builds(make_pauli_string, st.text("XYZ", min_size=N, max_size=N), st.permutations(range(N))),
     st.integers(-5, 5),
 )
 
@@ -66,9 +66,9 @@ def turn(pauli: PauliString, quarters: int) -> np.ndarray:
 def assert_conjugates(frame: CliffordFrame, f: np.ndarray) -> None:
     """The frame makes of every Pauli string what the matrix ``f`` makes of it."""
     for letters in itertools.product("IXYZ", repeat=N):
-        pauli = pauli_string("".join(letters), range(N))
+        pauli = make_pauli_string("".join(letters), range(N))
         expected = f.conj().T @ matrix_of(pauli) @ f
-        np.testing.assert_allclose(matrix_of(frame.conjugated(pauli)), expected, atol=EXACT)
+        np.testing.assert_allclose(matrix_of(frame.conjugate(pauli)), expected, atol=EXACT)
 
 
 def assert_equal_up_to_phase(a: np.ndarray, b: np.ndarray) -> None:
@@ -86,7 +86,7 @@ def test_products(a: PauliString, b: PauliString) -> None:
 @given(st.text("IXYZ", min_size=N, max_size=N), st.permutations(range(N)))
 def test_letters(letters: str, qubits: list[int]) -> None:
     label = "".join(letters[qubits.index(q)] for q in reversed(range(N)))
-    pauli = pauli_string(letters, qubits)
+    pauli = make_pauli_string(letters, qubits)
     np.testing.assert_array_equal(matrix_of(pauli), Pauli(label).to_matrix())
 
 
@@ -103,7 +103,7 @@ def test_clifford_gates(kind: type[Gate]) -> None:
     qubits, f = random_place(kind())
     frame, product = CliffordFrame(N), np.eye(2**N)
     for letters, quarters in CLIFFORDS[kind]:
-        pauli = pauli_string(letters, qubits)
+        pauli = make_pauli_string(letters, qubits)
         frame.append_rotation(pauli, quarters)
         product = turn(pauli, quarters) @ product
     assert_equal_up_to_phase(product, f)
@@ -121,9 +121,9 @@ def test_shortcuts(gate: Gate, method) -> None:
     """On a frame that holds something already: a shortcut must compose, not only start."""
     qubits, f = random_place(gate)
     frame = CliffordFrame(N)
-    frame.append_rotation(pauli_string("XYZ", range(N)), 1)
+    frame.append_rotation(make_pauli_string("XYZ", range(N)), 1)
     method(frame, *qubits)
-    assert_conjugates(frame, f @ turn(pauli_string("XYZ", range(N)), 1))
+    assert_conjugates(frame, f @ turn(make_pauli_string("XYZ", range(N)), 1))
 
 
 @given(st.lists(QUARTERS, max_size=8))
@@ -135,8 +135,8 @@ def test_frames_of_quarter_turns(turns: list[tuple[PauliString, int]]) -> None:
     assert_conjugates(frame, product)
     x, z = np.divmod(np.arange(4**N), 2**N)
     k = np.bitwise_count(x & z) % 4
-    images = [frame.conjugated(PauliString(*map(int, p))) for p in zip(x, z, k, strict=True)]
-    many = frame.conjugated_terms(x, z)
+    images = [frame.conjugate(PauliString(*map(int, p))) for p in zip(x, z, k, strict=True)]
+    many = frame.conjugate_terms(x, z)
     assert [PauliString(*map(int, p)) for p in zip(*many, strict=True)] == images
 
 
@@ -149,8 +149,8 @@ def test_clifford_circuits_leave_an_empty_tape(num_qubits: int, seed: int) -> No
     f = Operator(clifford).data
     for q, bit in tape.position.items():
         for letter in "XZ":
-            whole = matrix_of(pauli_string(letter, [q]), num_qubits)
-            image = tape.frame.conjugated(pauli_string(letter, [bit]))
+            whole = matrix_of(make_pauli_string(letter, [q]), num_qubits)
+            image = tape.frame.conjugate(make_pauli_string(letter, [bit]))
             spread = [sum((m >> b & 1) << r for r, b in tape.position.items()) for m in image[:2]]
             expected = f.conj().T @ whole @ f
             found = matrix_of(PauliString(*spread, image.k), num_qubits)
@@ -180,10 +180,10 @@ def test_rotations(kind: type[Gate]) -> None:
 @given(st.integers(-(10**6), 10**6))
 def test_quarter_turns(turns: int) -> None:
     angle = turns * np.pi / 2
-    assert quarter_turns(angle) == turns % 4
+    assert count_quarter_turns(angle) == turns % 4
     # Further off than some roundings of the angle, an angle is not taken for a quarter turn.
-    assert quarter_turns(angle + 1e-13 * max(1.0, abs(turns))) is None
-    assert quarter_turns(angle + 0.3) is None
+    assert count_quarter_turns(angle + 1e-13 * max(1.0, abs(turns))) is None
+    assert count_quarter_turns(angle + 0.3) is None
 
 
 def euler_product(theta: float, phi: float, lam: float) -> np.ndarray:
@@ -194,7 +194,7 @@ def euler_product(theta: float, phi: float, lam: float) -> np.ndarray:
 @given(st.integers(0, 2**32 - 1))
 def test_euler_angles_of_any_matrix(seed: int) -> None:
     matrix = random_unitary(2, seed=seed).data
-    assert_equal_up_to_phase(euler_product(*euler_angles(matrix)), matrix)
+    assert_equal_up_to_phase(euler_product(*find_euler_angles(matrix)), matrix)
 
 
 @pytest.mark.parametrize("small", [0.0, 1e-17, 1e-16, 1e-15, 2e-15, 1e-12, 1e-8])
@@ -207,7 +207,7 @@ def test_euler_angles_near_the_poles(small: float, flip: bool) -> None:
         matrix = np.exp(1j * overall) * np.array(
             [[c, -second * s], [first * s, first * second * c]]
         )
-        angles = euler_angles(matrix)
+        angles = find_euler_angles(matrix)
         found = euler_product(*angles)
         phase = np.vdot(found, matrix) / 2
         np.testing.assert_allclose(phase * found, matrix, rtol=0, atol=1e-14)
@@ -216,7 +216,7 @@ def test_euler_angles_near_the_poles(small: float, flip: bool) -> None:
 
 def test_masks_leave_out_what_idle_qubits_make_zero() -> None:
     operator = SparsePauliOp(["ZXI", "IIY", "XII", "YZZ", "ZZZ"], [1, 2, 3, 4, 5])
-    x, z, kept = masks_of(operator, {0: 1, 1: 0})  # qubit 2 is idle
+    x, z, kept = find_masks(operator, {0: 1, 1: 0})  # qubit 2 is idle
     assert kept.tolist() == [0, 1, 4]
     assert x.tolist() == [0b01, 0b10, 0b00]
     assert z.tolist() == [0b00, 0b10, 0b11]

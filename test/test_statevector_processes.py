@@ -72,7 +72,7 @@ def test_copies_of_a_simulator_with_functions(how: str) -> None:
 def share_chunks() -> None:
     """Cut even little work in two, so that the pool of threads is used."""
     simulator.SMALL_WORK, simulator.CACHED_NUMBERS = 0, 1 << 8
-    simulator.thread_count = lambda: 2
+    simulator.count_threads = lambda: 2
 
 
 def _work(s: StatevectorSimulator, shares: bool) -> Results:
@@ -114,7 +114,7 @@ def forked(target: Callable[[], None]) -> int | None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_forks_of_a_process_that_has_used_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool's threads stay behind in the parent: a fork must start its own."""
-    for name in ("SMALL_WORK", "CACHED_NUMBERS", "thread_count"):
+    for name in ("SMALL_WORK", "CACHED_NUMBERS", "count_threads"):
         monkeypatch.setattr(simulator, name, getattr(simulator, name))  # to be restored
     share_chunks()
     s, values = made(circuit_of(5, 2)), list(numbers(ROWS, own_weights=False))

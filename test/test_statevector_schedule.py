@@ -19,7 +19,11 @@ from test_statevector_cases import CIRCUITS
 from qiskit_torch_bridge.simulation.statevector import schedule as module
 from qiskit_torch_bridge.simulation.statevector.operations import Angle, FixedMatrix, Rotation
 from qiskit_torch_bridge.simulation.statevector.paulis import PauliString
-from qiskit_torch_bridge.simulation.statevector.schedule import Run, rows_side_by_side, schedule
+from qiskit_torch_bridge.simulation.statevector.schedule import (
+    Run,
+    choose_rows_side_by_side,
+    schedule,
+)
 
 Operations = Sequence[Rotation | FixedMatrix]
 LANES = 32
@@ -51,7 +55,7 @@ def problems(draw: st.DrawFn, max_operations: int = 30) -> Problem:
     kinds = st.sampled_from((rotation,) * 8 + (matrix,)).flatmap(lambda kind: kind)
     operations = draw(st.lists(kinds, max_size=max_operations))
     widest = max((len(o.bits) for o in operations if isinstance(o, FixedMatrix)), default=0)
-    fewest = rows_side_by_side(1, num_bits, widest)
+    fewest = choose_rows_side_by_side(1, num_bits, widest)
     rows_t = draw(st.sampled_from([t for t in (32, 16, 8, 4, 2, 1) if t >= fewest]))
     return Problem(
         operations, num_bits, (LANES // rows_t).bit_length() - 1, draw(st.integers(1, 6))
@@ -133,7 +137,7 @@ def test_no_run_looks_ahead_further_than_it_may(monkeypatch: pytest.MonkeyPatch)
 
 @given(st.integers(1, 100), st.integers(1, 20), st.integers(0, 6))
 def test_lanes_leave_room_for_the_widest_matrix(rows: int, num_bits: int, widest: int) -> None:
-    rows_t = rows_side_by_side(rows, num_bits, widest)
+    rows_t = choose_rows_side_by_side(rows, num_bits, widest)
     lane_bits = (LANES // rows_t).bit_length() - 1
     assert rows_t << lane_bits == LANES
     assert rows_t >= min(rows, LANES)

@@ -29,7 +29,7 @@ from qiskit_torch_bridge.arrays import IntArray
 from qiskit_torch_bridge.exceptions import InputError, MemoryLimitError
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, memory, simulator
 from qiskit_torch_bridge.simulation.statevector.kernels.tables import STOP
-from qiskit_torch_bridge.simulation.statevector.threads import thread_count
+from qiskit_torch_bridge.simulation.statevector.threads import count_threads
 
 GIVEN_UP = 180  # seconds; the tests take a few, most of them to start a process
 
@@ -50,9 +50,9 @@ def torch_threads() -> Iterator[int]:
 
 def test_torch_says_how_many_threads(torch_threads: int) -> None:
     torch.set_num_threads(1)
-    assert thread_count() == 1
+    assert count_threads() == 1
     torch.set_num_threads(64)
-    assert 1 <= thread_count() <= 64
+    assert 1 <= count_threads() <= 64
 
 
 def recorded(patch: pytest.MonkeyPatch) -> list[int]:
@@ -68,7 +68,7 @@ def recorded(patch: pytest.MonkeyPatch) -> list[int]:
 
         return record
 
-    for name in ("in_parallel", "together"):
+    for name in ("call_in_parallel", "call_together"):
         patch.setattr(simulator, name, recording(getattr(simulator, name)))
     return parts_of_calls
 
@@ -80,11 +80,11 @@ def test_every_way_gives_the_same(
     way: str, threads_wanted: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     circuit, values = circuit_of(6, 2), list(numbers(rows, own_weights=rows == 33))
-    monkeypatch.setattr(simulator, "thread_count", lambda: 1)
+    monkeypatch.setattr(simulator, "count_threads", lambda: 1)
     expected = everything(made(circuit), *values)
     for name, number in WAYS[way].items():
         monkeypatch.setattr(simulator, name, number)
-    monkeypatch.setattr(simulator, "thread_count", lambda: threads_wanted)
+    monkeypatch.setattr(simulator, "count_threads", lambda: threads_wanted)
     s, parts = made(circuit), recorded(monkeypatch)
     rows_t = s.evaluate(*values[:2], keep=True)[1].rows_t
     found = everything(s, *values)
@@ -131,7 +131,7 @@ def small(way: str) -> StatevectorSimulator:
     """A simulator that goes one of the ways with three threads, and meets at few barriers."""
     for name, number in WAYS[way].items():
         setattr(simulator, name, number)
-    simulator.thread_count = lambda: 3
+    simulator.count_threads = lambda: 3
     t = ParameterVector("t", 2)
     circuit = QuantumCircuit(6)
     circuit.ry(t[0], 0)
@@ -198,7 +198,7 @@ def left_early(call: Callable[[], Any]) -> bool:
     whole = time.monotonic() - begin
     given: list[IntArray] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulator, "interruptible", lambda run, s: (given.append(s), run())[1])
+        patch.setattr(simulator, "call_interruptibly", lambda run, s: (given.append(s), run())[1])
         begin = time.monotonic()
         caller = threading.Thread(target=call, daemon=True)
         caller.start()
@@ -212,7 +212,7 @@ def left_early(call: Callable[[], Any]) -> bool:
 
 def _told_to_leave() -> None:
     """One row of many qubits: they leave in the middle of a sweep, and of a sum."""
-    simulator.thread_count = lambda: 1
+    simulator.count_threads = lambda: 1
     t = ParameterVector("t", 1)
     layers, terms = QuantumCircuit(20), QuantumCircuit(20)
     for _ in range(12):
@@ -289,7 +289,7 @@ def test_callers_whose_threads_share_states() -> None:
 def test_a_refused_call_leaves_the_threads_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in WAYS["one state together"].items():
         monkeypatch.setattr(simulator, name, number)
-    monkeypatch.setattr(simulator, "thread_count", lambda: 2)
+    monkeypatch.setattr(simulator, "count_threads", lambda: 2)
     s, (x, w, c, *_) = made(circuit_of(6)), numbers(1, own_weights=False)
 
     def require(needed: int, num_qubits: int) -> None:
@@ -307,7 +307,7 @@ def test_a_refused_call_leaves_the_threads_to_the_next(monkeypatch: pytest.Monke
 def test_many_callers(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in WAYS[way].items():
         monkeypatch.setattr(simulator, name, number)
-    monkeypatch.setattr(simulator, "thread_count", lambda: 2)
+    monkeypatch.setattr(simulator, "count_threads", lambda: 2)
     s = made(circuit_of(5))
     values = [list(numbers(1 + 7 * caller, own_weights=caller % 2 == 0)) for caller in range(6)]
     expected = [everything(made(circuit_of(5)), *mine) for mine in values]

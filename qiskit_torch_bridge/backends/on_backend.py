@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.providers import BackendV2
@@ -27,6 +27,15 @@ from ..jobs import Jobs
 from ..primitives.capabilities import is_from_aer
 
 Kind = Literal["aer", "fake", "runtime", "device"]
+
+
+class Session(Protocol):
+    """An open ``Session`` or ``Batch`` of qiskit-ibm-runtime."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The id of the session at the service."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,13 +66,13 @@ class OnBackend:
         OnBackend(generic_backend_5q, optimization_level=3, initial_layout=[3, 4])
     """
 
-    backend: Any
+    backend: BackendV2 | Session
     _: KW_ONLY
-    options: Mapping[str, Any] | None = None
+    options: Mapping[str, object] | None = None
     optimization_level: int | None = None
     seed_transpiler: int | None = None
     initial_layout: Layout | Sequence[int] | None = None
-    transpile_options: Mapping[str, Any] | None = None
+    transpile_options: Mapping[str, object] | None = None
     jobs: Jobs | None = None
 
     def __post_init__(self) -> None:
@@ -80,13 +89,16 @@ class OnBackend:
         require_seed(self.seed_transpiler, "seed_transpiler", most=MOST_SEED // 2)
         _require_layout(self.initial_layout, self.device)
         _require_transpile_options(self.transpile_options)
+        for name in ("options", "transpile_options"):
+            if getattr(self, name) is not None:  # which may change where it comes from
+                object.__setattr__(self, name, dict(getattr(self, name)))
         if self.jobs is not None:
             require_instance(
                 self.jobs, "jobs", Jobs, "a jobs.Jobs, such as Jobs(journal='run.journal')"
             )
 
     @classmethod
-    def coerce(cls, thing: Any) -> OnBackend:
+    def coerce(cls, thing: OnBackend | BackendV2 | Session) -> OnBackend:
         """Return ``thing`` if it is such a value, or the value of a plain backend or session.
 
         Raises:
@@ -97,11 +109,13 @@ class OnBackend:
     @property
     def device(self) -> BackendV2:
         """The backend, also if it is named by a session or batch on it."""
-        backend: BackendV2 = self.backend if self.session is None else self.backend._backend
+        if isinstance(self.backend, BackendV2):
+            return self.backend
+        backend: BackendV2 = getattr(self.backend, "_backend")  # noqa: B009 - the runtime's
         return backend
 
     @property
-    def session(self) -> Any:
+    def session(self) -> Session | None:
         """The session or batch; ``None`` if there is none."""
         return None if isinstance(self.backend, BackendV2) else self.backend
 
@@ -149,7 +163,7 @@ def _classify_device(backend: BackendV2) -> Kind:
     return "device"
 
 
-def _require_backend(backend: Any) -> None:
+def _require_backend(backend: object) -> None:
     """Raise :class:`.BackendTypeError` unless something is a backend, or a session on one."""
     on_one = hasattr(backend, "session_id") and getattr(backend, "_backend", None)
     if isinstance(backend, BackendV2) or isinstance(on_one, BackendV2):
@@ -190,7 +204,7 @@ def _require_layout(layout: Any, device: BackendV2) -> None:
         )
 
 
-def _require_transpile_options(options: Any) -> None:
+def _require_transpile_options(options: Mapping[str, object] | None) -> None:
     """Raise :class:`.BackendError` unless all options are the preset pass manager's."""
     if options is None:
         return

@@ -7,7 +7,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
@@ -22,8 +22,16 @@ from ..primitives.capabilities import repeats_noise
 from ..program import CircuitProgram
 from .checks import TravelCheck, check_angles, check_isa, check_travels, has_limited_angles
 from .fake_devices import make_simulator
-from .on_backend import Kind, OnBackend
+from .on_backend import Kind, OnBackend, Session
 from .simulators import FreshSeeds
+
+
+class PassManager(Protocol):
+    """What transpiles a circuit: a pass manager of Qiskit's, or anything with its ``run``."""
+
+    def run(self, circuits: QuantumCircuit, /) -> QuantumCircuit:
+        """Return the transpiled circuit."""
+        ...
 
 
 class AlreadyTranspiled:
@@ -61,9 +69,9 @@ class Prepared(NamedTuple):
 
 def prepare(
     program: CircuitProgram,
-    on_backend: Any,
+    on_backend: OnBackend | BackendV2 | Session,
     *,
-    pass_manager: Any = None,
+    pass_manager: PassManager | None = None,
     seed: int | None = None,
 ) -> Prepared:
     """Transpile a program for a backend, once, and make the estimator that runs it there.
@@ -71,7 +79,7 @@ def prepare(
     Args:
         program: The program.
         on_backend: A backend, a session or batch, or an :class:`OnBackend`.
-        pass_manager: Takes the place of the preset one, and of what is said about it.
+        pass_manager: Takes the place of the preset one.
         seed: Seeds local simulators; every job gets a seed of its own from it.
 
     Raises:
@@ -111,7 +119,9 @@ def prepare(
     return Prepared(isa, made, transpiled, kind, backend)
 
 
-def _choose_transpiler(on: OnBackend, pass_manager: Any, num_qubits: int) -> Any:
+def _choose_transpiler(
+    on: OnBackend, pass_manager: PassManager | None, num_qubits: int
+) -> PassManager:
     """Return what transpiles for a backend."""
     if pass_manager is None:
         return _make_preset_pass_manager(on, num_qubits)
@@ -124,8 +134,8 @@ def _choose_transpiler(on: OnBackend, pass_manager: Any, num_qubits: int) -> Any
     return check_pass_manager(pass_manager)
 
 
-def check_pass_manager(pass_manager: Any) -> Any:
-    """Return what can transpile, or raise :class:`.CircuitError`."""
+def check_pass_manager(pass_manager: PassManager) -> PassManager:
+    """Return a pass manager, or raise :class:`.CircuitError` if something cannot transpile."""
     if isinstance(pass_manager, type) or not callable(getattr(pass_manager, "run", None)):
         raise CircuitError(
             f"Expected pass_manager to have a method run(circuit); got {shown(pass_manager)}. For "
@@ -134,7 +144,7 @@ def check_pass_manager(pass_manager: Any) -> Any:
     return pass_manager
 
 
-def _make_preset_pass_manager(on: OnBackend, num_qubits: int) -> Any:
+def _make_preset_pass_manager(on: OnBackend, num_qubits: int) -> PassManager:
     """Return the preset pass manager."""
     layout, seed = on.initial_layout, on.seed_transpiler
     if layout is not None and not isinstance(layout, Layout):
@@ -146,7 +156,7 @@ def _make_preset_pass_manager(on: OnBackend, num_qubits: int) -> Any:
         layout = [int(qubit) for qubit in layout]
     if seed is None and on.jobs is not None and on.jobs.journal is not None:
         seed = 0
-    given = {
+    given: dict[str, Any] = {
         "optimization_level": 1 if on.optimization_level is None else int(on.optimization_level),
         "backend": on.device,
         "seed_transpiler": seed,
@@ -190,21 +200,23 @@ def _make_estimator(on: OnBackend, seed: int | None) -> BaseEstimatorV2:
             )
         estimator = EstimatorV2.from_backend(backend)
         _set_options(estimator.options, options, "qiskit_aer.primitives.EstimatorV2")
-        seeded = seed is None and repeats_noise(estimator)  # as the user wants it
+        seeded = seed is None and repeats_noise(estimator)  # by the user, who wants it so
         return estimator if seeded else FreshSeeds(estimator, seed)
     made = _make_backend_estimator(backend, options)
     return made if seed is None else FreshSeeds(made, seed)
 
 
 def _make_backend_estimator(
-    backend: BackendV2, options: Mapping[str, Any] | None
+    backend: BackendV2, options: Mapping[str, object] | None
 ) -> BaseEstimatorV2:
     estimator = BackendEstimatorV2(backend=backend)
     _set_options(estimator.options, options, "BackendEstimatorV2")
     return estimator
 
 
-def _make_runtime_estimator(mode: Any, options: Mapping[str, Any] | None) -> BaseEstimatorV2:
+def _make_runtime_estimator(
+    mode: BackendV2 | Session, options: Mapping[str, object] | None
+) -> BaseEstimatorV2:
     from qiskit_ibm_runtime import EstimatorV2
 
     with warnings.catch_warnings():
@@ -221,7 +233,7 @@ def _make_runtime_estimator(mode: Any, options: Mapping[str, Any] | None) -> Bas
     return estimator
 
 
-def _set_options(target: Any, options: Mapping[str, Any] | None, who: str) -> None:
+def _set_options(target: object, options: Mapping[str, object] | None, who: str) -> None:
     for name, value in (options or {}).items():
         if not hasattr(target, name):
             known = ", ".join(sorted(vars(target)))

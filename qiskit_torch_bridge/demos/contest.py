@@ -297,7 +297,7 @@ def _step(run: Run, module: TorchQuantumModule) -> None:
 
     before = math.inf
     while weight.grad is None or weight.grad.abs().max() > run.problem.tolerance:
-        after = torch.as_tensor(optimizer.step(closure)).detach().item()
+        after = torch.as_tensor(optimizer.step(closure), dtype=torch.float64).detach().item()
         if contestant.displaced:
             _look(run, module)
         if contestant.settled is not None and before - after <= contestant.settled:

@@ -445,7 +445,7 @@ def explain(options: argparse.Namespace, seconds: float) -> str:
     return f"""
 Figures are exact at the angles reached; the optimizers saw {shots}.
 LSTM: the learned optimizers; one is told values alone, the other slopes, too (the gradient with
-respect to the angles); {options.epochs} epochs each.
+respect to the angles); {options.epochs} epoch{"s" * (options.epochs > 1)} each.
 SGD, Adam: with the learning rate, in brackets, that is best on problems of the training.
 evaluations: expectation values that a device would measure for one run, with the gradient
 '{options.gradient or "analytic"}'.

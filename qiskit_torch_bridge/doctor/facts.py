@@ -161,7 +161,10 @@ def _make_aer_estimator(**options: Any) -> BaseEstimatorV2:
 
 
 def _find_fault(
-    circuit: QuantumCircuit, observable: str, weights: dict[Any, float], right: float
+    circuit: QuantumCircuit,
+    observable: str,
+    weights: dict[Parameter | ParameterVector, float],
+    right: float,
 ) -> str:
     """Return what a module on Aer gives, unless it is what is right."""
     module = TorchQuantumModule(
@@ -198,8 +201,12 @@ def _wrong_controlled_gates() -> str:
     for gate in ("crx", "cp"):
         circuit, parameters, observable = _controlled(gate)
         for angle in ANGLES:
-            weights = dict(zip(parameters, (angle, 0.0), strict=True))
-            wrong = _find_fault(circuit, observable, weights, (1 + math.cos(angle)) / 2)
+            wrong = _find_fault(
+                circuit,
+                observable,
+                dict(zip(parameters, (angle, 0.0), strict=True)),
+                (1 + math.cos(angle)) / 2,
+            )
             if wrong:
                 return f"{gate}({angle}) on Aer: {wrong}"
     return ""
@@ -310,10 +317,10 @@ def _failing_reverse_gradient() -> bool:
 # -- Files and arrays ----------------------------------------------------------------------------
 
 
-def _is_kept_by_qpy(circuit: QuantumCircuit, qpy_version: int | None) -> bool:
+def _is_kept_by_qpy(circuit: QuantumCircuit, qpy_version: int) -> bool:
     buffer = io.BytesIO()
     try:
-        qpy.dump(circuit, buffer, **({} if qpy_version is None else {"version": qpy_version}))
+        qpy.dump(circuit, buffer, version=qpy_version)
         buffer.seek(0)
         (read,) = qpy.load(buffer)
         return same_circuit(circuit, read, list(circuit.parameters), list(read.parameters))
@@ -337,7 +344,7 @@ def _lost_gradients() -> str:
     circuit.append(XXPlusYYGate(a, 0.3), [0, 2])
     circuit.append(RYGate(b).control(2, ctrl_state=1, annotated=False), [0, 1, 2])
     circuit.append(PauliEvolutionGate(SparsePauliOp(["ZZI", "IZZ"]), time=b), [0, 1, 2])
-    kept = _is_kept_by_qpy(AnalysedCircuit(circuit).shift_form[0].circuit, None)
+    kept = _is_kept_by_qpy(AnalysedCircuit(circuit).shift_form[0].circuit, qpy.common.QPY_VERSION)
     return "" if kept else "circuits of gradients are not the same after writing and reading"
 
 

@@ -13,7 +13,7 @@ from qiskit_algorithms.gradients import (
     SPSAEstimatorGradient,
 )
 
-from ..arrays import FloatArray, real_numbers
+from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import BridgeError, ExecutionError, GradientError, ResultError
 from ..gradients.base import REAL_IN_TORCH, require_real
 from ..jobs.budget import PlannedRequest
@@ -134,7 +134,7 @@ class PluginEngine(MeasuredForward):
     def _checked(self, gradient: object, row: int, count: int) -> FloatArray:
         """Return a gradient ``(count,)``, or raise if it cannot be used."""
         try:
-            block = real_numbers(gradient)
+            block = read_real_numbers(gradient)
         except ValueError as error:
             raise ResultError(
                 f"{self.gradient_name} returned no real numbers for row {row}: {error}. {UNUSED}"

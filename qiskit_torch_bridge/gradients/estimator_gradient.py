@@ -44,7 +44,7 @@ NO_IMAGINARY_PART = (
 class Transpiler(Protocol):
     """What transpiles circuits: a pass manager, for instance."""
 
-    def run(self, circuit: QuantumCircuit, /, **options: Any) -> QuantumCircuit:
+    def run(self, circuits: QuantumCircuit, **options: Any) -> QuantumCircuit:
         """Return the circuit, transpiled."""
         ...
 
@@ -210,9 +210,9 @@ class _BoundTranspiler:
         self._transpiler = transpiler
         self._options = options
 
-    def run(self, circuit: QuantumCircuit, /, **options: Any) -> QuantumCircuit:
+    def run(self, circuits: QuantumCircuit, **options: Any) -> QuantumCircuit:
         """Transpile with the options given before."""
-        return self._transpiler.run(circuit, **{**self._options, **options})
+        return self._transpiler.run(circuits, **{**self._options, **options})
 
 
 class _Row(NamedTuple):

@@ -129,9 +129,6 @@ class FiniteDifferenceEstimatorGradient(EstimatorGradient):
         transpiler: Transpiles each distinct circuit once; for example a pass manager.
         transpiler_options: Keyword arguments for ``transpiler.run``.
 
-    Attributes:
-        settings: The step and the method, as one value.
-
     Raises:
         GradientError: If ``epsilon`` is not a positive finite number or ``method`` is unknown.
 
@@ -170,7 +167,7 @@ class FiniteDifferenceEstimatorGradient(EstimatorGradient):
 
     @property
     def settings(self) -> FiniteDifference:
-        """The step and the method."""
+        """The step and the method, as one value."""
         return self._settings
 
     def rule(self, precision: float | None) -> Rule:
@@ -196,9 +193,6 @@ class SPSAEstimatorGradient(EstimatorGradient):
         seed: Makes the directions reproducible.
         transpiler: Transpiles each distinct circuit once; for example a pass manager.
         transpiler_options: Keyword arguments for ``transpiler.run``.
-
-    Attributes:
-        settings: The step and the number of directions, as one value.
 
     Raises:
         GradientError: If ``epsilon`` is not a positive finite number, or ``resamplings`` no
@@ -244,7 +238,7 @@ class SPSAEstimatorGradient(EstimatorGradient):
 
     @property
     def settings(self) -> SimultaneousPerturbation:
-        """The step and the number of directions."""
+        """The step and the number of directions, as one value."""
         return self._settings
 
     def rule(self, precision: float | None) -> Rule:

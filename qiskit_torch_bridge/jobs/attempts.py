@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A part of a request getting its job: submitted, found again, tried again, moved elsewhere."""
+"""How a part of a request gets its one job: submitted, found again, or moved to another estimator.
+
+A job is paid for once. So whatever may have been submitted already is looked for first: by its id,
+or by its tag if no id has arrived.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from qiskit.primitives import BaseEstimatorV2, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
@@ -17,25 +21,75 @@ from ..primitives.cutting import PubPart
 from ..primitives.evaluation import UNUSED
 from ..primitives.usage import Usage, count_usage, record_usage
 from .budget import Budget
-from .journal import RequestLog, RequestRecord, tagged, tags_of
+from .journal import RequestLog, RequestRecord, find_tags, tagged
 from .retry import Retry, refuses, verdict_on
 
 MOST_DUPLICATES = 10
-"""Of a job that was submitted more than once; the runtime repeats a request five times."""
+"""Jobs to look for with one tag; the client of the runtime repeats a request up to five times."""
+
+
+class SubmittedJob(Protocol):
+    """What is asked of a job of any primitive; its ``result`` may take a ``timeout``."""
+
+    result: Callable[..., Iterable[PubResult] | None]
+
+    def status(self) -> Any:
+        """Return what the service says."""
+        ...
+
+    def done(self) -> bool:
+        """Whether there is a result."""
+        ...
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        ...
+
+    def in_final_state(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+    def cancel(self) -> Any:
+        """Cancel it."""
+        ...
+
+
+class JobService(Protocol):
+    """The part of a service of the runtime that finds jobs."""
+
+    def job(self, job_id: str, /) -> SubmittedJob:
+        """Return the job with an id."""
+        ...
+
+    def jobs(self, **criteria: Any) -> list[SubmittedJob]:
+        """Return the jobs that meet some criteria, the newest first."""
+        ...
 
 
 class PartJob:
-    """A part under way: where it was submitted, as which job, how often."""
+    """A part of a request and its job.
+
+    Attributes:
+        part: The part.
+        home: Which of the estimators it is submitted to.
+        job: Its job, once there is one.
+        entry: What the log of requests knows of it.
+        waits: How often waiting for its job was given up.
+        result: Its result, once there is one.
+        attempts: How often it was submitted to this estimator.
+        tried: The estimators that it was submitted to.
+        counted: What a submission is counted as while it is open whether it was taken.
+    """
 
     def __init__(self, part: PubPart, home: int) -> None:
         self.part, self.home = part, home
-        self.job: Any = None
+        self.job: SubmittedJob | None = None
         self.entry: RequestRecord | None = None
-        self.waits = 0  # how often waiting for its job was given up
+        self.waits = 0
         self.result: PubResult | None = None
         self.attempts = 0
         self.tried: list[int] = [home]
-        self.counted: Usage | None = None  # while it is open whether its job was taken
+        self.counted: Usage | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -44,10 +98,10 @@ class PartJob:
 
 
 class Submitter:
-    """Gives parts of a request their jobs, each paid for once.
+    """Gives the parts of a request their jobs, each paid for once.
 
     Args:
-        estimators: What they are asked of.
+        estimators: Which run the parts.
         entries: Numbers the parts, and writes down what becomes of them.
         retry: How often and how long to try again.
         budget: Asked before every submission, and told of it.
@@ -67,7 +121,7 @@ class Submitter:
         self._estimators, self._entries, self._retry = estimators, entries, retry
         self._budget = budget
         self._begun = retry.clock()
-        self._doubtful: list[str] = []  # tags of jobs that there may be as well
+        self._doubtful: list[str] = []  # tags of jobs that may exist as well
         self.ids: list[str] = []
         self.cancelled = False
 
@@ -93,13 +147,13 @@ class Submitter:
                 return
             attached = self._attach(part_job, entry, error)
             if not attached:
-                self.again(part_job, error)
+                self.prepare_again(part_job, error)
 
     def _submit(self, part_job: PartJob, entry: RequestRecord) -> Exception | None:
-        """Submit a part once if the budget has room for it, and return what came in between."""
+        """Submit a part once if the budget has room for it, and return the error if that failed."""
         estimator = self._estimators[part_job.home]
         with self._entries.order, self._budget.order:
-            usage = self._affordable(part_job)
+            usage = self._require_room(part_job)
             self._entries.check()
             self._entries.intend_again(entry)
             self._count(part_job, usage)
@@ -122,29 +176,29 @@ class Submitter:
                     f"where tags are known. {UNUSED} Return the job from run().",
                     tuple(self.ids),
                 )
-            self._has(part_job, entry, job, usage)
+            self._note_job(part_job, entry, job, usage)
         if self.cancelled:  # meanwhile
             job.cancel()
         return None
 
-    def _affordable(self, part_job: PartJob) -> Usage:
+    def _require_room(self, part_job: PartJob) -> Usage:
         """Return what submitting a part amounts to, or raise if there is no room for it."""
         if self.cancelled:
             raise JobError(
                 f"The request was cancelled, and nothing is submitted again. Ids of its jobs: "
-                f"{self._named_ids()}. {UNUSED}",
+                f"{self._list_ids()}. {UNUSED}",
                 tuple(self.ids),
             )
-        usage = self._usage(part_job)
+        usage = self._count_usage(part_job)
         if self._budget.limited:
             try:
                 self._budget.check(usage, "Another job for this step" if self.ids else "This step")
             except BudgetError as error:
-                ids = self._named_ids("none")
+                ids = self._list_ids("none")
                 raise BudgetError(f"{error} Ids of its jobs so far: {ids}.") from None
         return usage
 
-    def _usage(self, part_job: PartJob) -> Usage:
+    def _count_usage(self, part_job: PartJob) -> Usage:
         return count_usage(self._estimators[part_job.home], [part_job.part.pub], None)
 
     def _count(self, part_job: PartJob, usage: Usage) -> None:
@@ -153,7 +207,7 @@ class Submitter:
         self._budget.add(usage)
 
     def _settle(self, part_job: PartJob, *, taken: bool) -> None:
-        """End a submission's count being open."""
+        """Keep a submission in the count if it was taken, and take it back otherwise."""
         if not taken and part_job.counted is not None:
             self._budget.give_back(part_job.counted)
         part_job.counted = None
@@ -171,53 +225,55 @@ class Submitter:
             return False
         asked = self._estimators if error is None else [self._estimators[part_job.home]]
         costly = [e for e in asked if not costs_nothing(e)]
-        told = entry.job_id is None and all(map(finds_jobs, costly))  # if there is none
+        told = entry.job_id is None and all(map(can_find_jobs, costly))  # if there is none
         for _ in self._retry.looks() if doubt and costly and told else (None,):
-            found = self._found(entry)
+            found = self._ask_for_jobs(entry)
             if found:
                 self._take(part_job, entry, found)
                 return True
         if doubt and costly and not told:
             if self._retry.lost == "ask":
-                raise self._unknown(entry, error) from error
+                raise self._make_unknown_error(entry, error) from error
             self._doubtful.append(entry.tag)
             if entry.job_id is None and part_job.counted is None:
-                self._count(part_job, self._usage(part_job))
+                self._count(part_job, self._count_usage(part_job))
             self._settle(part_job, taken=True)
         self._settle(part_job, taken=False)
         entry.job_id, entry.attempted, entry.unwritten = None, False, False
         return False
 
-    def _found(self, entry: RequestRecord) -> list[tuple[Any, int]]:
+    def _ask_for_jobs(self, entry: RequestRecord) -> list[tuple[SubmittedJob, int]]:
         """Ask for the jobs of a part, as often as it takes to get an answer."""
         tries = 0
         while True:
             try:
-                return jobs_of(entry, self._estimators)
+                return find_jobs(entry, self._estimators)
             except Exception as error:
                 tries += 1
                 passes = verdict_on(error) in ("transient", "waiting")
                 if not passes or tries >= self._retry.attempts or self.is_late():
-                    raise self._unknown(entry, error) from error
+                    raise self._make_unknown_error(entry, error) from error
                 self._retry.pause(tries)
 
-    def _take(self, part_job: PartJob, entry: RequestRecord, found: list[tuple[Any, int]]) -> None:
+    def _take(
+        self, part_job: PartJob, entry: RequestRecord, found: list[tuple[SubmittedJob, int]]
+    ) -> None:
         """Go on with the job that was found; cancel others that do the same."""
         part_job.home = found[0][1]
         if part_job.home not in part_job.tried:
             part_job.tried.append(part_job.home)
         usage = Usage()
         if entry.job_id is None:  # else it was noted, and counted, by an earlier process
-            usage = self._usage(part_job)
+            usage = self._count_usage(part_job)
             for _ in found:
                 if part_job.counted is None:
                     self._count(part_job, usage)
                 self._settle(part_job, taken=True)
                 self._record(self._estimators[part_job.home], usage)
-        job = only_one([job for job, _ in found])
-        self._has(part_job, entry, job, sum([usage] * len(found), Usage()))
+        job = choose_one([job for job, _ in found])
+        self._note_job(part_job, entry, job, sum([usage] * len(found), Usage()))
 
-    def _unknown(self, entry: RequestRecord, error: Exception | None) -> UnknownJobError:
+    def _make_unknown_error(self, entry: RequestRecord, error: Exception | None) -> UnknownJobError:
         """Return the error that says what is not known, and how to find out."""
         why = "" if error is None else f": {error}"
         if entry.job_id is None:
@@ -229,38 +285,40 @@ class Submitter:
             f"It cannot be found out whether {what}. Nothing was submitted again. Look for it at "
             "the service; run the same program again with the same journal if it is there, or give "
             'DispatchingEstimator a Retry(lost="again") to submit it again, which may be paid for '
-            f"twice. Ids of the request's other jobs: {self._named_ids('none')}. {UNUSED}",
+            f"twice. Ids of the request's other jobs: {self._list_ids('none')}. {UNUSED}",
             tuple(self.ids),
             entry.tag,
         )
 
-    def _named_ids(self, none: str = "none was submitted") -> str:
+    def _list_ids(self, none: str = "none was submitted") -> str:
         doubtful = [f"perhaps one with the tag {tag}" for tag in self._doubtful]
         return ", ".join(self.ids + doubtful) or none
 
-    def _has(self, part_job: PartJob, entry: RequestRecord, job: Any, usage: Usage) -> None:
+    def _note_job(
+        self, part_job: PartJob, entry: RequestRecord, job: SubmittedJob, usage: Usage
+    ) -> None:
         """Note a part's job."""
         part_job.job = job
-        self.ids.append(id_of(job))
-        self._entries.submitted(entry, id_of(job), usage)
+        self.ids.append(read_job_id(job))
+        self._entries.submitted(entry, read_job_id(job), usage)
 
-    def again(self, part_job: PartJob, error: Exception) -> None:
+    def prepare_again(self, part_job: PartJob, error: Exception) -> None:
         """Prepare another attempt, or raise."""
         if verdict_on(error) not in ("transient", "waiting") or self.is_late():
-            self._elsewhere(part_job, error)
+            self._move_elsewhere(part_job, error)
         elif part_job.attempts < self._retry.attempts:
             self._retry.pause(max(1, part_job.attempts))
         else:
-            self._elsewhere(part_job, error)
+            self._move_elsewhere(part_job, error)
 
-    def _elsewhere(self, part_job: PartJob, error: Exception) -> None:
+    def _move_elsewhere(self, part_job: PartJob, error: Exception) -> None:
         """Move a part to an estimator that has not had it yet, or raise."""
         others = [i for i in range(len(self._estimators)) if i not in part_job.tried]
         if not others or self.is_late():
             name = type(self._estimators[part_job.home]).__name__
             raise JobError(
                 f"{name} failed for good after {max(1, part_job.attempts)} attempt(s): {error}. "
-                f"Ids of the request's jobs: {self._named_ids()}. {UNUSED}",
+                f"Ids of the request's jobs: {self._list_ids()}. {UNUSED}",
                 tuple(self.ids),
             ) from error
         part_job.home, part_job.attempts = others[0], 0
@@ -288,7 +346,9 @@ def _skip_noise(estimator: BaseEstimatorV2, pub: EstimatorPub) -> None:
 # -- jobs that were submitted before ------------------------------------------------------------
 
 
-def jobs_of(entry: RequestRecord, estimators: Sequence[BaseEstimatorV2]) -> list[tuple[Any, int]]:
+def find_jobs(
+    entry: RequestRecord, estimators: Sequence[BaseEstimatorV2]
+) -> list[tuple[SubmittedJob, int]]:
     """Return the jobs of a request that was submitted before, and which estimator has each.
 
     There is more than one if the client of a service has repeated a submission by itself.
@@ -297,26 +357,28 @@ def jobs_of(entry: RequestRecord, estimators: Sequence[BaseEstimatorV2]) -> list
     """
     found = []
     for home, estimator in enumerate(estimators):
-        found += [(job, home) for job in _fetched(estimator, entry)]
+        found += [(job, home) for job in _fetch_jobs(estimator, entry)]
         if found:
             break
     return found
 
 
-def finds_jobs(estimator: BaseEstimatorV2) -> bool:
+def can_find_jobs(estimator: BaseEstimatorV2) -> bool:
     """Whether the jobs of an estimator can be found by their tags."""
     if hasattr(estimator, "find_job"):
         return True
-    return tags_of(estimator)[1] is not None and hasattr(_service_of(estimator), "jobs")
+    return find_tags(estimator)[1] is not None and hasattr(_find_service(estimator), "jobs")
 
 
-def _fetched(estimator: BaseEstimatorV2, entry: RequestRecord) -> list[Any]:
-    service = _service_of(estimator)
+def _fetch_jobs(estimator: BaseEstimatorV2, entry: RequestRecord) -> list[SubmittedJob]:
+    service = _find_service(estimator)
     if entry.job_id is None:
         if hasattr(estimator, "find_job"):
             job = estimator.find_job(entry.tag)
             return [] if job is None else [job]
-        return _at_service(service, entry.tag, estimator) if finds_jobs(estimator) else []
+        if service is None or not can_find_jobs(estimator):
+            return []
+        return _search_service(service, entry.tag, estimator)
     retrieve = getattr(estimator, "retrieve_job", getattr(service, "job", None))
     if retrieve is None:
         return []
@@ -328,13 +390,15 @@ def _fetched(estimator: BaseEstimatorV2, entry: RequestRecord) -> list[Any]:
         raise
 
 
-def _service_of(estimator: Any) -> Any:
+def _find_service(estimator: BaseEstimatorV2) -> JobService | None:
     """Return the service that has the jobs of an estimator of the runtime."""
     service = getattr(estimator, "_service", None)
     return service if callable(getattr(service, "job", None)) else None
 
 
-def _at_service(service: Any, tag: str, estimator: Any) -> list[Any]:
+def _search_service(
+    service: JobService, tag: str, estimator: BaseEstimatorV2
+) -> list[SubmittedJob]:
     """Return the jobs with a tag, the oldest first.
 
     A service with several instances looks in the one that was used last, by whomever.
@@ -346,16 +410,17 @@ def _at_service(service: Any, tag: str, estimator: Any) -> list[Any]:
     return list(reversed(jobs))
 
 
-def only_one(jobs: Sequence[Any]) -> Any:
+def choose_one(jobs: Sequence[SubmittedJob]) -> SubmittedJob:
     """Return the job whose result comes first, and cancel others, which do the same."""
     if len(jobs) == 1:
         return jobs[0]
     done = [job for job in jobs if job.done()]
     job = [*done, *(job for job in jobs if not job.in_final_state()), *jobs][0]
+    ids = ", ".join(map(read_job_id, jobs))
     warnings.warn(
-        f"A submission was repeated on its way: jobs {', '.join(map(id_of, jobs))} do the same. "
-        f"The result of {id_of(job)} is used, and the others are cancelled if they have not run "
-        "yet; look whether they are on your bill.",
+        f"A submission was repeated on its way: jobs {ids} do the same. The result of "
+        f"{read_job_id(job)} is used, and the others are cancelled if they have not run yet; check "
+        "whether they are on your bill.",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -366,7 +431,7 @@ def only_one(jobs: Sequence[Any]) -> Any:
     return job
 
 
-def id_of(job: Any) -> str:
+def read_job_id(job: object) -> str:
     """Return what a service calls a job."""
     identity = getattr(job, "job_id", None)
     identity = identity() if callable(identity) else identity

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request under way: its parts submitted, waited for, halved, put together."""
+"""A request as one job made of jobs: submitted in parts, waited for, halved, joined."""
 
 from __future__ import annotations
 
 import inspect
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from qiskit.primitives import (
@@ -21,18 +21,18 @@ from ..exceptions import BridgeError, JobError, ResultError
 from ..primitives import cutting
 from ..primitives.cutting import PubPart, join_results
 from ..primitives.evaluation import UNUSED, check_result
-from .attempts import PartJob, Submitter, id_of
+from .attempts import PartJob, SubmittedJob, Submitter, read_job_id
 from .budget import Budget
 from .journal import RequestLog, RequestRecord
 from .retry import Retry, leaves_job_running, verdict_on
 
 
 class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
-    """A request under way: a job made of jobs.
+    """The job of a request, made of the jobs of its parts.
 
     Args:
-        parts: What is asked for, cut already.
-        estimators: What it is asked of.
+        parts: The parts of the request.
+        estimators: Which run the parts, in turn.
         entries: Numbers the parts, and writes down what becomes of them.
         retry: How often and how long to try again.
         budget: Asked before every submission, and told of it.
@@ -69,17 +69,17 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         """Wait for all parts and return their results, put together in order."""
         with self._waiting:
             if self._result is None:
-                self._result = self._joined()
+                self._result = self._join_parts()
             return self._result
 
-    def _joined(self) -> PrimitiveResult[PubResult]:
+    def _join_parts(self) -> PrimitiveResult[PubResult]:
         found: dict[int, list[tuple[PubPart, PubResult]]] = {}
         waiting = list(self._part_jobs)
         while waiting:
             part_job = waiting.pop(0)
             result = self._wait(part_job)
             if result is None:
-                waiting[:0] = self._cut(part_job)
+                waiting[:0] = self._cut_in_halves(part_job)
                 continue
             found.setdefault(part_job.part.position, []).append((part_job.part, result))
         results = [join_results(found[position]) for position in sorted(found)]
@@ -99,11 +99,11 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             except Exception as error:
                 failure = error
             if failure is not None:
-                self._failed(part_job, entry, failure)
+                self._handle_failure(part_job, entry, failure)
                 continue
             try:
                 who = type(self._estimators[part_job.home]).__name__
-                found = _only(result, part_job, who)
+                found = _check_only_result(result, part_job, who)
             except ResultError as error:
                 self._entries.failed(entry, str(error))
                 raise
@@ -111,37 +111,37 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             part_job.result = found
         return part_job.result
 
-    def _result_of(self, job: Any) -> Any:
+    def _result_of(self, job: SubmittedJob) -> Iterable[PubResult] | None:
         """Wait for a job until the deadline, where it can be told of one."""
         if not _takes_timeout(job.result):
             return job.result()
         return job.result(timeout=self._submitter.seconds_left)
 
-    def _failed(self, part_job: PartJob, entry: RequestRecord, error: Exception) -> None:
-        """Do what is due where a job gave no result."""
+    def _handle_failure(self, part_job: PartJob, entry: RequestRecord, error: Exception) -> None:
+        """Wait longer, cut the part in halves or submit it again, whichever the error asks for."""
         here = isinstance(part_job.job, PrimitiveJob)  # in this process, and over
         if leaves_job_running(error) and not here:
-            self._wait_on(part_job, error)  # for the same job
+            self._wait_longer(part_job, error)  # for the same job
         elif verdict_on(error) == "too long" and part_job.part.rows > 1:
             self._entries.cut(entry)
         else:
             self._entries.failed(entry, repr(error))
-            self._submitter.again(part_job, error)
+            self._submitter.prepare_again(part_job, error)
             self._submitter.start(part_job)
 
-    def _wait_on(self, part_job: PartJob, error: Exception) -> None:
+    def _wait_longer(self, part_job: PartJob, error: Exception) -> None:
         """Pause before a job is waited for again, or raise and leave it part_job."""
         if verdict_on(error) == "permanent" or self._submitter.is_late():
             raise JobError(
-                f"Job {id_of(part_job.job)} was not done within {self._retry.deadline:g} s, or "
-                f"cannot be asked for: {error}. It goes on: fetch it by its id, or run the same "
-                "program again with the same journal.",
+                f"Job {read_job_id(part_job.job)} was not done within {self._retry.deadline:g} s, "
+                f"or the service does not answer for it: {error}. It goes on: fetch it by its id, "
+                "or run the same program again with the same journal.",
                 self.job_ids,
             ) from error
         part_job.waits += 1
         self._retry.pause(part_job.waits)
 
-    def _cut(self, part_job: PartJob) -> list[PartJob]:
+    def _cut_in_halves(self, part_job: PartJob) -> list[PartJob]:
         halves = [PartJob(part, part_job.home) for part in part_job.part.halves()]
         place = self._part_jobs.index(part_job)
         self._part_jobs[place : place + 1] = halves
@@ -186,7 +186,7 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
                 part_job.job.cancel()
             except Exception as error:
                 if "RuntimeInvalidStateError" not in {k.__name__ for k in type(error).__mro__}:
-                    missed[id_of(part_job.job)] = error  # else it has ended
+                    missed[read_job_id(part_job.job)] = error  # else it has ended
         for job_id, cause in missed.items():
             raise JobError(
                 f"{len(missed)} job(s) could not be cancelled and may go on: {', '.join(missed)}. "
@@ -202,9 +202,11 @@ def _takes_timeout(result: Callable[..., Any]) -> bool:
         return False
 
 
-def _only(result: Any, part_job: PartJob, who: str) -> PubResult:
+def _check_only_result(
+    result: Iterable[PubResult] | None, part_job: PartJob, who: str
+) -> PubResult:
     """Return the one result there should be, with finite values, or refuse it."""
-    where = f"{who} (job {id_of(part_job.job)})"
+    where = f"{who} (job {read_job_id(part_job.job)})"
     results = [] if result is None else list(result)
     if len(results) != 1:
         raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results. {UNUSED}")

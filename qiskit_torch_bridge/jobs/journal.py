@@ -299,7 +299,7 @@ def tagged(estimator: BaseEstimatorV2, entry: RequestRecord) -> Iterator[None]:
 
     Tags are options of the estimator, which others may share: one at a time sets them.
     """
-    holder, name = tags_of(estimator)
+    holder, name = find_tags(estimator)
     if name is None:
         entry.attempted = True
         yield
@@ -316,7 +316,7 @@ def tagged(estimator: BaseEstimatorV2, entry: RequestRecord) -> Iterator[None]:
             setattr(holder, name, before)
 
 
-def tags_of(estimator: BaseEstimatorV2) -> tuple[Any, str | None]:
+def find_tags(estimator: BaseEstimatorV2) -> tuple[Any, str | None]:
     """Return what holds the tags of an estimator's next job, and as which attribute."""
     if hasattr(estimator, "job_tag"):
         return estimator, "job_tag"

@@ -13,7 +13,7 @@ from qiskit_algorithms.state_fidelities import BaseStateFidelity
 from torch import Tensor
 
 from ..arguments import UNREADABLE, require_choice, shown
-from ..arrays import FloatArray, real_numbers
+from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import (
     ExecutionError,
     InputError,
@@ -137,11 +137,11 @@ class FubiniStudyMetric:
             raise ExecutionError(
                 f"{type(self._qgt).__name__} failed on this circuit: {error}"
             ) from error
-        what, shape = "a finite metric", (len(block), len(block))
-        if isinstance(self._qgt, QFI):
-            found = _check_measured(np.real(result.qfis[0]), what, shape, self._qgt) / 4
-        else:
-            found = _check_measured(np.real(result.qgts[0]), what, shape, self._qgt)
+        of_fisher = isinstance(self._qgt, QFI)
+        matrix = np.real(getattr(result, "qfis" if of_fisher else "qgts")[0])
+        shape = (len(block), len(block))
+        found = _check_measured(matrix, "a finite metric", shape, self._qgt)
+        found = found / 4 if of_fisher else found
         rank = {i: k for k, i in enumerate(block)}
         order = np.argsort([rank[asked[p]] for p in wanted])
         return np.asarray((found + found.T)[np.ix_(order, order)] / 2, dtype=float)
@@ -225,7 +225,7 @@ def _check_measured(found: Any, what: str, shape: tuple[int, ...], source: Any) 
     """Return what an object of qiskit-algorithms has measured, or refuse it."""
     expected = f"Expected {what} of shape {shape} from {type(source).__name__}"
     try:
-        numbers = real_numbers(found)
+        numbers = read_real_numbers(found)
     except ValueError as error:
         raise ResultError(f"{expected}; got {error}.") from error
     if numbers.shape != shape or not np.isfinite(numbers).all():

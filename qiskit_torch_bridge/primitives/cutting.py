@@ -26,11 +26,11 @@ from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
-from ..arrays import FloatArray, real_numbers
+from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import ResultError
 from ..lru_cache import LRUCache, LRUCacheByIdentity
 from ..program.identity import content_key
-from ..program.observables import elements
+from ..program.observables import elements_of
 from .capabilities import binds_here, is_from_aer, measures, repeats_noise
 from .precision import default_precision
 from .usage import count_groups_in
@@ -177,7 +177,7 @@ def join_results(results: Sequence[tuple[PubPart, PubResult]]) -> PubResult:
         for name in names:
             where = f"Rows {part.start} to {part.stop} of a PUB came back"
             try:
-                numbers = real_numbers(getattr(result.data, name))
+                numbers = read_real_numbers(getattr(result.data, name))
             except (AttributeError, ValueError) as error:
                 raise ResultError(
                     f"{where} without real numbers as data.{name}: {error}. Nothing was used."
@@ -229,7 +229,7 @@ def measure_input(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
 
     Circuit and observables are in every part of it; the values of the parameters are its rows'.
     """
-    terms = sum(map(len, elements(pub.observables)))
+    terms = sum(map(len, elements_of(pub.observables)))
     numbers = pub.parameter_values.size * pub.parameter_values.num_parameters
     text = terms * (pub.circuit.num_qubits + 24)
     circuit = _known_bytes(content_key(pub.circuit), lambda: _bytes_of(pub.circuit))

@@ -15,7 +15,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arguments import shown
-from ..arrays import FloatArray, real_numbers
+from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import (
     BridgeError,
     EstimatorTypeError,
@@ -239,7 +239,7 @@ def _numbers(
     result: PubResult, name: str, what: str, shape: tuple[int, ...], position: int, who: str
 ) -> FloatArray:
     try:
-        found = real_numbers(getattr(result.data, name))
+        found = read_real_numbers(getattr(result.data, name))
     except (AttributeError, ValueError) as error:
         raise ResultError(
             f"{who} returned {what} (data.{name}) that are no real numbers for PUB {position}: "

@@ -16,7 +16,7 @@ from ..arguments import shown
 from ..arrays import IntArray
 from ..exceptions import ObservableError
 from ..lru_cache import LRUCache
-from ..program.observables import elements, hermitian, nested
+from ..program.observables import elements_of, flatten_nested, to_hermitian
 from ..program.operators import Observable, ProductOperator
 
 KEPT_TERMS = 1 << 20
@@ -72,9 +72,9 @@ def _read_all(observables: Any) -> ObservableSet:
     of_objects: dict[int, int] = {}
     if isinstance(observables, ObservablesArray):
         shape = observables.shape
-        flat = elements(observables)
+        flat = elements_of(observables)
     else:
-        flat, shape = nested(observables)
+        flat, shape = flatten_nested(observables)
     for observable in flat:
         if id(observable) not in of_objects:
             operator = _read_operator(observable)
@@ -90,7 +90,7 @@ def _read_all(observables: Any) -> ObservableSet:
 
 def _read_operator(observable: Any) -> Observable:
     try:
-        return hermitian(observable)
+        return to_hermitian(observable)
     except ObservableError as error:
         raise ObservableError(
             "Expected Hermitian observables of one width, as SparsePauliOp, Pauli, label, mapping "
@@ -142,7 +142,7 @@ def _(paulis: PauliList) -> Hashable:
 @_content_key.register
 def _(array: ObservablesArray) -> Hashable:
     if not hasattr(array, "sparse_observables_array"):
-        return array.shape, *(frozenset(terms.items()) for terms in elements(array))
+        return array.shape, *(frozenset(terms.items()) for terms in elements_of(array))
     parts = (
         (o.num_qubits, *(np.asarray(part).tobytes() for part in _raw_parts(o)))
         for o in array.sparse_observables_array().ravel()

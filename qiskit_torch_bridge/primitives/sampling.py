@@ -19,7 +19,7 @@ from ..arrays import FloatArray, IntArray
 from ..program import AnalysedCircuit
 from ..program.operators import Observable, ProductOperator, axes_of
 from ..simulation.statevector import StatevectorSimulator
-from ..simulation.statevector.paulis import masks_of
+from ..simulation.statevector.paulis import find_masks
 from .grouping import group_qubit_wise
 
 ComplexArray = NDArray[np.complex128]
@@ -201,7 +201,7 @@ def plan_measurement(
             x, z, fixed, wanted = (table @ weights for table in tables)
             kept = np.arange(len(operator))
         else:
-            x, z, kept = masks_of(operator, position)
+            x, z, kept = find_masks(operator, position)
             fixed = wanted = np.zeros_like(x)
         parts.append(np.stack([x, z, np.full_like(x, o), fixed, wanted], axis=1))
         coefficients.append(np.asarray(operator.coeffs).real[kept])

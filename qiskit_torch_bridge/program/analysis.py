@@ -64,7 +64,9 @@ class AnalysedCircuit:
     ) -> None:
         require_choice(evolutions, "evolutions", get_args(Evolutions), error=CircuitError)
         self.circuit, self.steps = validate(circuit, evolutions)
-        self.parameters = tuple(circuit.parameters if parameters is None else _listed(parameters))
+        self.parameters = tuple(
+            circuit.parameters if parameters is None else _list_parameters(parameters)
+        )
         self.column_of = {p: column for column, p in enumerate(self.parameters)}
         present = self.circuit.parameters
         if not all(map(self.column_of.__contains__, present)):
@@ -142,7 +144,7 @@ class AnalysedCircuit:
         return self._expressions.of(expressions)
 
     def check_binding(self) -> None:
-        """Raise :class:`ExpressionError` if Qiskit, binding the circuit, takes other angles."""
+        """Raise :class:`ExpressionError` if Qiskit would bind an angle wrongly."""
         refuse_miscomputed(self._expressions.miscomputed)
 
     def assigned(self, values: Mapping[Parameter, float]) -> QuantumCircuit:
@@ -243,8 +245,8 @@ class AnalysisCache:
         return len(self._kept)
 
 
-def _listed(parameters: Any) -> list[Parameter]:
-    """Return an order of parameters as a list, or say what else it is."""
+def _list_parameters(parameters: Any) -> list[Parameter]:
+    """Return an order of parameters as a list; raise unless all are parameters."""
     listed = list(parameters) if isinstance(parameters, Iterable) else [parameters]
     if not all(isinstance(p, Parameter) for p in listed):
         raise ParameterError(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers put in place of parameters: by Qiskit where it does so rightly, by the package elsewhere.
+"""Binding of parameters to numbers: by Qiskit where it is right, by the package elsewhere.
 
-What Qiskit miscomputes, :mod:`.expressions` finds out. Estimators other than the package's own bind
-in Qiskit, and are refused such circuits; circuits that leave the package get the right numbers.
+:mod:`.expressions` finds out what Qiskit miscomputes. Estimators other than the package's own bind
+in Qiskit, so they are never given such circuits; circuits that leave the package get the right
+numbers.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def check_binding(circuit: QuantumCircuit) -> None:
 
 
 def refuse_miscomputed(miscomputed: str) -> None:
-    """Raise :class:`ExpressionError` if an expression is named."""
+    """Raise :class:`ExpressionError` if ``miscomputed`` names an expression."""
     if miscomputed:
         raise ExpressionError(
             f"Qiskit {qiskit.__version__} binds the parameter expression {miscomputed}, and this "
@@ -84,9 +85,9 @@ def check_differentiation(circuit: QuantumCircuit) -> None:
 def assign_parameters(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
     """Return ``circuit`` with numbers in place of some of its parameters, or of all.
 
-    As :meth:`~qiskit.circuit.QuantumCircuit.assign_parameters`, except that operations with angles
-    that Qiskit would miscompute get the right ones; of such operations that are built from others
-    these take the place.
+    This is :meth:`~qiskit.circuit.QuantumCircuit.assign_parameters`, except that angles that Qiskit
+    would miscompute are right. An operation with such angles in its definition is replaced by the
+    definition.
 
     Raises:
         ExpressionError: If Qiskit cannot even hold what is left of an expression.
@@ -102,10 +103,10 @@ def assign_parameters(circuit: QuantumCircuit, values: Mapping[Parameter, float]
 
 
 def assign_in_qiskit(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
-    """Return a copy of ``circuit`` with parameters replaced, by Qiskit, and ``circuit`` as it was.
+    """Return a copy of ``circuit`` whose parameters Qiskit has replaced, and leave it unchanged.
 
-    Qiskit, from some 2.x on, changes gates in the boxes of the circuit that it copies, unless they
-    are standard gates; so the boxes are copied first, in full.
+    Some versions of Qiskit 2 change gates in boxes of the circuit that they copy, unless these are
+    standard gates; so the boxes are copied first, in full.
     """
     if any(i.name == "box" and is_box(i.operation) for i in circuit.data):
         circuit = rewrite(circuit, lambda step: [step], _copy_step)
@@ -118,7 +119,7 @@ def _copy_step(step: Step) -> list[Step]:
 
 
 def _bind_step(step: Step, numbers: dict[Parameter, float]) -> Iterator[Step]:
-    """Yield what takes the place of an operation, so that Qiskit has nothing to miscompute."""
+    """Yield what replaces an operation so that Qiskit has nothing left to miscompute."""
     operation, qubits = step
     if all(_is_kept(e, numbers) for e in leaf_expressions_of(operation)):
         yield step

@@ -67,7 +67,7 @@ from .lowering import rewrite
 from .operators import FEW, PauliSpan, ProductOperator, is_sparse_observable
 
 Evolutions = Literal["definition", "exponential", "simulated"]
-"""The forms; as they are simulated is one of the others, as the installed Qiskit takes them."""
+"""The forms; ``"simulated"`` is the one of the others that the installed Qiskit simulates."""
 
 SPECTRUM_QUBITS = 8
 """The most qubits on which the eigenvalues of commuting terms are looked at."""
@@ -82,12 +82,13 @@ def simulated_evolutions() -> Evolutions:
     """
     gate = PauliEvolutionGate(SparsePauliOp(["X", "Z"]), 1.0)
     root = 2**0.5  # (X + Z)**2 = 2
-    exponential = np.cos(root) * np.eye(2) - 1j * np.sin(root) / root * np.array([[1, 1], [1, -1]])
+    turn = np.array([[1, 1], [1, -1]]) / root
+    exact = np.cos(root) * np.eye(2) - 1j * np.sin(root) * turn
     with warnings.catch_warnings():
         # Qiskit hands SciPy a sparse format that costs a conversion.
         warnings.simplefilter("ignore", SparseEfficiencyWarning)
         found = Operator(gate)
-    return "exponential" if found.equiv(Operator(exponential)) else "definition"
+    return "exponential" if found.equiv(Operator(exact)) else "definition"
 
 
 def write_out_evolutions(
@@ -97,8 +98,13 @@ def write_out_evolutions(
 ) -> QuantumCircuit:
     """Return ``circuit`` with every evolution that has two forms written out in the one given.
 
-    However deep they are in other operations; those that hold none stay as they are. The operations
-    need not be given; where they have been read before, that saves reading them again.
+    Evolutions are found however deep they are in other operations; operations without any stay as
+    they are.
+
+    Args:
+        circuit: The circuit.
+        evolutions: The form.
+        operations: The circuit's operations, where they have been read before.
     """
     if operations is None:
         operations = (i.operation for i in circuit.data)
@@ -111,6 +117,8 @@ def write_out_evolutions(
         operation, qubits = step
         if not _is_open(operation):
             return [step]
+        if formula := _formula_in_place_of(operation, evolutions, as_gates):
+            return [(formula, qubits)]
         block = _write_out(operation, evolutions, as_gates)
         place = dict(zip(block.qubits, qubits, strict=True))
         return [(i.operation, tuple([place[q] for q in i.qubits])) for i in block.data]
@@ -138,13 +146,19 @@ def _write_out(operation: Operation, evolutions: Evolutions, as_gates: bool) -> 
         return block
     if isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
         return _write_out_all(
-            exponential(generator_of(operation), operation.time), evolutions, as_gates
+            build_exponential(generator_of(operation), operation.time), evolutions, as_gates
         )
-    if isinstance(operation, PauliEvolutionGate) and not as_gates:
-        formula = product_formula_of(with_constant_time(operation))
-        if formula is not None:
-            return circuit_of(formula)
+    if formula := _formula_in_place_of(operation, evolutions, as_gates):
+        return circuit_of(formula)
     return _write_out_all(definition_of(operation), evolutions, as_gates)
+
+
+def _formula_in_place_of(
+    operation: Operation, evolutions: Evolutions, as_gates: bool
+) -> ProductFormula | None:
+    if as_gates or evolutions == "exponential" or not isinstance(operation, PauliEvolutionGate):
+        return None
+    return product_formula_of(with_constant_time(operation))
 
 
 def _write_out_all(block: QuantumCircuit, evolutions: Evolutions, as_gates: bool) -> QuantumCircuit:
@@ -159,7 +173,7 @@ def _write_out_all(block: QuantumCircuit, evolutions: Evolutions, as_gates: bool
 
 
 def _is_open(operation: Operation) -> bool:
-    """Whether an evolution that has yet to be given a form is in it, however deep."""
+    """Whether an operation contains, however deep, an evolution that has no form yet."""
     if is_standard(operation):
         return False
     if isinstance(operation, PauliEvolutionGate):
@@ -179,7 +193,7 @@ def _is_open(operation: Operation) -> bool:
 
 
 def generator_of(operation: PauliEvolutionGate) -> SparsePauliOp:
-    """Return the operator of an evolution, a list of them added up."""
+    """Return the operator of an evolution, the sum where it has a list of them."""
     parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
     return SparsePauliOp.sum(
         [
@@ -190,10 +204,11 @@ def generator_of(operation: PauliEvolutionGate) -> SparsePauliOp:
 
 
 def has_commuting_projectors(operation: PauliEvolutionGate) -> bool:
-    """Whether terms with many projectors commute, of which each would be as many as 2**n strings.
+    """Whether an evolution has terms of many projectors and all of its terms commute.
 
-    Such terms come of controls, and their definition is a gate under these controls. They commute
-    if all letters on a qubit have one axis; otherwise nothing is said.
+    Each such term would be up to ``2**n`` Pauli strings. They come from controls, and their
+    definition is a gate under these controls. Terms are known to commute if all letters on a qubit
+    have one axis; what else may commute is not looked for.
     """
     parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
     sparse = [part for part in parts if is_sparse_observable(part)]
@@ -229,7 +244,7 @@ def _anticommuting(operator: SparsePauliOp) -> BoolArray:
 
 
 def eigenvalues_of(operator: SparsePauliOp) -> list[float] | None:
-    """Return the distinct eigenvalues, ``None`` if there are too many qubits to look."""
+    """Return the distinct eigenvalues; ``None`` if the operator is on too many qubits."""
     support = (operator.paulis.x | operator.paulis.z).any(axis=0)
     if support.sum() > SPECTRUM_QUBITS:
         return None
@@ -237,7 +252,7 @@ def eigenvalues_of(operator: SparsePauliOp) -> list[float] | None:
     return np.unique(np.round(energies, 12)).tolist()
 
 
-def exponential(operator: SparsePauliOp, time: Angle) -> QuantumCircuit:
+def build_exponential(operator: SparsePauliOp, time: Angle) -> QuantumCircuit:
     """Return the circuit of the exact exponential for a number or an expression as time."""
     result = QuantumCircuit(operator.num_qubits)
     operator = operator.simplify(atol=0, rtol=0)
@@ -256,7 +271,7 @@ def exponential(operator: SparsePauliOp, time: Angle) -> QuantumCircuit:
 
 
 def _on_support(operator: SparsePauliOp, support: IntArray) -> SparsePauliOp:
-    """Return the operator on the qubits ``support`` alone, on the others of which it is one."""
+    """Return the operator on the qubits ``support``; it is the identity on all others."""
     paulis = PauliList.from_symplectic(operator.paulis.z[:, support], operator.paulis.x[:, support])
     return SparsePauliOp(paulis, operator.coeffs)
 
@@ -323,9 +338,9 @@ class ProductFormula(Gate):
 
     .. math:: \prod_k e^{-i\, c_k t\, P_k / 2}
 
-    Its definition is the circuit that Qiskit synthesises, and simulators and transpilers look at
-    nothing else. That circuit has some twenty gates for each term; who can take the rotations
-    themselves need not see it made.
+    Its definition is the circuit that Qiskit synthesises, which is what simulators and transpilers
+    use. That circuit has some twenty gates for each term; the exact engine uses the rotations
+    instead, and the circuit is not made.
 
     Args:
         evolution: The gate, with a synthesis that :func:`is_linear` accepts.
@@ -378,7 +393,7 @@ LEAVES = (
     StatePreparation,
     UnitaryGate,
 )
-"""Operations that are known for what they are, and not looked into."""
+"""Operations that are taken as they are; their definitions are not looked at."""
 
 TIMED = (PauliEvolutionGate, ProductFormula)
-"""Gates whose time says all: the angles of what they are built from are multiples of it."""
+"""Gates with one time, of which all angles in their definitions are multiples."""

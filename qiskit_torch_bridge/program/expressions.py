@@ -163,17 +163,18 @@ def compile_expression(expression: Angle, index: Mapping[Parameter, int] | None 
         parameters = sorted(expression.parameters, key=index.__getitem__)
         columns = tuple([index[p] for p in parameters])
     reading = _read(expression, parameters)
-    found = Compiled(tuple(parameters), reading.formula, miscomputed=reading.miscomputed)
+    offset, coefficients, function = 0.0, {}, None
     if reading.affine is not None:
-        offset, coefficients = reading.affine
-        return replace(
-            found,
-            offset=_real(offset, expression),
-            coefficients={columns[k]: _real(c, expression) for k, c in coefficients.items()},
-        )
-    if reading.evaluators is None:
+        constant, factors = reading.affine
+        offset = _real(constant, expression)
+        coefficients = {columns[k]: _real(c, expression) for k, c in factors.items()}
+    elif reading.evaluators is not None:
+        function = Function(expression, columns, *reading.evaluators)
+    else:
         raise _complex_error(expression)
-    return replace(found, function=Function(expression, columns, *reading.evaluators))
+    return Compiled(
+        tuple(parameters), reading.formula, offset, coefficients, function, reading.miscomputed
+    )
 
 
 def _real(number: Any, expression: object) -> float:

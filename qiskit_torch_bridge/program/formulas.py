@@ -261,32 +261,38 @@ def expand_polynomial(formula: Formula) -> dict[Monomial, complex]:
     if isinstance(formula, Number):
         return {(): formula.value} if formula.value else {}
     if isinstance(formula, Sum):
-        return _collected(
+        return _collect_terms(
             entry for part in formula.parts for entry in expand_polynomial(part).items()
         )
     if isinstance(formula, Product):
-        return functools.reduce(_times, map(expand_polynomial, formula.parts))
+        return functools.reduce(_multiply_polynomials, map(expand_polynomial, formula.parts))
     if isinstance(formula, Power) and isinstance(formula.exponent, Number):
         n = formula.exponent.value
         if n.imag == 0 and n.real == int(n.real) and 0 < n.real <= MAX_TERMS:
-            return functools.reduce(_times, [expand_polynomial(formula.base)] * int(n.real))
+            return functools.reduce(
+                _multiply_polynomials, [expand_polynomial(formula.base)] * int(n.real)
+            )
     return {((formula, 1),): 1}
 
 
-def _times(a: dict[Monomial, complex], b: dict[Monomial, complex]) -> dict[Monomial, complex]:
+def _multiply_polynomials(
+    a: dict[Monomial, complex], b: dict[Monomial, complex]
+) -> dict[Monomial, complex]:
     if len(a) * len(b) > MAX_TERMS**2:
         raise TooManyTerms
-    return _collected((_joined(m, n), x * y) for m, x in a.items() for n, y in b.items())
+    return _collect_terms(
+        (_multiply_monomials(m, n), x * y) for m, x in a.items() for n, y in b.items()
+    )
 
 
-def _joined(a: Monomial, b: Monomial) -> Monomial:
+def _multiply_monomials(a: Monomial, b: Monomial) -> Monomial:
     powers = dict(a)
     for factor, power in b:
         powers[factor] = powers.get(factor, 0) + power
     return tuple(sorted(powers.items(), key=repr))
 
 
-def _collected(terms: Iterable[tuple[Monomial, complex]]) -> dict[Monomial, complex]:
+def _collect_terms(terms: Iterable[tuple[Monomial, complex]]) -> dict[Monomial, complex]:
     totals: dict[Monomial, complex] = {}
     sizes: dict[Monomial, float] = {}
     for monomial, coefficient in terms:

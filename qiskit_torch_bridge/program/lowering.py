@@ -117,7 +117,7 @@ MAX_CARRIED = 5  # qubits; noise on more of them could not be simulated
 
 
 def flatten(steps: Iterable[Step], accept: Callable[[Operation], bool]) -> Iterator[Step]:
-    """Yield steps, with those that are refused expanded, and without global phases."""
+    """Yield steps with refused ones replaced by their definitions, without global phases."""
     for step in steps:
         yield from _flatten(step, accept, for_noise=False)
 
@@ -175,7 +175,7 @@ def remove_boxes(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
-    """Raise if noise is tied to a gate that Aer does not run but what it is made of."""
+    """Raise if noise is tied to a gate that Aer does not run itself, but by its definition."""
     for operation in operations_of(circuit) if names else ():
         native = is_standard(operation) and operation.name in _AER_NAMES
         if native or accepts_aer(operation):
@@ -200,14 +200,14 @@ def _flatten(step: Step, accept: Callable[[Operation], bool], for_noise: bool) -
         return
     # Aer has no open controls: its noise is that of the gate between two X.
     opened = for_noise and getattr(operation, "ctrl_state", None) == 0
-    rewritten = None if opened else _controlled_rotation(operation, qubits)
+    rewritten = None if opened else _rotations_of_controlled(operation, qubits)
     if rewritten is None:
         rewritten = steps_of_definition(operation, qubits)
     named = for_noise and is_standard(operation) and operation.name in _AER_NAMES
     # A block inside would be expanded without its label, some day, and its parts find their noise.
     known = functools.partial(_accepts_with_aer, accept) if named else accept
     steps = (leaf for inner in rewritten for leaf in _flatten(inner, known, for_noise))
-    yield from _with_noise_of(operation, qubits, list(steps)) if named else steps
+    yield from _label_for_noise(operation, qubits, list(steps)) if named else steps
 
 
 def _accepts_with_aer(accept: Callable[[Operation], bool], operation: Operation) -> bool:
@@ -215,25 +215,25 @@ def _accepts_with_aer(accept: Callable[[Operation], bool], operation: Operation)
     return accept(operation) and (bool(expressions_of(operation)) or accepts_aer(operation))
 
 
-def _with_noise_of(gate: Operation, qubits: tuple[Qubit, ...], steps: list[Step]) -> list[Step]:
+def _label_for_noise(gate: Operation, qubits: tuple[Qubit, ...], steps: list[Step]) -> list[Step]:
     """Label the steps of a gate so that Aer finds its noise once, after the last of them."""
     name = gate.label or gate.name
     if (not steps or steps[-1][1] != qubits) and len(qubits) <= MAX_CARRIED:
         steps.append((UnitaryGate(np.eye(1 << len(qubits))), qubits))
     last = len(steps) - 1
     return [
-        (_labelled(step, name if k == last and on == qubits else f"part of {name}"), on)
+        (_relabel(step, name if k == last and on == qubits else f"part of {name}"), on)
         for k, (step, on) in enumerate(steps)
     ]
 
 
-def _labelled(operation: Operation, label: str) -> Operation:
+def _relabel(operation: Operation, label: str) -> Operation:
     copied = operation.to_mutable()
     copied.label = label
     return copied
 
 
-def _controlled_rotation(operation: Operation, qubits: tuple[Qubit, ...]) -> list[Step] | None:
+def _rotations_of_controlled(operation: Operation, qubits: tuple[Qubit, ...]) -> list[Step] | None:
     """Write ``crx``, ``crz``, ``cry``, ``cp`` and ``cu1`` as commuting rotations."""
     kind = class_of(operation)
     if kind not in (CRXGate, CRYGate, CRZGate, CPhaseGate, CU1Gate):
@@ -313,7 +313,7 @@ def rewrite(
     return result
 
 
-def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
+def find_active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
     """Return the indices of the qubits that some gate acts on, at least one, ascending."""
     place = {qubit: i for i, qubit in enumerate(circuit.qubits)}
     used = {

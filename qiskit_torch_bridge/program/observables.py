@@ -78,18 +78,18 @@ def normalise_observables(
     if observables is None:
         operators = default_observables(circuit)
         kind: Layout = "auto" if circuit.layout is None else "virtual"
-        return tuple(_placed(o, circuit, kind) for o in operators), (len(operators),)
-    flat, shape = nested(observables)
+        return tuple(_apply_layout(o, circuit, kind) for o in operators), (len(operators),)
+    flat, shape = flatten_nested(observables)
     if not flat:
         raise ObservableError(f"Expected at least one observable ({_FORMS}); got an empty list.")
-    return tuple(_placed(hermitian(o), circuit, layout) for o in flat), shape or (1,)
+    return tuple(_apply_layout(to_hermitian(o), circuit, layout) for o in flat), shape or (1,)
 
 
 DEEPEST = 32
 """As many levels of lists as NumPy's arrays had axes."""
 
 
-def nested(
+def flatten_nested(
     observables: ObservablesLike, depth: int = 0
 ) -> tuple[list[ObservableLike], tuple[int, ...]]:
     """Return the observables of nested lists one after the other, and the shape that they form.
@@ -104,7 +104,7 @@ def nested(
         observables = list(observables)
     if not isinstance(observables, (list, tuple)):
         return [cast(ObservableLike, observables)], ()
-    parts = [nested(o, depth + 1) for o in observables]
+    parts = [flatten_nested(o, depth + 1) for o in observables]
     shapes = {shape for _, shape in parts}
     if len({len(shape) for shape in shapes}) > 1:
         raise ObservableError("Expected observables nested to one depth; got a mixture of depths.")
@@ -117,10 +117,10 @@ def nested(
     return [o for flat, _ in parts for o in flat], (len(parts), *inner)
 
 
-def hermitian(observable: ObservableLike) -> Observable:
+def to_hermitian(observable: ObservableLike) -> Observable:
     """Convert one observable to a Hermitian operator, each product in it once.
 
-    What names projectors stays a sum of products of these; it may be far too many Paulis.
+    Observables with projectors stay sums of products of these; as Paulis they may be far too many.
     """
     operator: Observable
     try:
@@ -151,11 +151,11 @@ def hermitian(observable: ObservableLike) -> Observable:
         raise ObservableError(
             f"Expected an observable ({_FORMS}); got {shown(observable)}: {error}"
         ) from error
-    return _hermitian(operator, observable)
+    return _check_hermitian(operator, observable)
 
 
 def _operator(paulis: PauliList, coefficients: ArrayLike) -> SparsePauliOp:
-    """Return an operator of Paulis without signs, which it takes over."""
+    """Return an operator of Paulis that have no signs, without copying them."""
     numbers = np.asarray(coefficients, dtype=complex)
     return SparsePauliOp(paulis, numbers, ignore_pauli_phase=True, copy=False)
 
@@ -214,17 +214,17 @@ def observables_array(
     """
     if isinstance(observables, ObservablesArray):
         return observables
-    flat, shape = nested(observables)
+    flat, shape = flatten_nested(observables)
     if not flat:
         return ObservablesArray.coerce(observables)
     converted = np.empty(len(flat), dtype=object)
     for i, observable in enumerate(flat):
-        operator = hermitian(observable)
+        operator = to_hermitian(observable)
         converted[i] = _element(operator if projectors else as_paulis(operator))
     return ObservablesArray(converted.reshape(shape), validate=False)
 
 
-def elements(array: ObservablesArray) -> list[Any]:
+def elements_of(array: ObservablesArray) -> list[Any]:
     """Return what the container holds, one after the other: no label is written for it."""
     if hasattr(array, "sparse_observables_array"):
         return list(array.sparse_observables_array().ravel())
@@ -262,7 +262,7 @@ def _from_matrix(matrix: Operator) -> SparsePauliOp:
     return SparsePauliOp(operator.paulis[kept], operator.coeffs[kept])
 
 
-def _hermitian(operator: Observable, given: ObservableLike) -> Observable:
+def _check_hermitian(operator: Observable, given: ObservableLike) -> Observable:
     if operator.coeffs.dtype == object and any(
         isinstance(c, ParameterExpression) and c.parameters for c in operator.coeffs
     ):
@@ -294,7 +294,7 @@ def _hermitian(operator: Observable, given: ObservableLike) -> Observable:
     return take_terms(merged, kept, real[kept])
 
 
-def _placed(operator: Observable, circuit: QuantumCircuit, layout: Layout) -> Observable:
+def _apply_layout(operator: Observable, circuit: QuantumCircuit, layout: Layout) -> Observable:
     """Put an operator on the circuit's own qubits, applying its layout where that is due."""
     width, physical = operator.num_qubits, circuit.num_qubits
     if circuit.layout is None:

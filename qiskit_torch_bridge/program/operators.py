@@ -36,7 +36,7 @@ ROUNDING = 2.0**-53
 """The relative error of a number in double precision."""
 
 FEW = 3
-"""Projectors of a term up to which its Pauli strings are no more work than the term itself."""
+"""Up to this number of projectors, the Pauli strings of a term are no more work than the term."""
 
 MAX_EXPANDED = 1 << 16
 """Pauli strings that projectors are written as for an estimator that takes nothing else."""
@@ -253,7 +253,7 @@ def operator_from_list(terms: list[tuple[str, complex]]) -> Observable:
 
 
 def term_keys(operator: Observable) -> NDArray[np.void]:
-    """Return a number for each term that tells its letters from others: ``(K,)``."""
+    """Return a key for each term, the same for terms of the same letters: ``(K,)``."""
     if isinstance(operator, ProductOperator):
         keys = np.ascontiguousarray(operator.letters)
     else:
@@ -264,8 +264,8 @@ def term_keys(operator: Observable) -> NDArray[np.void]:
 def merge_terms(operator: Observable) -> Observable:
     """Return the operator with each product once, whatever the size of its coefficients.
 
-    Left out are terms that are exactly zero, and those that have cancelled: what is left of
-    :math:`K` coefficients is rounding if it is below :math:`K u` times the sum of their sizes.
+    Terms that are exactly zero and terms that have cancelled are left out: the sum of :math:`K`
+    coefficients is rounding if it is below :math:`K u` times the sum of their sizes.
     """
     if len(operator) == 1 and operator.coeffs[0]:
         return operator
@@ -293,7 +293,7 @@ def take_terms(operator: Observable, terms: IntArray, coefficients: ArrayLike) -
 def same_operator(a: Observable, b: Observable) -> bool:
     """Whether two operators agree in each coefficient, to nine digits or rounding of the largest.
 
-    Qiskit's ``equiv`` takes operators for equal if they are both small.
+    Qiskit's ``equiv`` takes any two small operators for equal.
     """
     if a.num_qubits != b.num_qubits:
         return False
@@ -330,8 +330,8 @@ def restrict_operator(operator: Observable, kept: Sequence[int]) -> Observable:
 class PauliSpan:
     """Pauli strings and all their products, up to phases.
 
-    What commutes with some strings commutes with their products, so it is enough to look at those
-    that are no products of others: two for each qubit at most, however many strings there are.
+    What commutes with some strings commutes with their products, so only those are kept that are
+    not products of others: at most two for each qubit, however many strings are added.
 
     Args:
         num_qubits: On which the strings are. They are given by the numbers of their masks: the bits

@@ -41,7 +41,7 @@ Frequencies = tuple[float, ...]  # positive, ascending, rounded
 def operations_by_parameter(
     operations: Iterable[Operation],
 ) -> dict[Parameter, list[Operation]]:
-    """Return for each parameter the operations that it is in, so that all are looked at once."""
+    """Return the operations that each parameter is in; every operation is looked at once."""
     found: dict[Parameter, list[Operation]] = {}
     for operation in operations:
         for parameter in set().union(*(e.parameters for e in expressions_of(operation))):

@@ -19,7 +19,7 @@ from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, ParameterError
 from .analysis import AnalysedCircuit
 from .identity import same_circuit
-from .lowering import accepts_aer, active_qubits, expand, restrict_circuit
+from .lowering import accepts_aer, expand, find_active_qubits, restrict_circuit
 from .observables import Layout, ObservablesLike, normalise_observables, observables_array
 from .operators import Observable, restrict_operator, same_operator
 from .program_state import ProgramDescription, check_state, describe_program, marks_of
@@ -214,7 +214,7 @@ class CircuitProgram:
 
         The expectation values are the same; simulators need not carry the others.
         """
-        kept = active_qubits(self.circuit)
+        kept = find_active_qubits(self.circuit)
         circuit = restrict_circuit(self.circuit, kept)
         operators = tuple(restrict_operator(o, kept) for o in self.observables)
         return self._with_circuit(circuit, operators), kept

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is kept of a program beside its circuit: the text of its state, and short marks of it.
 
-A state is a program as plain bytes and text, of which it can be made again. Marks only tell it from
-others: a few short texts that fit beside weights.
+A state is a program as plain bytes and text, from which it can be made again. Marks are a few short
+texts that fit beside weights; they only tell a program from others.
 """
 
 from __future__ import annotations

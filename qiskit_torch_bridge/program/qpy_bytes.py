@@ -124,7 +124,7 @@ def _read(data: bytes) -> QuantumCircuit:
 
 
 def _without_calibrations(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Leave out pulses, which Qiskit 1 has, QPY cannot hold as data, and no gate depends on."""
+    """Leave out the pulses of Qiskit 1: QPY cannot hold them, and no value depends on them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         if getattr(circuit, "calibrations", None):
@@ -134,10 +134,9 @@ def _without_calibrations(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def _with_sums(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Write expressions as sums and products, since QPY of Qiskit 2.2 turns quotients around.
+    """Write expressions as sums and products: QPY of Qiskit 2.2 inverts quotients and differences.
 
-    Differences, too. Expressions in which all parameters cancel become numbers; it cannot write
-    them at all.
+    Expressions in which all parameters cancel become numbers, as QPY cannot write them at all.
     """
 
     def write(step: Step) -> list[Step]:

@@ -238,7 +238,7 @@ class _Walk:
         )
         name = self.take(name_size).decode()
         is_box = self._boxes and name == "BoxOp"
-        if name not in custom and not is_box and not _is_known(name):
+        if name not in custom and not is_box and not _is_known_gate(name):
             _refuse(f"it has the operation {name[:40]!r}, which files hold as its parts")
         self.take(label).decode()
         self._cut(register)
@@ -385,7 +385,7 @@ class _Walk:
                     stack.append(_operand(kind, content))
             if operation in BINARY and len(stack) > 1:
                 last = stack.pop()
-                stack.append(_combined(operation, stack.pop(), last))
+                stack.append(_combine_terms(operation, stack.pop(), last))
             elif operation not in UNARY or not stack or not isinstance(stack[-1], _Term):
                 _refuse(f"it has the operation {operation} in an expression")
         if len(stack) != 1 or not isinstance(stack[0], _Term):
@@ -420,7 +420,7 @@ def _number(value: complex) -> _Term:
     return _Term(1, size if size > 1 else 1, number=True)  # also of what is no number
 
 
-def _combined(operation: int, a: _Term | list[_Term], b: _Term | list[_Term]) -> _Term:
+def _combine_terms(operation: int, a: _Term | list[_Term], b: _Term | list[_Term]) -> _Term:
     """Return what comes of an operation; raise if Qiskit would compute too much for it."""
     if operation == SUBSTITUTE:
         if not isinstance(b, list) or not isinstance(a, _Term):
@@ -455,7 +455,7 @@ def _standard_gates() -> frozenset[str]:
     return frozenset(getattr(g, "base_class", type(g)).__name__ for g in gates)
 
 
-def _is_known(name: str) -> bool:
+def _is_known_gate(name: str) -> bool:
     return name in LARGER_GATES or (name in _standard_gates() and not name.startswith("_"))
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a circuit may contain, checked once before anything runs.
 
-The walk follows definitions as deep as parameters go, so a measurement or an opaque gate hidden
-in a custom instruction is found too.
+The check follows definitions as deep as parameters go, so it also finds a measurement or an opaque
+gate in a custom instruction.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCi
         if is_standard(operation) and not _is_conditioned(operation):
             continue
         if isinstance(operation, Measure):
-            raise _measured(circuit, position)
+            raise _measurement_error(circuit, position)
         _check(operation)
     result = write_out_evolutions(circuit, evolutions, [operation for operation, _ in read])
     return result, steps_of(result, read if result is circuit else None)
 
 
-def _measured(circuit: QuantumCircuit, position: int) -> CircuitError:
+def _measurement_error(circuit: QuantumCircuit, position: int) -> CircuitError:
     """Return the error for a measurement, which says what can take its place."""
     measured = circuit.data[position]
     (qubit,), (clbit,) = measured.qubits, measured.clbits

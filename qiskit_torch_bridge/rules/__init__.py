@@ -8,7 +8,7 @@ runs anything itself.
 
 from .analytic_rules import MultiFrequencyRule, ParameterShiftRule, frequency_shifts
 from .difference_rules import FiniteDifference, SimultaneousPerturbation, recommended_epsilon
-from .plan import Differentiation, Rule, ShiftPlan
+from .plan import Differentiation, Rule, ShiftPlan, StencilRule
 
 __all__ = [
     "Differentiation",
@@ -18,6 +18,7 @@ __all__ = [
     "Rule",
     "ShiftPlan",
     "SimultaneousPerturbation",
+    "StencilRule",
     "frequency_shifts",
     "recommended_epsilon",
 ]

@@ -26,7 +26,7 @@ import scipy.optimize
 from ..arguments import require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
-from .plan import Differentiation, Rule, ShiftPlan, StencilRule
+from .plan import Differentiation, Rule, ShiftPlan, StencilRule, check_columns
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -52,9 +52,11 @@ class ParameterShiftRule(Rule):
 
     name = "parameter-shift"
 
-    def _differentiation(
+    def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
+        """Return the plan over the angles that the wanted columns reach."""
+        check_columns(circuit, columns)
         target, angle_map = circuit.shift_form
         coordinates = angle_map.angles_of(columns)
         stencils = [(a, SHIFTS, COEFFICIENTS) for a in coordinates]
@@ -74,7 +76,7 @@ class MultiFrequencyRule(StencilRule):
 
     name = "aqgd"
 
-    def _stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
+    def stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
         """Return shifts to both sides of a parameter, from its frequencies."""
         x, y = frequency_shifts(tuple(circuit.frequencies(column)))
         return np.concatenate([x, -x]), np.concatenate([y, -y])

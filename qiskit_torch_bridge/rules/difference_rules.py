@@ -24,7 +24,7 @@ from ..arguments import (
 )
 from ..arrays import BoolArray, FloatArray
 from ..exceptions import GradientError, PrecisionError
-from .plan import Differentiation, Rule, ShiftPlan, StencilRule
+from .plan import Differentiation, Rule, ShiftPlan, StencilRule, check_columns
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -225,7 +225,7 @@ class FiniteDifferenceRule(StencilRule):
     def __repr__(self) -> str:
         return f"{self.name}({self.method}, epsilon={self.epsilon:.3g})"
 
-    def _stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
+    def stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
         """Return the shifts and coefficients of the method; none if the parameter is not used."""
         if not circuit.is_used(column):
             return np.zeros(0), np.zeros(0)
@@ -251,9 +251,11 @@ class SPSARule(Rule):
         averaged = f", resamplings={self.resamplings}" if self.resamplings > 1 else ""
         return f"{self.name}(epsilon={self.epsilon:.3g}{averaged})"
 
-    def _differentiation(
+    def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
+        """Return a plan for one gradient; its directions are drawn with its points."""
+        check_columns(circuit, columns)
         used = np.array([circuit.is_used(c) for c in columns], dtype=bool)
         count = 2 * self.resamplings * int(used.any())
         plan = ShiftPlan.of_points(len(circuit.parameters), count, len(columns))

@@ -234,29 +234,25 @@ class Rule(ABC):
     def __repr__(self) -> str:
         return self.name
 
+    @abstractmethod
     def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
         """Return the plan for the derivatives with respect to ``columns`` of the parameters."""
-        check_columns(circuit, columns)
-        return self._differentiation(circuit, columns)
-
-    @abstractmethod
-    def _differentiation(
-        self, circuit: AnalysedCircuit, columns: tuple[int, ...]
-    ) -> Differentiation: ...
 
 
 class StencilRule(Rule):
     """A rule that displaces one of the circuit's own parameters at a time."""
 
     @abstractmethod
-    def _stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
+    def stencil(self, circuit: AnalysedCircuit, column: int) -> tuple[FloatArray, FloatArray]:
         """Return the shifts of a parameter, and the coefficients of the evaluations there."""
 
-    def _differentiation(
+    def differentiation(
         self, circuit: AnalysedCircuit, columns: tuple[int, ...]
     ) -> Differentiation:
-        stencils = [(column, *self._stencil(circuit, column)) for column in columns]
+        """Return the plan over the wanted columns of ``circuit`` itself."""
+        check_columns(circuit, columns)
+        stencils = [(column, *self.stencil(circuit, column)) for column in columns]
         plan = ShiftPlan.from_columns(len(circuit.parameters), stencils)
         return Differentiation(circuit, None, None, plan)

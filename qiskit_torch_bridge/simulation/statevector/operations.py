@@ -51,7 +51,6 @@ from qiskit.quantum_info import Operator
 
 from ...program.definitions import class_of
 from ...program.evolutions import (
-    TIMED,
     ProductFormula,
     TermRotation,
     generator_of,
@@ -59,6 +58,7 @@ from ...program.evolutions import (
     is_commuting,
 )
 from ...program.expressions import expressions_of
+from ...program.validation import TIMED
 from .paulis import PauliString
 
 ComplexArray = NDArray[np.complex128]
@@ -157,17 +157,17 @@ def accepts_tape(operation: Operation) -> bool:
     if is_simple(operation) or isinstance(operation, NOTHING):
         return True
     if isinstance(operation, TIMED):
-        return evolution_turns(operation) is not None
+        return expand_evolution(operation) is not None
     if expressions_of(operation) or class_of(operation) in CLIFFORDS:
         return False
     if isinstance(operation, (Initialize, StatePreparation)):
-        return prepared_amplitudes(operation) is not None
+        return find_prepared_amplitudes(operation) is not None
     return isinstance(operation, UnitaryGate) or (
         operation.num_qubits == 1 and hasattr(operation, "__array__")
     )
 
 
-def evolution_turns(operation: PauliEvolutionGate | ProductFormula) -> list[TermRotation] | None:
+def expand_evolution(operation: PauliEvolutionGate | ProductFormula) -> list[TermRotation] | None:
     """Return the rotations that an evolution is; ``None`` if it is better taken by definition."""
     if isinstance(operation, ProductFormula):
         return operation.rotations
@@ -179,7 +179,7 @@ def evolution_turns(operation: PauliEvolutionGate | ProductFormula) -> list[Term
     return [(letters, on, 2 * c.real) for letters, on, c in operator.to_sparse_list()]
 
 
-def prepared_amplitudes(operation: Operation) -> ComplexArray | None:
+def find_prepared_amplitudes(operation: Operation) -> ComplexArray | None:
     """Return the amplitudes that a state preparation makes from zeros, if they are known."""
     if isinstance(operation, Initialize):  # resets, and a preparation
         (operation,) = (
@@ -197,14 +197,14 @@ def prepared_amplitudes(operation: Operation) -> ComplexArray | None:
     return amplitudes.astype(complex)
 
 
-def quarter_turns(angle: float) -> int | None:
+def count_quarter_turns(angle: float) -> int | None:
     """Return an angle as a number of quarter turns modulo four, if it is a whole number."""
     turns = angle / (math.pi / 2)
     whole = round(turns)
     return whole % 4 if abs(turns - whole) < 1e-14 * max(1.0, abs(turns)) else None
 
 
-def euler_angles(matrix: ComplexArray) -> tuple[float, float, float]:
+def find_euler_angles(matrix: ComplexArray) -> tuple[float, float, float]:
     """Return theta, phi, lambda with ``matrix ~ RZ(phi) RY(theta) RZ(lambda)`` up to a phase."""
     theta = 2 * math.atan2(abs(matrix[1, 0]), abs(matrix[0, 0]))
     if abs(matrix[1, 0]) < 1e-15:

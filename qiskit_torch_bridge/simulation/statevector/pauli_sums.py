@@ -21,7 +21,7 @@ from ...arrays import FloatArray, IntArray
 from ...program.analysis import AnalysedCircuit
 from ...program.operators import FEW, Observable, ProductOperator
 from .kernels.tables import ENTRY, GROUP, PauliTables, Projections
-from .paulis import masks_of
+from .paulis import find_masks
 from .projections import are_connected, compile_projections, count_amplitudes
 from .tape import Tape, compile_tape
 
@@ -66,11 +66,11 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
     parts: list[tuple[Any, ...]] = [(no_mask, no_mask, no_mask, np.zeros(0, dtype=complex))]
     paulis, products = _parted(observables, tape)
     for o, operator, position in paulis:
-        x, z, kept = masks_of(operator, position)
+        x, z, kept = find_masks(operator, position)
         c = np.asarray(operator.coeffs, dtype=complex)[kept]
         parts.append((x, z, np.full_like(x, o), c))
     x, z, target, c = map(np.concatenate, zip(*parts, strict=True))
-    x, z, k = tape.frame.conjugated_terms(x, z)
+    x, z, k = tape.frame.conjugate_terms(x, z)
     uneven = np.bitwise_count(x & z).astype(np.int64) & 1
     # i**k with k = 0, 2: a real part with its sign; k = 1, 3: minus and plus an imaginary part
     c = c * _SIGNS[k]

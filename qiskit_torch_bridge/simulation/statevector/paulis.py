@@ -46,7 +46,7 @@ class PauliString(NamedTuple):
         return 1 if (self.k - (self.x & self.z).bit_count()) % 4 == 0 else -1
 
 
-def pauli_string(letters: str, qubits: Sequence[int]) -> PauliString:
+def make_pauli_string(letters: str, qubits: Sequence[int]) -> PauliString:
     """Return the Hermitian string with ``letters[j]`` on ``qubits[j]``."""
     x = z = 0
     for letter, qubit in zip(letters, qubits, strict=True):
@@ -70,7 +70,7 @@ class CliffordFrame:
         self.of_x = [PauliString(1 << q, 0) for q in range(num_bits)]
         self.of_z = [PauliString(0, 1 << q) for q in range(num_bits)]
 
-    def conjugated(self, pauli: PauliString) -> PauliString:
+    def conjugate(self, pauli: PauliString) -> PauliString:
         r"""Return :math:`F^\dagger P F`."""
         x = z = 0
         k = pauli.k
@@ -89,7 +89,7 @@ class CliffordFrame:
         turns = quarter_turns % 4
         if not turns:
             return
-        image = self.conjugated(pauli)
+        image = self.conjugate(pauli)
         # X of a qubit changes where P has Z or Y on it, and Z of it where P has X or Y.
         for masks, images in ((pauli.z, self.of_x), (pauli.x, self.of_z)):
             while masks:
@@ -114,12 +114,12 @@ class CliffordFrame:
             self.of_z[a] * self.of_x[b],
         )
 
-    def conjugated_terms(self, x: Masks, z: Masks) -> tuple[Masks, Masks, Masks]:
+    def conjugate_terms(self, x: Masks, z: Masks) -> tuple[Masks, Masks, Masks]:
         """Conjugate Hermitian strings ``(K,)`` given by masks; returns ``x``, ``z``, ``k``."""
         k = np.bitwise_count(x & z).astype(np.int64)
         if len(x) <= FEW:
             given = map(PauliString, x.tolist(), z.tolist(), k.tolist())
-            images = [self.conjugated(pauli) for pauli in given]
+            images = [self.conjugate(pauli) for pauli in given]
             found = np.array(images, dtype=np.int64).reshape(-1, 3)
             return found[:, 0], found[:, 1], found[:, 2]
         result_x, result_z, result_k = np.zeros_like(x), np.zeros_like(z), k
@@ -135,7 +135,7 @@ class CliffordFrame:
         return result_x, result_z, result_k % 4
 
 
-def masks_of(operator: SparsePauliOp, position: dict[int, int]) -> tuple[Masks, Masks, Masks]:
+def find_masks(operator: SparsePauliOp, position: dict[int, int]) -> tuple[Masks, Masks, Masks]:
     """Return the masks of an operator's terms on some qubits, and the terms that stay.
 
     Args:

@@ -56,7 +56,7 @@ def compile_projections(
     _, first, view_of = np.unique(axes, axis=0, return_index=True, return_inverse=True)
     bits = np.int64(1) << np.arange(frame.num_bits, dtype=np.int64)
     x, z = ((table & ~projected) @ bits for table in (operator.x, operator.z))
-    x, z, k = frame.conjugated_terms(x, z)
+    x, z, k = frame.conjugate_terms(x, z)
     masks = [np.stack([x, z], axis=1)]
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     views: list[tuple[int, int, int]] = []
@@ -106,7 +106,7 @@ def _strings(axes: Any, where: IntArray, frame: CliffordFrame) -> list[PauliStri
     strings = []
     for q in where.tolist():
         x, z = int(axes[q]) >> 1 & 1, int(axes[q]) & 1
-        strings.append(frame.conjugated(PauliString(x << q, z << q, x & z)))
+        strings.append(frame.conjugate(PauliString(x << q, z << q, x & z)))
     return strings
 
 

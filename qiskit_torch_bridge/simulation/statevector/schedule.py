@@ -32,7 +32,7 @@ BLOCK_BITS = 5
 FULL = LANES.bit_length() - 1
 
 
-def rows_side_by_side(rows: int, num_bits: int, widest_matrix: int) -> int:
+def choose_rows_side_by_side(rows: int, num_bits: int, widest_matrix: int) -> int:
     """Return ``T``: as many rows as there are, or more where the index has too few bits for lanes.
 
     The remaining lanes come from the index, at most half of the bits that no matrix needs.

@@ -35,9 +35,9 @@ from .kernels.tables import (
 )
 from .operations import FixedMatrix, Rotation
 from .pauli_sums import compile_both, compile_sums
-from .schedule import drop_ineffective, lay_out, rows_side_by_side, want_derivatives
+from .schedule import choose_rows_side_by_side, drop_ineffective, lay_out, want_derivatives
 from .tape import Tape, compile_tape
-from .threads import in_parallel, interruptible, thread_count, together
+from .threads import call_in_parallel, call_interruptibly, call_together, count_threads
 
 CACHED_NUMBERS = 1 << 14
 """Amplitudes times rows up to which ket and bra stay in a core's own cache."""
@@ -135,7 +135,7 @@ class StatevectorSimulator:
         # Whether the kernels look at all inputs and weights, since all come up in some rotation.
         read = len(set(self._sources.columns.tolist()))
         self._reads_all = self.is_affine and read == len(inputs) + len(weights)
-        self._initial = _initial(tape)
+        self._initial = _initial_state(tape)
         self._constants = self.sums.constants if self.sums.constants.any() else None
         self._work_per_number = math.ceil(len(self.operations) + self.sums.work)
         self._widest = max(
@@ -149,11 +149,11 @@ class StatevectorSimulator:
 
     def estimate(self, rows: int) -> Cost:
         """Estimate what values and a gradient of ``rows`` points take; nothing is allocated."""
-        rows_t = self._rows_t(rows)
+        rows_t = self._choose_rows(rows)
         chunks, numbers = -(-rows // rows_t), 2 * rows_t << self.tape.num_bits
-        parts, shared = self._parts(chunks, rows_t << self.tape.num_bits)
+        threads, shared = self._threads(chunks, rows_t << self.tape.num_bits)
         kept = chunks * numbers * self._float.itemsize
-        work = 2 * numbers * (1 if shared else parts) * self._float.itemsize
+        work = 2 * numbers * (1 if shared else threads) * self._float.itemsize
         sweeps = (rows << self.tape.num_bits) * self._work_per_number
         return Cost(work + (kept if kept <= KEPT_BYTES else 0), 3.0 * sweeps)
 
@@ -164,7 +164,7 @@ class StatevectorSimulator:
         evs = np.zeros((len(x), self.sums.num_observables))
         if not len(x):
             return evs, None
-        rows_t = self._rows_t(len(x))
+        rows_t = self._choose_rows(len(x))
         kept = self._room_for_states(len(x), rows_t) if keep else None
         self._execute(FORWARD, rows_t, x, w, evs=evs, kept=kept)
         if self._constants is not None:
@@ -194,7 +194,7 @@ class StatevectorSimulator:
         """
         if not len(x):
             return np.zeros_like(x), np.zeros_like(w)
-        rows_t = self._rows_t(len(x)) if kept is None else kept.rows_t
+        rows_t = self._choose_rows(len(x)) if kept is None else kept.rows_t
         gx, gw = self._execute(ADJOINT, rows_t, x, w, cotangent=cotangent, kept=kept, wanted=wanted)
         if not self.is_affine:
             gx, gw = self._columns.pull_back(x, w, (gx, gw), wanted)
@@ -205,7 +205,7 @@ class StatevectorSimulator:
         """Return the derivatives ``(B, O)`` of expectation values along ``dx`` and ``dw``."""
         evs = np.zeros((len(x), self.sums.num_observables))
         if len(x):
-            self._execute(TANGENT, self._rows_t(len(x)), x, w, dx=dx, dw=dw, evs=evs)
+            self._execute(TANGENT, self._choose_rows(len(x)), x, w, dx=dx, dw=dw, evs=evs)
         return evs
 
     def vjp_tangent(
@@ -224,7 +224,7 @@ class StatevectorSimulator:
         """
         if not len(x):
             return np.zeros_like(x), np.zeros_like(w)
-        rows_t = self._rows_t(len(x))
+        rows_t = self._choose_rows(len(x))
         hx, hw = self._execute(
             TANGENT_ADJOINT, rows_t, x, w, cotangent=cotangent, dx=dx, dw=dw,
             dcotangent=dcotangent, wanted=wanted,
@@ -260,7 +260,7 @@ class StatevectorSimulator:
     def _final_vectors(self, mode: int, x: FloatArray, w: FloatArray, **tangents: Any) -> Any:
         """Return the vectors ``(V, B, 2**n)`` that the mode leaves."""
         n, vectors = self.tape.num_bits, _VECTORS[mode]
-        rows_t = rows_side_by_side(min(LANES, max(1, CACHED_NUMBERS >> n)), n, self._widest)
+        rows_t = choose_rows_side_by_side(min(LANES, max(1, CACHED_NUMBERS >> n)), n, self._widest)
         chunks = -(-len(x) // rows_t)
         numbers = 2 * vectors * rows_t << n
         memory.require(2 * chunks * numbers * self._float.itemsize, n)  # and as complex numbers
@@ -302,15 +302,15 @@ class StatevectorSimulator:
             np.array(offsets, dtype=float),
         )
 
-    def _rows_t(self, rows: int) -> int:
+    def _choose_rows(self, rows: int) -> int:
         """Return how many rows to handle side by side."""
         n = self.tape.num_bits
         if (rows << n) * self._work_per_number >= SMALL_WORK:
-            rows = -(-rows // thread_count())  # so that there is a chunk for each thread
+            rows = -(-rows // count_threads())  # so that there is a chunk for each thread
         found = self._side_by_side.get(rows)
         if found is None:
             most = max(1, CACHED_NUMBERS >> n)
-            found = rows_side_by_side(min(max(1, rows), most), n, self._widest)
+            found = choose_rows_side_by_side(min(max(1, rows), most), n, self._widest)
             self._side_by_side[rows] = found
         return found
 
@@ -322,11 +322,11 @@ class StatevectorSimulator:
             slots = _slots_reading(self._columns.wanted(wanted), self._sources)
             same = (rows_t, slots.tobytes())
             if same not in self._layouts:
-                self._layouts[same] = self._laid_out(rows_t, slots)
+                self._layouts[same] = self._lay_out(rows_t, slots)
             found = self._layouts[key] = self._layouts[same]
         return found
 
-    def _laid_out(self, rows_t: int, slots: NDArray[np.bool_]) -> _Packed:
+    def _lay_out(self, rows_t: int, slots: NDArray[np.bool_]) -> _Packed:
         layout = self._schedules.get(rows_t)
         if layout is None:
             layout = lay_out(self.operations, self.tape.num_bits, rows_t)
@@ -381,53 +381,40 @@ class StatevectorSimulator:
             gx = NONE
         layout = self._layout(rows_t, wanted)
         chunks = -(-rows // rows_t)
-        parts, shared = self._parts(chunks, layout.dim)
+        threads, shared = self._threads(chunks, layout.dim)
+        copies = 1 if shared else threads  # of everything that threads write to
+        gw = np.zeros((copies, *w.shape)) if backward else _NO_GRADIENT
+        totals = np.empty((threads, max(layout.gates, len(self.sums.paulis.entries)) * LANES))
         states = self._no_states if kept is None else kept.states
         stays = kept is not None and not backward  # the kernel works where the states are kept
-        numbers = 1 if stays else 2 * _VECTORS[mode] * layout.dim
-        totals = np.empty((parts, max(layout.gates, len(self.sums.paulis.entries)) * LANES))
+        buffers = self._buffers(1 if stays else 2 * _VECTORS[mode] * layout.dim, copies)
         execute = kernel(mode in _TANGENTS)
         long = layout.dim * chunks * self._work_per_number >= LONG_WORK
         long = long or not getattr(execute, "overloads", True)  # it takes seconds to compile
-        signals = np.zeros(SIGNALS, dtype=np.int64) if long or parts > 1 else _NO_SIGNALS
-        gw = np.zeros((1 if shared else parts, *w.shape)) if backward else _NO_GRADIENT
-        buffers = self._buffers(numbers, 1 if shared else parts)
-        last = (x, w, dx, dw, cotangent, dcotangent)
+        signals = np.zeros(SIGNALS, dtype=np.int64) if long or threads > 1 else _NO_SIGNALS
+        arrays = (signals, *layout.constants, x, w, dx, dw, cotangent, dcotangent)
 
-        def alone(chunks: int) -> bool:
+        def run(first: int, last: int, part: int = 0, parts: int = 1, copy: int = 0) -> bool:
             return execute(
-                mode, 0, chunks, 0, 1, signals, *layout.constants, *last, buffers[0], states,
-                totals, evs, gx, gw[0],
+                mode, first, last, part, parts, *arrays, buffers[copy], states, totals[copy:], evs,
+                gx, gw[copy % len(gw)],
             )  # fmt: skip
 
-        def compute() -> bool:
-            if parts == 1:
-                return alone(chunks)
-            alone(0)  # loads the kernel; threads that load it and wait for each other would not end
-            if not shared:
-                return in_parallel(
-                    lambda part: execute(
-                        mode, chunks * part // parts, chunks * (part + 1) // parts, 0, 1, signals,
-                        *layout.constants, *last, buffers[part], states,
-                        totals[part : part + 1], evs, gx, gw[part % len(gw)],
-                    ),
-                    parts,
-                    signals,
-                )  # fmt: skip
-            finite = together(
-                lambda part: execute(
-                    mode, 0, chunks, part, parts, signals, *layout.constants, *last, buffers[0],
-                    states, totals, evs, gx, gw[0],
-                ),
-                parts,
-                signals,
-            )  # fmt: skip
-            return alone(chunks) if finite is None else finite  # others have the threads
+        def run_with_threads() -> bool:
+            if threads == 1:
+                return run(0, chunks)
+            run(
+                0, 0
+            )  # loads the kernel; threads that load it and wait for each other would not end
+            if shared:
+                finite = call_together(lambda part: run(0, chunks, part, threads), threads, signals)
+                return run(0, chunks) if finite is None else finite  # others have the threads
+            bounds = [chunks * part // threads for part in range(threads + 1)]
+            return call_in_parallel(
+                lambda part: run(bounds[part], bounds[part + 1], copy=part), threads, signals
+            )
 
-        if long:
-            finite = interruptible(compute, signals)
-        else:
-            finite = alone(chunks) if parts == 1 else compute()
+        finite = call_interruptibly(run_with_threads, signals) if long else run_with_threads()
         self._spare_buffers(buffers)
         if not finite:
             raise self._error(*given)
@@ -455,11 +442,11 @@ class StatevectorSimulator:
             "of double precision at these values. Scale the inputs."
         )
 
-    def _parts(self, chunks: int, dim: int) -> tuple[int, bool]:
+    def _threads(self, chunks: int, dim: int) -> tuple[int, bool]:
         """Return the number of threads, and whether they share each chunk's state."""
         if dim * chunks * self._work_per_number < SMALL_WORK:
             return 1, False
-        threads = thread_count()
+        threads = count_threads()
         if threads == 1:
             return 1, False
         if chunks >= threads or dim < SHARED_STATE:
@@ -499,7 +486,7 @@ def _slots_reading(columns: NDArray[np.bool_], sources: Sources) -> NDArray[np.b
     return np.bincount(slot_of, columns[sources.columns], len(sources.offsets)) > 0
 
 
-def _initial(tape: Tape) -> FloatArray:
+def _initial_state(tape: Tape) -> FloatArray:
     """Return real and imaginary parts of the initial state; empty if all qubits are zero."""
     if not tape.preparations:
         return np.zeros(0)
@@ -531,9 +518,9 @@ class SimulatorCache:
             (term_keys(o).tobytes(), type(o), np.asarray(o.coeffs).tobytes()) for o in observables
         )
 
-        def compiled() -> tuple[AnalysedCircuit, StatevectorSimulator]:
+        def compile_now() -> tuple[AnalysedCircuit, StatevectorSimulator]:
             columns = range(analysed.num_parameters)
             simulator = StatevectorSimulator(analysed, observables, columns, (), self._dtype)
             return analysed, simulator  # kept: its id is part of the key
 
-        return self._recent((id(analysed), *content), compiled)[1]
+        return self._recent((id(analysed), *content), compile_now)[1]

@@ -42,13 +42,13 @@ from .operations import (
     Rotation,
     Turn,
     accepts_tape,
-    euler_angles,
-    evolution_turns,
+    count_quarter_turns,
+    expand_evolution,
+    find_euler_angles,
+    find_prepared_amplitudes,
     is_simple,
-    prepared_amplitudes,
-    quarter_turns,
 )
-from .paulis import CliffordFrame, pauli_string
+from .paulis import CliffordFrame, make_pauli_string
 
 MAX_BITS = 62
 
@@ -238,11 +238,11 @@ class _Builder:
 
     def _rotate(self, letters: str, bits: tuple[int, ...], angle: Angle) -> None:
         if angle.is_fixed:
-            turns = quarter_turns(angle.offset)
+            turns = count_quarter_turns(angle.offset)
             if turns is not None:
                 self._turn((letters, turns), bits)
                 return
-        pauli = self.frame.conjugated(_string(letters, bits))
+        pauli = self.frame.conjugate(_string(letters, bits))
         self.operations.append(Rotation(pauli, angle))
 
     def _turn(self, turn: Turn, bits: tuple[int, ...]) -> None:
@@ -263,7 +263,7 @@ class _Builder:
 
     def _evolve(self, operation: Operation, bits: tuple[int, ...]) -> None:
         time = self._angle(operation.params[0])
-        turns = evolution_turns(cast("Any", operation))  # one of those that TIMED names
+        turns = expand_evolution(operation)
         assert turns is not None
         for letters, places, factor in turns:
             if letters:
@@ -271,7 +271,7 @@ class _Builder:
                 self._rotate(letters, tuple([bits[q] for q in places]), angle)
 
     def _prepare(self, operation: Operation, bits: tuple[int, ...]) -> None:
-        amplitudes = prepared_amplitudes(operation)
+        amplitudes = find_prepared_amplitudes(operation)
         fresh = not self.touched.intersection(bits) and not any(b in self.pending for b in bits)
         if not fresh and isinstance(operation, StatePreparation):
             definition = expand(operation.definition, _accepts_gates)
@@ -303,9 +303,9 @@ class _Builder:
         """Turn an axis to Z, and back in the frame."""
         if axis == "Z":
             return
-        about, turns = pauli_string("Y", [bit]), 3
+        about, turns = make_pauli_string("Y", [bit]), 3
         if axis == "Y":
-            about, turns = pauli_string("X", [bit]), 1
+            about, turns = make_pauli_string("X", [bit]), 1
         self.operations.append(Rotation(about, Angle(offset=turns * np.pi / 2)))
         self.frame.append_rotation(about, -turns)
 
@@ -313,7 +313,7 @@ class _Builder:
 _GATES = frozenset((*CLIFFORDS, *ROTATIONS, *EULER))
 
 
-_string = functools.lru_cache(maxsize=4096)(pauli_string)
+_string = functools.lru_cache(maxsize=4096)(make_pauli_string)
 
 
 @functools.cache
@@ -325,7 +325,7 @@ def _matrix_of_kind(kind: Any) -> ComplexArray:
 @functools.lru_cache(maxsize=4096)
 def _turns_of(matrix: bytes) -> tuple[tuple[str, int | None, float], ...]:
     """Return a matrix as rotations in turn: letter, quarter turns if it is whole ones, angle."""
-    theta, phi, lam = euler_angles(np.frombuffer(matrix, dtype=complex).reshape(2, 2))
+    theta, phi, lam = find_euler_angles(np.frombuffer(matrix, dtype=complex).reshape(2, 2))
     angles = (("Z", lam), ("Y", theta), ("Z", phi))
-    turns = ((letter, quarter_turns(angle), angle) for letter, angle in angles)
+    turns = ((letter, count_quarter_turns(angle), angle) for letter, angle in angles)
     return tuple(turn for turn in turns if turn[1] != 0)

@@ -29,7 +29,7 @@ _lock = Lock()
 _claim = RLock()
 
 
-def thread_count() -> int:
+def count_threads() -> int:
     """Return how many threads to use: as torch is set, if it is loaded, and at most the cores."""
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
@@ -44,7 +44,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def interruptible(call: Callable[[], bool], signals: IntArray) -> bool:
+def call_interruptibly(call: Callable[[], bool], signals: IntArray) -> bool:
     """Call in another thread if this is the main one, which can then be interrupted.
 
     If it is, the kernels are told so by ``signals``, and have left soon after.
@@ -55,23 +55,23 @@ def interruptible(call: Callable[[], bool], signals: IntArray) -> bool:
     with _lock:
         if _deputy is None:
             _deputy = ThreadPoolExecutor(1, "qiskit-torch-bridge-main")
-    with _given_up(signals) as futures:
+    with _giving_up(signals) as futures:
         futures.append(_deputy.submit(call))
         return futures[0].result()
 
 
-def in_parallel(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool:
+def call_in_parallel(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool:
     """Call ``call(0)`` to ``call(parts - 1)`` at the same time, the first one in this thread."""
     if parts == 1:
         return call(0)
-    with _given_up(signals) as futures:
+    with _giving_up(signals) as futures:
         for part in range(1, parts):
             futures.append(_workers(parts).submit(call, part))
         results = [call(0)]
         return all([*results, *(future.result() for future in futures)])
 
 
-def together(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool | None:
+def call_together(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool | None:
     """Call as :func:`in_parallel` does, if the calls wait for each other; ``None`` if in vain.
 
     Two such groups at once could each wait for a thread that the other one has: one at a time.
@@ -79,7 +79,7 @@ def together(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool
     try:
         if not _claim.acquire(blocking=False):
             return None
-        return in_parallel(call, parts, signals)
+        return call_in_parallel(call, parts, signals)
     finally:
         # Not remembered in a variable, which an interrupt could leave unset.
         with contextlib.suppress(RuntimeError):  # it belongs to another thread
@@ -87,7 +87,7 @@ def together(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool
 
 
 @contextlib.contextmanager
-def _given_up(signals: IntArray) -> Iterator[list[Future[bool]]]:
+def _giving_up(signals: IntArray) -> Iterator[list[Future[bool]]]:
     """Have kernels leave if there is an exception here: they might wait for each other forever."""
     futures: list[Future[bool]] = []
     try:
