@@ -82,12 +82,13 @@ def _find_place(program: CircuitProgram, execution: Execution) -> Place:
     """Return where a program runs, in the form that runs there."""
     gradient = execution.gradient_object
     of_gradient = getattr(gradient, "_estimator", None)  # also where it is another package's
-    if execution.backend is None:
+    on_backend = execution.on_backend
+    if on_backend is None:
         estimator = _estimator(execution)
         program = _form_for(_transpiled(program, execution), (estimator, of_gradient))
         return Place(program, estimator, program.circuit)
     manager, seed = execution.pass_manager, execution.seed
-    found = prepare(program, execution.on_backend, pass_manager=manager, seed=seed)
+    found = prepare(program, on_backend, pass_manager=manager, seed=seed)
     program = _form_for(found.program, (found.estimator, of_gradient))
     place = Place(program, found.estimator, found.isa_circuit, found.backend)
     if not isinstance(gradient, AdjointEstimatorGradient):
