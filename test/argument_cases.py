@@ -746,7 +746,7 @@ CASES: dict[str, Case] = {
         {"pubs": EMPTY, "precision": NOT_NEGATIVE},
     ),
     "primitives.BatchedStatevectorEstimator.skip_job": Case(
-        method(batched, "skip_job"), lambda: {"pub": primitives.submission.coerced_pub(pubs()[0])}
+        method(batched, "skip_job"), lambda: {"pub": primitives.evaluation.coerce_pub(pubs()[0])}
     ),
     "primitives.Usage": Case(
         primitives.Usage,
@@ -853,7 +853,7 @@ RECORDS = dict.fromkeys(
         "algorithms.History",
         "algorithms.History.add",
         "backends.Prepared",
-        "jobs.cost.Cost",
+        "jobs.budget.Cost",
         "exceptions.JobError",
         "exceptions.ObjectiveError",
         "exceptions.UnknownJobError",
