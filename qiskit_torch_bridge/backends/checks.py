@@ -17,8 +17,8 @@ from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError
 from ..lru_cache import LRUCache
 from ..program import AngleMap
+from ..program.definitions import is_box, operations_of
 from ..program.identity import content_key, round_trip_agrees
-from ..program.lowering import is_box, operations_of
 
 
 def check_isa(circuit: QuantumCircuit, backend: BackendV2) -> None:

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_algorithms import VQE, AlgorithmError
+from qiskit_algorithms.gradients import BaseEstimatorGradient
 from qiskit_algorithms.optimizers import COBYLA, SLSQP, SPSA
 from qiskit_algorithms.utils import algorithm_globals
 from torch import Tensor
@@ -413,7 +414,7 @@ def _hand_to_vqe(run: Run, module: TorchQuantumModule) -> None:
         _ChargedEstimator(run, module),
         run.problem.circuit,
         optimizer,
-        gradient=_ChargedGradient(run),
+        gradient=cast("BaseEstimatorGradient", _ChargedGradient(run)),
         initial_point=run.problem.start,
     )
     try:

@@ -16,6 +16,9 @@ from .command_line import DemoError, require
 from .problems import cut_values
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from . import hello, meta, mnist, qaoa, vqe
     from .contest import Run
     from .digits import Digits
@@ -45,7 +48,7 @@ FLOOR = 1e-10
 
 
 @contextmanager
-def new_figure(path: Path, width: float, height: float) -> Iterator[Any]:
+def new_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     """Give an empty figure of a size in inches, and write it to a file in the end."""
     figure = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     yield figure
@@ -83,7 +86,10 @@ def plot_mnist(
     steps = torch.arange(1, losses.numel() + 1) / losses.shape[1]
     percent = [100 * accuracy for accuracy in training.accuracies]
     with new_figure(path, 10, 7) as figure:
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.05))
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.05))
+        top, bottom = parts
+        loss_axes: Axes
+        accuracy_axes: Axes
         loss_axes, accuracy_axes = top.subplots(1, 2)
         loss_axes.plot(steps, losses.flatten(), color="tab:blue", alpha=0.35, label="step")
         middles, means = torch.arange(epochs) + 0.5, losses.mean(1)
@@ -98,7 +104,7 @@ def plot_mnist(
             title=f"{len(held_out.classes):,} held-out digits: {percent[-1]:.2f} % correct",
             xlim=(0, epochs + 0.5),
         )
-        accuracy_axes.xaxis.get_major_locator().set_params(integer=True)
+        _use_whole_numbers(accuracy_axes)
         accuracy_axes.set_ylim(top=101)
         for axes in (loss_axes, accuracy_axes):
             axes.grid(alpha=0.25)
@@ -131,7 +137,7 @@ def plot_meta(path: Path, comparisons: Sequence[meta.Comparison]) -> None:
     """
     columns = range(len(comparisons))
     gains = [2 * column + (comparisons[column].sign > 0) for column in columns]
-    mosaic = [[2 * column for column in columns], gains]
+    mosaic: Any = [[2 * column for column in columns], gains]
     with new_figure(path, max(6.5, 4.6 * len(comparisons)), 6.5) as figure:
         panels = figure.subplot_mosaic(mosaic, height_ratios=(2.2, 1))
         for column, comparison in enumerate(comparisons):
@@ -146,7 +152,7 @@ def plot_meta(path: Path, comparisons: Sequence[meta.Comparison]) -> None:
                 _draw_gain(panels[2 * column + 1], comparison)
 
 
-def _draw_gain(axes: Any, comparison: meta.Comparison) -> None:
+def _draw_gain(axes: Axes, comparison: meta.Comparison) -> None:
     *curves, other = comparison.curves
     for curve, style in zip(curves, LEARNED, strict=False):
         _draw_means(axes, curve.values - other.values, *style, first=1)
@@ -155,7 +161,7 @@ def _draw_gain(axes: Any, comparison: meta.Comparison) -> None:
 
 
 def _draw_means(
-    axes: Any, values: torch.Tensor, color: str, line: str, first: int = 0, **options: Any
+    axes: Axes, values: torch.Tensor, color: str, line: str, first: int = 0, **options: Any
 ) -> None:
     means = values.mean(1)[first:]
     error = values.std(1)[first:] / values.shape[1] ** 0.5
@@ -163,11 +169,16 @@ def _draw_means(
     axes.fill_between(steps, means - error, means + error, color=color, alpha=0.2, linewidth=0)
     axes.plot(steps, means, line, color=color, markersize=4, **options)
     axes.set_xlim(0, len(values) - 1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _use_whole_numbers(axes)
     axes.grid(alpha=0.25)
 
 
-def _draw_progress(axes: Any, run: Run, steps: Any, merits: Any, **options: Any) -> None:
+def _use_whole_numbers(axes: Axes) -> None:
+    locator: Any = axes.xaxis.get_major_locator()
+    locator.set_params(integer=True)
+
+
+def _draw_progress(axes: Axes, run: Run, steps: Any, merits: Any, **options: Any) -> None:
     label = run.contestant.label
     color, line = OPTIMIZER_STYLES[label]
     axes.plot(steps, merits, line, color=color, label=label, **options)
@@ -221,8 +232,8 @@ def plot_survey(path: Path, results: Sequence[qaoa.Result]) -> None:
             ratios = [r.runs[position].best_after(grid) / r.problem.least for r in results]
             mean, error = np.mean(ratios, 0), np.std(ratios, 0) / math.sqrt(len(results))
             color, _ = OPTIMIZER_STYLES[run.contestant.label]
-            band = {"color": color, "alpha": 0.12, "linewidth": 0}
-            axes.fill_between(grid, mean - error, mean + error, **band)
+            low, high = mean - error, mean + error
+            axes.fill_between(grid, low, high, color=color, alpha=0.12, linewidth=0)
             _draw_progress(axes, run, grid, mean)
         axes.set(
             xscale="log",
@@ -232,29 +243,29 @@ def plot_survey(path: Path, results: Sequence[qaoa.Result]) -> None:
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
 
-def _draw_samples(axes: Any, result: qaoa.Result) -> None:
+def _draw_samples(axes: Axes, result: qaoa.Result) -> None:
     best = min(range(len(result.runs)), key=lambda k: result.runs[k].best)
     assert result.problem.graph is not None
     guessed, trained = cut_values(result.problem.graph), result.cuts[best]
     label = f"trained with {result.runs[best].contestant.label}"
-    for values, width, options in (
-        (guessed, 0.9, {"label": "guessed", "color": "0.75"}),
-        (trained, 0.5, {"label": label, "color": "tab:blue"}),
+    for values, width, name, color in (
+        (guessed, 0.9, "guessed", "0.75"),
+        (trained, 0.5, label, "tab:blue"),
     ):
         cuts, counts = np.unique(values, return_counts=True)
-        axes.bar(cuts, 100 * counts / counts.sum(), width, **options)
+        axes.bar(cuts, 100 * counts / counts.sum(), width, label=name, color=color)
     axes.axvline(result.largest_cut, color="0.35", linewidth=1, linestyle="--")
     axes.set(
         xlabel="cut (dashed: the largest)",
         ylabel="bit strings (%)",
         title=f"Cuts sampled: {result.problem.title}",
     )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _use_whole_numbers(axes)
     axes.legend(frameon=False, loc="upper left")
     axes.grid(axis="y", alpha=0.25)
 
 
-def _draw_cut(axes: Any, result: qaoa.Result) -> None:
+def _draw_cut(axes: Axes, result: qaoa.Result) -> None:
     graph, sides = result.problem.graph, result.best_sides
     assert graph is not None
     angles = math.pi / 2 - 2 * math.pi * np.arange(graph.num_nodes) / graph.num_nodes
@@ -272,9 +283,9 @@ def _draw_cut(axes: Any, result: qaoa.Result) -> None:
             zorder=1 + crosses,
         )
     colors = [SIDES[side] for side in sides]
-    axes.scatter(*places.T, s=340, c=colors, edgecolors="white", zorder=3)
-    for place, label in zip(places, graph.labels or range(graph.num_nodes), strict=True):
-        axes.text(*place, str(label), ha="center", va="center", color="white", zorder=4)
+    axes.scatter(places[:, 0], places[:, 1], s=340, c=colors, edgecolors="white", zorder=3)
+    for (x, y), label in zip(places, graph.labels or range(graph.num_nodes), strict=True):
+        axes.text(x, y, str(label), ha="center", va="center", color="white", zorder=4)
     title = f"Best cut sampled: {cut:g} of at most {result.largest_cut:g}"
     axes.set(aspect="equal", title=title, xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
     axes.axis("off")

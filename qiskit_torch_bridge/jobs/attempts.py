@@ -31,7 +31,10 @@ MOST_DUPLICATES = 10
 class SubmittedJob(Protocol):
     """What is asked of a job of any primitive; its ``result`` may take a ``timeout``."""
 
-    result: Callable[..., Iterable[PubResult] | None]
+    @property
+    def result(self) -> Callable[..., Iterable[PubResult] | None]:
+        """The method that waits for the result."""
+        ...
 
     def status(self) -> Any:
         """Return what the service says."""

@@ -172,6 +172,9 @@ class _Walk:
     def _fields(self, form: str) -> tuple[Any, ...]:
         return struct.unpack(form, self._cut(struct.calcsize(form)))
 
+    def _integers(self, form: str) -> tuple[int, ...]:
+        return self._fields(form)
+
     def _end(self) -> None:
         if len(self._data):
             _refuse(f"{len(self._data)} bytes follow where nothing is expected")
@@ -180,8 +183,9 @@ class _Walk:
 
     def circuit(self) -> None:
         self._vectors = set()
-        (name, phase_kind, phase, qubits, clbits, metadata, registers, instructions, variables) = (
-            self._fields("!H1cHIIQIQI")
+        name, phase_kind = self._fields("!H1c")
+        phase, qubits, clbits, metadata, registers, instructions, variables = self._integers(
+            "!HIIQIQI"
         )
         self.take(name).decode()
         self._within(phase).value(phase_kind)
@@ -193,7 +197,7 @@ class _Walk:
         custom = self._custom_operations()
         for _ in range(instructions):
             self._instruction(custom)
-        if self._fields("!H") != (0,):
+        if self._integers("!H") != (0,):
             _refuse("it has calibrations of gates")
         self._layout()
         self._end()
@@ -209,10 +213,9 @@ class _Walk:
 
     def _custom_operations(self) -> set[str]:
         names, bases = set(), []
-        for _ in range(*self._fields("!Q")):
-            name_size, _, qubits, clbits, defined, size, controls, _, base = self._fields(
-                "!H1cII?QIIQ"
-            )
+        for _ in range(*self._integers("!Q")):
+            name_size, _ = self._fields("!H1c")
+            qubits, clbits, defined, size, controls, _, base = self._integers("!II?QIIQ")
             name = self.take(name_size).decode()
             self._allowance.spend(qubits + clbits + controls)
             if defined:
@@ -231,7 +234,7 @@ class _Walk:
 
     def _instruction(self, custom: Collection[str], *, with_qubits: bool = True) -> None:
         (name_size, label, count, qubits, clbits, condition, register, _, controls, _) = (
-            self._fields("!HHHIIBHqII")
+            self._integers("!HHHIIBHqII")
         )
         name = self.take(name_size).decode()
         is_box = self._boxes and name == "BoxOp"
@@ -253,24 +256,24 @@ class _Walk:
             if kind != b"i":
                 inner.value(kind)
                 continue
-            (number,) = inner._fields("<q")
+            (number,) = inner._integers("<q")
             inner._end()
             if name != "Delay":
                 self._allowance.spend(abs(number))
 
     def _layout(self) -> None:
-        exists, initial, mapping, final, registers, _ = self._fields("!?iiiIi")
+        exists, initial, mapping, final, registers, _ = self._integers("!?iiiIi")
         if not exists:
             return
         self._registers(registers, math.inf)
         for _ in range(max(initial, 0)):
-            _, name = self._fields("!ii")
+            _, name = self._integers("!ii")
             self._cut(max(name, 0))
         self._cut(4 * (max(mapping, 0) + max(final, 0)))
 
     def _evolution(self) -> None:
         count, _, time_kind, time_size, synthesis = self._fields("!Q?1cQQ")
-        terms = sum(self._within(*self._fields("!Q"))._array()[0] for _ in range(count))
+        terms = sum(self._within(*self._integers("!Q"))._array()[0] for _ in range(count))
         self._within(time_size).value(time_kind)
         described = _json(self.take(synthesis))
         settings = described["settings"]
@@ -306,7 +309,7 @@ class _Walk:
             _, controls, _, _ = self._fields("!1cIId")
             self._allowance.spend(controls)
         elif kind == b"t":
-            for _ in range(*self._fields("!Q")):
+            for _ in range(*self._integers("!Q")):
                 inner, size = self._fields("!1cQ")
                 self._within(size).value(inner)
         elif kind != b"z":
@@ -392,7 +395,7 @@ class _Walk:
     def _mapping(self) -> list[_Term]:
         """What is put in place of parameters."""
         values = []
-        for _ in range(*self._fields("!Q")):
+        for _ in range(*self._integers("!Q")):
             key, kind, size = self._fields("!H1cH")
             self.take(key).decode()
             values.append(self._within(size).value(kind))

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.exceptions import QiskitError
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, PrimitiveJob
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from typing_extensions import TypeVar
@@ -14,11 +15,12 @@ from .optimizers import Minimizer, Optimizer, OptimizerResult
 
 _Result = TypeVar("_Result", covariant=True, default=Any)
 
+class AlgorithmError(QiskitError): ...
 class AlgorithmJob(PrimitiveJob[_Result]): ...
 class AlgorithmResult(ABC): ...
 
 class _Transpiler(Protocol):
-    def run(self, circuits: Any, /, **options: Any) -> Any: ...
+    def run(self, circuits: Any, **options: Any) -> Any: ...
 
 class VariationalResult(AlgorithmResult):
     # Each is None until an algorithm sets it.

@@ -111,6 +111,18 @@ class SPSAEstimatorGradient(BaseEstimatorGradient):
         precision: float | Sequence[float] | None,
     ) -> EstimatorGradientResult: ...
 
+class ReverseEstimatorGradient(BaseEstimatorGradient):
+    def __init__(self, derivative_type: DerivativeType = ...) -> None: ...
+    def _run(
+        self,
+        circuits: Sequence[QuantumCircuit],
+        observables: Sequence[BaseOperator],
+        parameter_values: Sequence[Sequence[float]],
+        parameters: Sequence[Sequence[Parameter]],
+        *,
+        precision: float | Sequence[float] | None,
+    ) -> EstimatorGradientResult: ...
+
 class BaseQGT(ABC):
     @property
     def derivative_type(self) -> DerivativeType: ...
@@ -133,15 +145,3 @@ class QFI:
         *,
         precision: float | Sequence[float] | None = None,
     ) -> AlgorithmJob[QFIResult]: ...
-
-class ReverseEstimatorGradient(BaseEstimatorGradient):
-    def __init__(self, derivative_type: DerivativeType = ...) -> None: ...
-    def _run(
-        self,
-        circuits: Sequence[QuantumCircuit],
-        observables: Sequence[BaseOperator],
-        parameter_values: Sequence[Sequence[float]],
-        parameters: Sequence[Sequence[Parameter]],
-        *,
-        precision: float | Sequence[float] | None,
-    ) -> EstimatorGradientResult: ...

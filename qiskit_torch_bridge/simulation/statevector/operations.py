@@ -51,6 +51,7 @@ from qiskit.quantum_info import Operator
 
 from ...program.definitions import class_of
 from ...program.evolutions import (
+    TIMED,
     ProductFormula,
     TermRotation,
     generator_of,
@@ -58,7 +59,6 @@ from ...program.evolutions import (
     is_commuting,
 )
 from ...program.expressions import expressions_of
-from ...program.validation import TIMED
 from .paulis import PauliString
 
 ComplexArray = NDArray[np.complex128]

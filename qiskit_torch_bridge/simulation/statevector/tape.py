@@ -263,7 +263,7 @@ class _Builder:
 
     def _evolve(self, operation: Operation, bits: tuple[int, ...]) -> None:
         time = self._angle(operation.params[0])
-        turns = expand_evolution(operation)
+        turns = expand_evolution(cast("Any", operation))  # one of those that TIMED names
         assert turns is not None
         for letters, places, factor in turns:
             if letters:

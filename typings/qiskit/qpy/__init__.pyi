@@ -12,6 +12,6 @@ def dump(
     file_obj: IO[bytes],
     *,
     version: int = ...,
-    use_symengine: bool = ...,
+    use_symengine: int = ...,  # a bool
 ) -> None: ...
 def load(file_obj: IO[bytes]) -> list[QuantumCircuit]: ...
