@@ -135,7 +135,9 @@ def test_what_is_left_out_has_no_effect(case: ExactCase, seed: int, few: bool) -
     for keep_all in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if keep_all:
-                patch.setattr(simulator, "drop_ineffective", lambda operations, *_: list(operations))
+                patch.setattr(
+                    simulator, "drop_ineffective", lambda operations, *_: list(operations)
+                )
             s = simulator_of(case)
         evs, _ = s.evaluate(x, w)
         results.append(
