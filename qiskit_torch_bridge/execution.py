@@ -140,7 +140,9 @@ class Shots:
     def __post_init__(self) -> None:
         given = [f.name for f in fields(self) if getattr(self, f.name) is not None]
         if not given:
-            raise PrecisionError("Expected shots of forward passes, of gradients or of both.")
+            raise PrecisionError(
+                "Expected shots of forward passes, of gradients or of both; got None for both."
+            )
         for name in given:
             object.__setattr__(self, name, _whole_shots(getattr(self, name), name))
 
@@ -200,14 +202,15 @@ class Execution:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.estimator is not None and self.backend is not None:
-            raise BackendError(
-                "Expected one place to run; got estimator and backend. A backend brings its own "
-                "estimator; several backends are given as estimator=[...], an estimator for each."
-            )
         for name, coerce in _COERCIONS.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, coerce(getattr(self, name)))
+        if self.estimator is not None and self.backend is not None:
+            raise BackendError(
+                f"Expected one place to run; got {_name(self.estimator)} and {self.backend!r}. A "
+                "backend brings its own estimator; several backends are given as estimator=[...], "
+                "an estimator for each."
+            )
         _ = self.forward_precision  # one of shots and precision, and a number
         if isinstance(self.estimator, Exact) and self.samples:
             raise PrecisionError(

@@ -24,9 +24,10 @@ from .autograd.transforms import (
     is_exporting,
     transformed,
 )
+from .backends.prepare import PassManager
 from .engines import make_engine
 from .exceptions import InputError, TracingError
-from .execution import BackendChoice, EstimatorChoice, Execution, GradientChoice, PassManager, Shots
+from .execution import BackendChoice, EstimatorChoice, Execution, GradientChoice, Shots
 from .lru_cache import LRUCache
 from .program import CircuitProgram
 from .program.observables import Layout

@@ -21,7 +21,7 @@ from .algorithms import read_algorithm, read_qnn
 from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import Node
 from .backends.on_backend import is_same_device
-from .backends.prepare import AlreadyTranspiled
+from .backends.prepare import AlreadyTranspiled, PassManager
 from .engines import Place, make_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .execution import (
@@ -31,7 +31,6 @@ from .execution import (
     ExecutionFields,
     GradientChoice,
     HowFields,
-    PassManager,
     Shots,
     check_evaluation,
 )

@@ -529,7 +529,7 @@ CASES: dict[str, Case] = {
         },
         {
             "input_params": lambda: {"circuit": rotation()[0], "weights": torch.zeros(1)},
-            "dtype": lambda: {"circuit": rotation()[0], "weights": torch.zeros(1)},
+            "backend": lambda: {"circuit": rotation()[0], "weights": torch.zeros(1)},
         },
     ),
     "gradients.AQGDEstimatorGradient": Case(
@@ -851,6 +851,7 @@ RECORDS = dict.fromkeys(
     (
         "Checkpoint",
         "algorithms.History",
+        "algorithms.ModuleParts",
         "algorithms.History.add",
         "backends.Prepared",
         "jobs.budget.Cost",

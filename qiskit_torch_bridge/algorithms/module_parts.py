@@ -26,8 +26,9 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 
 from ..arguments import shown
 from ..arrays import FloatArray
+from ..backends.prepare import PassManager
 from ..exceptions import AlgorithmError, AlgorithmTypeError
-from ..execution import Exact, Execution, PassManager
+from ..execution import Exact, Execution
 from ..primitives import BatchedStatevectorEstimator, shots_to_precision
 from ..primitives.capabilities import is_exact
 
