@@ -212,11 +212,26 @@ class Execution:
                 "an estimator for each."
             )
         _ = self.forward_precision  # one of shots and precision, and a number
-        if isinstance(self.estimator, Exact) and self.samples:
+        if self.exact is not None and self.samples:
             raise PrecisionError(
-                f"{self.estimator!r} computes exactly and measures nothing, so it takes neither "
+                f"{self.exact!r} computes exactly and measures nothing, so it takes neither "
                 "shots nor precision. Leave out the estimator to sample shots in this process."
             )
+
+    @property
+    def exact(self) -> Exact | None:
+        """The engine in this process, if it was named."""
+        return self.estimator if isinstance(self.estimator, Exact) else None
+
+    @property
+    def own_estimator(self) -> BaseEstimatorV2 | None:
+        """The estimator primitive, if one was given."""
+        return self.estimator if isinstance(self.estimator, BaseEstimatorV2) else None
+
+    @property
+    def maker(self) -> EngineMaker | None:
+        """What makes an engine that is not of this package, if it was given."""
+        return self.estimator if isinstance(self.estimator, EngineMaker) else None
 
     @property
     def on_backend(self) -> OnBackend | None:
@@ -283,8 +298,8 @@ class Execution:
         shots, precision = (new.get(n, getattr(self, n)) for n in ("shots", "precision"))
         nowhere = estimator is None and backend is None
         exact = isinstance(estimator, Exact) or (nowhere and shots is None and precision is None)
-        if nowhere and exact and isinstance(self.estimator, Exact):
-            new["estimator"] = self.estimator
+        if nowhere and exact and self.exact is not None:
+            new["estimator"] = self.exact
         if not is_named_gradient(self.gradient) or (self.gradient == "adjoint" and not exact):
             new.setdefault("gradient", None)
         if self.jobs is None:

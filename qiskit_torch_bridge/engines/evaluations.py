@@ -9,7 +9,6 @@ from __future__ import annotations
 from ..arrays import FloatArray
 from ..jobs.budget import PlannedRequest
 from ..rules import Differentiation, Rule
-from ..rules.difference_rules import SPSARule
 from .estimation import Estimation, MeasuredForward, differentiate_by_points, split_columns
 from .interface import BOTH, Gradients, Wanted
 
@@ -104,7 +103,7 @@ class SimultaneousPerturbationEngine(MeasuredForward):
 
     order = 1.0
 
-    def __init__(self, forward: Estimation, rule: SPSARule, gradient: Estimation) -> None:
+    def __init__(self, forward: Estimation, rule: Rule, gradient: Estimation) -> None:
         super().__init__(forward)
         self.rule, self.gradient = rule, gradient
 

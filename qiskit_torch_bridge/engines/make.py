@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
@@ -13,15 +13,15 @@ from qiskit.providers import BackendV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from ..backends import prepare
+from ..backends.prepare import PassManager
 from ..exceptions import GradientError
-from ..execution import GRADIENTS, EngineMaker, Exact, Execution
+from ..execution import GRADIENTS, Exact, Execution
 from ..gradients import AdjointEstimatorGradient, EstimatorGradient
 from ..primitives import BatchedStatevectorEstimator, is_aer
 from ..primitives.capabilities import innermost, names_with_noise, runs_boxes
 from ..primitives.precision import estimate_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
-from ..rules.difference_rules import SPSARule
 from .estimation import Estimation
 from .evaluations import RuleEngine, SimultaneousPerturbationEngine
 from .exact import AdjointEngine, ExactEngine
@@ -62,19 +62,20 @@ def make_engine(program: CircuitProgram, execution: Execution) -> tuple[Engine, 
         CircuitError: If the pass manager returns something else than this circuit, or the circuit
             cannot be run or differentiated there.
     """
-    if isinstance(execution.estimator, EngineMaker):
-        engine = execution.estimator.make_engine(program, execution)
+    if execution.maker is not None:
+        engine = execution.maker.make_engine(program, execution)
         return engine, Place(engine.program, None, engine.program.circuit)
     _check_jobs(execution)
     place = _find_place(program, execution)
-    exact = execution.estimator if isinstance(execution.estimator, Exact) else Exact()
+    exact = execution.exact or Exact()
     if place.estimator is None and execution.gradient in (None, "adjoint"):
         return ExactEngine(place.program, exact), place
     estimator = place.estimator
     if estimator is None:
         estimator = BatchedStatevectorEstimator(seed=execution.seed, dtype=exact.dtype)
     gradient = execution.gradient_object or _named_gradient(execution, estimator)
-    forward = Estimation(place.program, estimator, _forward_precision(execution, gradient))
+    precision = execution.forward_precision or _own_of(gradient).precision
+    forward = Estimation(place.program, estimator, precision)
     return _engine_of(gradient, forward, execution, place), place
 
 
@@ -84,36 +85,61 @@ def _find_place(program: CircuitProgram, execution: Execution) -> Place:
     of_gradient = getattr(gradient, "_estimator", None)  # also where it is another package's
     on_backend = execution.on_backend
     if on_backend is None:
-        estimator = _estimator(execution)
-        program = _form_for(_transpiled(program, execution), (estimator, of_gradient))
+        estimator = _choose_estimator(execution)
+        program = _form_for(_transpile(program, execution), (estimator, of_gradient))
         return Place(program, estimator, program.circuit)
     manager, seed = execution.pass_manager, execution.seed
     found = prepare(program, on_backend, pass_manager=manager, seed=seed)
     program = _form_for(found.program, (found.estimator, of_gradient))
     place = Place(program, found.estimator, found.isa_circuit, found.backend)
-    if not isinstance(gradient, AdjointEstimatorGradient):
+    if _own_of(gradient).measures:
         _check_numbering(of_gradient, place)
     return place
 
 
-def _estimator(execution: Execution) -> BaseEstimatorV2 | None:
+class _Own(NamedTuple):
+    """What a gradient object brings along, for where nothing else is said.
+
+    Attributes:
+        estimator: Its estimator, of this package's gradients.
+        precision: The precision that it asks for.
+        pass_manager: What transpiles for its estimator.
+        measures: Whether it evaluates anything on its estimator.
+    """
+
+    estimator: BaseEstimatorV2 | None = None
+    precision: float | None = None
+    pass_manager: PassManager | None = None
+    measures: bool = True
+
+
+@functools.singledispatch
+def _own_of(gradient: object) -> _Own:
+    """Return what a gradient brings along; another package's, or a name, nothing."""
+    return _Own()
+
+
+@_own_of.register
+def _(gradient: EstimatorGradient) -> _Own:
+    return _Own(gradient.estimator, gradient.precision, gradient.pass_manager)
+
+
+@_own_of.register
+def _(gradient: AdjointEstimatorGradient) -> _Own:
+    return _Own(gradient.estimator if gradient.has_estimator else None, measures=False)
+
+
+def _choose_estimator(execution: Execution) -> BaseEstimatorV2 | None:
     """Return the estimator, given, a gradient's own or a sampler; ``None`` for exact values."""
-    if isinstance(execution.estimator, BaseEstimatorV2):
-        return execution.estimator
-    gradient = execution.gradient_object
-    if execution.estimator is None and isinstance(gradient, EstimatorGradient):
-        return gradient.estimator
-    if execution.estimator is None and getattr(gradient, "has_estimator", False):
-        own: BaseEstimatorV2 = gradient.estimator  # type: ignore[union-attr]
-        return own
-    return BatchedStatevectorEstimator(seed=execution.seed) if execution.samples else None
+    if execution.estimator is None:
+        sampler = BatchedStatevectorEstimator(seed=execution.seed) if execution.samples else None
+        return _own_of(execution.gradient).estimator or sampler
+    return execution.own_estimator
 
 
-def _transpiled(program: CircuitProgram, execution: Execution) -> CircuitProgram:
+def _transpile(program: CircuitProgram, execution: Execution) -> CircuitProgram:
     """Transpile by the pass manager, or by that of the gradient object."""
-    pass_manager, gradient = execution.pass_manager, execution.gradient_object
-    if pass_manager is None and isinstance(gradient, EstimatorGradient):
-        pass_manager = gradient.pass_manager
+    pass_manager = execution.pass_manager or _own_of(execution.gradient).pass_manager
     return program if pass_manager is None else program.rewritten(pass_manager.run)
 
 
@@ -137,12 +163,6 @@ def _named_gradient(execution: Execution, estimator: BaseEstimatorV2) -> BaseEst
     return GRADIENTS[name](estimator, precision=precision, **options)
 
 
-def _forward_precision(execution: Execution, gradient: BaseEstimatorGradient) -> float | None:
-    own = gradient.precision if isinstance(gradient, EstimatorGradient) else None
-    requested = execution.forward_precision
-    return own if requested is None else requested
-
-
 @functools.singledispatch
 def _engine_of(
     gradient: BaseEstimatorGradient, forward: Estimation, execution: Execution, place: Place
@@ -157,10 +177,8 @@ def _engine_of(
 def _(
     gradient: AdjointEstimatorGradient, forward: Estimation, execution: Execution, place: Place
 ) -> Engine:
-    given = execution.estimator
-    exact = ExactEngine(
-        forward.program, given if isinstance(given, Exact) else Exact(dtype=gradient.dtype.name)
-    )
+    chosen = execution.exact or Exact(dtype=gradient.dtype.name)
+    exact = ExactEngine(forward.program, chosen)
     return exact if place.estimator is None else AdjointEngine(forward, exact)
 
 
@@ -171,7 +189,7 @@ def _(
     own = execution.gradient_precision or gradient.precision or forward.precision
     rule = gradient.rule(estimate_precision(gradient.estimator, own))
     points = Estimation(forward.program, gradient.estimator, own)
-    if isinstance(rule, SPSARule):
+    if rule.is_random:
         return SimultaneousPerturbationEngine(forward, rule, points)
     engine = RuleEngine(forward, rule, points)
     engine.differentiation(forward.program.weight_columns)  # what cannot be planned is refused now
