@@ -10,7 +10,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.quantum_info import SparsePauliOp
 
-from qiskit_torch_bridge import free_memory
+from qiskit_torch_bridge import memory
 from qiskit_torch_bridge.exceptions import (
     BridgeError,
     CircuitError,
@@ -148,7 +148,7 @@ def test_numpys_name_of_a_number_format():
 
 
 def test_a_state_that_does_not_fit_into_memory(monkeypatch):
-    monkeypatch.setattr(free_memory, "available", lambda: 1 << 27)
+    monkeypatch.setattr(memory, "available", lambda: 1 << 27)
     circuit = QuantumCircuit(26)
     circuit.ry(0.3, range(26))
     with pytest.raises(MemoryLimitError, match="26 qubits exactly needs 2 GiB; 0.125 GiB"):

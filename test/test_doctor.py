@@ -23,7 +23,7 @@ from operation_strategies import BINDS_SQUARES
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_torch_bridge import doctor, free_memory
+from qiskit_torch_bridge import doctor, memory
 from qiskit_torch_bridge.__main__ import main
 from qiskit_torch_bridge.doctor import (
     Finding,
@@ -331,7 +331,7 @@ def test_threads(threads, cores, quota, status, said, monkeypatch, tmp_path):
     ],
 )
 def test_memory(free, limit, used, status, said, monkeypatch, tmp_path):
-    monkeypatch.setattr(free_memory, "available", lambda: free)
+    monkeypatch.setattr(memory, "available", lambda: free)
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
     if limit is not None:
         (tmp_path / "memory.max").write_text(f"{limit}\n")
@@ -343,7 +343,7 @@ def test_the_largest_circuit_is_what_the_engine_accepts(monkeypatch, tmp_path):
     from qiskit_torch_bridge.exceptions import MemoryLimitError
 
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    monkeypatch.setattr(free_memory, "available", lambda: 32 << 22)  # of 22 qubits
+    monkeypatch.setattr(memory, "available", lambda: 32 << 22)  # of 22 qubits
     qubits = int(re.search(r"up to (\d+) qubits", machine.check_memory().found)[1])
     assert qubits == 22
     memory.require(2 * 16 << qubits, qubits)

@@ -45,7 +45,7 @@ from qiskit_algorithms.gradients import FiniteDiffEstimatorGradient, LinCombEsti
 from qiskit_algorithms.optimizers import SLSQP
 from scipy.linalg import expm
 
-from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation, free_memory
+from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation, memory
 from qiskit_torch_bridge.exceptions import GradientError, MemoryLimitError
 from qiskit_torch_bridge.gradients import (
     AdjointEstimatorGradient,
@@ -510,7 +510,7 @@ def test_frequencies_of_a_time_are_differences_of_energies() -> None:
 def test_what_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     if simulated_evolutions() == "definition":
         pytest.skip("this Qiskit simulates the product formula, which needs no matrix")
-    monkeypatch.setattr(free_memory, "available", lambda: 1 << 27)
+    monkeypatch.setattr(memory, "available", lambda: 1 << 27)
     line = [("X" + "I" * 10, 1.0)] + [("I" * k + "ZZ" + "I" * (9 - k), 1.0) for k in range(10)]
     line += [("I" * k + "X" + "I" * (10 - k), 1.0) for k in range(1, 11)]
     circuit = QuantumCircuit(11)

@@ -232,5 +232,5 @@ def test_estimates_grow_as_the_state_does() -> None:
 
 def test_an_estimate_allocates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     s = wide(24)
-    monkeypatch.setattr("qiskit_torch_bridge.simulation.statevector.memory.aligned", None)
+    monkeypatch.setattr("qiskit_torch_bridge.memory.aligned", None)
     assert s.estimate(1 << 20).bytes >= 2 * 16 << 24

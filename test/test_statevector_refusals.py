@@ -11,7 +11,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Gate, Instruction, Parameter
 from qiskit.circuit import library as lib
 
-from qiskit_torch_bridge import CircuitProgram, free_memory
+from qiskit_torch_bridge import CircuitProgram, memory
 from qiskit_torch_bridge.exceptions import CircuitError, MemoryLimitError
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
@@ -149,7 +149,7 @@ def test_working_memory_is_asked_for_when_it_is_needed(
         "tangent": (x, w, x, w),
         "vjp_tangent": (x, w, c, x, w, c),
     }[method]
-    monkeypatch.setattr(free_memory, "available", lambda: 1 << 20)
+    monkeypatch.setattr(memory, "available", lambda: 1 << 20)
     if method == "evaluate":  # less than what is always granted
         assert s.evaluate(*arguments)[0].shape == (1, 21)
         return

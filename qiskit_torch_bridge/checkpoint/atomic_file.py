@@ -27,7 +27,7 @@ import struct
 import time
 from pathlib import Path
 
-from .. import free_memory
+from .. import memory
 from ..exceptions import CheckpointError
 
 MAGIC = b"QTBCKPT\0"
@@ -93,7 +93,7 @@ def read(path: Path) -> bytes:
     """Return the payload of a file."""
     try:
         _check_regular(path)
-        size, free = os.stat(path).st_size, free_memory.available()
+        size, free = os.stat(path).st_size, memory.available()
         if size > free:
             raise CheckpointError(
                 f"The checkpoint {path} has {size >> 20} MiB, and {free >> 20} MiB of memory are "

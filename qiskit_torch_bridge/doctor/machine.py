@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import free_memory
+from .. import memory
 from .report import Finding
 
 GIB = 1 << 30
@@ -202,7 +202,7 @@ def _read_quota() -> float | None:
 
 def check_memory() -> Finding:
     """How much memory there is, and the most qubits whose exact gradient fits into it."""
-    free, limit = free_memory.available(), _read_memory_limit()
+    free, limit = memory.available(), _read_memory_limit()
     if free >= 1 << 60:
         return Finding("memory", "ok", "the system does not tell")
     usable = free if limit is None else min(free, limit)

@@ -12,9 +12,9 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from ..arguments import shown
 from ..arrays import FloatArray
 from ..exceptions import MemoryLimitError
-from ..free_memory import available
 from ..jobs import DispatchingEstimator
 from ..jobs.budget import PlannedRequest, count_planned_usage
+from ..memory import available
 from ..primitives.capabilities import binds_rightly, takes_projectors
 from ..primitives.evaluation import Evaluation, make_points_pub, submit
 from ..program import CircuitProgram

@@ -13,7 +13,7 @@ from typing import Any
 
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 
-from .. import free_memory
+from .. import memory
 from ..program.evolutions import Evolutions
 from .batched_estimator import BatchedStatevectorEstimator
 
@@ -199,7 +199,7 @@ def is_exact(estimator: Any, num_qubits: int) -> bool:
         and options.method in ("automatic", "statevector")
         and options.device == "CPU"
         and options.precision == "double"
-        and 64 << num_qubits <= free_memory.available()  # a bra and a ket, and as much again
+        and 64 << num_qubits <= memory.available()  # a bra and a ket, and as much again
     )
 
 

@@ -48,10 +48,10 @@ from qiskit.synthesis import LieTrotter, SuzukiTrotter
 from scipy.sparse import SparseEfficiencyWarning
 from scipy.sparse.csgraph import connected_components
 
-from .. import free_memory
+from .. import memory
 from ..arrays import BoolArray, FloatArray, IntArray
 from ..exceptions import MemoryLimitError
-from ..free_memory import GIB
+from ..memory import GIB
 from .definitions import (
     Step,
     circuit_of,
@@ -313,7 +313,7 @@ def _diagonal(energies: FloatArray) -> SparsePauliOp:
 
 def _require_memory(num_qubits: int) -> None:
     needed = 5 * 16 << 2 * num_qubits  # the operator, its eigenvectors, two matrices, work space
-    found = free_memory.available()
+    found = memory.available()
     if needed > found:
         raise MemoryLimitError(
             f"The exact exponential of an operator on {num_qubits} qubits needs "

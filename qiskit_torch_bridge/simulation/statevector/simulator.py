@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ... import memory
 from ...arrays import FloatArray, IntArray
 from ...exceptions import BridgeError, InputError
 from ...lru_cache import LRUCache
@@ -18,7 +19,6 @@ from ...program import AnalysedCircuit
 from ...program.operators import Observable, term_keys
 from ..expressions import ExpressionColumns
 from ..interface import ComplexArray, Cost
-from . import memory
 from .kernels import kernel
 from .kernels.tables import (
     ADJOINT,
