@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+import qiskit_algorithms.gradients
 import torch
 from circuits import CONTRACT, A, X, hybrid
+from documented import code_with
 from estimators import CountingEstimator
+from qiskit.primitives import StatevectorEstimator
 from reference import expectations, hessian, jacobian
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -309,47 +315,118 @@ def test_points_of_each_rule_are_as_documented():
         assert estimator.runs == [[(1, 1)], [(1, count)]], gradient
 
 
-@pytest.mark.parametrize("gradient", ["lin-comb", "spsa", "reverse", "param-shift", "fd"])
-def test_third_party_gradients(gradient):
-    """qiskit-algorithms' own gradients as ``gradient=``: first order right, second refused."""
-    from qiskit.primitives import StatevectorEstimator
-    from qiskit_algorithms.gradients import (
-        FiniteDiffEstimatorGradient,
-        LinCombEstimatorGradient,
-        ParamShiftEstimatorGradient,
-        ReverseEstimatorGradient,
-        SPSAEstimatorGradient,
-    )
+def documented(words: str) -> dict[str, Any]:
+    """Return what a block of the page on engines of one's own defines."""
+    names: dict[str, Any] = {}
+    page = "how-tos/write-an-engine.rst"
+    for part in ("import numpy as np", words):
+        exec(code_with(part, page).partition("\nprint(")[0], names)
+    return names
 
-    estimator = StatevectorEstimator()
-    instance = {
-        "lin-comb": lambda: LinCombEstimatorGradient(estimator),
-        "param-shift": lambda: ParamShiftEstimatorGradient(estimator),
-        "fd": lambda: FiniteDiffEstimatorGradient(estimator, epsilon=1e-6),
-        "reverse": ReverseEstimatorGradient,
-        "spsa": lambda: SPSAEstimatorGradient(estimator, epsilon=1e-4, batch_size=200, seed=3),
-    }[gradient]()
+
+def of_another_package(name: str, **options: Any) -> Callable[[], dict[str, Any]]:
+    def choices() -> dict[str, Any]:
+        return {"gradient": getattr(qiskit_algorithms.gradients, name)(**options)}
+
+    return choices
+
+
+ON = {"estimator": StatevectorEstimator()}
+ONE_ORDER = {
+    "LinComb": of_another_package("LinCombEstimatorGradient", **ON),
+    "ParamShift": of_another_package("ParamShiftEstimatorGradient", **ON),
+    "FiniteDiff": of_another_package("FiniteDiffEstimatorGradient", **ON, epsilon=1e-6),
+    "Reverse": of_another_package("ReverseEstimatorGradient"),
+    "SPSA": of_another_package("SPSAEstimatorGradient", **ON, epsilon=1e-4, batch_size=200, seed=3),
+    "the documentation's gradient": lambda: {
+        "gradient": documented("class FourPointDifference")["FourPointDifference"](**ON, step=0.01)
+    },
+    "the documentation's engine": lambda: {"estimator": documented("class Qiskit:")["Qiskit"]()},
+}
+"""Gradients and engines of other packages, and those of one's own in the documentation."""
+
+
+@pytest.fixture(params=ONE_ORDER)
+def one_order(request):
+    """A program, a function of inputs and weights, and how wrong a gradient of length one may be.
+
+    SPSA's estimate along random signs has a standard error of |g| sqrt(P / samples) a row. The step
+    of 0.01 makes errors of h**4 / 30 * 3**5 = 8e-8, forward differences of 1e-6 some of 5e-6.
+    """
     circuit = hybrid()
     circuit.data.pop(1)  # LinComb and Reverse cannot do the controlled rotation
     circuit.ry(A[0] + X[1], 1)
     program = CircuitProgram(circuit, OBSERVABLES, input_params=X, weight_params=A)
+    choices = ONE_ORDER[request.param]()
+    bound = 6 * np.sqrt(5 / 200) if request.param == "SPSA" else 1e-5
+
+    def f(x, w):
+        return expectation(program, x, w, **choices)
+
+    return program, f, bound
+
+
+def test_one_order_is_right_and_a_second_one_refused(one_order):
+    program, f, bound = one_order
     x, w = points(2)
+    order = (*program.input_params, *program.weight_params)
+    rows = torch.cat([x, w.expand(2, -1)], -1).detach()
+    evs = [expectations(program.circuit, program.observables, order, row) for row in rows]
     cotangent = torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.3, 2.0]], dtype=torch.float64)
-    y = expectation(program, x, w, gradient=instance, estimator=estimator)
+    y = f(x, w)
+    torch.testing.assert_close(y.detach(), torch.stack(evs), rtol=0, atol=1e-10)
     gx, gw = torch.autograd.grad(y, (x, w), cotangent, create_graph=True)
     g = torch.einsum("bo,bop->bp", cotangent, reference_jacobian(program, x, w))
-    # SPSA's estimate along random signs has a standard error of |g| sqrt(P / samples) a row.
-    bound = 6 * float(g.norm()) * np.sqrt(5 / 200) if gradient == "spsa" else 1e-5
+    bound = max(bound * float(g.norm()), 1e-5)
     torch.testing.assert_close(gx.detach(), g[:, :2], rtol=0, atol=bound)
     torch.testing.assert_close(gw.detach(), g[:, 2:].sum(0), rtol=0, atol=2 * bound)
     with pytest.raises(HigherOrderError, match="differentiated again"):
         gw.sum().backward()
     with pytest.raises(HigherOrderError):
-        torch.func.grad(
-            lambda v: torch.func.grad(
-                lambda u: expectation(program, x, u, gradient=instance, estimator=estimator).sum()
-            )(v).sum()
-        )(w.detach())
+        torch.func.grad(lambda v: torch.func.grad(lambda u: f(x, u).sum())(v).sum())(w.detach())
+    with pytest.raises(HigherOrderError, match="no forward mode"):
+        torch.func.jvp(lambda v: f(x.detach(), v), (w.detach(),), (torch.ones(3).double(),))
+
+
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")
+def test_one_order_under_transforms_and_tracers(one_order):
+    program, f, bound = one_order
+    x, w = (t.detach() for t in points(2))
+    j = reference_jacobian(program, x, w)
+    bound = max(bound * float(j.norm()), 1e-5)
+
+    def slope(x, w):
+        return torch.func.grad(lambda v: f(x, v).sum())(w)
+
+    jacobians = [
+        torch.func.jacrev(lambda v: f(x, v))(w),
+        torch.autograd.functional.jacobian(lambda v: f(x, v), w, vectorize=True),
+    ]
+    for found in jacobians:
+        torch.testing.assert_close(found, j[:, :, 2:], rtol=0, atol=bound)
+    per_row = torch.vmap(torch.func.jacrev(f), in_dims=(0, None))(x, w)
+    torch.testing.assert_close(per_row, j[:, :, :2], rtol=0, atol=bound)
+    stacked = torch.stack([w, w + 0.3])
+    one_by_one = torch.stack([f(x, v) for v in stacked])
+    torch.testing.assert_close(torch.vmap(f, (None, 0))(x, stacked), one_by_one)
+    traced = make_fx(slope)(0 * x + 0.1, 0 * w + 0.2)  # at one point, called at another
+    right = j[:, :, 2:].sum((0, 1))
+    torch.testing.assert_close(traced(x, w), right, rtol=0, atol=6 * bound)
+
+
+def test_one_order_of_what_is_wanted_only(one_order):
+    """Frozen weights cost nothing, and a second pass adds to the first."""
+    program, f, bound = one_order
+    x, w = points(2)
+    j = reference_jacobian(program, x, w).sum(1)
+    bound = max(bound * float(j.norm()), 1e-5)
+    frozen = f(x, w.detach())
+    for _ in range(2):
+        frozen.sum().backward(retain_graph=True)
+    assert w.grad is None
+    torch.testing.assert_close(x.grad, 2 * j[:, :2], rtol=0, atol=4 * bound)
+    f(x.detach(), w).sum().backward()
+    torch.testing.assert_close(w.grad, j[:, 2:].sum(0), rtol=0, atol=4 * bound)
 
 
 def test_named_spsa_trains():

@@ -34,7 +34,7 @@ from qiskit_torch_bridge.doctor import (
     packages,
     worst_status,
 )
-from qiskit_torch_bridge.simulation.statevector import kernels, memory
+from qiskit_torch_bridge.simulation.statevector import kernels
 
 VERSION = tuple(int(part) for part in qiskit.__version__.split(".")[:2])
 

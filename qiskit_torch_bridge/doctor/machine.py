@@ -210,7 +210,7 @@ def check_memory() -> Finding:
     qubits = int(math.log2(max(usable, 64) / 32))
     found = (
         f"{usable / GIB:.1f} GiB free: exact gradients of up to {qubits} qubits, {qubits + 1} with "
-        "dtype='complex64'"
+        "Exact(dtype='complex64')"
     )
     if limit is not None and limit < free:
         return Finding(
