@@ -188,6 +188,11 @@ class DispatchingEstimator(BaseEstimatorV2):
         """The precision of the first estimator where none is requested."""
         return default_precision(self.estimators[0])
 
+    def __repr__(self) -> str:
+        names = ", ".join(type(estimator).__name__ for estimator in self.estimators)
+        jobs = "" if self.jobs == Jobs() else f", {self.jobs!r}"
+        return f"DispatchingEstimator([{names}]{jobs})"
+
     @property
     def options(self) -> Any:
         """The options of the first estimator."""
