@@ -233,7 +233,7 @@ def module(place: str, level: int, gradient: Any, shots: int = SHOTS) -> TorchQu
         gradient = ParamShiftEstimatorGradient
     if isinstance(gradient, type):
         plain = TorchQuantumModule(triangle(), OBSERVABLES, **arguments)
-        gradient = gradient(plain.estimator)
+        gradient = gradient(plain.estimator or BatchedStatevectorEstimator())
     return TorchQuantumModule(triangle(), OBSERVABLES, gradient=gradient, **arguments)
 
 

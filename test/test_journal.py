@@ -359,6 +359,6 @@ def test_the_same_circuit_is_transpiled_for_a_journal(tmp_path):
     device = GenericBackendV2(7, coupling_map=[[q, q + 1] for q in range(6)], seed=2)
     made = []
     for k in range(3):
-        options = {"backend": device, "shots": 10, "journal": tmp_path / str(k)}
-        made.append(TorchQuantumModule(circuit, **options).isa_circuit)
+        there = OnBackend(device, jobs=Jobs(journal=tmp_path / str(k)))
+        made.append(TorchQuantumModule(circuit, backend=there, shots=10).isa_circuit)
     assert made[0] == made[1] == made[2]
