@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from circuits import hybrid
 from moments import interrupted_before_each_line
 from qiskit.primitives import StatevectorEstimator, StatevectorSampler
 from qiskit.providers.fake_provider import GenericBackendV2
@@ -24,7 +25,7 @@ from qiskit_aer import AerSimulator
 from qiskit_algorithms.state_fidelities import ComputeUncompute
 from trainings import OPTIMIZERS, Training, node
 
-from qiskit_torch_bridge import load_checkpoint, save_checkpoint
+from qiskit_torch_bridge import Execution, TorchQuantumModule, load_checkpoint, save_checkpoint
 from qiskit_torch_bridge.checkpoint import atomic_file, random_states, save_and_load, serialization
 from qiskit_torch_bridge.exceptions import CheckpointError
 from qiskit_torch_bridge.optim import QNSPSA
@@ -195,6 +196,19 @@ class _Other(np.random.PCG64):
     """A kind that no checkpoint here has."""
 
 
+def test_how_modules_were_evaluated_can_be_read_back(tmp_path):
+    def made(**options):
+        node = TorchQuantumModule(hybrid(), "ZZ", initial_weights=[0.1] * 5, **options)
+        return torch.nn.ModuleDict({"node": node})
+
+    model = made(shots=100, seed=7, gradient="aqgd")
+    save_checkpoint(tmp_path / "run", model=model)
+    loaded = load_checkpoint(tmp_path / "run", model=made(), only_weights=True)
+    assert loaded.executions == {"node": "Execution(gradient='aqgd', shots=100, seed=7)"}
+    assert eval(loaded.executions["node"]) == model["node"].execution
+    assert made()["node"].execution == Execution()
+
+
 def test_several_optimizers_schedulers_and_all_that_is_plain(tmp_path):
     def made():
         model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
@@ -220,6 +234,7 @@ def test_several_optimizers_schedulers_and_all_that_is_plain(tmp_path):
     )
     assert loaded.cursor == (3, 2**200) and same(loaded.extra, extra) and loaded.step == 9
     assert loaded.written_by["torch"] == version("torch") and loaded.journal_position is None
+    assert loaded.executions == {}  # there is no quantum module
     before, after = [model, *optimizers, *schedulers], [new_model, *new_optimizers, *new_schedulers]
     for old, new in zip(before, after, strict=True):
         assert same(old.state_dict(), new.state_dict())

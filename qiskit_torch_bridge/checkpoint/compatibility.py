@@ -48,6 +48,12 @@ def collect_programs(model: nn.Module) -> dict[str, Any]:
     return {name: saved_program(module.program) for name, module in modules.items()}
 
 
+def collect_executions(model: nn.Module) -> dict[str, str]:
+    """Return how a model's quantum modules are evaluated, as text, by their names."""
+    modules = _find_quantum_modules(model)
+    return {name: repr(module.execution) for name, module in modules.items()}
+
+
 def _find_quantum_modules(model: nn.Module) -> dict[str, TorchQuantumModule]:
     modules = dict(model.named_modules())
     return {k: m for k, m in modules.items() if isinstance(m, TorchQuantumModule)}

@@ -20,6 +20,7 @@ from .compatibility import (
     Stateful,
     check_model,
     check_rest,
+    collect_executions,
     collect_metadata,
     collect_optimizer,
     collect_programs,
@@ -40,7 +41,7 @@ from .random_states import (
 PACKAGES = ("qiskit-torch-bridge", "qiskit", "torch", "numpy", "numba")
 PARTS = {
     "model", "metadata", "programs", "optimizers", "schedulers", "global_states", "generators",
-    "noise", "cursor", "extra", "step", "journal_position", "written_by",
+    "noise", "cursor", "extra", "step", "journal_position", "executions", "written_by",
 }  # fmt: skip
 
 
@@ -58,6 +59,8 @@ class Checkpoint(NamedTuple):
         extra: As it was given.
         step: As it was given.
         journal_position: The journal's position when it was saved; ``None`` without a journal.
+        executions: How each quantum module in the model was evaluated, ``module.execution`` as
+            text, by the module's name. Nothing depends on it: a model may go on elsewhere.
         written_by: The versions of the packages that wrote it, by name. With other versions a run
             goes on, but not necessarily to the last bit.
     """
@@ -66,6 +69,7 @@ class Checkpoint(NamedTuple):
     extra: Any
     step: int | None
     journal_position: int | None
+    executions: dict[str, str]
     written_by: dict[str, str]
 
 
@@ -153,6 +157,7 @@ def save_checkpoint(
         "extra": extra,
         "step": step,
         "journal_position": None if journal is None else _read_position(journal),
+        "executions": collect_executions(model),
         "written_by": _collect_versions(),
     }
     atomic_file.write(path, serialization.pack(states))
@@ -250,7 +255,7 @@ def load_checkpoint(
         if journal is not None:
             changes.append(_change_journal(journal, states["journal_position"]))
     change_all(changes, path)
-    kept = ("cursor", "extra", "step", "journal_position", "written_by")
+    kept = ("cursor", "extra", "step", "journal_position", "executions", "written_by")
     return Checkpoint(**{name: states[name] for name in kept})
 
 
@@ -260,7 +265,9 @@ def _read(path: Path, max_bytes: int | None) -> dict[str, Any]:
         states = serialization.unpack(payload, max_bytes)
     except CheckpointError as error:
         raise CheckpointError(f"In {path}: {error}") from error
-    if set(states) != PARTS:
+    told = states.get("executions")
+    texts = [*told, *told.values()] if isinstance(told, dict) else [told]
+    if set(states) != PARTS or not all(isinstance(text, str) for text in texts):
         raise CheckpointError(
             f"The checkpoint {path} has other parts than save_checkpoint writes. {UNCHANGED} "
             "Restore it from a copy."
