@@ -266,7 +266,7 @@ def _read(path: Path, max_bytes: int | None) -> dict[str, Any]:
     except CheckpointError as error:
         raise CheckpointError(f"In {path}: {error}") from error
     told = states.get("executions")
-    texts = [*told, *told.values()] if isinstance(told, dict) else [told]
+    texts = [*told, *told.values()] if isinstance(told, dict) else [None]
     if set(states) != PARTS or not all(isinstance(text, str) for text in texts):
         raise CheckpointError(
             f"The checkpoint {path} has other parts than save_checkpoint writes. {UNCHANGED} "
