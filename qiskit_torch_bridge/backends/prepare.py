@@ -31,7 +31,6 @@ class PassManager(Protocol):
 
     def run(self, circuits: QuantumCircuit, /) -> QuantumCircuit:
         """Return the transpiled circuit."""
-        ...
 
 
 class AlreadyTranspiled:

@@ -13,7 +13,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 
-from ..arguments import is_options, shown
+from ..arguments import copy_options, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from ..primitives import Evaluation, evaluate, is_aer, validate_precision
@@ -82,16 +82,13 @@ class EstimatorGradient(BridgeGradient):
                 "Expected transpiler to have a method run(circuit), as a pass manager does; got "
                 f"{shown(transpiler)}."
             )
-        if transpiler_options is not None and not is_options(transpiler_options):
-            raise GradientError(
-                "Expected transpiler_options to be a mapping of keywords of transpiler.run; got "
-                f"{shown(transpiler_options)}."
-            )
+        what = "a mapping of keywords of transpiler.run"
+        options = copy_options(transpiler_options, "transpiler_options", what, error=GradientError)
         super().__init__(
             validate_estimator(estimator),
             validate_precision(None, precision),
             transpiler=transpiler,
-            transpiler_options=None if transpiler_options is None else dict(transpiler_options),
+            transpiler_options=options,
         )
         self._analysed = AnalysisCache(evolutions_on(estimator, transpiler))
         self._differentiations: dict[Any, Differentiation] = {}

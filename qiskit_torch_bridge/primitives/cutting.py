@@ -24,16 +24,15 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2, PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import ResultError
-from ..lru_cache import LRUCache, LRUCacheByIdentity
+from ..lru_cache import LRUCache
 from ..program.identity import content_key
 from ..program.observables import elements_of
 from .capabilities import binds_here, is_from_aer, measures, repeats_noise
 from .precision import default_precision
-from .usage import count_groups_in
+from .usage import count_groups_in, count_terms_in
 
 
 class Size(NamedTuple):
@@ -315,7 +314,7 @@ def measure_work(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
     backend: Any = getattr(estimator, "_backend", None)
     if not is_from_aer(backend):
         return Size()
-    terms = _terms_in(pub.observables)
+    terms = count_terms_in(pub.observables)
     circuits, shots = 1, SHOTS
     if isinstance(estimator, BackendEstimatorV2):  # at most one circuit for each term
         precision = pub.precision or estimator.options.default_precision
@@ -333,12 +332,6 @@ def measure_work(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
 def _count_qubits(circuit: QuantumCircuit) -> int:
     return len({qubit for instruction in circuit.data for qubit in instruction.qubits})
 
-
-def _count_terms(observables: ObservablesArray) -> int:
-    return len({label for o in observables.ravel().tolist() for label in o})
-
-
-_terms_in = LRUCacheByIdentity(_count_terms)  # every step asks for the same ones
 
 INTERRUPTS = Limit(60_000_000, measure_work)
 """The amplitudes that Aer changes in a call: about half a second, for which it keeps Python's lock,

@@ -149,7 +149,8 @@ def submit(
             for call in calls[1:]:
                 results += _run(estimator, [p.pub for p in call], precision)()
             results = cutting.join_calls(calls, results)
-        return _all_checked(estimator, results, shapes)
+        who, pairs = type(estimator).__name__, zip(results, shapes, strict=True)
+        return [check_result(r, shape, i, who) for i, (r, shape) in enumerate(pairs)]
 
     return wait
 
@@ -157,11 +158,10 @@ def submit(
 def count_request_usage(
     estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None = None
 ) -> Usage:
-    """Return what :func:`submitted` will amount to, if nothing fails."""
+    """Return what :func:`submit` will amount to, if nothing fails."""
     calls = _calls_of(estimator, pubs, precision)
-    if calls is None:
-        return count_usage(estimator, pubs, precision)
-    return sum((count_usage(estimator, [p.pub for p in c], precision) for c in calls), Usage())
+    asked = [pubs] if calls is None else [[part.pub for part in call] for call in calls]
+    return sum((count_usage(estimator, each, precision) for each in asked), Usage())
 
 
 def _calls_of(
@@ -208,15 +208,6 @@ def _errors_named(estimator: BaseEstimatorV2, count: int) -> Iterator[None]:
         raise ExecutionError(
             f"{type(estimator).__name__} failed on {count} PUB(s): {error}"
         ) from error
-
-
-def _all_checked(
-    estimator: BaseEstimatorV2, results: list[Any], shapes: Sequence[tuple[int, ...]]
-) -> list[Evaluation]:
-    return [
-        check_result(result, shape, position, type(estimator).__name__)
-        for position, (result, shape) in enumerate(zip(results, shapes, strict=True))
-    ]
 
 
 def check_result(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:

@@ -39,11 +39,6 @@ class ObservableSet:
     index: IntArray
     num_qubits: int | None
 
-    @property
-    def num_terms(self) -> int:
-        """The number of terms of all operators."""
-        return sum(len(operator) for operator in self.operators)
-
 
 class ObservableSets:
     """Reads observables in any form that Qiskit takes; equal contents give the same set."""
@@ -62,7 +57,7 @@ class ObservableSets:
 
 
 def _weigh(found: ObservableSet) -> int:
-    return found.num_terms + 1
+    return sum(map(len, found.operators)) + 1
 
 
 def _read_all(observables: Any) -> ObservableSet:
@@ -143,16 +138,12 @@ def _(paulis: PauliList) -> Hashable:
 def _(array: ObservablesArray) -> Hashable:
     if not hasattr(array, "sparse_observables_array"):
         return array.shape, *(frozenset(terms.items()) for terms in elements_of(array))
-    parts = (
-        (o.num_qubits, *(np.asarray(part).tobytes() for part in _raw_parts(o)))
-        for o in array.sparse_observables_array().ravel()
-    )
-    return array.shape, *parts
+    keys = []
+    for o in array.sparse_observables_array().ravel():
+        parts = o.coeffs, o.bit_terms, o.indices, o.boundaries
+        keys.append((o.num_qubits, *(np.asarray(part).tobytes() for part in parts)))
+    return array.shape, *keys
 
 
 def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
     return paulis.x.shape, paulis.x.tobytes(), paulis.z.tobytes(), paulis.phase.tobytes()
-
-
-def _raw_parts(observable: Any) -> tuple[Any, ...]:
-    return observable.coeffs, observable.bit_terms, observable.indices, observable.boundaries
