@@ -16,6 +16,7 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from ..arguments import copy_options, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
+from ..lru_cache import LRUCache
 from ..primitives import Evaluation, evaluate, is_aer, validate_precision
 from ..primitives.capabilities import (
     binds_rightly,
@@ -91,8 +92,8 @@ class EstimatorGradient(BridgeGradient):
             transpiler_options=options,
         )
         self._analysed = AnalysisCache(evolutions_on(estimator, transpiler))
-        self._differentiations: dict[Any, Differentiation] = {}
-        self._transpiled: dict[int, tuple[AnalysedCircuit, QuantumCircuit]] = {}
+        self._differentiations: LRUCache[Differentiation] = LRUCache(KEPT_DIFFERENTIATIONS)
+        self._transpiled: LRUCache[QuantumCircuit] = LRUCache(KEPT_DIFFERENTIATIONS)
 
     @abstractmethod
     def rule(self, precision: float | None) -> Rule:
@@ -158,17 +159,16 @@ class EstimatorGradient(BridgeGradient):
     def _differentiation(
         self, analysed: AnalysedCircuit, columns: tuple[int, ...], requested: float | None
     ) -> Differentiation:
-        key = (analysed, columns, requested)
         rule = self.rule(estimate_precision(self._estimator, requested))
-        if rule.is_random or key not in self._differentiations:
+
+        def plan() -> Differentiation:
             d = rule.differentiation(self._adapt(analysed), columns)
             if not binds_rightly(self._estimator):
                 d.target.check_binding()
-            if len(self._differentiations) >= KEPT_DIFFERENTIATIONS:
-                self._differentiations.clear()
-                self._transpiled.clear()
-            self._differentiations[key] = d
-        return self._differentiations[key]
+            return d
+
+        key = (analysed, columns, requested)
+        return plan() if rule.is_random else self._differentiations(key, plan)
 
     def _adapt(self, analysed: AnalysedCircuit) -> AnalysedCircuit:
         """Return the circuit in operations that the estimator, or the transpiler, knows."""
@@ -181,14 +181,17 @@ class EstimatorGradient(BridgeGradient):
 
     def _transpile(self, target: AnalysedCircuit) -> QuantumCircuit:
         """Return the circuit as the estimator is given it: transpiled once, if at all."""
-        if self.pass_manager is None:
+        pass_manager = self.pass_manager
+        if pass_manager is None:
             return target.circuit
-        if id(target) not in self._transpiled:
-            circuit = self.pass_manager.run(target.circuit)
+
+        def transpile() -> QuantumCircuit:
+            circuit = pass_manager.run(target.circuit)
             if not binds_rightly(self._estimator):
                 check_binding(circuit)
-            self._transpiled[id(target)] = (target, circuit)
-        return self._transpiled[id(target)][1]
+            return circuit
+
+        return self._transpiled(target, transpile)
 
 
 def _validate_each(precisions: Any, circuits: Sequence[QuantumCircuit]) -> list[float | None]:

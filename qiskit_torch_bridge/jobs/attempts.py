@@ -13,12 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from qiskit.primitives import BaseEstimatorV2, BasePrimitiveJob, PubResult
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import BridgeError, BudgetError, JobError, UnknownJobError
 from ..primitives.capabilities import costs_nothing
-from ..primitives.cutting import PubPart
-from ..primitives.evaluation import UNUSED
+from ..primitives.cutting import UNUSED, PubPart
 from ..primitives.usage import Usage, count_usage, record_usage
 from .budget import Budget
 from .journal import RequestLog, RequestRecord, find_tags, tagged
@@ -26,7 +24,6 @@ from .retry import Retry, refuses, verdict_on
 
 MOST_DUPLICATES = 10
 """Jobs to look for with one tag; the client of the runtime repeats a request up to five times."""
-
 
 SubmittedJob: TypeAlias = BasePrimitiveJob[Iterable[PubResult], Any]
 """The job of any primitive; its ``result`` may take a ``timeout``, and give nothing."""
@@ -111,7 +108,9 @@ class Submitter:
         if part_job.entry is None:
             part_job.entry, part_job.result = self.entries.begin(part_job.part.pub)
             if part_job.result is not None:
-                _skip_noise(self.estimators[part_job.home], part_job.part.pub)
+                # A simulator's noise goes on as if it had run the job.
+                skip = getattr(self.estimators[part_job.home], "skip_job", lambda pub: None)
+                skip(part_job.part.pub)
             if part_job.is_cut or part_job.result is not None:
                 return
         entry, part_job.job = part_job.entry, None
@@ -308,13 +307,6 @@ def _may_be_taken(error: BaseException, estimator: BaseEstimatorV2) -> bool:
     if costs_nothing(estimator):
         return False
     return isinstance(error, JobError) if isinstance(error, BridgeError) else not refuses(error)
-
-
-def _skip_noise(estimator: BaseEstimatorV2, pub: EstimatorPub) -> None:
-    """Let a simulator's noise go on as if it had run a job that is answered without it."""
-    skip = getattr(estimator, "skip_job", None)
-    if skip is not None:
-        skip(pub)
 
 
 # -- jobs that were submitted before ------------------------------------------------------------

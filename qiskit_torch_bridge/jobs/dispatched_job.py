@@ -14,8 +14,7 @@ from qiskit.primitives import BasePrimitiveJob, PrimitiveJob, PrimitiveResult, P
 
 from ..exceptions import BridgeError, JobError, ResultError
 from ..primitives import cutting
-from ..primitives.cutting import PubPart, join_results
-from ..primitives.evaluation import UNUSED, check_result
+from ..primitives.cutting import UNUSED, PubPart, check_result, join_results
 from .attempts import PartJob, SubmittedJob, Submitter, read_job_id
 from .journal import RequestRecord
 from .retry import leaves_job_running, verdict_on

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -94,55 +93,33 @@ def _read_operator(observable: Any) -> Observable:
         ) from error
 
 
-@functools.singledispatch
 def _content_key(observables: object) -> Hashable:
     """Return what tells contents apart, or ``None`` for a form without a quick answer."""
+    match observables:
+        case str():
+            return observables
+        case list():
+            keys = tuple(map(_content_key, observables))
+            return None if None in keys else keys
+        case SparsePauliOp() if observables.coeffs.dtype != object:
+            return (*_key_of_paulis(observables.paulis), observables.coeffs.tobytes())
+        case ProductOperator(letters=letters, coeffs=coeffs):
+            return "products", letters.shape, letters.tobytes(), coeffs.tobytes()
+        case Pauli():
+            return "Pauli", observables.to_label()
+        case PauliList():
+            return "PauliList", *_key_of_paulis(observables)
+        case ObservablesArray() if hasattr(observables, "sparse_observables_array"):
+            terms = observables.sparse_observables_array().ravel()
+            return observables.shape, *map(_key_of_terms, terms)
+        case ObservablesArray():
+            return observables.shape, *(frozenset(o.items()) for o in elements_of(observables))
     return None
 
 
-@_content_key.register
-def _(label: str) -> Hashable:
-    return label
-
-
-@_content_key.register
-def _(listed: list) -> Hashable:  # type: ignore[type-arg]
-    keys = tuple(map(_content_key, listed))
-    return None if None in keys else keys
-
-
-@_content_key.register
-def _(operator: SparsePauliOp) -> Hashable:
-    if operator.coeffs.dtype == object:
-        return None
-    return (*_key_of_paulis(operator.paulis), operator.coeffs.tobytes())
-
-
-@_content_key.register
-def _(operator: ProductOperator) -> Hashable:
-    letters = operator.letters
-    return "products", letters.shape, letters.tobytes(), operator.coeffs.tobytes()
-
-
-@_content_key.register
-def _(pauli: Pauli) -> Hashable:
-    return "Pauli", pauli.to_label()
-
-
-@_content_key.register
-def _(paulis: PauliList) -> Hashable:
-    return "PauliList", *_key_of_paulis(paulis)
-
-
-@_content_key.register
-def _(array: ObservablesArray) -> Hashable:
-    if not hasattr(array, "sparse_observables_array"):
-        return array.shape, *(frozenset(terms.items()) for terms in elements_of(array))
-    keys = []
-    for o in array.sparse_observables_array().ravel():
-        parts = o.coeffs, o.bit_terms, o.indices, o.boundaries
-        keys.append((o.num_qubits, *(np.asarray(part).tobytes() for part in parts)))
-    return array.shape, *keys
+def _key_of_terms(observable: Any) -> tuple[Hashable, ...]:
+    parts = observable.coeffs, observable.bit_terms, observable.indices, observable.boundaries
+    return observable.num_qubits, *(np.asarray(part).tobytes() for part in parts)
 
 
 def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
