@@ -14,7 +14,7 @@ from qiskit.primitives import BasePrimitiveJob, PrimitiveJob, PrimitiveResult, P
 
 from ..exceptions import BridgeError, JobError, ResultError
 from ..primitives import cutting
-from ..primitives.cutting import UNUSED, PubPart, check_result, join_results
+from ..primitives.cutting import UNUSED, PubPart, check_result
 from .attempts import PartJob, SubmittedJob, Submitter, read_job_id
 from .journal import RequestRecord
 from .retry import leaves_job_running, verdict_on
@@ -56,17 +56,18 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             return self._result
 
     def _join_parts(self) -> PrimitiveResult[PubResult]:
-        found: dict[int, list[tuple[PubPart, PubResult]]] = {}
+        parts: list[PubPart] = []
+        results: list[PubResult] = []
         waiting = list(self._part_jobs)
         while waiting:
             part_job = waiting.pop(0)
             result = self._wait(part_job)
             if result is None:
                 waiting[:0] = self._cut_in_halves(part_job)
-                continue
-            found.setdefault(part_job.part.position, []).append((part_job.part, result))
-        results = [join_results(found[position]) for position in sorted(found)]
-        return PrimitiveResult(results, metadata={"version": 2})
+            else:
+                parts.append(part_job.part)
+                results.append(result)
+        return PrimitiveResult(cutting.join_calls([parts], results), metadata={"version": 2})
 
     def _wait(self, part_job: PartJob) -> PubResult | None:
         """Wait for a part's result; there is none if it must be cut."""

@@ -73,7 +73,6 @@ class ShiftPlan:
         Equal points are evaluated once: the undisplaced point of one-sided differences is shared
         by all derivatives.
         """
-        require_whole_number(size, "size", 0, MOST_COORDINATES, error=GradientError)
         given: Any = stencils
         listed = isinstance(given, (list, tuple))
         if not listed or not all(isinstance(s, tuple) and len(s) == 3 for s in given):
