@@ -175,6 +175,17 @@ def is_options(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
+def copy_options(
+    value: Any, name: str, what: str, *, error: Error = InputTypeError
+) -> dict[str, Any] | None:
+    """Return a copy of options, which may change where they come from; ``None`` for none."""
+    if value is None:
+        return None
+    if not is_options(value):
+        raise error(f"Expected {name} to be {what}; got {shown(value)}.")
+    return dict(value)
+
+
 def require_path(value: Any, name: str, *, error: Error, hint: str = "") -> Path:
     """Return the path of a file: text, or an object such as ``pathlib.Path``."""
     given = os.fspath(value) if isinstance(value, os.PathLike) else value

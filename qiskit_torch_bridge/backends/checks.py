@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from qiskit import qpy
-from qiskit.circuit import Parameter, ParameterExpression, QuantumCircuit
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 
@@ -65,7 +65,7 @@ def check_angles(pub: EstimatorPub) -> None:
         if limits is None:
             continue
         (angle,) = operation.params
-        found = _angles(angle, values, parameters)
+        found: FloatArray = AngleMap([angle], parameters).angles(values)[:, 0]
         outside = (found < limits[0] - SLACK) | (found > limits[1] + SLACK)
         if outside.any():
             raise InputError(
@@ -74,13 +74,6 @@ def check_angles(pub: EstimatorPub) -> None:
                 "Get the device without fractional gates, "
                 "service.backend(name, use_fractional_gates=False), and make the module anew."
             )
-
-
-def _angles(
-    angle: ParameterExpression | float, values: FloatArray, parameters: Sequence[Parameter]
-) -> FloatArray:
-    found: FloatArray = AngleMap([angle], parameters).angles(values)[:, 0]
-    return found
 
 
 class TravelCheck:

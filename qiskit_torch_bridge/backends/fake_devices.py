@@ -82,7 +82,7 @@ def restrict_target(target: Target, kept: Sequence[int]) -> Target:
     return result
 
 
-def make_simulator(device: BackendV2, kept: Sequence[int], seed: int | None = None) -> Any:
+def make_simulator(device: BackendV2, kept: Sequence[int]) -> Any:
     """Return an Aer simulator with the noise of some qubits of a device."""
     try:
         from qiskit_aer import AerSimulator
@@ -90,8 +90,7 @@ def make_simulator(device: BackendV2, kept: Sequence[int], seed: int | None = No
         raise BackendError(
             f"{device.name} is a fake device, which needs a simulator: pip install qiskit-aer."
         ) from error
-    options = {} if seed is None else {"seed_simulator": seed}
     with warnings.catch_warnings():
         # Made-up devices without noise have none; the warning would name a class of ours.
         warnings.filterwarnings("ignore", ".*has no QubitProperties")
-        return AerSimulator.from_backend(PartOfDevice(device, kept), **options)
+        return AerSimulator.from_backend(PartOfDevice(device, kept))

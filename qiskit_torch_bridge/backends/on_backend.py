@@ -14,7 +14,7 @@ from qiskit.transpiler import Layout, generate_preset_pass_manager
 
 from ..arguments import (
     MOST_SEED,
-    is_options,
+    copy_options,
     is_whole_number,
     require_choice,
     require_instance,
@@ -35,7 +35,6 @@ class Session(Protocol):
     @property
     def session_id(self) -> str | None:
         """The id of the session at the service."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,21 +76,17 @@ class OnBackend:
 
     def __post_init__(self) -> None:
         _require_backend(self.backend)
-        if self.options is not None and not is_options(self.options):
-            raise BackendError(
-                "Expected the backend's options to be a mapping of their names; got "
-                f"{shown(self.options)}."
-            )
+        what = "a mapping of their names"
+        options = copy_options(self.options, "the backend's options", what, error=BackendError)
         if self.optimization_level is not None:
             level = self.optimization_level
             level = int(level) if is_whole_number(level) else level
             require_choice(level, "optimization_level", (0, 1, 2, 3), error=BackendError)
         require_seed(self.seed_transpiler, "seed_transpiler", most=MOST_SEED // 2)
         _require_layout(self.initial_layout, self.device)
-        _require_transpile_options(self.transpile_options)
-        for name in ("options", "transpile_options"):
-            if getattr(self, name) is not None:  # which may change where it comes from
-                object.__setattr__(self, name, dict(getattr(self, name)))
+        object.__setattr__(self, "options", options)
+        own = _read_transpile_options(self.transpile_options)
+        object.__setattr__(self, "transpile_options", own)
         if self.jobs is not None:
             require_instance(
                 self.jobs, "jobs", Jobs, "a jobs.Jobs, such as Jobs(journal='run.journal')"
@@ -204,19 +199,14 @@ def _require_layout(layout: Any, device: BackendV2) -> None:
         )
 
 
-def _require_transpile_options(options: Mapping[str, object] | None) -> None:
-    """Raise :class:`.BackendError` unless all options are the preset pass manager's."""
-    if options is None:
-        return
-    if not is_options(options):
-        raise BackendError(
-            "Expected transpile_options to be a mapping of names, such as {'routing_method': "
-            f"'sabre'}}; got {shown(options)}."
-        )
+def _read_transpile_options(options: Mapping[str, object] | None) -> dict[str, object] | None:
+    """Return a copy, or raise :class:`.BackendError` unless all are the preset pass manager's."""
+    what = "a mapping of names, such as {'routing_method': 'sabre'}"
+    found = copy_options(options, "transpile_options", what, error=BackendError)
     parameters = inspect.signature(generate_preset_pass_manager).parameters
     own = {"backend", "optimization_level", "seed_transpiler", "initial_layout"}
     known = [name for name in parameters if name not in own and not name.startswith("_")]
-    for name in options:
+    for name in found or ():
         if name in own:
             raise BackendError(f"{name} is an argument of OnBackend itself. Give it there.")
         if name not in known:
@@ -224,3 +214,4 @@ def _require_transpile_options(options: Mapping[str, object] | None) -> None:
                 f"Qiskit's preset pass manager has no option {name!r}. transpile_options takes "
                 f"{', '.join(known)}."
             )
+    return found

@@ -31,7 +31,6 @@ class PassManager(Protocol):
 
     def run(self, circuits: QuantumCircuit, /) -> QuantumCircuit:
         """Return the transpiled circuit."""
-        ...
 
 
 class AlreadyTranspiled:
@@ -122,7 +121,6 @@ def prepare(
 def _choose_transpiler(
     on: OnBackend, pass_manager: PassManager | None, num_qubits: int
 ) -> PassManager:
-    """Return what transpiles for a backend."""
     if pass_manager is None:
         return _make_preset_pass_manager(on, num_qubits)
     if on.transpiles_by and not isinstance(pass_manager, AlreadyTranspiled):
@@ -145,7 +143,6 @@ def check_pass_manager(pass_manager: PassManager) -> PassManager:
 
 
 def _make_preset_pass_manager(on: OnBackend, num_qubits: int) -> PassManager:
-    """Return the preset pass manager."""
     layout, seed = on.initial_layout, on.seed_transpiler
     if layout is not None and not isinstance(layout, Layout):
         if len(layout) != num_qubits:

@@ -21,7 +21,7 @@ from ..primitives.evaluation import validate_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.operators import Observable
 from ..simulation.statevector import SimulatorCache
-from .base import BridgeGradient, BridgeGradientResult, check_derivative_type
+from .base import BridgeGradient, BridgeGradientResult, check_derivative_type, place_among
 
 
 class AdjointEstimatorGradient(BridgeGradient):
@@ -92,11 +92,6 @@ class AdjointEstimatorGradient(BridgeGradient):
         self._analysed = AnalysisCache(evolutions_on(given))
         self._simulators = SimulatorCache(self.dtype)
 
-    @property
-    def estimator(self) -> BaseEstimatorV2:
-        """The estimator given, which takes no part in the gradient."""
-        return self._estimator
-
     def _run(
         self,
         circuits: Sequence[QuantumCircuit],
@@ -116,13 +111,8 @@ class AdjointEstimatorGradient(BridgeGradient):
         gradients: dict[int, Any] = {}
         for analysed, entries in groups.values():
             values = np.array([parameter_values[i] for i in entries], dtype=float)
-            gradients.update(
-                zip(
-                    entries,
-                    self._gradients(analysed, entries, operators, values, part),
-                    strict=True,
-                )
-            )
+            found = self._gradients(analysed, entries, operators, values, part)
+            gradients.update(zip(entries, found, strict=True))
         chosen = []
         for i, circuit in enumerate(circuits):
             column_of = self._analysed(circuit).column_of
@@ -144,12 +134,7 @@ class AdjointEstimatorGradient(BridgeGradient):
     ) -> Any:
         """Return the gradients ``(entries, P)`` by all parameters of one circuit."""
         distinct: list[Observable] = []
-        which = []
-        for i in entries:
-            found = next((k for k, o in enumerate(distinct) if o == operators[i]), len(distinct))
-            if found == len(distinct):
-                distinct.append(operators[i])
-            which.append(found)
+        which = [place_among(distinct, operators[i]) for i in entries]
         cotangent = np.zeros((len(entries), len(distinct)))
         cotangent[np.arange(len(entries)), which] = 1
         if part == DerivativeType.REAL:
@@ -157,12 +142,10 @@ class AdjointEstimatorGradient(BridgeGradient):
         turned = [1j * operator for operator in distinct]
         if part == DerivativeType.IMAG:
             return self._vjp(analysed, turned, values, cotangent)
-        both = scipy.linalg.block_diag(
-            cotangent, cotangent
-        )  # rows of real parts, then those of imaginary ones
-        real, imaginary = np.split(
-            self._vjp(analysed, [*distinct, *turned], np.tile(values, (2, 1)), both), 2
-        )
+        # Rows of real parts, then those of imaginary ones.
+        both = scipy.linalg.block_diag(cotangent, cotangent)
+        twice = self._vjp(analysed, [*distinct, *turned], np.tile(values, (2, 1)), both)
+        real, imaginary = np.split(twice, 2)
         return real + 1j * imaginary
 
     def _vjp(

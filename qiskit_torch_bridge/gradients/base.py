@@ -19,6 +19,7 @@ from qiskit_algorithms.gradients import (
 from ..arguments import UNREADABLE, require_instance, require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, GradientError
+from ..program.operators import Observable
 
 REAL_IN_TORCH = (
     "Derivatives of a module are real. Give it a gradient object of its own, with "
@@ -95,6 +96,15 @@ class BridgeGradient(BaseEstimatorGradient):
                 f"{shown(circuits)}, {shown(observables)}, {shown(parameter_values)} and "
                 f"{shown(parameters)}: {error}"
             ) from error
+
+
+def place_among(distinct: list[Observable], operator: Observable) -> int:
+    """Return the place of an operator among those that are distinct; append it if it is new."""
+    matches = (k for k, o in enumerate(distinct) if o is operator or o == operator)
+    place = next(matches, len(distinct))
+    if place == len(distinct):
+        distinct.append(operator)
+    return place
 
 
 def check_derivative_type(derivative_type: object) -> DerivativeType:

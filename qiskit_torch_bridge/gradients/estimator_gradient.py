@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,9 +13,10 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 
-from ..arguments import is_options, shown
+from ..arguments import copy_options, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
+from ..lru_cache import LRUCache
 from ..primitives import Evaluation, evaluate, is_aer, validate_precision
 from ..primitives.capabilities import (
     binds_rightly,
@@ -31,7 +33,7 @@ from ..program.lowering import refuse_lost_noise
 from ..program.observables import observables_array
 from ..program.operators import Observable
 from ..rules import Differentiation, Rule
-from .base import BridgeGradient, BridgeGradientResult, require_real
+from .base import BridgeGradient, BridgeGradientResult, place_among, require_real
 
 KEPT_DIFFERENTIATIONS = 256
 """Plans that are remembered, with the circuits transpiled for them."""
@@ -46,7 +48,6 @@ class Transpiler(Protocol):
 
     def run(self, circuits: QuantumCircuit, **options: Any) -> QuantumCircuit:
         """Return the circuit, transpiled."""
-        ...
 
 
 class EstimatorGradient(BridgeGradient):
@@ -82,20 +83,17 @@ class EstimatorGradient(BridgeGradient):
                 "Expected transpiler to have a method run(circuit), as a pass manager does; got "
                 f"{shown(transpiler)}."
             )
-        if transpiler_options is not None and not is_options(transpiler_options):
-            raise GradientError(
-                "Expected transpiler_options to be a mapping of keywords of transpiler.run; got "
-                f"{shown(transpiler_options)}."
-            )
+        what = "a mapping of keywords of transpiler.run"
+        options = copy_options(transpiler_options, "transpiler_options", what, error=GradientError)
         super().__init__(
             validate_estimator(estimator),
             validate_precision(None, precision),
             transpiler=transpiler,
-            transpiler_options=None if transpiler_options is None else dict(transpiler_options),
+            transpiler_options=options,
         )
         self._analysed = AnalysisCache(evolutions_on(estimator, transpiler))
-        self._differentiations: dict[Any, Differentiation] = {}
-        self._transpiled: dict[int, tuple[AnalysedCircuit, QuantumCircuit]] = {}
+        self._differentiations: LRUCache[Differentiation] = LRUCache(KEPT_DIFFERENTIATIONS)
+        self._transpiled: LRUCache[QuantumCircuit] = LRUCache(KEPT_DIFFERENTIATIONS)
 
     @abstractmethod
     def rule(self, precision: float | None) -> Rule:
@@ -161,17 +159,16 @@ class EstimatorGradient(BridgeGradient):
     def _differentiation(
         self, analysed: AnalysedCircuit, columns: tuple[int, ...], requested: float | None
     ) -> Differentiation:
-        key = (analysed, columns, requested)
         rule = self.rule(estimate_precision(self._estimator, requested))
-        if rule.is_random or key not in self._differentiations:
+
+        def plan() -> Differentiation:
             d = rule.differentiation(self._adapt(analysed), columns)
             if not binds_rightly(self._estimator):
                 d.target.check_binding()
-            if len(self._differentiations) >= KEPT_DIFFERENTIATIONS:
-                self._differentiations.clear()
-                self._transpiled.clear()
-            self._differentiations[key] = d
-        return self._differentiations[key]
+            return d
+
+        key = (analysed, columns, requested)
+        return plan() if rule.is_random else self._differentiations(key, plan)
 
     def _adapt(self, analysed: AnalysedCircuit) -> AnalysedCircuit:
         """Return the circuit in operations that the estimator, or the transpiler, knows."""
@@ -184,14 +181,17 @@ class EstimatorGradient(BridgeGradient):
 
     def _transpile(self, target: AnalysedCircuit) -> QuantumCircuit:
         """Return the circuit as the estimator is given it: transpiled once, if at all."""
-        if self.pass_manager is None:
+        pass_manager = self.pass_manager
+        if pass_manager is None:
             return target.circuit
-        if id(target) not in self._transpiled:
-            circuit = self.pass_manager.run(target.circuit)
+
+        def transpile() -> QuantumCircuit:
+            circuit = pass_manager.run(target.circuit)
             if not binds_rightly(self._estimator):
                 check_binding(circuit)
-            self._transpiled[id(target)] = (target, circuit)
-        return self._transpiled[id(target)][1]
+            return circuit
+
+        return self._transpiled(target, transpile)
 
 
 def _validate_each(precisions: Any, circuits: Sequence[QuantumCircuit]) -> list[float | None]:
@@ -203,16 +203,16 @@ def _validate_each(precisions: Any, circuits: Sequence[QuantumCircuit]) -> list[
     return [validate_precision(None, precision) for precision in precisions]
 
 
+@dataclass(frozen=True, eq=False)
 class _BoundTranspiler:
     """A transpiler with options that it is given every time."""
 
-    def __init__(self, transpiler: Transpiler, options: dict[str, Any]) -> None:
-        self._transpiler = transpiler
-        self._options = options
+    transpiler: Transpiler
+    options: dict[str, Any]
 
     def run(self, circuits: QuantumCircuit, **options: Any) -> QuantumCircuit:
         """Transpile with the options given before."""
-        return self._transpiler.run(circuits, **{**self._options, **options})
+        return self.transpiler.run(circuits, **{**self.options, **options})
 
 
 class _Row(NamedTuple):
@@ -249,10 +249,7 @@ class _SharedPub:
 
     def add(self, place: int, d: Differentiation, values: FloatArray, operator: Observable) -> None:
         """Take in one entry with ``values`` of shape ``(1, P)``."""
-        matches = (k for k, o in enumerate(self._operators) if o is operator or o == operator)
-        position = next(matches, len(self._operators))
-        if position == len(self._operators):
-            self._operators.append(operator)
+        position = place_among(self._operators, operator)
         # Observables of one point share its evaluations. An entry that repeats another in all
         # is a request for independent shots, and gets points of its own.
         rows = self._rows_of.setdefault((id(d), values.tobytes()), [])
@@ -274,11 +271,16 @@ class _SharedPub:
         return len(self._pairs) == len(self._rows) * len(self._operators)
 
     @property
+    def _asked(self) -> list[FloatArray]:
+        """The points of the PUB: of each row, or of each entry its own."""
+        rows = range(len(self._rows)) if self._is_product else [e.row for e in self._entries]
+        return [self._rows[row].points for row in rows]
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the PUB's expectation values."""
-        if self._is_product:
-            return (len(self._operators), self.num_points)
-        return (sum(len(self._rows[entry.row].points) for entry in self._entries),)
+        count = sum(map(len, self._asked))
+        return (len(self._operators), count) if self._is_product else (count,)
 
     def content(self, circuit: QuantumCircuit, projectors: bool) -> tuple[Any, ...]:
         """Return the PUB.
@@ -290,18 +292,12 @@ class _SharedPub:
         operators = self._operators
         if circuit.layout is not None:
             operators = [o.apply_layout(circuit.layout, circuit.num_qubits) for o in operators]
-        asked: list[Any]
-        if self._is_product:
-            asked = [[operator] for operator in operators]
-            points = [row.points for row in self._rows]
-        else:
-            points = [self._rows[entry.row].points for entry in self._entries]
-            asked = [
-                operators[entry.operator]
-                for entry, block in zip(self._entries, points, strict=True)
-                for _ in block
-            ]
-        observables = observables_array(asked, projectors=projectors)
+        points = self._asked
+        wanted: list[Any] = [[operator] for operator in operators]
+        if not self._is_product:
+            pairs = zip(self._entries, points, strict=True)
+            wanted = [operators[entry.operator] for entry, block in pairs for _ in block]
+        observables = observables_array(wanted, projectors=projectors)
         pub = make_points_pub(self.target, observables, np.concatenate(points), circuit)
         return pub if self.precision is None else (*pub, self.precision)
 
@@ -309,12 +305,11 @@ class _SharedPub:
         self, evaluation: Evaluation
     ) -> Iterator[tuple[int, FloatArray, FloatArray | None]]:
         """Yield the place, the gradient and the standard errors of each entry."""
-        sizes = np.array([len(row.points) for row in self._rows])
-        rows = np.array([entry.row for entry in self._entries])
         product = self._is_product
-        ends = np.cumsum(sizes)[rows] if product else np.cumsum(sizes[rows])
-        for entry, end in zip(self._entries, ends.tolist(), strict=True):
+        ends = np.cumsum([len(points) for points in self._asked]).tolist()
+        for number, entry in enumerate(self._entries):
             d, values, points = self._rows[entry.row]
+            end = ends[entry.row if product else number]
             columns = slice(end - len(points), end)
             index = (entry.operator, columns) if product else (columns,)
             gradient = d.combine(values, evaluation.evs[index][:, None])[0]

@@ -30,13 +30,8 @@ class ParameterShiftEstimatorGradient(EstimatorGradient):
 
     The circuit is rewritten once, exactly, to gates whose angles each have two eigenvalues one
     apart; repeated, scaled, shifted and non-linear parameters and controlled rotations all
-    follow from that. Unbiased at any number of shots.
-
-    Args:
-        estimator: Any V2 estimator.
-        precision: Requested in every evaluation; default: the estimator's own.
-        transpiler: Transpiles each distinct circuit once; for example a pass manager.
-        transpiler_options: Keyword arguments for ``transpiler.run``.
+    follow from that. Unbiased at any number of shots. The arguments are those of
+    :class:`EstimatorGradient`.
 
     Cost:
         Two evaluations per gate angle that depends on a wanted parameter. The exact exponential of
@@ -75,13 +70,7 @@ class AQGDEstimatorGradient(EstimatorGradient):
     generators, and the general rule for them applies. Nothing is rewritten, so a transpiled
     circuit stays one; only evolution gates whose terms do not commute are written out, in the form
     that the estimator evaluates, and on Aer what it does not know or would bind wrongly. Unbiased
-    at any number of shots.
-
-    Args:
-        estimator: Any V2 estimator.
-        precision: Requested in every evaluation; default: the estimator's own.
-        transpiler: Transpiles each distinct circuit once; for example a pass manager.
-        transpiler_options: Keyword arguments for ``transpiler.run``.
+    at any number of shots. The arguments are those of :class:`EstimatorGradient`.
 
     Raises:
         GradientError: From ``run``, if a parameter enters a non-affine expression or has too
@@ -125,9 +114,7 @@ class FiniteDifferenceEstimatorGradient(EstimatorGradient):
         estimator: Any V2 estimator.
         epsilon: The step ``h``, and
         method: the kind of difference, as for :class:`.FiniteDifference`.
-        precision: Requested in every evaluation; default: the estimator's own.
-        transpiler: Transpiles each distinct circuit once; for example a pass manager.
-        transpiler_options: Keyword arguments for ``transpiler.run``.
+        precision, transpiler, transpiler_options: As for :class:`EstimatorGradient`.
 
     Raises:
         GradientError: If ``epsilon`` is not a positive finite number or ``method`` is unknown.
@@ -188,11 +175,9 @@ class SPSAEstimatorGradient(EstimatorGradient):
     Args:
         estimator: Any V2 estimator.
         epsilon: The step ``h``, as for :class:`.SimultaneousPerturbation`.
-        precision: Requested in every evaluation; default: the estimator's own.
         resamplings: How many directions are averaged.
         seed: Makes the directions reproducible.
-        transpiler: Transpiles each distinct circuit once; for example a pass manager.
-        transpiler_options: Keyword arguments for ``transpiler.run``.
+        precision, transpiler, transpiler_options: As for :class:`EstimatorGradient`.
 
     Raises:
         GradientError: If ``epsilon`` is not a positive finite number, or ``resamplings`` no

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
 
-from qiskit.primitives import BaseEstimatorV2, PubResult
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives import BaseEstimatorV2, BasePrimitiveJob, PubResult
 
 from ..exceptions import BridgeError, BudgetError, JobError, UnknownJobError
 from ..primitives.capabilities import costs_nothing
-from ..primitives.cutting import PubPart
-from ..primitives.evaluation import UNUSED
+from ..primitives.cutting import UNUSED, PubPart
 from ..primitives.usage import Usage, count_usage, record_usage
 from .budget import Budget
 from .journal import RequestLog, RequestRecord, find_tags, tagged
@@ -27,34 +25,8 @@ from .retry import Retry, refuses, verdict_on
 MOST_DUPLICATES = 10
 """Jobs to look for with one tag; the client of the runtime repeats a request up to five times."""
 
-
-class SubmittedJob(Protocol):
-    """What is asked of a job of any primitive; its ``result`` may take a ``timeout``."""
-
-    @property
-    def result(self) -> Callable[..., Iterable[PubResult] | None]:
-        """The method that waits for the result."""
-        ...
-
-    def status(self) -> Any:
-        """Return what the service says."""
-        ...
-
-    def done(self) -> bool:
-        """Whether there is a result."""
-        ...
-
-    def cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        ...
-
-    def in_final_state(self) -> bool:
-        """Whether it has ended."""
-        ...
-
-    def cancel(self) -> Any:
-        """Cancel it."""
-        ...
+SubmittedJob: TypeAlias = BasePrimitiveJob[Iterable[PubResult], Any]
+"""The job of any primitive; its ``result`` may take a ``timeout``, and give nothing."""
 
 
 class JobService(Protocol):
@@ -62,11 +34,9 @@ class JobService(Protocol):
 
     def job(self, job_id: str, /) -> SubmittedJob:
         """Return the job with an id."""
-        ...
 
     def jobs(self, **criteria: Any) -> list[SubmittedJob]:
         """Return the jobs that meet some criteria, the newest first."""
-        ...
 
 
 class PartJob:
@@ -121,7 +91,7 @@ class Submitter:
         retry: Retry,
         budget: Budget,
     ) -> None:
-        self._estimators, self._entries, self._retry = estimators, entries, retry
+        self.estimators, self.entries, self.retry = estimators, entries, retry
         self._budget = budget
         self._begun = retry.clock()
         self._doubtful: list[str] = []  # tags of jobs that may exist as well
@@ -131,14 +101,16 @@ class Submitter:
     @property
     def seconds_left(self) -> float:
         """Until the deadline."""
-        return max(self._begun + self._retry.deadline - self._retry.clock(), 0.0)
+        return max(self._begun + self.retry.deadline - self.retry.clock(), 0.0)
 
     def start(self, part_job: PartJob) -> None:
         """Submit a part, on another estimator if one refuses."""
         if part_job.entry is None:
-            part_job.entry, part_job.result = self._entries.begin(part_job.part.pub)
+            part_job.entry, part_job.result = self.entries.begin(part_job.part.pub)
             if part_job.result is not None:
-                _skip_noise(self._estimators[part_job.home], part_job.part.pub)
+                # A simulator's noise goes on as if it had run the job.
+                skip = getattr(self.estimators[part_job.home], "skip_job", lambda pub: None)
+                skip(part_job.part.pub)
             if part_job.is_cut or part_job.result is not None:
                 return
         entry, part_job.job = part_job.entry, None
@@ -154,11 +126,11 @@ class Submitter:
 
     def _submit(self, part_job: PartJob, entry: RequestRecord) -> Exception | None:
         """Submit a part once if the budget has room for it, and return the error if that failed."""
-        estimator = self._estimators[part_job.home]
-        with self._entries.order, self._budget.order:
+        estimator = self.estimators[part_job.home]
+        with self.entries.order, self._budget.order:
             usage = self._require_room(part_job)
-            self._entries.check()
-            self._entries.intend_again(entry)
+            self.entries.check()
+            self.entries.intend_again(entry)
             self._count(part_job, usage)
             try:
                 with tagged(estimator, entry):
@@ -202,7 +174,7 @@ class Submitter:
         return usage
 
     def _count_usage(self, part_job: PartJob) -> Usage:
-        return count_usage(self._estimators[part_job.home], [part_job.part.pub], None)
+        return count_usage(self.estimators[part_job.home], [part_job.part.pub], None)
 
     def _count(self, part_job: PartJob, usage: Usage) -> None:
         """Count a submission against the budget before it is known whether it is taken."""
@@ -226,16 +198,16 @@ class Submitter:
         doubt = entry.job_id is not None or entry.attempted
         if not doubt and not entry.unwritten:
             return False
-        asked = self._estimators if error is None else [self._estimators[part_job.home]]
+        asked = self.estimators if error is None else [self.estimators[part_job.home]]
         costly = [e for e in asked if not costs_nothing(e)]
         told = entry.job_id is None and all(map(can_find_jobs, costly))  # if there is none
-        for _ in self._retry.looks() if doubt and costly and told else (None,):
+        for _ in self.retry.looks() if doubt and costly and told else (None,):
             found = self._ask_for_jobs(entry)
             if found:
                 self._take(part_job, entry, found)
                 return True
         if doubt and costly and not told:
-            if self._retry.lost == "ask":
+            if self.retry.lost == "ask":
                 raise self._make_unknown_error(entry, error) from error
             self._doubtful.append(entry.tag)
             if entry.job_id is None and part_job.counted is None:
@@ -250,13 +222,13 @@ class Submitter:
         tries = 0
         while True:
             try:
-                return find_jobs(entry, self._estimators)
+                return find_jobs(entry, self.estimators)
             except Exception as error:
                 tries += 1
                 passes = verdict_on(error) in ("transient", "waiting")
-                if not passes or tries >= self._retry.attempts or self.is_late():
+                if not passes or tries >= self.retry.attempts or self.is_late():
                     raise self._make_unknown_error(entry, error) from error
-                self._retry.pause(tries)
+                self.retry.pause(tries)
 
     def _take(
         self, part_job: PartJob, entry: RequestRecord, found: list[tuple[SubmittedJob, int]]
@@ -272,7 +244,7 @@ class Submitter:
                 if part_job.counted is None:
                     self._count(part_job, usage)
                 self._settle(part_job, taken=True)
-                self._record(self._estimators[part_job.home], usage)
+                self._record(self.estimators[part_job.home], usage)
         job = choose_one([job for job, _ in found])
         self._note_job(part_job, entry, job, sum([usage] * len(found), Usage()))
 
@@ -300,25 +272,23 @@ class Submitter:
     def _note_job(
         self, part_job: PartJob, entry: RequestRecord, job: SubmittedJob, usage: Usage
     ) -> None:
-        """Note a part's job."""
         part_job.job = job
         self.ids.append(read_job_id(job))
-        self._entries.submitted(entry, read_job_id(job), usage)
+        self.entries.submitted(entry, read_job_id(job), usage)
 
     def prepare_again(self, part_job: PartJob, error: Exception) -> None:
         """Prepare another attempt, or raise."""
-        if verdict_on(error) not in ("transient", "waiting") or self.is_late():
-            self._move_elsewhere(part_job, error)
-        elif part_job.attempts < self._retry.attempts:
-            self._retry.pause(max(1, part_job.attempts))
+        passes = verdict_on(error) in ("transient", "waiting") and not self.is_late()
+        if passes and part_job.attempts < self.retry.attempts:
+            self.retry.pause(max(1, part_job.attempts))
         else:
             self._move_elsewhere(part_job, error)
 
     def _move_elsewhere(self, part_job: PartJob, error: Exception) -> None:
         """Move a part to an estimator that has not had it yet, or raise."""
-        others = [i for i in range(len(self._estimators)) if i not in part_job.tried]
+        others = [i for i in range(len(self.estimators)) if i not in part_job.tried]
         if not others or self.is_late():
-            name = type(self._estimators[part_job.home]).__name__
+            name = type(self.estimators[part_job.home]).__name__
             raise JobError(
                 f"{name} failed for good after {max(1, part_job.attempts)} attempt(s): {error}. "
                 f"Ids of the request's jobs: {self._list_ids()}. {UNUSED}",
@@ -329,7 +299,7 @@ class Submitter:
 
     def is_late(self) -> bool:
         """Whether nothing is tried again, or waited for, any more."""
-        return self._retry.clock() - self._begun > self._retry.deadline
+        return self.retry.clock() - self._begun > self.retry.deadline
 
 
 def _may_be_taken(error: BaseException, estimator: BaseEstimatorV2) -> bool:
@@ -337,13 +307,6 @@ def _may_be_taken(error: BaseException, estimator: BaseEstimatorV2) -> bool:
     if costs_nothing(estimator):
         return False
     return isinstance(error, JobError) if isinstance(error, BridgeError) else not refuses(error)
-
-
-def _skip_noise(estimator: BaseEstimatorV2, pub: EstimatorPub) -> None:
-    """Let a simulator's noise go on as if it had run a job that is answered without it."""
-    skip = getattr(estimator, "skip_job", None)
-    if skip is not None:
-        skip(pub)
 
 
 # -- jobs that were submitted before ------------------------------------------------------------

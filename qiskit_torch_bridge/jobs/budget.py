@@ -41,9 +41,6 @@ class Budget:
     def __init__(self, limits: int | Usage | None = None, used: Usage | None = None) -> None:
         self.limits = _limits(limits)
         self.used = Usage() if used is None else require_instance(used, "used", Usage, "a Usage")
-        self._begin()
-
-    def _begin(self) -> None:
         self.order = threading.RLock()
 
     @property
@@ -82,8 +79,7 @@ class Budget:
         return {k: v for k, v in self.__dict__.items() if k != "order"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._begin()
+        self.__dict__.update(state, order=threading.RLock())
 
 
 def _limits(limits: Any) -> Usage:

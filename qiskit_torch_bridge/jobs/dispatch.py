@@ -21,6 +21,7 @@ from ..primitives.cutting import PubPart
 from ..primitives.evaluation import coerce_pubs, validate_estimator
 from ..primitives.precision import default_precision
 from ..primitives.usage import Usage, count_usage
+from .attempts import Submitter
 from .budget import Budget
 from .dispatched_job import DispatchedJob
 from .journal import Journal, RequestLog
@@ -204,7 +205,8 @@ class DispatchingEstimator(BaseEstimatorV2):
         for check, pub in itertools.product(self.checks, coerced):
             check(pub)
         parts = self._parts(coerced)
-        request = DispatchedJob(parts, self.estimators, self.entries, self.retry, self.budget)
+        submitter = Submitter(self.estimators, self.entries, self.retry, self.budget)
+        request = DispatchedJob(parts, submitter)
         with self.entries.order, self.budget.order:
             if self.budget.limited:
                 self.budget.check(self._usage(parts, self.entries.known(len(parts))))

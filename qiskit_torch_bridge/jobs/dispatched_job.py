@@ -4,52 +4,35 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from qiskit.primitives import (
-    BaseEstimatorV2,
-    BasePrimitiveJob,
-    PrimitiveJob,
-    PrimitiveResult,
-    PubResult,
-)
+from qiskit.primitives import BasePrimitiveJob, PrimitiveJob, PrimitiveResult, PubResult
 
 from ..exceptions import BridgeError, JobError, ResultError
 from ..primitives import cutting
-from ..primitives.cutting import PubPart, join_results
-from ..primitives.evaluation import UNUSED, check_result
+from ..primitives.cutting import UNUSED, PubPart, check_result
 from .attempts import PartJob, SubmittedJob, Submitter, read_job_id
-from .budget import Budget
-from .journal import RequestLog, RequestRecord
-from .retry import Retry, leaves_job_running, verdict_on
+from .journal import RequestRecord
+from .retry import leaves_job_running, verdict_on
 
 
 class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
     """The job of a request, made of the jobs of its parts.
 
     Args:
-        parts: The parts of the request.
-        estimators: Which run the parts, in turn.
-        entries: Numbers the parts, and writes down what becomes of them.
-        retry: How often and how long to try again.
-        budget: Asked before every submission, and told of it.
+        parts: The parts of the request, which the estimators run in turn.
+        submitter: Gives them their jobs.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[PubPart],
-        estimators: Sequence[BaseEstimatorV2],
-        entries: RequestLog,
-        retry: Retry,
-        budget: Budget,
-    ) -> None:
+    def __init__(self, parts: Sequence[PubPart], submitter: Submitter) -> None:
         super().__init__(str(uuid.uuid4()))
-        self._estimators, self._entries, self._retry = estimators, entries, retry
-        self._submitter = Submitter(estimators, entries, retry, budget)
-        self._part_jobs = [PartJob(part, i % len(estimators)) for i, part in enumerate(parts)]
+        self._submitter = submitter
+        homes = itertools.cycle(range(len(submitter.estimators)))
+        self._part_jobs = [PartJob(part, home) for part, home in zip(parts, homes, strict=False)]
         self._result: PrimitiveResult[PubResult] | None = None
         self._waiting = threading.RLock()  # two that wait must not submit the same again
 
@@ -61,7 +44,7 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
     def submit(self) -> None:
         """Submit all parts, or as many as fit into this process's memory together."""
         parts = [part_job.part for part_job in self._part_jobs]
-        first = cutting.group(parts, self._estimators, cutting.MEMORY)[0]
+        first = cutting.group(parts, self._submitter.estimators, cutting.MEMORY)[0]
         for part_job in self._part_jobs[: len(first)]:  # the others follow when these are done
             self._submitter.start(part_job)
 
@@ -73,17 +56,18 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             return self._result
 
     def _join_parts(self) -> PrimitiveResult[PubResult]:
-        found: dict[int, list[tuple[PubPart, PubResult]]] = {}
+        parts: list[PubPart] = []
+        results: list[PubResult] = []
         waiting = list(self._part_jobs)
         while waiting:
             part_job = waiting.pop(0)
             result = self._wait(part_job)
             if result is None:
                 waiting[:0] = self._cut_in_halves(part_job)
-                continue
-            found.setdefault(part_job.part.position, []).append((part_job.part, result))
-        results = [join_results(found[position]) for position in sorted(found)]
-        return PrimitiveResult(results, metadata={"version": 2})
+            else:
+                parts.append(part_job.part)
+                results.append(result)
+        return PrimitiveResult(cutting.join_calls([parts], results), metadata={"version": 2})
 
     def _wait(self, part_job: PartJob) -> PubResult | None:
         """Wait for a part's result; there is none if it must be cut."""
@@ -102,20 +86,19 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
                 self._handle_failure(part_job, entry, failure)
                 continue
             try:
-                who = type(self._estimators[part_job.home]).__name__
+                who = type(self._submitter.estimators[part_job.home]).__name__
                 found = _check_only_result(result, part_job, who)
             except ResultError as error:
-                self._entries.failed(entry, str(error))
+                self._submitter.entries.failed(entry, str(error))
                 raise
-            self._entries.finished(entry, found)
+            self._submitter.entries.finished(entry, found)
             part_job.result = found
         return part_job.result
 
     def _result_of(self, job: SubmittedJob) -> Iterable[PubResult] | None:
         """Wait for a job until the deadline, where it can be told of one."""
-        if not _takes_timeout(job.result):
-            return job.result()
-        return job.result(timeout=self._submitter.seconds_left)
+        wait: Callable[..., Iterable[PubResult] | None] = job.result
+        return wait(timeout=self._submitter.seconds_left) if _takes_timeout(wait) else wait()
 
     def _handle_failure(self, part_job: PartJob, entry: RequestRecord, error: Exception) -> None:
         """Wait longer, cut the part in halves or submit it again, whichever the error asks for."""
@@ -123,23 +106,24 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         if leaves_job_running(error) and not here:
             self._wait_longer(part_job, error)  # for the same job
         elif verdict_on(error) == "too long" and part_job.part.rows > 1:
-            self._entries.cut(entry)
+            self._submitter.entries.cut(entry)
         else:
-            self._entries.failed(entry, repr(error))
+            self._submitter.entries.failed(entry, repr(error))
             self._submitter.prepare_again(part_job, error)
             self._submitter.start(part_job)
 
     def _wait_longer(self, part_job: PartJob, error: Exception) -> None:
         """Pause before a job is waited for again, or raise and leave it part_job."""
+        retry = self._submitter.retry
         if verdict_on(error) == "permanent" or self._submitter.is_late():
             raise JobError(
-                f"Job {read_job_id(part_job.job)} was not done within {self._retry.deadline:g} s, "
-                f"or the service does not answer for it: {error}. It goes on: fetch it by its id, "
-                "or run the same program again with the same journal.",
+                f"Job {read_job_id(part_job.job)} was not done within {retry.deadline:g} s, or the "
+                f"service does not answer for it: {error}. It goes on: fetch it by its id, or run "
+                "the same program again with the same journal.",
                 self.job_ids,
             ) from error
         part_job.waits += 1
-        self._retry.pause(part_job.waits)
+        retry.pause(part_job.waits)
 
     def _cut_in_halves(self, part_job: PartJob) -> list[PartJob]:
         halves = [PartJob(part, part_job.home) for part in part_job.part.halves()]

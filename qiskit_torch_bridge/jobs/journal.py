@@ -110,9 +110,7 @@ class RequestLog:
         with self._lock:
             if entry.job_id == job_id:
                 return  # fetched by it
-            self._write(event="submitted", n=entry.number, job=job_id, usage=astuple(usage))
-            entry.job_id = job_id
-            self.used += usage
+            self._note(entry, "submitted", job=job_id, usage=astuple(usage))
 
     def intend_again(self, entry: RequestRecord) -> None:
         """Note that a request is about to be submitted, if its job has failed before."""
@@ -123,15 +121,12 @@ class RequestLog:
     def failed(self, entry: RequestRecord, why: str) -> None:
         """Note that a request's job is lost, or its result of no use."""
         with self._lock:
-            self._write(event="failed", n=entry.number, why=why)
-            entry.job_id, entry.attempted = None, False
-            entry.failures += 1
+            self._note(entry, "failed", why=why)
 
     def cut(self, entry: RequestRecord) -> None:
         """Note that a request is made in halves instead, which come next."""
         with self._lock:
-            self._write(event="cut", n=entry.number)
-            entry.cut = True
+            self._note(entry, "cut")
 
     def finished(self, entry: RequestRecord, result: PubResult) -> None:
         """Note a result."""
@@ -139,8 +134,29 @@ class RequestLog:
     def check(self) -> None:
         """Raise if nothing may be submitted, since it could not be written down."""
 
+    def _note(self, entry: RequestRecord, kind: str, **details: Any) -> None:
+        """Write down what becomes of a request, and know it."""
+        event = {"event": kind, "n": entry.number, **details}
+        self._apply(entry, event, self._write(**event))
+
     def _write(self, **event: Any) -> Any:
         """Write an event down, where that is done, and return its place."""
+
+    def _apply(self, entry: RequestRecord, event: dict[str, Any], place: Any) -> None:
+        """Know what an event, which is written down at a place, says of a request."""
+        kind = event["event"]
+        if kind == "submitted":
+            entry.job_id = event["job"]
+            self.used += Usage(*event.get("usage", ()))
+        elif kind == "failed":
+            entry.job_id, entry.attempted = None, False  # until it is intended again
+            entry.failures += 1
+        elif kind == "cut":
+            entry.cut = True
+        elif kind == "finished":
+            entry.where = place
+        else:
+            raise ValueError(f"unknown event {kind!r}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"position": self.position, "used": self.used}
@@ -223,7 +239,7 @@ class Journal(RequestLog):
             if getattr(result.data, name, None) is not None
         }
         with self._lock:
-            entry.where = self._write(event="finished", n=entry.number, data=arrays)
+            self._note(entry, "finished", data=arrays)
 
     def check(self) -> None:
         """Raise :class:`.JournalError` unless the file is there, and as it was left."""
@@ -260,19 +276,7 @@ class Journal(RequestLog):
             # Again, if its job has failed, or an interrupt came before it was noted here.
             self._entries.setdefault(entry.number, entry).attempted = True
             return
-        entry = self._entries[event["n"]]
-        if kind == "submitted":
-            entry.job_id = event["job"]
-            self.used += Usage(*event.get("usage", ()))
-        elif kind == "failed":
-            entry.job_id, entry.attempted = None, False  # until it is intended again
-            entry.failures += 1
-        elif kind == "cut":
-            entry.cut = True
-        elif kind == "finished":
-            entry.where = place
-        else:
-            raise ValueError(f"unknown event {kind!r}")
+        self._apply(self._entries[event["n"]], event, place)
 
     def _result_at(self, place: Place) -> PubResult:
         arrays = self._file.at(place)["data"]

@@ -185,12 +185,10 @@ class JournalFile:
         with open(self._descriptor, "rb", closefd=False) as file:
             file.seek(where)
             line = file.readline()
-        event, digest = {}, ""
-        with contextlib.suppress(ValueError, RecursionError):
-            event, digest = json.loads(line), _hash(head, line[: -len(_end_of_line("0" * LENGTH))])
-        if not digest or not line.endswith(_end_of_line(digest)):
-            raise self._changed("was changed by another program")
-        return event
+        try:
+            return self._verified(0, line, head)[0]
+        except JournalError:
+            raise self._changed("was changed by another program") from None
 
     def check(self) -> None:
         """Raise :class:`JournalError` unless the file is there, and as it was left."""
@@ -253,9 +251,9 @@ def _hash(head: str, body: bytes) -> str:
     return hashlib.sha256(head.encode() + body).hexdigest()[:LENGTH]
 
 
-def _require_regular(path: Path, found: Any) -> None:
+def _require_regular(path: Path, found: os.stat_result) -> None:
     """Raise for folders, devices, pipes and sockets, which opening would change or wait for."""
-    if not found or stat.S_ISREG(found.st_mode):
+    if stat.S_ISREG(found.st_mode):
         return
     kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
     raise JournalError(f"Expected a journal to be a file; {path} is {kind}. Name a file.")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from threading import Lock
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -107,7 +106,6 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = Lock()
         self._analysed = AnalysisCache("simulated")
         self._observables = ObservableSets()
         self._simulators = Simulators(self.dtype)
@@ -155,9 +153,8 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
             self._draw_entropy()
 
     def _draw_entropy(self) -> list[int]:
-        """Return what seeds the noise of one call: 128 bits of the generator."""
-        with self._lock:
-            return self._generator.integers(0, 1 << 32, 4).tolist()
+        """Return what seeds the noise of one call: 128 bits; the generator locks itself."""
+        return self._generator.integers(0, 1 << 32, 4).tolist()
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("default_precision", "noise", "dtype", "_generator")

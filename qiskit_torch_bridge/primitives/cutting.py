@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests cut into calls that keep within limits, and their results joined again in order.
+"""Requests cut into calls that keep within limits, their results checked and joined in order.
 
 Not everything can be asked of an estimator at once. A service takes jobs up to a size; local
 estimators of Qiskit and Aer make a circuit of its own for each point and, where they measure, for
@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,16 +25,25 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2, PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arrays import FloatArray, read_real_numbers
 from ..exceptions import ResultError
-from ..lru_cache import LRUCache, LRUCacheByIdentity
+from ..lru_cache import LRUCache
 from ..program.identity import content_key
 from ..program.observables import elements_of
 from .capabilities import binds_here, is_from_aer, measures, repeats_noise
 from .precision import default_precision
-from .usage import count_groups_in
+from .usage import count_groups_in, count_terms_in
+
+UNUSED = "Nothing was used; weights are unchanged."
+
+
+class Evaluation(NamedTuple):
+    """Expectation values and, where the primitive tells, standard errors and precision aimed at."""
+
+    evs: FloatArray
+    stds: FloatArray | None
+    precision: float | None = None
 
 
 class Size(NamedTuple):
@@ -170,27 +180,56 @@ def join_results(results: Sequence[tuple[PubPart, PubResult]]) -> PubResult:
     """Put the results of a PUB's parts, in order, together."""
     if len(results) == 1:
         return results[0][1]
-    with_stds = all(getattr(r.data, "stds", None) is not None for _, r in results)
-    names = ("evs", "stds") if with_stds else ("evs",)
-    found: dict[str, list[FloatArray]] = {name: [] for name in names}
+    found = []
     for part, result in results:
-        for name in names:
-            where = f"Rows {part.start} to {part.stop} of a PUB came back"
-            try:
-                numbers = read_real_numbers(getattr(result.data, name))
-            except (AttributeError, ValueError) as error:
-                raise ResultError(
-                    f"{where} without real numbers as data.{name}: {error}. Nothing was used."
-                ) from error
-            if numbers.shape != part.pub.shape:
-                raise ResultError(
-                    f"{where} in shape {numbers.shape}; expected {part.pub.shape}. Nothing was "
-                    "used."
-                )
-            found[name].append(numbers)
-    fields: dict[str, Any] = {n: np.concatenate(found[n], axis=-1) for n in names}
+        where = f"A job for rows {part.start} to {part.stop}"
+        found.append(check_result(result, part.pub.shape, part.position, where))
+    fields: dict[str, Any] = {"evs": np.concatenate([each.evs for each in found], axis=-1)}
+    stds = [each.stds for each in found if each.stds is not None]
+    if len(stds) == len(found):
+        fields["stds"] = np.concatenate(stds, axis=-1)
     data = DataBin(**fields, shape=fields["evs"].shape)
     return PubResult(data, metadata=dict(results[0][1].metadata))
+
+
+def check_result(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
+    """Return the values of a PUB's result, or raise :class:`ResultError` if they cannot be used."""
+    evs = _numbers(result, "evs", "expectation values", shape, position, who)
+    metadata = getattr(result, "metadata", None)
+    aimed = metadata.get("target_precision") if isinstance(metadata, Mapping) else None
+    precision = float(aimed) if isinstance(aimed, numbers.Real) else None
+    if getattr(result.data, "stds", None) is None:
+        return Evaluation(evs, None, precision)
+    stds = _numbers(result, "stds", "standard errors", shape, position, who)
+    if (stds < 0).any():
+        raise ResultError(
+            f"{who} returned a negative standard error, {stds.min()}, for PUB {position}. {UNUSED}"
+        )
+    return Evaluation(evs, stds, precision)
+
+
+def _numbers(
+    result: PubResult, name: str, what: str, shape: tuple[int, ...], position: int, who: str
+) -> FloatArray:
+    try:
+        found = read_real_numbers(getattr(result.data, name))
+    except (AttributeError, ValueError) as error:
+        raise ResultError(
+            f"{who} returned {what} (data.{name}) that are no real numbers for PUB {position}: "
+            f"{error}. {UNUSED}"
+        ) from error
+    if found.shape != shape:
+        raise ResultError(
+            f"{who} returned {what} of shape {found.shape} for PUB {position}; expected "
+            f"{shape}. {UNUSED}"
+        )
+    if not np.isfinite(found).all():
+        where = np.argwhere(~np.isfinite(found))[0].tolist()
+        raise ResultError(
+            f"{who} returned {found[tuple(where)]} for PUB {position} at index {where} of its "
+            f"{what}. {UNUSED}"
+        )
+    return found
 
 
 def count_rows(pub: EstimatorPub) -> int | None:
@@ -315,7 +354,7 @@ def measure_work(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
     backend: Any = getattr(estimator, "_backend", None)
     if not is_from_aer(backend):
         return Size()
-    terms = _terms_in(pub.observables)
+    terms = count_terms_in(pub.observables)
     circuits, shots = 1, SHOTS
     if isinstance(estimator, BackendEstimatorV2):  # at most one circuit for each term
         precision = pub.precision or estimator.options.default_precision
@@ -333,12 +372,6 @@ def measure_work(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
 def _count_qubits(circuit: QuantumCircuit) -> int:
     return len({qubit for instruction in circuit.data for qubit in instruction.qubits})
 
-
-def _count_terms(observables: ObservablesArray) -> int:
-    return len({label for o in observables.ravel().tolist() for label in o})
-
-
-_terms_in = LRUCacheByIdentity(_count_terms)  # every step asks for the same ones
 
 INTERRUPTS = Limit(60_000_000, measure_work)
 """The amplitudes that Aer changes in a call: about half a second, for which it keeps Python's lock,

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-import numbers
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import numpy as np
 from qiskit.primitives import BaseEstimatorV2
-from qiskit.primitives.containers import PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arguments import shown
-from ..arrays import FloatArray, read_real_numbers
+from ..arrays import FloatArray
 from ..exceptions import (
     BridgeError,
     EstimatorTypeError,
@@ -27,20 +24,12 @@ from ..program import AnalysedCircuit
 from ..program.observables import observables_array
 from . import cutting
 from .capabilities import binds_here, takes_projectors
-from .cutting import PubPart
+from .cutting import UNUSED as UNUSED
+from .cutting import Evaluation as Evaluation
+from .cutting import PubPart, check_result
 from .precision import validate_target_precision
 from .pubs import check_pubs
 from .usage import Usage, count_usage, record_job
-
-UNUSED = "Nothing was used; weights are unchanged."
-
-
-class Evaluation(NamedTuple):
-    """Expectation values and, where the primitive tells, standard errors and precision aimed at."""
-
-    evs: FloatArray
-    stds: FloatArray | None
-    precision: float | None = None
 
 
 def make_points_pub(
@@ -149,7 +138,8 @@ def submit(
             for call in calls[1:]:
                 results += _run(estimator, [p.pub for p in call], precision)()
             results = cutting.join_calls(calls, results)
-        return _all_checked(estimator, results, shapes)
+        who, pairs = type(estimator).__name__, zip(results, shapes, strict=True)
+        return [check_result(r, shape, i, who) for i, (r, shape) in enumerate(pairs)]
 
     return wait
 
@@ -157,11 +147,10 @@ def submit(
 def count_request_usage(
     estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None = None
 ) -> Usage:
-    """Return what :func:`submitted` will amount to, if nothing fails."""
+    """Return what :func:`submit` will amount to, if nothing fails."""
     calls = _calls_of(estimator, pubs, precision)
-    if calls is None:
-        return count_usage(estimator, pubs, precision)
-    return sum((count_usage(estimator, [p.pub for p in c], precision) for c in calls), Usage())
+    asked = [pubs] if calls is None else [[part.pub for part in call] for call in calls]
+    return sum((count_usage(estimator, each, precision) for each in asked), Usage())
 
 
 def _calls_of(
@@ -208,55 +197,6 @@ def _errors_named(estimator: BaseEstimatorV2, count: int) -> Iterator[None]:
         raise ExecutionError(
             f"{type(estimator).__name__} failed on {count} PUB(s): {error}"
         ) from error
-
-
-def _all_checked(
-    estimator: BaseEstimatorV2, results: list[Any], shapes: Sequence[tuple[int, ...]]
-) -> list[Evaluation]:
-    return [
-        check_result(result, shape, position, type(estimator).__name__)
-        for position, (result, shape) in enumerate(zip(results, shapes, strict=True))
-    ]
-
-
-def check_result(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
-    """Return the values of a PUB's result, or raise :class:`ResultError` if they cannot be used."""
-    evs = _numbers(result, "evs", "expectation values", shape, position, who)
-    metadata = getattr(result, "metadata", None)
-    aimed = metadata.get("target_precision") if isinstance(metadata, Mapping) else None
-    precision = float(aimed) if isinstance(aimed, numbers.Real) else None
-    if getattr(result.data, "stds", None) is None:
-        return Evaluation(evs, None, precision)
-    stds = _numbers(result, "stds", "standard errors", shape, position, who)
-    if (stds < 0).any():
-        raise ResultError(
-            f"{who} returned a negative standard error, {stds.min()}, for PUB {position}. {UNUSED}"
-        )
-    return Evaluation(evs, stds, precision)
-
-
-def _numbers(
-    result: PubResult, name: str, what: str, shape: tuple[int, ...], position: int, who: str
-) -> FloatArray:
-    try:
-        found = read_real_numbers(getattr(result.data, name))
-    except (AttributeError, ValueError) as error:
-        raise ResultError(
-            f"{who} returned {what} (data.{name}) that are no real numbers for PUB {position}: "
-            f"{error}. {UNUSED}"
-        ) from error
-    if found.shape != shape:
-        raise ResultError(
-            f"{who} returned {what} of shape {found.shape} for PUB {position}; expected "
-            f"{shape}. {UNUSED}"
-        )
-    if not np.isfinite(found).all():
-        where = np.argwhere(~np.isfinite(found))[0].tolist()
-        raise ResultError(
-            f"{who} returned {found[tuple(where)]} for PUB {position} at index {where} of its "
-            f"{what}. {UNUSED}"
-        )
-    return found
 
 
 def validate_estimator(estimator: Any) -> BaseEstimatorV2:

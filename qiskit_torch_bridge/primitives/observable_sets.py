@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -39,11 +38,6 @@ class ObservableSet:
     index: IntArray
     num_qubits: int | None
 
-    @property
-    def num_terms(self) -> int:
-        """The number of terms of all operators."""
-        return sum(len(operator) for operator in self.operators)
-
 
 class ObservableSets:
     """Reads observables in any form that Qiskit takes; equal contents give the same set."""
@@ -62,7 +56,7 @@ class ObservableSets:
 
 
 def _weigh(found: ObservableSet) -> int:
-    return found.num_terms + 1
+    return sum(map(len, found.operators)) + 1
 
 
 def _read_all(observables: Any) -> ObservableSet:
@@ -99,60 +93,34 @@ def _read_operator(observable: Any) -> Observable:
         ) from error
 
 
-@functools.singledispatch
 def _content_key(observables: object) -> Hashable:
     """Return what tells contents apart, or ``None`` for a form without a quick answer."""
+    match observables:
+        case str():
+            return observables
+        case list():
+            keys = tuple(map(_content_key, observables))
+            return None if None in keys else keys
+        case SparsePauliOp() if observables.coeffs.dtype != object:
+            return (*_key_of_paulis(observables.paulis), observables.coeffs.tobytes())
+        case ProductOperator(letters=letters, coeffs=coeffs):
+            return "products", letters.shape, letters.tobytes(), coeffs.tobytes()
+        case Pauli():
+            return "Pauli", observables.to_label()
+        case PauliList():
+            return "PauliList", *_key_of_paulis(observables)
+        case ObservablesArray() if hasattr(observables, "sparse_observables_array"):
+            terms = observables.sparse_observables_array().ravel()
+            return observables.shape, *map(_key_of_terms, terms)
+        case ObservablesArray():
+            return observables.shape, *(frozenset(o.items()) for o in elements_of(observables))
     return None
 
 
-@_content_key.register
-def _(label: str) -> Hashable:
-    return label
-
-
-@_content_key.register
-def _(listed: list) -> Hashable:  # type: ignore[type-arg]
-    keys = tuple(map(_content_key, listed))
-    return None if None in keys else keys
-
-
-@_content_key.register
-def _(operator: SparsePauliOp) -> Hashable:
-    if operator.coeffs.dtype == object:
-        return None
-    return (*_key_of_paulis(operator.paulis), operator.coeffs.tobytes())
-
-
-@_content_key.register
-def _(operator: ProductOperator) -> Hashable:
-    letters = operator.letters
-    return "products", letters.shape, letters.tobytes(), operator.coeffs.tobytes()
-
-
-@_content_key.register
-def _(pauli: Pauli) -> Hashable:
-    return "Pauli", pauli.to_label()
-
-
-@_content_key.register
-def _(paulis: PauliList) -> Hashable:
-    return "PauliList", *_key_of_paulis(paulis)
-
-
-@_content_key.register
-def _(array: ObservablesArray) -> Hashable:
-    if not hasattr(array, "sparse_observables_array"):
-        return array.shape, *(frozenset(terms.items()) for terms in elements_of(array))
-    parts = (
-        (o.num_qubits, *(np.asarray(part).tobytes() for part in _raw_parts(o)))
-        for o in array.sparse_observables_array().ravel()
-    )
-    return array.shape, *parts
+def _key_of_terms(observable: Any) -> tuple[Hashable, ...]:
+    parts = observable.coeffs, observable.bit_terms, observable.indices, observable.boundaries
+    return observable.num_qubits, *(np.asarray(part).tobytes() for part in parts)
 
 
 def _key_of_paulis(paulis: PauliList) -> tuple[Hashable, ...]:
     return paulis.x.shape, paulis.x.tobytes(), paulis.z.tobytes(), paulis.phase.tobytes()
-
-
-def _raw_parts(observable: Any) -> tuple[Any, ...]:
-    return observable.coeffs, observable.bit_terms, observable.indices, observable.boundaries

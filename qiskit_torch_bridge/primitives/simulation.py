@@ -97,27 +97,23 @@ class Simulators:
         """Return how to evaluate a PUB that falls into ``blocks``."""
         if not shots and len(blocks) > 1 and _together(request, blocks):
             blocks = [merge_blocks(blocks)]
-        get = self._measurement if shots else self._simulator
-        parts = (Part(block, get(request, block)) for block in blocks)
+        parts = (Part(b, self._evaluator(request, b, measured=bool(shots))) for b in blocks)
         return Plan(request, tuple(parts), shots)
 
-    def _simulator(self, request: AnalysedPub, block: PointBlock) -> StatevectorSimulator:
-        return self._exact(
-            (request.circuit, request.observables, block.observables.tobytes()),
-            lambda: self._new(request.circuit, _chosen(request, block)),
-            _weight,
-        )
+    def _evaluator(
+        self, request: AnalysedPub, block: PointBlock, *, measured: bool
+    ) -> StatevectorSimulator | MeasurementPlan:
+        circuit, key = request.circuit, (request.observables, block.observables.tobytes())
 
-    def _measurement(self, request: AnalysedPub, block: PointBlock) -> MeasurementPlan:
-        def make() -> MeasurementPlan:
-            observables = _chosen(request, block)
-            return plan_measurement(self._preparation(request.circuit, observables), observables)
+        def choose() -> list[Observable]:
+            return [request.observables.operators[u] for u in block.observables]
 
-        return self._measured(
-            (request.circuit, request.observables, block.observables.tobytes()),
-            make,
-            lambda made: made.kept_numbers,
-        )
+        def plan() -> MeasurementPlan:
+            return plan_measurement(self._preparation(circuit, choose()), choose())
+
+        if measured:
+            return self._measured((circuit, *key), plan, lambda made: made.kept_numbers)
+        return self._exact((circuit, *key), lambda: self._new(circuit, choose()), _weight)
 
     def _preparation(
         self, circuit: AnalysedCircuit, observables: list[Observable]
@@ -136,10 +132,6 @@ class Simulators:
     ) -> StatevectorSimulator:
         columns = range(circuit.num_parameters)
         return StatevectorSimulator(circuit, observables, columns, (), self._dtype)
-
-
-def _chosen(request: AnalysedPub, block: PointBlock) -> list[Observable]:
-    return [request.observables.operators[u] for u in block.observables]
 
 
 def _weight(simulator: StatevectorSimulator) -> int:

@@ -101,7 +101,7 @@ def count_circuits(pub: EstimatorPub, *, grouped: bool = True) -> int:
     points, shape = pub.parameter_values.shape, pub.observables.shape
     apart = all(a == 1 or b == 1 for a, b in zip(points[::-1], shape[::-1], strict=False))
     if apart:  # all observables at every point
-        count = count_groups_in if grouped else _count_terms_in
+        count = count_groups_in if grouped else count_terms_in
         return math.prod(points) * count(pub.observables)
     observables = np.array([None] * pub.observables.size, dtype=object)
     observables[:] = _list_observables(pub.observables)
@@ -129,7 +129,7 @@ def _list_observables(observables: ObservablesArray) -> list[Mapping[str, Any]]:
 
 # Remembered, since every step asks for the same observables.
 count_groups_in = LRUCacheByIdentity(lambda array: count_groups(_list_observables(array)))
-_count_terms_in = LRUCacheByIdentity(
+count_terms_in = LRUCacheByIdentity(
     lambda array: count_groups(_list_observables(array), grouped=False)
 )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -245,7 +244,6 @@ class SPSARule(Rule):
 
     def __init__(self, epsilon: float, resamplings: int, generator: np.random.Generator) -> None:
         self.epsilon, self.resamplings, self.generator = epsilon, resamplings, generator
-        self._lock = Lock()
 
     def __repr__(self) -> str:
         averaged = f", resamplings={self.resamplings}" if self.resamplings > 1 else ""
@@ -264,16 +262,9 @@ class SPSARule(Rule):
         return _RandomDirections(circuit, None, None, plan, self, columns, used)
 
     def draw_signs(self, rows: int, count: int) -> FloatArray:
-        """Draw directions ``(resamplings, rows, count)``."""
-        with self._lock:
-            drawn = self.generator.integers(0, 2, (self.resamplings, rows, count))
+        """Draw directions ``(resamplings, rows, count)``; NumPy's generators lock themselves."""
+        drawn = self.generator.integers(0, 2, (self.resamplings, rows, count))
         return np.asarray(2 * drawn - 1, dtype=float)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=Lock())
 
 
 @dataclass(frozen=True)

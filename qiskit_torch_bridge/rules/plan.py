@@ -57,10 +57,8 @@ class ShiftPlan:
         require_whole_number(self.size, "size", 0, MOST_COORDINATES, error=GradientError)
         most = MOST_COORDINATES
         require_whole_number(self.num_derivatives, "num_derivatives", 0, most, error=GradientError)
-        points, count = (
-            _require_numbers(self.shifts, "shifts"),
-            _require_numbers(self.coefficients, "coefficients"),
-        )
+        points = _require_numbers(self.shifts, "shifts")
+        count = _require_numbers(self.coefficients, "coefficients")
         _require_places(self.coordinates, "coordinates", (points,), self.size)
         require_real_array(self.entries, "entries", (2, count), error=GradientError)
         _require_places(self.entries[0], "entries[0]", (count,), self.num_derivatives)
@@ -75,7 +73,6 @@ class ShiftPlan:
         Equal points are evaluated once: the undisplaced point of one-sided differences is shared
         by all derivatives.
         """
-        require_whole_number(size, "size", 0, MOST_COORDINATES, error=GradientError)
         given: Any = stencils
         listed = isinstance(given, (list, tuple))
         if not listed or not all(isinstance(s, tuple) and len(s) == 3 for s in given):
