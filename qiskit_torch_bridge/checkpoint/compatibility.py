@@ -28,11 +28,6 @@ class Stateful(Protocol):
         """Set a state."""
 
 
-def collect_metadata(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what PyTorch keeps beside a state dict: the versions of its parts."""
-    return dict(getattr(weights, "_metadata", {}))
-
-
 def collect_programs(model: nn.Module) -> dict[str, Any]:
     """Return the circuits, observables and roles of a model's quantum modules, by their names."""
     modules = _find_quantum_modules(model)

@@ -28,7 +28,6 @@ from .compatibility import (
     Stateful,
     check_model,
     check_rest,
-    collect_metadata,
     collect_optimizer,
     collect_programs,
     collect_scheduler,
@@ -145,7 +144,7 @@ def save_checkpoint(
     weights = model.state_dict()
     states = {
         "model": weights,
-        "metadata": collect_metadata(weights),
+        "metadata": dict(getattr(weights, "_metadata", {})),  # the versions of PyTorch's parts
         "programs": collect_programs(model),
         "optimizers": [collect_optimizer(o) for o in optimizers],
         "schedulers": [collect_scheduler(s) for s in schedulers],
