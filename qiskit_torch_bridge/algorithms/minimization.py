@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, NoReturn, TypeAlias
 
 import numpy as np
@@ -46,6 +46,7 @@ SPSA_STEP = 0.1
 NOT_FINITE = " Lower the learning rate, clip the gradient (clip_norm=), or look at the objective."
 
 
+@dataclass
 class MinimizedFunction:
     """A function of ``(P,)`` and its gradient, which remembers the best point.
 
@@ -66,25 +67,18 @@ class MinimizedFunction:
         best_gradient: The gradient there, if one was asked for.
     """
 
-    def __init__(
-        self,
-        fun: Function,
-        jac: Function | None,
-        *,
-        numerical: WithOptions,
-        grouped: int | None,
-        rng: np.random.Generator,
-        bounds: tuple[FloatArray, FloatArray] | None = None,
-    ) -> None:
-        self._fun, self._jac = fun, jac
-        self._numerical = numerical
-        self._grouped = grouped or 1
-        self._rng = rng
-        self._bounds = bounds
-        self.nfev = self.njev = 0
-        self.best_point: FloatArray | None = None
-        self.best_value = math.inf
-        self.best_gradient: FloatArray | None = None
+    fun: Function
+    jac: Function | None
+    _: KW_ONLY
+    numerical: WithOptions
+    grouped: int | None
+    rng: np.random.Generator
+    bounds: tuple[FloatArray, FloatArray] | None = None
+    nfev: int = 0
+    njev: int = 0
+    best_point: FloatArray | None = None
+    best_value: float = math.inf
+    best_gradient: FloatArray | None = None
 
     def evaluate(self, x: FloatArray) -> float:
         """Return the value at ``x``."""
@@ -94,9 +88,9 @@ class MinimizedFunction:
 
     def differentiate(self, x: FloatArray) -> tuple[float, FloatArray]:
         """Return the value at ``x`` and the gradient there."""
-        if self._jac is not None:
+        if self.jac is not None:
             value = self.evaluate(x)  # remembered even if the gradient is refused
-            gradient = self._check_gradient(self._jac(x.copy()), x)
+            gradient = self._check_gradient(self.jac(x.copy()), x)
         else:
             displacements, combined = self._plan_differences(len(x))
             values = self._evaluate_all([x, *(x + displacements)])
@@ -107,7 +101,7 @@ class MinimizedFunction:
 
     def _plan_differences(self, size: int) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
         """Return displacements ``(S, P)``, and what makes a gradient of the values there."""
-        how = self._numerical
+        how = self.numerical
         if isinstance(how, FiniteDifference):
             step = recommended_epsilon(None, how.method) if how.epsilon is None else how.epsilon
             shifts, coefficients = STENCILS[how.method]
@@ -115,16 +109,17 @@ class MinimizedFunction:
             plan = ShiftPlan.from_columns(size, stencils)
             return plan.displacements, lambda values: plan.combined(values[:, None])[0]
         step = SPSA_STEP if how.epsilon is None else how.epsilon
-        directions = [self._rng.choice([-1.0, 1.0], size) for _ in range(how.resamplings)]
+        directions = [self.rng.choice([-1.0, 1.0], size) for _ in range(how.resamplings)]
         sides = np.concatenate([directions, np.negative(directions)])
         return sides * step, lambda values: values @ sides / (2 * how.resamplings * step)
 
     def _evaluate_all(self, points: Sequence[FloatArray]) -> list[float]:
         values: list[float] = []
-        for i in range(0, len(points), self._grouped):
-            group = points[i : i + self._grouped]
+        size = self.grouped or 1
+        for i in range(0, len(points), size):
+            group = points[i : i + size]
             argument = group[0].copy() if len(group) == 1 else np.array(group)
-            returned = self._fun(argument)
+            returned = self.fun(argument)
             numbers = _read_numbers(returned)
             if numbers is None or numbers.shape != (len(group),):
                 hint = (
@@ -164,8 +159,8 @@ class MinimizedFunction:
         raise ObjectiveError(f"{message} {kept}{advice}", self.best_point, self.best_value)
 
     def _remember(self, x: FloatArray, value: float, gradient: FloatArray | None) -> None:
-        if self._bounds is not None:
-            low, high = self._bounds
+        if self.bounds is not None:
+            low, high = self.bounds
             if (x < low).any() or (x > high).any():
                 return
         best = self.best_point
@@ -280,31 +275,26 @@ class History:
         self.evaluations.append(evaluations)
 
 
+@dataclass
 class StoppingRule:
     """Tells when a run has converged."""
 
-    def __init__(
-        self,
-        tol: float | None,
-        gradient_tol: float | None,
-        patience: int | None,
-        min_improvement: float,
-    ) -> None:
-        self._tol, self._gradient_tol = tol, gradient_tol
-        self._patience, self._min_improvement = patience, min_improvement
-        self._last: float | None = None
-        self._best = math.inf
-        self._waited = 0
+    tol: float | None
+    gradient_tol: float | None
+    patience: int | None
+    min_improvement: float
+    _last: float = math.inf
+    _best: float = math.inf
+    _waited: int = 0
 
     def __call__(self, value: float, gradient: FloatArray | None) -> bool:
         """Take note of a step's value and gradient, and return whether to stop after it."""
-        small = self._tol is not None and self._last is not None
-        stop = small and abs(value - self._last) <= self._tol  # type: ignore[operator]
+        stop = self.tol is not None and abs(value - self._last) <= self.tol
         self._last = value
-        if self._gradient_tol is not None and gradient is not None:
-            stop = stop or bool(np.abs(gradient).max(initial=0) <= self._gradient_tol)
-        if value < self._best - self._min_improvement:
+        if self.gradient_tol is not None and gradient is not None:
+            stop = stop or bool(np.abs(gradient).max(initial=0) <= self.gradient_tol)
+        if value < self._best - self.min_improvement:
             self._best, self._waited = value, 0
         else:
             self._waited += 1
-        return stop or (self._patience is not None and self._waited >= self._patience)
+        return stop or (self.patience is not None and self._waited >= self.patience)

@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
@@ -52,11 +52,6 @@ NETWORK_GRADIENTS = {
     "NoneType": None,
 }
 """What stands for the gradients of networks; ``None`` for the default."""
-
-NO_ANSATZ = (
-    "Expected {name} to have an ansatz, a parameterized QuantumCircuit; it has {found}. Set "
-    "{name}.ansatz, or create the module from the circuit: TorchQuantumModule(circuit, operator)."
-)
 
 
 @dataclass(frozen=True)
@@ -112,18 +107,13 @@ def read_algorithm(
     named = _read_names(given)
     algorithm = _unwrap_solver(algorithm, result)
     _check_algorithm(algorithm)
-    kind = _find_kind(algorithm)
     found = _read_result(result)
-    circuit = (kind.build_ansatz(algorithm, operator) if found is None else found).copy()
+    circuit = (_find_ansatz(algorithm, operator) if found is None else found).copy()
     if "measure" in circuit.count_ops():  # SamplingVQE leaves its own in the ansatz
         with warnings.catch_warnings():  # of Qiskit 2.2, when it puts back registers of its own
             warnings.filterwarnings("ignore", "Trying to add QuantumRegister", UserWarning)
             circuit.remove_final_measurements()
-    transpiler = None
-    if found is None:
-        transpiler = kind.find_transpiler(algorithm)
-    elif found.layout is None:
-        transpiler = getattr(algorithm, "pass_manager", None)
+    transpiler = _find_transpiler(algorithm, found)
     return ModuleParts(
         circuit=circuit,
         observables=operator,
@@ -208,38 +198,26 @@ def _check_algorithm(algorithm: object) -> None:
         )
 
 
-class _Kind(NamedTuple):
-    """A kind of algorithm.
-
-    Attributes:
-        attributes: What it is known by.
-        build_ansatz: Returns the ansatz for an operator.
-        find_transpiler: Returns what transpiles that, or nothing.
-    """
-
-    attributes: tuple[str, ...]
-    build_ansatz: Callable[[Any, BaseOperator], QuantumCircuit]
-    find_transpiler: Callable[[Any], PassManager | None]
+def _is_qaoa(algorithm: object) -> bool:
+    """Whether it builds its ansatz from the operator that it is given."""
+    return hasattr(algorithm, "reps") and hasattr(algorithm, "mixer")
 
 
-def _find_kind(algorithm: object) -> _Kind:
-    return next(kind for kind in _KINDS if all(hasattr(algorithm, a) for a in kind.attributes))
-
-
-def _read_ansatz(algorithm: Any, _: BaseOperator) -> QuantumCircuit:
+def _find_ansatz(algorithm: Any, operator: BaseOperator) -> QuantumCircuit:
+    if _is_qaoa(algorithm):
+        return _build_qaoa_ansatz(algorithm, operator)
     ansatz = getattr(algorithm, "ansatz", None)
     name = type(algorithm).__name__
-    if not isinstance(ansatz, QuantumCircuit):
-        found = "none" if ansatz is None else type(ansatz).__name__
-        raise AlgorithmError(NO_ANSATZ.format(name=name, found=found))
-    if not ansatz.num_parameters:
-        raise AlgorithmError(NO_ANSATZ.format(name=name, found="a circuit without parameters"))
-    return ansatz
-
-
-def _find_pass_manager(algorithm: Any) -> PassManager | None:
-    # VQE of qiskit-algorithms transpiles an ansatz when it is given, qiskit-optimization later.
-    return getattr(algorithm, "pass_manager", None)
+    found = "none" if ansatz is None else type(ansatz).__name__
+    if isinstance(ansatz, QuantumCircuit):
+        if ansatz.num_parameters:
+            return ansatz
+        found = "a circuit without parameters"
+    raise AlgorithmError(
+        f"Expected {name} to have an ansatz, a parameterized QuantumCircuit; it has {found}. Set "
+        f"{name}.ansatz, or create the module from the circuit: TorchQuantumModule(circuit, "
+        "operator)."
+    )
 
 
 def _build_qaoa_ansatz(algorithm: Any, operator: BaseOperator) -> QuantumCircuit:
@@ -263,18 +241,16 @@ def _build_qaoa_ansatz(algorithm: Any, operator: BaseOperator) -> QuantumCircuit
         return circuit.decompose()
 
 
-def _find_qaoa_transpiler(algorithm: Any) -> PassManager | None:
+def _find_transpiler(algorithm: Any, found: QuantumCircuit | None) -> PassManager | None:
+    """Return what transpiles the ansatz, or the circuit of a result unless it was transpiled."""
+    if found is not None and found.layout is not None:
+        return None
     transpiler = getattr(algorithm, "_transpiler", None)
-    if transpiler is None:
-        return _find_pass_manager(algorithm)
-    return TranspilerWithOptions(transpiler, getattr(algorithm, "_transpiler_options", None) or {})
-
-
-_KINDS = (
-    # Those that build their ansatz from the operator that they are given, and all others.
-    _Kind(("reps", "mixer"), _build_qaoa_ansatz, _find_qaoa_transpiler),
-    _Kind((), _read_ansatz, _find_pass_manager),
-)
+    if found is None and _is_qaoa(algorithm) and transpiler is not None:
+        options = getattr(algorithm, "_transpiler_options", None) or {}
+        return TranspilerWithOptions(transpiler, options)
+    # VQE of qiskit-algorithms transpiles an ansatz when it is given, qiskit-optimization later.
+    return getattr(algorithm, "pass_manager", None)
 
 
 class TranspilerWithOptions:

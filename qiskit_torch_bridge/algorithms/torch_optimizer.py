@@ -387,29 +387,23 @@ class TorchOptimizer(Optimizer):
             ) from error
 
     def _make_scheduler(self, optimizer: torch.optim.Optimizer) -> Scheduler | None:
-        """Return the scheduler of a torch optimizer, or ``None``."""
         make = self._own.scheduler
         if make is None:
             return None
-        remedy = (
-            "a function that takes the torch optimizer and returns a scheduler, such as lambda o: "
-            "torch.optim.lr_scheduler.StepLR(o, 50)"
+        expected = (
+            "Expected scheduler to be a function that takes the torch optimizer and returns a "
+            "scheduler, such as lambda o: torch.optim.lr_scheduler.StepLR(o, 50)"
         )
         if not callable(make):
-            raise OptimizerTypeError(
-                f"Expected scheduler to be {remedy}; got {type(make).__name__}."
-            )
+            raise OptimizerTypeError(f"{expected}; got {type(make).__name__}.")
         try:
             scheduler = make(optimizer)
         except UNREADABLE as error:
             raise OptimizerTypeError(
-                f"Expected scheduler to be {remedy}; given {self._class.__name__} it raised "
-                f"{error!r}."
+                f"{expected}; given {self._class.__name__} it raised {error!r}."
             ) from error
         if not hasattr(scheduler, "step"):
-            raise OptimizerTypeError(
-                f"Expected scheduler to be {remedy}; it returned {type(scheduler).__name__}."
-            )
+            raise OptimizerTypeError(f"{expected}; it returned {type(scheduler).__name__}.")
         return scheduler
 
 

@@ -26,6 +26,7 @@ import stat
 import struct
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from .. import memory
 from ..exceptions import CheckpointError
@@ -52,31 +53,27 @@ def unwrap(content: bytes, path: Path) -> bytes:
         "Restore it from a copy, or delete it and start from the checkpoint before or from the "
         "beginning. Nothing was loaded."
     )
+
+    def refuse(damage: str) -> NoReturn:
+        raise CheckpointError(f"The checkpoint {path} is damaged: {damage}. {remedy}")
+
     if content[: len(MAGIC)] != MAGIC[: len(content)] or not content:
         raise CheckpointError(
             f"Expected a checkpoint in {path}; got a file that does not begin like one "
             f"({len(content)} bytes). If it was written by save_checkpoint, it is damaged. {remedy}"
         )
     if len(content) < HEADER.size:
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged: it ends after {len(content)} bytes, inside its "
-            f"header. {remedy}"
-        )
+        refuse(f"it ends after {len(content)} bytes, inside its header")
     _, version, length, digest = HEADER.unpack_from(content)
     payload = content[HEADER.size :]
     if len(payload) != length:
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged: expected {length} bytes after its header; got "
-            f"{len(payload)}. {remedy}"
-        )
+        refuse(f"expected {length} bytes after its header; got {len(payload)}")
     if _compute_digest(version, payload) != digest:
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged: its checksum does not fit its content. {remedy}"
-        )
+        refuse("its checksum does not fit its content")
     if version != VERSION:
-        remedy = "Upgrade qiskit-torch-bridge to the release that wrote it."
+        advice = "Upgrade qiskit-torch-bridge to the release that wrote it."
         if version < VERSION:
-            remedy = (
+            advice = (
                 "Load it with the release that wrote it. If you trust the file, its weights can be "
                 "used here as well: "
                 f"torch.load(io.BytesIO(open(path, 'rb').read()[{HEADER.size}:]), "
@@ -84,7 +81,7 @@ def unwrap(content: bytes, path: Path) -> bytes:
             )
         raise CheckpointError(
             f"The checkpoint {path} has format {version}; this release reads format {VERSION}. "
-            f"{remedy} Nothing was loaded."
+            f"{advice} Nothing was loaded."
         )
     return payload
 

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from ..exceptions import CheckpointError, InputError, StateDictError
 from ..module import TorchQuantumModule
 from ..state_dicts import MARKS, check_program, check_weights, saved_program
-from .random_states import Generator, check_global_states, check_state, get_state
+from .random_states import Generator, check_global_states, check_state
 
 UNCHANGED = "Nothing was loaded."
+_T = TypeVar("_T")
 
 
 class Stateful(Protocol):
@@ -22,24 +23,9 @@ class Stateful(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
-        ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
         """Set a state."""
-        ...
-
-
-def require_model(model: object) -> None:
-    """Raise :class:`CheckpointError` unless there is a module to save or to load into."""
-    if not isinstance(model, nn.Module):
-        raise CheckpointError(
-            f"Expected model to be a torch.nn.Module; got {type(model).__name__}."
-        )
-
-
-def collect_metadata(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what PyTorch keeps beside a state dict: the versions of its parts."""
-    return dict(getattr(weights, "_metadata", {}))
 
 
 def collect_programs(model: nn.Module) -> dict[str, Any]:
@@ -70,24 +56,17 @@ def check_model(
     here, saved = model.state_dict(), states["model"]
     missing, foreign = [k for k in here if k not in saved], [k for k in saved if k not in here]
     if missing or foreign:
-        raise CheckpointError(
-            "The checkpoint belongs to another model. Not in the checkpoint: "
-            f"{_list_few(missing)}; not in the model: {_list_few(foreign)}. Build the model as it "
-            f"was when it was saved. {UNCHANGED}"
+        _refuse_model(
+            f". Not in the checkpoint: {_list_few(missing)}; not in the model: {_list_few(foreign)}"
         )
     for key, value in here.items():
-        if isinstance(value, Tensor) and _describe(saved[key]) != _describe(value):
-            raise CheckpointError(
-                f"The checkpoint belongs to another model: {key} is {_describe(value)} here and "
-                f"{_describe(saved[key])} in the checkpoint. Build the model as it was when it was "
-                f"saved. {UNCHANGED}"
-            )
+        kinds = _describe(value), _describe(saved[key])
+        if isinstance(value, Tensor) and kinds[0] != kinds[1]:
+            _refuse_model(f": {key} is {kinds[0]} here and {kinds[1]} in the checkpoint")
     modules, programs = _find_quantum_modules(model), states["programs"]
     if set(modules) != set(programs):
-        raise CheckpointError(
-            f"The checkpoint belongs to another model: it has circuits for {sorted(programs)}, and "
-            f"the model's are in {sorted(modules)}. Build the model as it was when it was saved. "
-            f"{UNCHANGED}"
+        _refuse_model(
+            f": it has circuits for {sorted(programs)}, and the model's are in {sorted(modules)}"
         )
     for name, module in modules.items():
         try:
@@ -105,26 +84,21 @@ def check_model(
     return result
 
 
+def _refuse_model(what: str) -> NoReturn:
+    raise CheckpointError(
+        f"The checkpoint belongs to another model{what}. Build the model as it was when it was "
+        f"saved. {UNCHANGED}"
+    )
+
+
 def collect_optimizer(optimizer: Stateful) -> dict[str, Any]:
     """Return an optimizer's state and what tells whether it fits another one."""
-    return {**_collect(optimizer), "shapes": _list_shapes(optimizer)}
-
-
-def _check_optimizer(optimizer: Stateful, saved: Mapping[str, Any], where: str) -> None:
-    """Raise :class:`CheckpointError` unless a saved state fits an optimizer."""
-    _check_class(optimizer, saved, where)
-    shapes = _list_shapes(optimizer)
-    if shapes != saved["shapes"]:
-        raise CheckpointError(
-            f"The checkpoint's {where} has parameters of the shapes {saved['shapes']}, one list "
-            f"for each group; here they are {shapes}. Give it the parameters in the order in which "
-            f"they were when it was saved. {UNCHANGED}"
-        )
+    return {**collect_scheduler(optimizer), "shapes": _list_shapes(optimizer)}
 
 
 def collect_scheduler(scheduler: Stateful) -> dict[str, Any]:
     """Return a scheduler's state and its class."""
-    return _collect(scheduler)
+    return {"class": _name_class(scheduler), "state": scheduler.state_dict()}
 
 
 def check_rest(
@@ -136,15 +110,18 @@ def check_rest(
     has_journal: bool,
 ) -> None:
     """Raise :class:`CheckpointError` unless everything but the model fits."""
-    _check_count("optimizers", optimizers, states["optimizers"])
-    for i, (optimizer, saved) in enumerate(zip(optimizers, states["optimizers"], strict=True)):
-        _check_optimizer(optimizer, saved, f"optimizer {i}")
-    _check_count("schedulers", schedulers, states["schedulers"])
-    for i, (scheduler, saved) in enumerate(zip(schedulers, states["schedulers"], strict=True)):
+    for i, (optimizer, saved) in enumerate(_pair("optimizers", optimizers, states)):
+        _check_class(optimizer, saved, f"optimizer {i}")
+        shapes = _list_shapes(optimizer)
+        if shapes != saved["shapes"]:
+            raise CheckpointError(
+                f"The checkpoint's optimizer {i} has parameters of the shapes {saved['shapes']}, "
+                f"one list for each group; here they are {shapes}. Give it the parameters in the "
+                f"order in which they were when it was saved. {UNCHANGED}"
+            )
+    for i, (scheduler, saved) in enumerate(_pair("schedulers", schedulers, states)):
         _check_class(scheduler, saved, f"scheduler {i}")
-    _check_count("generators", own, states["generators"])
-    for i, (generator, saved) in enumerate(zip(own, states["generators"], strict=True)):
-        get_state(generator, f"generators[{i}]")
+    for i, (generator, saved) in enumerate(_pair("generators", own, states)):
         check_state(generator, saved, f"generators[{i}]")
     if set(noise) != set(states["noise"]):
         missing, foreign = set(noise) - set(states["noise"]), set(states["noise"]) - set(noise)
@@ -166,14 +143,16 @@ def check_rest(
         )
 
 
-def _check_count(what: str, given: Sequence[object], saved: Sequence[object]) -> None:
-    """Raise :class:`CheckpointError` unless as many things are given as were saved."""
+def _pair(what: str, given: Sequence[_T], states: Mapping[str, Any]) -> Iterator[tuple[_T, Any]]:
+    """Go through things that are given and their saved states, of which there are as many."""
+    saved = states[what]
     if len(given) != len(saved):
         raise CheckpointError(
             f"The checkpoint has the states of {len(saved)} {what}; {len(given)} were given. Give "
             "the same ones, in the same order, as to save_checkpoint, or only_weights=True for the "
             f"weights alone. {UNCHANGED}"
         )
+    return zip(given, saved, strict=True)
 
 
 def list_stateful(given: Stateful | Sequence[Stateful] | None, what: str) -> list[Stateful]:
@@ -190,15 +169,14 @@ def list_stateful(given: Stateful | Sequence[Stateful] | None, what: str) -> lis
     return listed
 
 
-def _collect(item: Stateful) -> dict[str, Any]:
-    kind = f"{type(item).__module__}.{type(item).__qualname__}"
-    return {"class": kind, "state": item.state_dict()}
+def _name_class(item: object) -> str:
+    return f"{type(item).__module__}.{type(item).__qualname__}"
 
 
 def _check_class(item: object, saved: Mapping[str, Any], where: str) -> None:
     if not isinstance(saved["state"], Mapping):
         raise CheckpointError(f"The checkpoint's {where} has no state. {UNCHANGED}")
-    here = f"{type(item).__module__}.{type(item).__qualname__}"
+    here = _name_class(item)
     if here != saved["class"]:
         raise CheckpointError(
             f"The checkpoint's {where} is a {saved['class']}; here it is a {here}. Make it as when "

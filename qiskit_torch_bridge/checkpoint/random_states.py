@@ -63,6 +63,7 @@ _HANDLERS: dict[type, _Handler] = {
         lambda g, state: g.setstate(_to_tuples(state)),
     ),
 }
+_NUMPY, _PYTHON = _HANDLERS[np.random.RandomState], _HANDLERS[random.Random]
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 Generator: TypeAlias = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
@@ -92,19 +93,18 @@ def get_global_states() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if cuda else [],
-        "numpy": _to_lists(np.random.get_state(legacy=False)),  # noqa: NPY002
-        "python": _to_lists(random.getstate()),
+        "numpy": _NUMPY.get(np.random),  # whose functions are named as a generator's methods
+        "python": _PYTHON.get(random),
     }
 
 
 def check_global_states(states: Mapping[str, Any]) -> None:
     """Raise :class:`CheckpointError` unless :func:`set_global_states` will work."""
     torch.Generator().set_state(states["torch"])
-    random.Random().setstate(_to_tuples(states["python"]))
-    here: Any = np.random.get_state(legacy=False)  # noqa: NPY002
-    _check_kind("NumPy's legacy functions", states["numpy"]["bit_generator"], here["bit_generator"])
-    scratch = np.random.RandomState(getattr(np.random, here["bit_generator"])())
-    scratch.set_state(_to_arrays(states["numpy"], here))
+    _PYTHON.set(random.Random(), states["python"])
+    here = _NUMPY.get(np.random)["bit_generator"]
+    _check_kind("NumPy's legacy functions", states["numpy"]["bit_generator"], here)
+    _NUMPY.set(np.random.RandomState(getattr(np.random, here)()), states["numpy"])
     if states["cuda"] and _count_cuda_devices() != len(states["cuda"]):
         warnings.warn(
             f"The checkpoint has random states of {len(states['cuda'])} CUDA devices; here are "
@@ -119,9 +119,8 @@ def set_global_states(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"] and _count_cuda_devices() == len(states["cuda"]):
         torch.cuda.set_rng_state_all(states["cuda"])
-    here: Any = np.random.get_state(legacy=False)  # noqa: NPY002
-    np.random.set_state(_to_arrays(states["numpy"], here))  # noqa: NPY002
-    random.setstate(_to_tuples(states["python"]))
+    _NUMPY.set(np.random, states["numpy"])
+    _PYTHON.set(random, states["python"])
 
 
 def find_generators(model: nn.Module, optimizers: Sequence[object] = ()) -> dict[str, Generator]:
@@ -131,15 +130,10 @@ def find_generators(model: nn.Module, optimizers: Sequence[object] = ()) -> dict
     found by their type, wherever an estimator keeps them; one that several share is listed where it
     is met first.
     """
-    found: dict[str, Generator] = {}
+    holders: list[tuple[str, object]] = [(n or "model", m) for n, m in model.named_modules()]
+    holders += [(f"optimizer {i}", optimizer) for i, optimizer in enumerate(optimizers)]
     seen: set[int] = set()
-    for name, module in model.named_modules():
-        for place, generator in _within(vars(module), name or "model", seen):
-            found[place] = generator
-    for i, optimizer in enumerate(optimizers):
-        for place, generator in _within(vars(optimizer), f"optimizer {i}", seen):
-            found[place] = generator
-    return found
+    return dict(found for name, held in holders for found in _within(vars(held), name, seen))
 
 
 def _within(value: object, place: str, seen: set[int]) -> Iterator[tuple[str, Generator]]:
@@ -156,13 +150,11 @@ def _within(value: object, place: str, seen: set[int]) -> Iterator[tuple[str, Ge
         # With its kind, since another one's stream would go on in another way.
         within = f"{place}({type(value).__name__})"
         yield from _within(getattr(value, "__dict__", {}), within, seen)
-    elif isinstance(value, Mapping):
-        for i, (key, item) in enumerate(value.items()):
+    elif isinstance(value, (Mapping, list, tuple)):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for i, (key, item) in enumerate(items):
             step = f".{key}" if isinstance(key, str) else f"[{i}]"
             yield from _within(item, f"{place}{step}", seen)
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from _within(item, f"{place}[{i}]", seen)
 
 
 def get_state(generator: Generator, where: str) -> dict[str, Any]:
@@ -171,13 +163,13 @@ def get_state(generator: Generator, where: str) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is none.
     """
-    handler = _find_handler(generator)
-    if handler is None:
+    if not isinstance(generator, GENERATORS):
         raise CheckpointError(
             f"Expected {where} to be a torch.Generator, numpy.random.Generator, "
             f"numpy.random.RandomState or random.Random; got {type(generator).__name__}. The "
             "global generators of torch, NumPy and Python are saved without being named."
         )
+    handler = _find_handler(generator)
     return {"kind": handler.name(generator), "state": handler.get(generator)}
 
 
@@ -192,13 +184,11 @@ def check_state(generator: Generator, saved: Mapping[str, Any], where: str) -> N
 
 def set_state(generator: Generator, saved: Mapping[str, Any]) -> None:
     """Set what :func:`get_state` returned."""
-    handler = _find_handler(generator)
-    assert handler is not None  # by check_state
-    handler.set(generator, saved["state"])
+    _find_handler(generator).set(generator, saved["state"])
 
 
-def _find_handler(generator: object) -> _Handler | None:
-    return next((h for kind, h in _HANDLERS.items() if isinstance(generator, kind)), None)
+def _find_handler(generator: Generator) -> _Handler:
+    return next(h for kind, h in _HANDLERS.items() if isinstance(generator, kind))
 
 
 def require_generators(generators: Generator | Sequence[Generator]) -> Sequence[Generator]:

@@ -6,13 +6,21 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from ..arguments import is_whole_number, require_bool, require_path, require_whole_number, shown
+from ..arguments import (
+    is_whole_number,
+    require_bool,
+    require_instance,
+    require_path,
+    require_whole_number,
+    shown,
+)
 from ..exceptions import CheckpointError
 from . import atomic_file, serialization
 from .compatibility import (
@@ -21,12 +29,10 @@ from .compatibility import (
     check_model,
     check_rest,
     collect_executions,
-    collect_metadata,
     collect_optimizer,
     collect_programs,
     collect_scheduler,
     list_stateful,
-    require_model,
 )
 from .random_states import (
     Generator,
@@ -133,18 +139,16 @@ def save_checkpoint(
         True
     """
     path = require_path(path, "path", error=CheckpointError)
-    require_model(model)
+    require_instance(model, "model", nn.Module, "a torch.nn.Module", error=CheckpointError)
     if step is not None and not is_whole_number(step):
         raise CheckpointError(f"Expected step to be a whole number; got {shown(step)}.")
-    optimizers, schedulers = (
-        list_stateful(optimizer, "optimizer"),
-        list_stateful(scheduler, "scheduler"),
-    )
+    optimizers = list_stateful(optimizer, "optimizer")
+    schedulers = list_stateful(scheduler, "scheduler")
     given = require_generators(generators)
     weights = model.state_dict()
     states = {
         "model": weights,
-        "metadata": collect_metadata(weights),
+        "metadata": dict(getattr(weights, "_metadata", {})),  # the versions of PyTorch's parts
         "programs": collect_programs(model),
         "optimizers": [collect_optimizer(o) for o in optimizers],
         "schedulers": [collect_scheduler(s) for s in schedulers],
@@ -212,17 +216,15 @@ def load_checkpoint(
         ([3, 4], 10)
     """
     path = require_path(path, "path", error=CheckpointError)
-    require_model(model)
+    require_instance(model, "model", nn.Module, "a torch.nn.Module", error=CheckpointError)
     require_bool(only_weights, "only_weights", error=CheckpointError)
     if journal is not None:
         _read_position(journal)
     if max_bytes is not None:
         require_whole_number(max_bytes, "max_bytes", 1, error=CheckpointError)
     states = _read(path, max_bytes)
-    optimizers, schedulers = (
-        list_stateful(optimizer, "optimizer"),
-        list_stateful(scheduler, "scheduler"),
-    )
+    optimizers = list_stateful(optimizer, "optimizer")
+    schedulers = list_stateful(scheduler, "scheduler")
     own, noise = require_generators(generators), find_generators(model, optimizers)
     if only_weights and (optimizers or schedulers or own or journal is not None):
         raise CheckpointError(
@@ -243,20 +245,17 @@ def load_checkpoint(
 
     changes = [_Change(model.state_dict, model.load_state_dict, weights)]
     if not only_weights:
-        parts = zip(
-            [*optimizers, *schedulers],
-            [*states["optimizers"], *states["schedulers"]],
-            strict=True,
-        )
-        changes += [_Change(p.state_dict, p.load_state_dict, saved["state"]) for p, saved in parts]
+        saved = [*states["optimizers"], *states["schedulers"]]
+        for part, kept in zip([*optimizers, *schedulers], saved, strict=True):
+            changes.append(_Change(part.state_dict, part.load_state_dict, kept["state"]))
         changes += [_change_generator(g, s) for g, s in zip(own, states["generators"], strict=True)]
         changes += [_change_generator(noise[place], s) for place, s in states["noise"].items()]
         changes.append(_Change(get_global_states, set_global_states, states["global_states"]))
         if journal is not None:
-            changes.append(_change_journal(journal, states["journal_position"]))
+            get, put = (partial(f, journal, "position") for f in (getattr, setattr))
+            changes.append(_Change(get, put, states["journal_position"]))
     change_all(changes, path)
-    kept = ("cursor", "extra", "step", "journal_position", "executions", "written_by")
-    return Checkpoint(**{name: states[name] for name in kept})
+    return Checkpoint(**{name: states[name] for name in Checkpoint._fields})
 
 
 def _read(path: Path, max_bytes: int | None) -> dict[str, Any]:
@@ -334,21 +333,10 @@ def _set_back(changes: Sequence[_Change], before: Sequence[Any]) -> int:
 
 
 def _change_generator(generator: Generator, state: Mapping[str, Any]) -> _Change:
-    """Return the change of a generator's state."""
     return _Change(lambda: get_state(generator, ""), lambda s: set_state(generator, s), state)
 
 
-def _change_journal(journal: HasPosition, position: int) -> _Change:
-    """Return the change of a journal's position."""
-
-    def put(value: int) -> None:
-        journal.position = value
-
-    return _Change(lambda: journal.position, put, position)
-
-
 def _read_position(journal: HasPosition) -> int:
-    """Return where a journal is."""
     position = getattr(journal, "position", None)
     if not isinstance(position, int) or isinstance(position, bool):
         raise CheckpointError(

@@ -149,8 +149,9 @@ def find_backend(name: str, num_qubits: int) -> BackendV2:
     )
 
 
-def check_plot(path: Path | None) -> None:
-    """Raise before the training if the plot could not be written after it."""
+def check_extras(path: Path | None) -> None:
+    """Raise before the training if its progress or, after it, the plot could not be shown."""
+    require("tqdm")
     if path is None:
         return
     require("matplotlib")
@@ -166,6 +167,11 @@ def check_plot(path: Path | None) -> None:
 def progress(total: float, description: str, unit: str = "step") -> Any:
     """Return a tqdm progress bar."""
     return require("tqdm").tqdm(total=total, desc=description, unit=unit)
+
+
+def name_values(shots: int | None) -> str:
+    """Return what expectation values are made of, in words."""
+    return "exact values" if shots is None else f"{shots:,} shots"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -190,10 +190,6 @@ def _slsqp(run: Run) -> dict[str, Any]:
     return {"maxiter": run.conditions.budget, "ftol": run.problem.tolerance**2}
 
 
-def _spsa(run: Run) -> dict[str, Any]:
-    return {"maxiter": MOST_STEPS}
-
-
 CONTESTANTS = {
     "adam": Contestant("Adam", torch.optim.Adam, with_rate),
     "rmsprop": Contestant("RMSprop", torch.optim.RMSprop, with_rate),
@@ -204,7 +200,7 @@ CONTESTANTS = {
     "natural": Contestant("natural gradient", QuantumNaturalGradient, with_metric),
     "cobyla": Contestant("COBYLA", COBYLA, _cobyla),
     "slsqp": Contestant("SLSQP", SLSQP, _slsqp),
-    "spsa": Contestant("SPSA", SPSA, _spsa, displaced=True),
+    "spsa": Contestant("SPSA", SPSA, lambda _: {"maxiter": MOST_STEPS}, displaced=True),
 }
 """The optimizers of the demonstrations; the last three are those of qiskit-algorithms."""
 
@@ -266,6 +262,11 @@ def _look(run: Run, module: TorchQuantumModule, measured: Tensor | None = None) 
         with torch.no_grad():
             measured = expectation(module.program, weights=module.weight)
     run.visit(measured.item(), module.weight.detach().numpy())
+
+
+def _look_at(run: Run, module: TorchQuantumModule, x: Any) -> None:
+    _load(module, x)
+    _look(run, module)
 
 
 @torch.no_grad()
@@ -330,8 +331,7 @@ def _make_minimiser(run: Run, module: TorchQuantumModule) -> Any:
 
     def look(_: int, x: FloatArray, *__: Any) -> bool:
         if next(steps) % stride == 0:
-            _load(module, x)
-            _look(run, module)
+            _look_at(run, module, x)
         return False  # it never ends a run
 
     if run.contestant.displaced:
@@ -361,8 +361,7 @@ class _ChargedEstimator(BatchedStatevectorEstimator):
             for x in np.atleast_2d(points):
                 self._run.charge(values=1)
                 if not self._run.contestant.displaced:
-                    _load(self._module, x)
-                    _look(self._run, self._module)
+                    _look_at(self._run, self._module, x)
         return super().run(pubs, precision=precision)
 
 
@@ -381,7 +380,6 @@ class _ChargedGradient:
             self._gradient = kind(estimator, **options)
 
     def run(self, *arguments: Any, **options: Any) -> Any:
-        """Charge for a gradient, and compute it."""
         self._run.charge(gradients=1)
         return self._gradient.run(*arguments, **options)
 
@@ -393,11 +391,6 @@ def _precision(run: Run) -> float:
 def _hand_to_vqe(run: Run, module: TorchQuantumModule) -> None:
     """Let ``VQE`` of qiskit-algorithms minimise; the module only tells what values are exact."""
     contestant = run.contestant
-
-    def look(_: int, x: FloatArray, *__: Any) -> None:
-        _load(module, x)
-        _look(run, module)
-
     if contestant.is_torch:
         at_once = contestant.settled == math.inf
         optimizer: Any = TorchOptimizer(
@@ -405,7 +398,7 @@ def _hand_to_vqe(run: Run, module: TorchQuantumModule) -> None:
             maxiter=1 if at_once else MOST_STEPS,
             gradient_tol=run.problem.tolerance,
             tol=None if at_once else contestant.settled,
-            callback=look if contestant.displaced else None,
+            callback=(lambda _, x, *__: _look_at(run, module, x)) if contestant.displaced else None,
             **contestant.options(run),
         )
     else:

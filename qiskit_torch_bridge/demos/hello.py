@@ -19,14 +19,13 @@ from .command_line import (
     GRADIENTS,
     DemoError,
     Options,
-    check_plot,
+    check_extras,
     common_options,
     number,
     option,
     place_on,
     positive,
     progress,
-    require,
     table,
     whole,
 )
@@ -142,10 +141,8 @@ def exact_value(module: TorchQuantumModule) -> float:
 
 def measure_noise(module: TorchQuantumModule) -> float:
     """Return the standard deviation of the slope with respect to theta at the weights."""
-    slopes = []
-    for _ in range(NOISE_REPEATS):
-        (slope,) = torch.autograd.grad(module().sum(), module.weight)
-        slopes.append(slope[0])
+    repeats = range(NOISE_REPEATS)
+    slopes = [torch.autograd.grad(module().sum(), module.weight)[0][0] for _ in repeats]
     return torch.stack(slopes).std().item()
 
 
@@ -165,8 +162,7 @@ def choose_cases(options: argparse.Namespace) -> Sequence[Case]:
 def run(options: argparse.Namespace) -> list[Training]:
     """Train every case from the same start, print a summary, and plot if asked."""
     cases = choose_cases(options)
-    require("tqdm")
-    check_plot(options.plot)
+    check_extras(options.plot)
     epsilon = options.epsilon or EPSILON
     trainings = []
     for case in cases:

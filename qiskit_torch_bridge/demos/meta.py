@@ -23,10 +23,10 @@ from .command_line import (
     GRADIENTS,
     DemoError,
     Options,
-    check_plot,
+    check_extras,
     common_options,
+    name_values,
     option,
-    require,
     table,
     whole,
 )
@@ -397,8 +397,7 @@ OPTIONS: Options = {
 
 def run(options: argparse.Namespace) -> list[Comparison]:
     """Train and compare, print a table for each comparison, and plot if asked."""
-    require("tqdm")
-    check_plot(options.plot)
+    check_extras(options.plot)
     begin = time.perf_counter()
     places = Places.chosen(options.gradient, options.shots, options.seed)
     comparisons: list[Comparison] = []
@@ -441,9 +440,8 @@ def summarise(comparison: Comparison) -> str:
 
 def explain(options: argparse.Namespace, seconds: float) -> str:
     """Return what explains the tables."""
-    shots = "exact values" if options.shots is None else f"{options.shots:,} shots"
     return f"""
-Figures are exact at the angles reached; the optimizers saw {shots}.
+Figures are exact at the angles reached; the optimizers saw {name_values(options.shots)}.
 LSTM: the learned optimizers; one is told values alone, the other slopes, too (the gradient with
 respect to the angles); {options.epochs} epoch{"s" * (options.epochs > 1)} each.
 SGD, Adam: with the learning rate, in brackets, that is best on problems of the training.

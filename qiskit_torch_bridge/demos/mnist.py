@@ -21,13 +21,12 @@ from .command_line import (
     GRADIENTS,
     DemoError,
     Options,
-    check_plot,
+    check_extras,
     common_options,
     option,
     place_on,
     positive,
     progress,
-    require,
     whole,
 )
 from .digits import Digits, Split, load_digits
@@ -233,8 +232,7 @@ def run(options: argparse.Namespace) -> Training:
             f"Expected --digits to name two or more different digits; got "
             f"{' '.join(map(str, options.digits))}."
         )
-    require("tqdm")
-    check_plot(options.plot)
+    check_extras(options.plot)
     data = load_digits(options.digits, options.data, options.seed)
     options.gradient = options.gradient or "analytic"
     with torch.random.fork_rng(devices=[]):  # a caller's random numbers stay as they were

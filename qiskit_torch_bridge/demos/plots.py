@@ -123,7 +123,6 @@ def plot_mnist(
 
 
 def _choose_samples(right: torch.Tensor) -> list[int]:
-    """Choose images at random, mistakes first."""
     order = torch.randperm(len(right), generator=torch.Generator().manual_seed(0))
     mistakes_first = order[right[order].int().argsort(stable=True)]
     return mistakes_first[: COLUMNS * ROWS].tolist()

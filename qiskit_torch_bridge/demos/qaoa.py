@@ -16,10 +16,10 @@ from ..algorithms import bits_by_qubit
 from .command_line import (
     DemoError,
     Options,
-    check_plot,
+    check_extras,
     common_options,
+    name_values,
     option,
-    require,
     table,
     whole,
 )
@@ -121,13 +121,9 @@ def solve(problem: Problem, options: argparse.Namespace, seed: int) -> Result:
     budget = options.steps * (price.values + price.gradients)
     conditions = Conditions(price, budget, options.shots, options.gradient, seed)
     runs = hold_contest(problem, conditions, choose_step_sizes(options, STEP_SIZES))
-    result = Result(problem, runs, price, shift_price, [], [])
-    if problem.graph is not None:
-        for run in runs:
-            cuts, sides = sample(run)
-            result.cuts.append(cuts)
-            result.sides.append(sides)
-    return result
+    samples = [] if problem.graph is None else [sample(run) for run in runs]
+    cuts, sides = [cuts for cuts, _ in samples], [sides for _, sides in samples]
+    return Result(problem, runs, price, shift_price, cuts, sides)
 
 
 def sample(run: Run) -> tuple[FloatArray, tuple[int, ...]]:
@@ -158,8 +154,7 @@ def run(options: argparse.Namespace) -> list[Result]:
         )
     if options.graphs and options.graph is not None:
         raise DemoError("--graphs draws random graphs; leave out --graph, which names one.")
-    require("tqdm")
-    check_plot(options.plot)
+    check_extras(options.plot)
     if options.graphs:
         return survey(options)
     regular = random_regular(options.nodes, DEGREE, np.random.default_rng(options.seed))
@@ -216,7 +211,7 @@ def summarise(result: Result, options: argparse.Namespace) -> str:
     start = result.runs[0].trace[0][1] / problem.least
     return "\n".join(
         [
-            f"\n{problem.title}: {len(problem.start)} angles, {name_values(options)}",
+            f"\n{problem.title}: {len(problem.start)} angles, {name_values(options.shots)}",
             f"{about}; the start has a ratio of {start:.4f}\n",
             table([*header, "seconds"], rows),
             "",
@@ -253,7 +248,7 @@ def summarise_survey(results: Sequence[Result], options: argparse.Namespace) -> 
     start = np.mean([result.runs[0].trace[0][1] / result.problem.least for result in results])
     return f"""
 {count} random 3-regular graphs, {options.nodes} nodes, QAOA with {options.reps} \
-layer{"s" * (options.reps > 1)}, {name_values(options)}
+layer{"s" * (options.reps > 1)}, {name_values(options.shots)}
 
 {table(header, rows)}
 
@@ -262,11 +257,6 @@ optimal cuts: the share of largest ones among {len(first.cuts[0]):,} cuts sample
 near the best after: evaluations until the ratio is within 1 % of the best one that any
 optimizer found for the graph, on average over the graphs on which it comes so far.
 {explain_counting(first, options)}"""
-
-
-def name_values(options: argparse.Namespace) -> str:
-    """Return what the optimizers see, in words."""
-    return "exact values" if options.shots is None else f"{options.shots:,} shots"
 
 
 def explain_counting(result: Result, options: argparse.Namespace) -> str:

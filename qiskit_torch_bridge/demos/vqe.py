@@ -11,10 +11,10 @@ import numpy as np
 from .command_line import (
     DemoError,
     Options,
-    check_plot,
+    check_extras,
     common_options,
+    name_values,
     option,
-    require,
     table,
     whole,
 )
@@ -135,8 +135,7 @@ def run(options: argparse.Namespace) -> list[Result]:
     """Solve the chosen problems, print a table for each, and plot if asked."""
     if options.qubits % 2:
         raise DemoError(f"Expected --qubits to be even: {options.qubits} sites cannot form pairs.")
-    require("tqdm")
-    check_plot(options.plot)
+    check_extras(options.plot)
     chosen = list(UNITS) if options.problem is None else [options.problem]
     results = [solve(name, options) for name in chosen]
     for result in results:
@@ -150,7 +149,6 @@ def run(options: argparse.Namespace) -> list[Result]:
 def summarise(result: Result, options: argparse.Namespace) -> str:
     """Return the table of one problem."""
     problem, price = result.problem, result.conditions.price
-    values = "exact values" if options.shots is None else f"{options.shots:,} shots"
     header = ("optimizer", "through", "energy", "error", "values", "gradients", "metrics")
     labels = [run.contestant.label for run in result.runs]
     rows = [
@@ -169,7 +167,7 @@ def summarise(result: Result, options: argparse.Namespace) -> str:
     how = (options.gradient or "parameter shift").replace("-", " ")
     exact = ("exact diagonalization", "", f"{problem.least:.9f}", *[""] * 6)
     return f"""
-{problem.title}: {len(problem.start)} angles, {values}, at most \
+{problem.title}: {len(problem.start)} angles, {name_values(options.shots)}, at most \
 {result.conditions.budget:,} evaluations each
 
 {table([*header, "evaluations", "seconds"], [*rows, exact])}

@@ -143,9 +143,14 @@ def _symbolic_quotient() -> str:
 
 
 def _symbolic_power() -> bool:
+    power = (2 ** Parameter("x")).sympify()
+    return _fails(lambda: sympy.sympify(power), sympy.SympifyError)
+
+
+def _fails(action: Callable[[], object], kind: type[Exception]) -> bool:
     try:
-        sympy.sympify((2 ** Parameter("x")).sympify())
-    except sympy.SympifyError:
+        action()
+    except kind:
         return True
     return False
 
@@ -233,24 +238,24 @@ def _noise_by_label() -> bool:
     return np.allclose(values, expected, rtol=0, atol=1e-12)
 
 
-def _evolution() -> tuple[QuantumCircuit, float]:
-    """Return a library block in one parameter, and the value of IZ at 0.25."""
+def _evolve(operator: SparsePauliOp) -> QuantumCircuit:
+    """Return a library block in one parameter."""
     circuit = QuantumCircuit(2)
-    circuit.append(PauliEvolutionGate(SparsePauliOp("XX"), time=Parameter("t")), [0, 1])
-    return circuit, math.cos(0.5)
+    circuit.append(PauliEvolutionGate(operator, time=Parameter("t")), [0, 1])
+    return circuit
 
 
 def _refused_blocks() -> str | bool:
     try:
-        _make_aer_estimator().run([(_evolution()[0], "IZ", [0.25])]).result()
+        _make_aer_estimator().run([(_evolve(SparsePauliOp("XX")), "IZ", [0.25])]).result()
     except Exception as error:  # Aer's own kind
         return "unknown instruction" in str(error) or type(error).__name__
     return False
 
 
 def _wrong_blocks() -> str:
-    circuit, right = _evolution()
-    return _find_fault(circuit, "IZ", dict.fromkeys(circuit.parameters, 0.25), right)
+    circuit = _evolve(SparsePauliOp("XX"))
+    return _find_fault(circuit, "IZ", dict.fromkeys(circuit.parameters, 0.25), math.cos(0.5))
 
 
 # -- Estimators and circuits ---------------------------------------------------------------------
@@ -264,14 +269,6 @@ def _repeated_noise(estimator: BaseEstimatorV2) -> str:
     noise = [[float(result.data.evs) for result in results] for results in runs]
     pubs, again = noise[0][0] == noise[0][1], noise[0] == noise[1]
     return " and ".join(["PUBs"] * pubs + ["runs"] * again)
-
-
-def _seeds_of_qiskit() -> str:
-    return _repeated_noise(StatevectorEstimator(seed=3))
-
-
-def _seeds_of_aer() -> str:
-    return _repeated_noise(_make_aer_estimator(run_options={"seed_simulator": 3}))
 
 
 def _flat_bindings() -> bool:
@@ -297,8 +294,7 @@ def _two_evolutions() -> bool:
 
 def _wrong_evolutions() -> str:
     operator, time = SparsePauliOp(["XX", "ZI"], [1.0, 0.5]), 0.7
-    circuit = QuantumCircuit(2)
-    circuit.append(PauliEvolutionGate(operator, time=Parameter("t")), [0, 1])
+    circuit = _evolve(operator)
     product = PauliEvolutionGate(operator, time=time).definition
     right = Statevector(product).expectation_value(SparsePauliOp("ZI")).real
     return _find_fault(circuit, "ZI", dict.fromkeys(circuit.parameters, time), right)
@@ -307,11 +303,8 @@ def _wrong_evolutions() -> str:
 def _failing_reverse_gradient() -> bool:
     circuit = QuantumCircuit(2)
     circuit.crx(Parameter("t"), 0, 1)
-    try:
-        ReverseEstimatorGradient().run([circuit], [SparsePauliOp("ZZ")], [[0.1]]).result()
-    except Exception:  # of any kind
-        return True
-    return False
+    points = [circuit], [SparsePauliOp("ZZ")], [[0.1]]
+    return _fails(lambda: ReverseEstimatorGradient().run(*points).result(), Exception)
 
 
 # -- Files and arrays ----------------------------------------------------------------------------
@@ -364,20 +357,15 @@ def _loaded_strangers() -> bool:
     buffer = io.BytesIO()
     torch.save(_Stranger(), buffer)
     buffer.seek(0)
-    try:
-        with warnings.catch_warnings():  # PyTorch 2.5 warns of what is looked for here
-            warnings.simplefilter("ignore", FutureWarning)
-            torch.load(buffer)
-    except pickle.UnpicklingError:
-        return False
-    return True
+    with warnings.catch_warnings():  # PyTorch 2.5 warns of what is looked for here
+        warnings.simplefilter("ignore", FutureWarning)
+        return not _fails(lambda: torch.load(buffer), pickle.UnpicklingError)
 
 
 def _dtypes_of_numbers() -> bool:
     arrays, numbers = torch.asarray(np.array(0.1)).dtype, torch.asarray(0.1).dtype
     detached = torch.asarray(torch.ones(1, requires_grad=True).detach().numpy())
-    known = (arrays, numbers, detached.requires_grad) == (torch.float64, torch.float32, False)
-    return known
+    return (arrays, numbers, detached.requires_grad) == (torch.float64, torch.float32, False)
 
 
 UPGRADE = 'pip install "qiskit>=2.5.2"; or compute such expressions in torch.'
@@ -388,12 +376,8 @@ SEEDED = (
 OTHER_SEED = "Give modules shots= and seed= instead, or backend= and seed="
 
 FACTS = (
-    Fact(
-        name="parameter expressions",
-        package="qiskit",
+    Fact("parameter expressions", "qiskit", "fault", _misbound_squares,
         versions=MISBOUND,
-        kind="fault",
-        observe=_misbound_squares,
         evidence="9, and the derivative of (x - y)**2 for -2",
         stated="Qiskit {version} takes x**2 + y**2 at (1, 2) for {seen}",
         otherwise="Qiskit {version} evaluates x**2 + y**2 correctly",
@@ -405,12 +389,8 @@ FACTS = (
         ),
         remedy=UPGRADE,
     ),
-    Fact(
-        name="sums of powers",
-        package="qiskit",
+    Fact("sums of powers", "qiskit", "fault", _misbound_powers,
         versions=MISBOUND,
-        kind="fault",
-        observe=_misbound_powers,
         evidence="25",
         stated="Qiskit {version} takes 2**x + 3**x at 2 for {seen}",
         otherwise="Qiskit {version} keeps both bases of 2**x + 3**x",
@@ -420,11 +400,7 @@ FACTS = (
         ),
         remedy=UPGRADE,
     ),
-    Fact(
-        name="controlled gates on Aer",
-        package="qiskit-aer",
-        kind="fault",
-        observe=_ignored_angles,
+    Fact("controlled gates on Aer", "qiskit-aer", "fault", _ignored_angles,
         evidence="crx, cp",
         stated="qiskit-aer {version} ignores angles bound through a PUB in {seen}",
         otherwise="qiskit-aer {version} binds angles of controlled gates correctly",
@@ -442,34 +418,24 @@ FACTS = (
             "report this.",
         ),
     ),
-    Fact(
-        name="seeds of StatevectorEstimator",
-        package="qiskit",
-        kind="fault",
-        observe=_seeds_of_qiskit,
+    Fact("seeds of StatevectorEstimator", "qiskit", "fault",
+        lambda: _repeated_noise(StatevectorEstimator(seed=3)),
         evidence="PUBs and runs",
         stated="the noise of {seen} repeats itself with StatevectorEstimator(seed=3)",
         otherwise="each PUB and each run gets noise of its own",
         handled=SEEDED,
         remedy=f"{OTHER_SEED}; or StatevectorEstimator(seed=numpy.random.default_rng(3)).",
     ),
-    Fact(
-        name="seeds of Aer's EstimatorV2",
-        package="qiskit-aer",
-        kind="fault",
-        observe=_seeds_of_aer,
+    Fact("seeds of Aer's EstimatorV2", "qiskit-aer", "fault",
+        lambda: _repeated_noise(_make_aer_estimator(run_options={"seed_simulator": 3})),
         evidence="PUBs and runs",
         stated="the noise of {seen} repeats itself with seed_simulator=3",
         otherwise="each PUB and each run gets noise of its own",
         handled=SEEDED,
         remedy=f"{OTHER_SEED}.",
     ),
-    Fact(
-        name="QPY",
-        package="qiskit",
+    Fact("QPY", "qiskit", "fault", _lost_quotients,
         versions=(((), (2, 4)),),
-        kind="fault",
-        observe=_lost_quotients,
         stated="circuits with quotients of parameters are not the same after writing and reading",
         otherwise="circuits of gradients and quotients are the same after writing and reading",
         handled=(
@@ -483,12 +449,8 @@ FACTS = (
             "Use another version of qiskit, or simulate locally; report this.",
         ),
     ),
-    Fact(
-        name="torch.load",
-        package="torch",
+    Fact("torch.load", "torch", "fault", _loaded_strangers,
         versions=(((), (2, 6)),),
-        kind="fault",
-        observe=_loaded_strangers,
         stated="unpickles any object by default",
         otherwise="refuses files with anything but tensors and numbers",
         handled=(
@@ -500,11 +462,7 @@ FACTS = (
             "weights_only=True."
         ),
     ),
-    Fact(
-        name="shots on Aer",
-        package="qiskit-aer",
-        kind="difference",
-        observe=_normal_noise,
+    Fact("shots on Aer", "qiskit-aer", "difference", _normal_noise,
         stated="Aer's EstimatorV2 adds normal noise of the precision asked for",
         otherwise="Aer's EstimatorV2 draws shots",
         handled=(
@@ -512,21 +470,13 @@ FACTS = (
             "estimator, or BackendEstimatorV2 on AerSimulator()."
         ),
     ),
-    Fact(
-        name="noise on Aer",
-        package="qiskit-aer",
-        kind="difference",
-        observe=_noise_by_label,
+    Fact("noise on Aer", "qiskit-aer", "difference", _noise_by_label,
         stated="Aer looks the noise of a gate up by its label, where it has one",
         otherwise="Aer no longer looks the noise of a gate up by its label",
         handled="Gates that modules rewrite for Aer keep their noise in this way.",
     ),
-    Fact(
-        name="evolution gates",
-        package="qiskit",
+    Fact("evolution gates", "qiskit", "difference", _two_evolutions,
         versions=(((2, 1), (math.inf,)),),
-        kind="difference",
-        observe=_two_evolutions,
         stated="Qiskit simulates the exact exponential, and transpiles its product formula",
         otherwise="simulated and transpiled alike",
         handled="Modules use the product formula everywhere, as a device does.",
@@ -536,11 +486,7 @@ FACTS = (
             "Decompose the circuit before you make the module: circuit.decompose(); report this.",
         ),
     ),
-    Fact(
-        name="library blocks on Aer",
-        package="qiskit-aer",
-        kind="difference",
-        observe=_refused_blocks,
+    Fact("library blocks on Aer", "qiskit-aer", "difference", _refused_blocks,
         stated="Aer refuses them, modules decompose them",
         otherwise="Aer takes them",
         handled="In your own PUBs to Aer, use circuit.decompose().",
@@ -550,78 +496,47 @@ FACTS = (
             "Use the exact engine (leave out estimator=), and report this.",
         ),
     ),
-    Fact(
-        name="adjoint gradient of qiskit-algorithms",
-        package="qiskit-algorithms",
-        kind="difference",
-        observe=_failing_reverse_gradient,
+    Fact("adjoint gradient of qiskit-algorithms", "qiskit-algorithms", "difference",
+        _failing_reverse_gradient,
         stated="ReverseEstimatorGradient fails on controlled rotations",
         otherwise="ReverseEstimatorGradient differentiates controlled rotations",
         handled="AdjointEstimatorGradient of this package differentiates them.",
     ),
-    Fact(
-        name="numbers in expressions",
-        package="qiskit",
+    Fact("numbers in expressions", "qiskit", "difference", _digits,
         versions=(((2, 1), (math.inf,)),),
-        kind="difference",
-        observe=_digits,
         stated="expressions are written with all digits of their numbers",
         otherwise="expressions are written with some digits of their numbers",
         handled="Expressions are read from their text only where it has all digits.",
     ),
-    Fact(
-        name="symbolic quotients",
-        package="qiskit",
+    Fact("symbolic quotients", "qiskit", "difference", _symbolic_quotient,
         versions=(((2, 2), (2, 3)),),
-        kind="difference",
-        observe=_symbolic_quotient,
         evidence="8",
         stated="the symbolic form of x / (2 y) is {seen} at (1, 4)",
         otherwise="the symbolic form of x / (2 y) is right",
         handled="Symbolic forms are compared with an expression's text and values.",
     ),
-    Fact(
-        name="symbolic powers",
-        package="qiskit",
+    Fact("symbolic powers", "qiskit", "difference", _symbolic_power,
         versions=(((2, 4), (2, 5)), ((2, 6), (2, 7))),
-        kind="difference",
-        observe=_symbolic_power,
         stated="2**x has no symbolic form",
         otherwise="2**x has a symbolic form",
         handled="What two of an expression's text, symbolic form and values say is taken.",
     ),
-    Fact(
-        name="arrays of operators",
-        package="qiskit",
-        kind="convention",
-        observe=_scattered_operators,
+    Fact("arrays of operators", "qiskit", "convention", _scattered_operators,
         stated="numpy.array([SparsePauliOp, ...], dtype=object) falls apart",
         otherwise="numpy.array([SparsePauliOp, ...], dtype=object) keeps its operators now",
         handled="Give observables as lists.",
     ),
-    Fact(
-        name="bindings of one parameter",
-        package="qiskit",
-        kind="convention",
-        observe=_flat_bindings,
+    Fact("bindings of one parameter", "qiskit", "convention", _flat_bindings,
         stated="[[a], [b], [c]] has shape (3,)",
         otherwise="[[a], [b], [c]] no longer has shape (3,)",
         handled="In PUBs of your own, bind {parameters: array}, as modules do.",
     ),
-    Fact(
-        name="order of parameters",
-        package="qiskit",
-        kind="convention",
-        observe=_sorted_parameters,
+    Fact("order of parameters", "qiskit", "convention", _sorted_parameters,
         stated="circuit.parameters puts x10 before x2, unless they are elements of a vector",
         otherwise="circuit.parameters is no longer sorted by name",
         handled="Bind by the parameters themselves, as modules do.",
     ),
-    Fact(
-        name="numbers as tensors",
-        package="torch",
-        kind="convention",
-        observe=_dtypes_of_numbers,
+    Fact("numbers as tensors", "torch", "convention", _dtypes_of_numbers,
         stated="torch.asarray makes float64 of NumPy's numbers, float32 of Python's",
         otherwise="torch.asarray makes other dtypes of numbers than float64 and float32",
         handled="No tensor with a graph passes through it.",

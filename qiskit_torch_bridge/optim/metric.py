@@ -100,43 +100,32 @@ class FubiniStudyMetric:
     def blocks(self) -> list[list[int]]:
         """Return the positions of the weights between which entries are kept."""
         count = len(self.program.weight_params)
-        if self.approximation == "full":
-            return [list(range(count))] if count else []
-        if self.approximation == "diagonal":
-            return [[i] for i in range(count)]
-        order = sorted(range(count), key=lambda i: self._layers[i])
-        by_layer = itertools.groupby(order, key=lambda i: self._layers[i])
-        return [list(members) for _, members in by_layer]
+        labels = {"full": [0] * count, "diagonal": range(count), "block-diagonal": self._layers}
+        label = labels[self.approximation].__getitem__
+        by_label = itertools.groupby(sorted(range(count), key=label), key=label)
+        return [list(members) for _, members in by_label]
 
     def _at(self, values: FloatArray) -> FloatArray:
         columns = np.array(self.program.weight_columns, dtype=int)
         metric = np.zeros((len(columns), len(columns)))
-        if self._geometry is not None:
-            whole = self._geometry.metric(values, columns.tolist())
-            for block in self.blocks():
-                metric[np.ix_(block, block)] = whole[np.ix_(block, block)]
-            return metric
+        geometry = self._geometry
+        whole = None if geometry is None else geometry.metric(values, columns.tolist())
         for block in self.blocks():
-            metric[np.ix_(block, block)] = self._measure(values, block)
+            place = np.ix_(block, block)
+            metric[place] = self._measure(values, block) if whole is None else whole[place]
         return metric
 
     def _measure(self, values: FloatArray, block: list[int]) -> FloatArray:
         circuit = self.program.circuit
-        place = {p: i for i, p in enumerate(self.program.parameters)}
         asked = {self.program.weight_params[i]: i for i in block}
         wanted = [p for p in circuit.parameters if p in asked]  # the order in which it answers
-        row = [float(values[place[p]]) for p in circuit.parameters]
+        row = values[_order_columns(self.program)].tolist()
         if getattr(self._qgt, "derivative_type", None) == DerivativeType.IMAG:
             raise OptimizerError(
                 f"The derivative_type of {type(self._qgt).__name__} is IMAG, the Berry curvature; "
                 "the metric is the real part. Set it to DerivativeType.REAL."
             )
-        try:
-            result: Any = self._qgt.run([circuit], [row], [wanted]).result()  # type: ignore[union-attr]
-        except Exception as error:
-            raise ExecutionError(
-                f"{type(self._qgt).__name__} failed on this circuit: {error}"
-            ) from error
+        result = _run(self._qgt, [circuit], [row], [wanted])
         of_fisher = isinstance(self._qgt, QFI)
         matrix = np.real(getattr(result, "qfis" if of_fisher else "qgts")[0])
         shape = (len(block), len(block))
@@ -203,22 +192,25 @@ class StateFidelity:
     def _at(self, values: FloatArray, others: FloatArray) -> FloatArray:
         if self._geometry is not None:
             return self._geometry.fidelities(values, others)
-        circuit = self.program.circuit
-        place = {p: i for i, p in enumerate(self.program.parameters)}
-        columns = [place[p] for p in circuit.parameters]
-        count = len(others)
-        circuits = [circuit] * count
-        first = [values[columns].tolist()] * count
-        try:
-            job = self._fidelity.run(  # type: ignore[union-attr]
-                circuits, circuits, first, others[:, columns].tolist()
-            )
-            found = job.result().fidelities
-        except Exception as error:
-            raise ExecutionError(
-                f"{type(self._fidelity).__name__} failed on this circuit: {error}"
-            ) from error
+        columns, count = _order_columns(self.program), len(others)
+        circuits = [self.program.circuit] * count
+        first, second = [values[columns].tolist()] * count, others[:, columns].tolist()
+        found = _run(self._fidelity, circuits, circuits, first, second).fidelities
         return _check_measured(found, "finite fidelities", (count,), self._fidelity)
+
+
+def _order_columns(program: CircuitProgram) -> list[int]:
+    """Return where the program has the values of the circuit's parameters, in their order."""
+    place = {p: i for i, p in enumerate(program.parameters)}
+    return [place[p] for p in program.circuit.parameters]
+
+
+def _run(source: Any, *arguments: Any) -> Any:
+    """Return what an object of qiskit-algorithms finds."""
+    try:
+        return source.run(*arguments).result()
+    except Exception as error:
+        raise ExecutionError(f"{type(source).__name__} failed on this circuit: {error}") from error
 
 
 def _check_measured(found: Any, what: str, shape: tuple[int, ...], source: Any) -> FloatArray:

@@ -22,6 +22,7 @@ from ..arguments import (
     UNREADABLE,
     is_options,
     require_callable,
+    require_instance,
     require_real_number,
     require_seed,
     shown,
@@ -67,10 +68,8 @@ class QuantumOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: Group) -> None:
         """Add parameters, which must be real, with options of their own."""
-        if not isinstance(param_group, dict):
-            raise OptimizerTypeError(
-                f"Expected param_group to be a dict with params; got {shown(param_group)}."
-            )
+        what = "a dict with params"
+        require_instance(param_group, "param_group", dict, what, error=OptimizerTypeError)
         with _reword_errors(param_group):
             super().add_param_group(dict(param_group))  # the caller's own stays as it is
         try:
@@ -279,13 +278,6 @@ class SignGenerator:
         bits = torch.randint(0, 2, like.shape, generator=self._generator)
         return (2 * bits - 1).to(like)
 
-    def __getstate__(self) -> Tensor:
-        return self.state
-
-    def __setstate__(self, state: Tensor) -> None:
-        self._generator = torch.Generator()
-        self.state = state
-
     @property
     def state(self) -> Tensor:
         """The state of the generator."""
@@ -323,10 +315,9 @@ class InputRecorder:
 
     def __init__(self, modules: Iterable[TorchQuantumModule]) -> None:
         self.active = False
-        self._seen: dict[TorchQuantumModule, list[Tensor]] = {}
-        for module in modules:
-            if module.program.input_params:
-                self._seen[module] = []
+        self._seen: dict[TorchQuantumModule, list[Tensor]] = {
+            module: [] for module in modules if module.program.input_params
+        }
         self._listen()
 
     def _listen(self) -> None:

@@ -145,13 +145,12 @@ class ScipyMinimize(QuantumOptimizer):
         pairs = [(p, list(itertools.islice(rest, p.numel()))) for p in parameters]
         return [bound for p, its in pairs if p.requires_grad for bound in its]
 
+    @torch.no_grad()
     def _place(self, x: FloatArray) -> None:
-        with torch.no_grad():
-            at = 0
-            for parameter, _ in self._parameters():
-                numbers = x[at : at + parameter.numel()]
-                parameter.copy_(to_tensor(numbers, parameter))
-                at += parameter.numel()
+        at = 0
+        for parameter, _ in self._parameters():
+            parameter.copy_(to_tensor(x[at : at + parameter.numel()], parameter))
+            at += parameter.numel()
 
 
 class _FlatLoss:
@@ -185,23 +184,17 @@ class _FlatLoss:
 
     def _multiply(self, gradients: list[Tensor | None], vectors: FloatArray) -> FloatArray:
         # Where the loss is linear in a tensor, the gradient is constant.
-        varying = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
-        outputs = [g for g in gradients if g is not None and g.requires_grad]
-        places = np.cumsum([0, *(t.numel() for t in self._tensors)])
+        varying = {i: g for i, g in enumerate(gradients) if g is not None and g.requires_grad}
+        outputs = list(varying.values())
+        places = np.cumsum([t.numel() for t in self._tensors])[:-1]
         rows = []
         for vector in vectors:
-            weights = [
-                to_tensor(vector[places[i] : places[i + 1]], g)
-                for i, g in zip(varying, outputs, strict=True)
-            ]
+            parts = np.split(vector, places)
+            weights = [to_tensor(parts[i], g) for i, g in varying.items()]
             found: Sequence[Tensor | None] = [None] * len(self._tensors)
             if outputs:
                 found = torch.autograd.grad(
-                    outputs,
-                    self._tensors,
-                    weights,
-                    retain_graph=True,
-                    allow_unused=True,
+                    outputs, self._tensors, weights, retain_graph=True, allow_unused=True
                 )
             rows.append(_flatten(found, self._tensors))
         return self._optimizer._replicas.mean(np.array(rows))

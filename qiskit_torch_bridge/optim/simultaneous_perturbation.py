@@ -154,8 +154,7 @@ class SPSA(QuantumOptimizer):
         ]
         length = math.sqrt(sum(float(s.double().square().sum()) for s in steps))
         shorter = 1 / length if self.trust_region and length > 1 else 1.0
-        for (parameter, _), origin, taken in zip(self._parameters(), start, steps, strict=True):
-            parameter.copy_(origin - shorter * taken)
+        self._displace(start, [-shorter * step for step in steps])
         if self.blocking and self._accepted is not None:
             after = self._evaluate(closure)
             if after > self._accepted + self.allowed_increase:
@@ -183,14 +182,12 @@ class SPSA(QuantumOptimizer):
         self._require_closure(closure)
         check_number(target, "target")
         require_whole_number(steps, "steps", 1, error=OptimizerError)
-        start = [p.detach().clone() for p, _ in self._parameters()]
         slopes = []
-        try:
+        with self._restored_on_error() as start:
             for _ in range(steps):
                 (plus, minus), _ = self._evaluate_pair(closure, start, step=1)
                 slopes.append(abs(plus - minus) / 2)
-        finally:
-            self._restore(start)
+        self._restore(start)
         slope = float(np.mean(slopes))
         if slope < 1e-10:
             raise OptimizerError(
@@ -217,25 +214,21 @@ class SPSA(QuantumOptimizer):
         """Return the losses to either side of a random direction, and the direction."""
         before = self._generator.state
         signs = [self._generator.draw(p) for p in start]
+        widths = self._compute_widths(step)
         losses = []
         for side in (1.0, -1.0):
-            self._displace(start, signs, self._compute_widths(step), side)
+            self._displace(start, [side * w * s for w, s in zip(widths, signs, strict=True)])
             losses.append(self._evaluate(closure))
             if self._replicas.agree(self._generator, before):
                 return self._evaluate_pair(closure, start, step)
         return (losses[0], losses[1]), signs
 
-    def _displace(
-        self, start: list[Tensor], signs: list[Tensor], widths: list[float], side: float
-    ) -> None:
-        with torch.no_grad():
-            for (parameter, _), origin, sign, width in zip(
-                self._parameters(), start, signs, widths, strict=True
-            ):
-                parameter.copy_(origin + side * width * sign)
+    @torch.no_grad()
+    def _displace(self, start: list[Tensor], steps: list[Tensor]) -> None:
+        for (parameter, _), origin, step in zip(self._parameters(), start, steps, strict=True):
+            parameter.copy_(origin + step)
 
     def _estimate(self, closure: Closure, start: list[Tensor]) -> tuple[float, list[Tensor]]:
-        """Return an estimate of the loss and of the gradients."""
         total, gradients = 0.0, [torch.zeros_like(p) for p in start]
         for _ in range(self.resamplings):
             (plus, minus), signs = self._evaluate_pair(closure, start, self._steps)
@@ -354,19 +347,13 @@ class QNSPSA(SPSA):
 
     def _find_directions(self, gradients: list[Tensor]) -> list[Tensor]:
         directions = []
-        start = [p.detach().clone() for p in self._origins]
         widths = self._compute_widths(self._steps)
         for (parameter, _), origin, width, gradient in zip(
-            self._parameters(), start, widths, gradients, strict=True
+            self._parameters(), self._origins, widths, gradients, strict=True
         ):
-            estimate = np.mean(
-                [
-                    self._sample_metric(parameter, origin, width)
-                    for _ in range(self.metric_resamplings)
-                ],
-                axis=0,
-            )
-            estimate = self._replicas.mean(estimate)
+            sampled = range(self.metric_resamplings)
+            estimates = [self._sample_metric(parameter, origin, width) for _ in sampled]
+            estimate = self._replicas.mean(np.mean(estimates, axis=0))
             # The identity counts as one estimate, so that early metrics are not singular.
             weight = 1 / (self._steps + 1)
             average = (1 - weight) * self._metrics[parameter] + weight * estimate
@@ -388,7 +375,6 @@ class QNSPSA(SPSA):
             self._recorder.active = False
 
     def _sample_metric(self, parameter: Tensor, origin: Tensor, width: float) -> FloatArray:
-        """Return one estimate of the metric at ``origin``."""
         first = to_array(self._generator.draw(origin))
         second = to_array(self._generator.draw(origin))
         weights = to_array(origin)
