@@ -19,8 +19,7 @@ from qiskit.circuit import Parameter, ParameterExpression
 
 from ..arrays import FloatArray, IntArray
 from ..exceptions import ExpressionError
-from .expressions import Compiled, Function, SecondDerivatives, compile_expression
-from .formulas import Evaluator
+from .expressions import Compiled, Evaluators, Function, compile_expression
 
 
 @dataclass(frozen=True)
@@ -28,42 +27,18 @@ class Family:
     """Functions that are evaluated at once: ``F`` of them, which differ in their arguments only.
 
     Attributes:
-        value: The evaluator that they share, of ``K`` arguments.
-        derivatives: Those of the derivatives with respect to each of the arguments.
-        second_derivatives: Gives those of the derivatives with respect to two of them.
+        evaluators: What they share.
         angles: The angles that they are, shape ``(F,)``.
-        columns: The parameters that are their arguments, shape ``(K, F)``.
+        columns: The parameters that are their ``K`` arguments, shape ``(K, F)``.
     """
 
-    value: Evaluator
-    derivatives: tuple[Evaluator, ...]
-    second_derivatives: SecondDerivatives
+    evaluators: Evaluators
     angles: IntArray
     columns: IntArray
 
     def chosen(self, members: Sequence[int]) -> Family:
         """Return the family of some of the functions."""
         return replace(self, angles=self.angles[members], columns=self.columns[:, members])
-
-
-def _families(
-    functions: Mapping[int, Function], kinds: Sequence[int] | None = None
-) -> list[Family]:
-    """Put functions into families, if there are kinds of columns into one for those of a kind."""
-    members: dict[Any, list[tuple[int, Function]]] = {}
-    for a, f in functions.items():
-        of = None if kinds is None else tuple(kinds[p] for p in f.columns)
-        members.setdefault((f.value, of), []).append((a, f))
-    return [
-        Family(
-            found[0][1].value,
-            found[0][1].derivatives,
-            found[0][1].second_derivatives,
-            np.array([a for a, _ in found], dtype=np.int64),
-            np.array([f.columns for _, f in found], dtype=np.int64).T,
-        )
-        for found in members.values()
-    ]
 
 
 class AngleMap:
@@ -149,16 +124,26 @@ class AngleMap:
         used = {int(p) for p in self.columns}
         return frozenset(used.union(*(f.columns for f in self.functions.values())))
 
-    @functools.cached_property
-    def families(self) -> list[Family]:
-        """The functions, those together that are the same but for their arguments."""
-        return _families(self.functions)
+    def families(self, kinds: IntArray | None = None) -> list[Family]:
+        """Return the functions, those together that are the same but for their arguments.
 
-    def families_by(self, kinds: IntArray) -> list[Family]:
-        """Return families whose columns are of one kind at each place of an argument."""
-        key = kinds.tobytes()
+        Args:
+            kinds: Those of the columns, of which a family has one at each place of an argument.
+        """
+        key = b"" if kinds is None else kinds.tobytes()
         if key not in self._families:
-            self._families[key] = _families(self.functions, kinds.tolist())
+            members: dict[Any, list[tuple[int, Function]]] = {}
+            for a, f in self.functions.items():
+                of = None if kinds is None else tuple(kinds[list(f.columns)].tolist())
+                members.setdefault((f.evaluators, of), []).append((a, f))
+            self._families[key] = [
+                Family(
+                    evaluators,
+                    np.array([a for a, _ in found], dtype=np.int64),
+                    np.array([f.columns for _, f in found], dtype=np.int64).T,
+                )
+                for (evaluators, _), found in members.items()
+            ]
         return self._families[key]
 
     def angles(self, values: Any, m: Any = np, columns: Any = None) -> Any:
@@ -171,21 +156,21 @@ class AngleMap:
         angles = m.asarray(self.offset) + scatter_entries(
             terms, m.asarray(self.rows), self.num_angles
         )
-        families = self.families if columns is None else self.families_by(columns.kinds)
-        for family in families:
+        for family in self.families(None if columns is None else columns.kinds):
             arguments = [
                 take_entries(values, places, m) if columns is None else columns.take_entries(places)
                 for places in family.columns
             ]
-            found = family.value(arguments, m)
+            found = family.evaluators.value(arguments, m)
             angles = angles + scatter_entries(found, m.asarray(family.angles), self.num_angles)
         return angles
 
     def check(self, values: FloatArray, first_row: int = 0) -> None:
         """Raise :class:`ExpressionError` where an expression is not finite at ``values``."""
-        for family in self.families:
+        for family in self.families():
             with np.errstate(all="ignore"):
-                result = family.value([values[..., places] for places in family.columns], np)
+                arguments = [values[..., places] for places in family.columns]
+                result = family.evaluators.value(arguments, np)
             bad = np.argwhere(~np.isfinite(result))
             if len(bad):
                 row, place = bad[0]
@@ -231,8 +216,8 @@ class Pullback:
                 destinations.append(column_of[p])
                 coefficients.append(coefficient)
         self._slopes: list[tuple[int, Family]] = []  # with respect to which of the arguments
-        for family in angle_map.families:
-            for place in range(len(family.derivatives)):
+        for family in angle_map.families():
+            for place in range(len(family.columns)):
                 wanted = [
                     k
                     for k, (a, p) in enumerate(
@@ -314,11 +299,11 @@ class Pullback:
             arguments = [values[..., columns] for columns in family.columns]
             shape = (*values.shape[:-1], len(family.angles))
             with np.errstate(all="ignore"):
-                found = [
-                    np.broadcast_to(family.second_derivatives(place, k)(arguments, np), shape)
+                seconds = [
+                    family.evaluators.second_derivatives(place, k)(arguments, np)
                     for k in range(len(arguments))
                 ]
-            yield family, np.stack(found)
+            yield family, np.stack([np.broadcast_to(second, shape) for second in seconds])
 
     def _factors(self, values: Any, m: Any, check: bool = True) -> Any:
         """The derivatives of the angles by the columns, one for each entry of the sparse map."""
@@ -329,7 +314,7 @@ class Pullback:
         with np.errstate(all="ignore"):
             for place, family in self._slopes:
                 arguments = [take_entries(values, places, m) for places in family.columns]
-                found = family.derivatives[place](arguments, m)
+                found = family.evaluators.derivatives[place](arguments, m)
                 parts.append(m.broadcast_to(found, (*values.shape[:-1], len(family.angles))))
         variable = m.concatenate(parts, -1)
         if check:

@@ -82,7 +82,9 @@ def is_box(operation: Operation) -> bool:
 
 
 def has_matrix(operation: Operation) -> bool:
-    """Whether the class of an operation gives its matrix, at least where no angle is free."""
+    """Whether an operation without free angles has a class that gives its matrix."""
+    if expressions_of(operation):
+        return False
     if hasattr(operation, "__array__"):
         return True
     own = getattr(type(operation), "to_matrix", None)
@@ -133,9 +135,13 @@ def steps_of(circuit: QuantumCircuit, read: Iterable[Step] | None = None) -> lis
 
 def steps_of_definition(operation: Operation, qubits: Sequence[Qubit]) -> list[Step]:
     """Return the instructions of an operation's definition on ``qubits``."""
-    definition = definition_of(operation)
-    place = dict(zip(definition.qubits, qubits, strict=True))
-    return [(inner.operation, tuple(place[q] for q in inner.qubits)) for inner in definition.data]
+    return place_steps(definition_of(operation), qubits)
+
+
+def place_steps(circuit: QuantumCircuit, qubits: Sequence[Qubit]) -> list[Step]:
+    """Return the instructions of a circuit with other qubits in the place of its own."""
+    place = dict(zip(circuit.qubits, qubits, strict=True))
+    return [(inner.operation, tuple([place[q] for q in inner.qubits])) for inner in circuit.data]
 
 
 def definition_of(operation: Operation) -> QuantumCircuit:
@@ -157,7 +163,7 @@ def definition_of(operation: Operation) -> QuantumCircuit:
         raise opaque_error(operation) from error
     if definition is None and hasattr(operation, "to_circuit"):
         definition = operation.to_circuit()
-    if definition is None and not expressions_of(operation) and has_matrix(operation):
+    if definition is None and has_matrix(operation):
         definition = circuit_of(UnitaryGate(_matrix_of(operation)))
     if definition is None:
         raise opaque_error(operation)
@@ -244,13 +250,11 @@ class _ControlWriter:
     def append_block(self, block: QuantumCircuit, qubits: Sequence[Qubit]) -> None:
         """Append the controlled form of all gates of ``block``, and of its phase."""
         self._append_phase(block.global_phase)
-        place = dict(zip(block.qubits, qubits, strict=True))
-        for instruction in block.data:
-            operation = instruction.operation
+        for operation, targets in place_steps(block, qubits):
             if not isinstance(operation, Barrier):
-                self._append(operation, [place[q] for q in instruction.qubits])
+                self._append(operation, targets)
 
-    def _append(self, operation: Operation, targets: list[Qubit]) -> None:
+    def _append(self, operation: Operation, targets: Sequence[Qubit]) -> None:
         free = bool(expressions_of(operation))
         if isinstance(operation, GlobalPhaseGate):
             self._append_phase(operation.params[0])

@@ -60,11 +60,12 @@ from .definitions import (
     is_box,
     is_standard,
     modify,
+    place_steps,
     with_constant_time,
 )
 from .expressions import Angle, expressions_of, is_free
 from .lowering import rewrite
-from .operators import FEW, PauliSpan, ProductOperator, is_sparse_observable
+from .operators import FEW, PauliSpan, ProductOperator, is_sparse_observable, walsh_hadamard
 
 Evolutions = Literal["definition", "exponential", "simulated"]
 """The forms; ``"simulated"`` is the one of the others that the installed Qiskit simulates."""
@@ -117,11 +118,7 @@ def write_out_evolutions(
         operation, qubits = step
         if not _is_open(operation):
             return [step]
-        if formula := _formula_in_place_of(operation, evolutions, as_gates):
-            return [(formula, qubits)]
-        block = _write_out(operation, evolutions, as_gates)
-        place = dict(zip(block.qubits, qubits, strict=True))
-        return [(i.operation, tuple([place[q] for q in i.qubits])) for i in block.data]
+        return place_steps(_write_out(operation, evolutions, as_gates), qubits)
 
     # In boxes, binding a copy of a circuit changes gates that are not Qiskit's own.
     return rewrite(circuit, lambda step: write_out(step, False), lambda step: write_out(step, True))
@@ -144,21 +141,14 @@ def _write_out(operation: Operation, evolutions: Evolutions, as_gates: bool) -> 
         block = QuantumCircuit(operation.num_qubits)
         _append_exponential(block, np.asarray(matrix), time, block.qubits)
         return block
-    if isinstance(operation, PauliEvolutionGate) and evolutions == "exponential":
-        return _write_out_all(
-            build_exponential(generator_of(operation), operation.time), evolutions, as_gates
-        )
-    if formula := _formula_in_place_of(operation, evolutions, as_gates):
-        return circuit_of(formula)
+    if isinstance(operation, PauliEvolutionGate):
+        if evolutions == "exponential":
+            block = build_exponential(generator_of(operation), operation.time)
+            return _write_out_all(block, evolutions, as_gates)
+        formula = None if as_gates else product_formula_of(with_constant_time(operation))
+        if formula is not None:
+            return circuit_of(formula)
     return _write_out_all(definition_of(operation), evolutions, as_gates)
-
-
-def _formula_in_place_of(
-    operation: Operation, evolutions: Evolutions, as_gates: bool
-) -> ProductFormula | None:
-    if as_gates or evolutions == "exponential" or not isinstance(operation, PauliEvolutionGate):
-        return None
-    return product_formula_of(with_constant_time(operation))
 
 
 def _write_out_all(block: QuantumCircuit, evolutions: Evolutions, as_gates: bool) -> QuantumCircuit:
@@ -185,22 +175,23 @@ def _is_open(operation: Operation) -> bool:
         return _is_open(operation.base_op)
     if is_box(operation):
         return any(_is_open(i.operation) for i in operation.body.data)
-    if isinstance(operation, (*LEAVES, ControlFlowOp)):
-        return False
-    if not expressions_of(operation) and has_matrix(operation):
+    if isinstance(operation, (*LEAVES, ControlFlowOp)) or has_matrix(operation):
         return False
     return any(_is_open(i.operation) for i in definition_of(operation).data)
 
 
 def generator_of(operation: PauliEvolutionGate) -> SparsePauliOp:
     """Return the operator of an evolution, the sum where it has a list of them."""
-    parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
     return SparsePauliOp.sum(
         [
             part if isinstance(part, SparsePauliOp) else SparsePauliOp.from_sparse_observable(part)
-            for part in parts
+            for part in _parts_of(operation)
         ]
     )
+
+
+def _parts_of(operation: PauliEvolutionGate) -> list[Any]:
+    return operation.operator if isinstance(operation.operator, list) else [operation.operator]
 
 
 def has_commuting_projectors(operation: PauliEvolutionGate) -> bool:
@@ -210,11 +201,10 @@ def has_commuting_projectors(operation: PauliEvolutionGate) -> bool:
     definition is a gate under these controls. Terms are known to commute if all letters on a qubit
     have one axis; what else may commute is not looked for.
     """
-    parts = operation.operator if isinstance(operation.operator, list) else [operation.operator]
-    sparse = [part for part in parts if is_sparse_observable(part)]
-    if len(sparse) < len(parts):
+    parts = _parts_of(operation)
+    if not all(map(is_sparse_observable, parts)):
         return False
-    products = [ProductOperator.from_sparse_observable(part) for part in sparse]
+    products = [ProductOperator.from_sparse_observable(part) for part in parts]
     many = max(int(p.projected.sum(axis=1).max(initial=0)) for p in products)
     axes = np.concatenate([p.letters & 3 for p in products])
     return many > FEW and all(len(set(column[column > 0])) < 2 for column in axes.T)
@@ -297,11 +287,7 @@ def _append_exponential(
 def _diagonal(energies: FloatArray) -> SparsePauliOp:
     """Return the sum of Z strings with a diagonal ``(2**k,)``, without what is rounding."""
     count = len(energies).bit_length() - 1
-    coefficients = energies.astype(float)
-    for q in range(count):
-        pairs = coefficients.reshape(-1, 2, 1 << q)
-        coefficients = np.stack([pairs.sum(1), pairs[:, 0] - pairs[:, 1]], 1).ravel()
-    coefficients /= len(energies)
+    coefficients = walsh_hadamard(energies.astype(float)) / len(energies)
     rounding = 16 * np.finfo(float).eps * np.abs(energies).max(initial=0.0)
     kept: IntArray = np.flatnonzero(np.abs(coefficients) > rounding)
     terms = [

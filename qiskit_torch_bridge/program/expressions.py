@@ -35,12 +35,11 @@ from .formulas import (
     Variable,
     add,
     apply_function,
-    conjugate,
     constants_of,
     differentiate,
     expand_polynomial,
     make_evaluator,
-    map_leaves,
+    map_numbers,
     multiply,
     raise_to_power,
     sum_monomials,
@@ -60,23 +59,28 @@ FAILURES = (ArithmeticError, CircuitError, RuntimeError, TypeError, ValueError)
 Angle: TypeAlias = ParameterExpression | float
 """What a gate can have as an angle."""
 
-SecondDerivatives: TypeAlias = Callable[[int, int], Evaluator]
-"""Returns the derivative with respect to two of the arguments, given by their positions."""
 
+class Evaluators(NamedTuple):
+    """A function of ``K`` arguments, and its derivatives.
 
-@dataclass(frozen=True, eq=False)
-class Function:
-    """A non-affine expression, with its derivatives with respect to each of its parameters.
-
-    Those that are the same but for the columns share their evaluators. Second derivatives are made
-    when they are first asked for.
+    Attributes:
+        value: The function.
+        derivatives: Those with respect to each of the arguments.
+        second_derivatives: Returns that with respect to two of them, given by their positions; it
+            is made when it is first asked for.
     """
+
+    value: Evaluator
+    derivatives: tuple[Evaluator, ...]
+    second_derivatives: Callable[[int, int], Evaluator]
+
+
+class Function(NamedTuple):
+    """A non-affine expression: functions that are the same but for the columns share evaluators."""
 
     expression: ParameterExpression
     columns: tuple[int, ...]
-    value: Evaluator
-    derivatives: tuple[Evaluator, ...]
-    second_derivatives: SecondDerivatives
+    evaluators: Evaluators
 
     def arguments(self, values: Any) -> list[Any]:
         """Pick this function's parameters out of ``values`` of shape ``(..., P)``."""
@@ -108,7 +112,7 @@ class Compiled:
         if self.function is None:
             return self.offset + sum(c * float(values[k]) for k, c in self.coefficients.items())
         with np.errstate(all="ignore"):
-            return float(self.function.value(self.function.arguments(values), np))
+            return float(self.function.evaluators.value(self.function.arguments(values), np))
 
     def slope(self, column: int, values: FloatArray) -> float:
         """Return the derivative with respect to one parameter at one point ``(P,)``."""
@@ -116,7 +120,8 @@ class Compiled:
         if f is None or column not in f.columns:
             return self.coefficients.get(column, 0.0)
         with np.errstate(all="ignore"):
-            return float(f.derivatives[f.columns.index(column)](f.arguments(values), np))
+            slope = f.evaluators.derivatives[f.columns.index(column)]
+            return float(slope(f.arguments(values), np))
 
 
 def is_free(angle: object) -> TypeGuard[ParameterExpression]:
@@ -169,7 +174,7 @@ def compile_expression(expression: Angle, index: Mapping[Parameter, int] | None 
         offset = _real(constant, expression)
         coefficients = {columns[k]: _real(c, expression) for k, c in factors.items()}
     elif reading.evaluators is not None:
-        function = Function(expression, columns, *reading.evaluators)
+        function = Function(expression, columns, reading.evaluators)
     else:
         raise _complex_error(expression)
     return Compiled(
@@ -202,12 +207,6 @@ def _complex_error(expression: object) -> ExpressionError:
 
 
 # -- what is read --------------------------------------------------------------------------------
-
-
-class _Evaluators(NamedTuple):
-    value: Evaluator
-    derivatives: tuple[Evaluator, ...]
-    second_derivatives: SecondDerivatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +246,7 @@ class _Reading:
         return offset, coefficients
 
     @functools.cached_property
-    def evaluators(self) -> _Evaluators | None:
+    def evaluators(self) -> Evaluators | None:
         """Evaluators of the formula and of its derivatives; ``None`` if it is complex."""
         formula = self.formula
         if not _has_real_numbers(formula):
@@ -257,7 +256,7 @@ class _Reading:
                 return None
             if not _has_real_numbers(formula):
                 return None
-        formula = map_leaves(formula, _take_real_part)
+        formula = map_numbers(formula, lambda z: z.real)
         slopes = [differentiate(formula, k) for k in range(self.count)]
         if not all(map(_has_real_numbers, [formula, *slopes])):  # logarithm of a negative base
             return None
@@ -268,13 +267,9 @@ class _Reading:
                 return second_derivatives(other, k)
             return make_evaluator(differentiate(slopes[k], other))
 
-        return _Evaluators(
+        return Evaluators(
             make_evaluator(formula), tuple(map(make_evaluator, slopes)), second_derivatives
         )
-
-
-def _take_real_part(leaf: Number | Variable) -> Number | Variable:
-    return Number(leaf.value.real) if isinstance(leaf, Number) else leaf
 
 
 def _has_real_numbers(formula: Formula) -> bool:
@@ -384,7 +379,7 @@ def _formula_of_syntax(node: ast.expr) -> Formula:
 
 def _apply_function(name: str, argument: Formula) -> Formula:
     if name in ("conj", "conjugate"):
-        return conjugate(argument)
+        return map_numbers(argument, lambda z: z.conjugate())  # all variables are real
     if name not in NAMES:
         raise _UnknownFunction(name)
     return apply_function(NAMES[name], argument)

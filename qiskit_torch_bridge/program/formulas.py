@@ -151,10 +151,10 @@ def map_leaves(formula: Formula, change: Callable[[Number | Variable], Formula])
     return build([map_leaves(part, change) for part in formula.parts])
 
 
-def conjugate(formula: Formula) -> Formula:
-    """Return the complex conjugate, all variables being real."""
+def map_numbers(formula: Formula, change: Callable[[complex], complex]) -> Formula:
+    """Return the formula with its constants replaced."""
     return map_leaves(
-        formula, lambda leaf: Number(leaf.value.conjugate()) if isinstance(leaf, Number) else leaf
+        formula, lambda leaf: Number(change(leaf.value)) if isinstance(leaf, Number) else leaf
     )
 
 

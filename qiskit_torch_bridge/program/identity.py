@@ -99,17 +99,25 @@ def same_circuit(
     b: QuantumCircuit,
     order_a: Collection[Parameter],
     order_b: Collection[Parameter],
+    in_full: bool = False,
 ) -> bool:
     """Whether two circuits compute the same with equal numbers in the given orders of parameters.
 
     Parameters have the same names, gates agree one by one, and so do their numbers, for two sets of
     values of the parameters, up to :data:`TOLERANCE`. The phase of a whole circuit, labels, and the
-    names of gates that are built from others do not count.
+    names of gates that are built from others do not count; what controlled gates are built from,
+    beside what they control, counts ``in_full`` only.
 
     Raises:
         ExpressionError: If an expression is complex, or what it is cannot be known.
     """
-    return _agree(_ByValue, a, b, order_a, order_b)
+    if [p.name for p in order_a] != [p.name for p in order_b]:
+        return False
+    built_a, x = _probed(_ByValue(order_a, in_full), a)
+    built_b, y = _probed(_ByValue(order_b, in_full), b)
+    return built_a == built_b and bool(
+        np.allclose(x, y, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    )
 
 
 def round_trip_agrees(
@@ -120,28 +128,10 @@ def round_trip_agrees(
 ) -> bool:
     """Whether a circuit came back from a file of this version of Qiskit as it was written.
 
-    As :func:`same_circuit`, and what controlled gates are built from is the same, too. A file keeps
-    that beside what they control; it is what is simulated, and differs between versions of Qiskit.
-
-    Raises:
-        ExpressionError: If an expression is complex, or what it is cannot be known.
+    This is :func:`same_circuit` in full. A file keeps what controlled gates are built from beside
+    what they control; it is what is simulated, and differs between versions of Qiskit.
     """
-    return _agree(_ByValueInFull, read, written, order_read, order_written)
-
-
-def _agree(
-    kind: type[_ByValue],
-    a: QuantumCircuit,
-    b: QuantumCircuit,
-    order_a: Collection[Parameter],
-    order_b: Collection[Parameter],
-) -> bool:
-    if [p.name for p in order_a] != [p.name for p in order_b]:
-        return False
-    (built_a, x), (built_b, y) = _probed(kind(order_a), a), _probed(kind(order_b), b)
-    return built_a == built_b and bool(
-        np.allclose(x, y, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
-    )
+    return same_circuit(read, written, order_read, order_written, in_full=True)
 
 
 def fingerprint(circuit: QuantumCircuit, order: Collection[Parameter]) -> str:
@@ -185,9 +175,13 @@ def _probed(walk: _ByValue, circuit: QuantumCircuit) -> tuple[Content, FloatArra
 
 
 class _Walk:
-    """A walk through a circuit, to nested tuples; what its leaves become, classes below say."""
+    """A walk through a circuit, to nested tuples; what its leaves become, classes below say.
+
+    Each method returns what stands for the thing that it is called after.
+    """
 
     marks = True  # whether labels count, and names of gates that are built from others
+    in_full = False  # whether what a controlled gate is built from counts beside what it controls
 
     def number(self, value: Any) -> Content:
         """Return what stands for a number or an array of them."""
@@ -206,7 +200,6 @@ class _Walk:
         return self.thing(value, {})
 
     def function(self, value: Any) -> Content:
-        """Return what stands for a function or a class."""
         return value.__module__, value.__qualname__
 
     def unknown(self, value: object) -> Content:
@@ -221,10 +214,6 @@ class _Walk:
         """Return what stands for a circuit with its own parameters."""
         names = tuple(map(self.expression, circuit.parameters))
         return names, self.phase(circuit.global_phase), self.circuit(circuit)
-
-    def parts(self, operation: ControlledGate) -> Content:
-        """Return what stands for what a controlled gate is built from, beside what it controls."""
-        return None
 
     def circuit(self, circuit: QuantumCircuit) -> tuple[Content, ...]:
         """Return what stands for the instructions of a circuit."""
@@ -250,7 +239,6 @@ class _Walk:
         return circuit.num_qubits, circuit.num_clbits, variables, tuple(found)
 
     def operation(self, operation: Operation, place: Place) -> tuple[Content, ...]:
-        """Return what stands for an operation."""
         label = getattr(operation, "label", None) if self.marks else None
         if isinstance(operation, AnnotatedOperation):
             modifiers = [(type(m).__name__, vars(m)) for m in operation.modifiers]
@@ -271,13 +259,8 @@ class _Walk:
         if isinstance(operation, ControlledGate):
             # Qiskit replaces parameters in the gate, but not in what its base is made of.
             base = params, self.operation(operation.base_gate, place)
-            return (
-                "controlled",
-                label,
-                (operation.num_ctrl_qubits, state),
-                base,
-                self.parts(operation),
-            )
+            parts = self._definition(operation) if self.in_full else None
+            return "controlled", label, (operation.num_ctrl_qubits, state), base, parts
         if isinstance(operation, ControlFlowOp):
             return operation.name, label, params, self.thing(_settings(operation), place)
         return self._built(operation, label, params)
@@ -303,16 +286,22 @@ class _Walk:
         if of_library and any(isinstance(p, np.ndarray) for p in operation.params):
             # Its parts come from factoring matrices, with digits of the machine's own.
             return name, label, params, getattr(operation, "up_to_diagonal", None)
+        parts = self._definition(operation)
+        if parts is not None:
+            return name if self.marks else "", label, params, *parts
+        if has_matrix(operation):
+            return name, label, params, self.number(np.asarray(operation.to_matrix()))
+        return name, label, params
+
+    def _definition(self, operation: Instruction) -> tuple[Content, Content] | None:
+        """Return what stands for the phase and the steps of a definition, if there is one."""
         try:
             definition = operation.definition
         except Exception:  # of many types; whoever needs it says so
-            definition = None
-        if definition is not None:
-            phase = self.phase(definition.global_phase)
-            return name if self.marks else "", label, params, phase, self.circuit(definition)
-        if has_matrix(operation) and not any(map(is_free, operation.params)):
-            return name, label, params, self.number(np.asarray(operation.to_matrix()))
-        return name, label, params
+            return None
+        if definition is None:
+            return None
+        return self.phase(definition.global_phase), self.circuit(definition)
 
     def thing(self, value: object, place: Place) -> Content:
         """Return what stands for anything that an operation holds; bits are known by place."""
@@ -328,17 +317,14 @@ class _Walk:
         return type(value).__qualname__, self.thing(content, place)
 
     def sequence(self, values: Iterable[object], place: Place) -> tuple[Content, ...]:
-        """Return what stands for several things in their order."""
         return tuple([self.thing(v, place) for v in values])
 
     def array(self, value: NDArray[Any], place: Place) -> Content:
-        """Return what stands for an array, of numbers or of other things."""
         if value.dtype.kind in "biufc":
             return self.number(value)
         return value.shape, self.sequence(value.ravel(), place)
 
     def paulis(self, value: SparsePauliOp, place: Place) -> Content:
-        """Return what stands for a sum of Pauli strings."""
         bits = [(m.shape, np.packbits(m).tobytes()) for m in (value.paulis.x, value.paulis.z)]
         return tuple(bits), self.thing(value.coeffs, place)
 
@@ -452,7 +438,8 @@ class _ByValue(_Walk):
 
     marks = False
 
-    def __init__(self, order: Collection[Parameter]) -> None:
+    def __init__(self, order: Collection[Parameter], in_full: bool = False) -> None:
+        self.in_full = in_full
         self.found: list[FloatArray] = []
         self._index = {p.name: k for k, p in enumerate(order)}
         golden = np.arange(1, len(order) + 1) * 0.6180339887498949
@@ -488,14 +475,3 @@ class _ByValue(_Walk):
             return None
         compiled = compile_expression(value, {p: self._index[p.name] for p in value.parameters})
         return np.array([compiled.value(point) for point in self._points])
-
-
-class _ByValueInFull(_ByValue):
-    """What is simulated of controlled gates is compared as well."""
-
-    def parts(self, operation: ControlledGate) -> Content:
-        try:
-            definition = operation.definition
-        except Exception:  # of many types; whoever needs it says so
-            return None
-        return self.phase(definition.global_phase), self.circuit(definition)

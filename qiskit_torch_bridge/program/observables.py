@@ -137,9 +137,8 @@ def to_hermitian(observable: ObservableLike) -> Observable:
         elif isinstance(observable, Operator):
             operator = _from_matrix(observable)
         elif is_sparse_observable(observable):
-            named = has_projectors(observable)
-            read = ProductOperator.from_sparse_observable if named else _from_sparse_observable
-            operator = read(observable)
+            read = ProductOperator.from_sparse_observable(observable)
+            operator = read if has_projectors(observable) else read.as_letters()
         else:
             raise ObservableError(
                 f"Expected an observable as {_FORMS}, or nested lists of these; got "
@@ -165,16 +164,6 @@ def _of_letters(label: str) -> SparsePauliOp:
     letters = np.frombuffer(label[::-1].encode(), dtype=np.uint8)
     x, y, z = (letters == ord(letter) for letter in "XYZ")
     return _operator(PauliList.from_symplectic((z | y)[None], (x | y)[None]), [1.0])
-
-
-def _from_sparse_observable(observable: SparseObservable) -> SparsePauliOp:
-    """Do what ``SparsePauliOp.from_sparse_observable`` does, without a label for each term."""
-    count = len(observable)
-    x, z = np.zeros((2, count, observable.num_qubits), dtype=bool)
-    terms = np.repeat(np.arange(count), np.diff(np.asarray(observable.boundaries, dtype=int)))
-    places, bits = np.asarray(observable.indices), np.asarray(observable.bit_terms)
-    x[terms, places], z[terms, places] = bits & 2, bits & 1  # Z is 1, X is 2, Y is 3
-    return SparsePauliOp(PauliList.from_symplectic(z, x), np.asarray(observable.coeffs))
 
 
 def from_terms(terms: Mapping[str, float] | Mapping[Pauli, float]) -> Observable:

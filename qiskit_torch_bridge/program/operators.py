@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from ..arguments import shown
-from ..arrays import BoolArray, IntArray
+from ..arrays import BoolArray, FloatArray, IntArray
 from ..exceptions import ObservableError
 
 if TYPE_CHECKING:
@@ -172,9 +172,11 @@ class ProductOperator:
                 halves[split] *= sign
                 coeffs = np.concatenate([halves, 0.5 * coeffs[split]])
                 letters = np.concatenate([paulis, ones])
-        return SparsePauliOp(
-            PauliList.from_symplectic((letters & Z) != 0, (letters & X) != 0), coeffs
-        )
+        return ProductOperator(letters, coeffs).as_letters()
+
+    def as_letters(self) -> SparsePauliOp:
+        """Return the Pauli strings that the terms are, if there are no projectors."""
+        return SparsePauliOp(PauliList.from_symplectic(self.z, self.x), self.coeffs)
 
     def __mul__(self, factor: complex) -> ProductOperator:
         return ProductOperator(self.letters, factor * self.coeffs)
@@ -325,6 +327,17 @@ def restrict_operator(operator: Observable, kept: Sequence[int]) -> Observable:
     coefficients = np.where(x[:, others].any(axis=1), 0.0, np.asarray(operator.coeffs))
     paulis = PauliList.from_symplectic(z[:, list(kept)], x[:, list(kept)])
     return merge_terms(SparsePauliOp(paulis, coefficients))
+
+
+def walsh_hadamard(coefficients: FloatArray) -> FloatArray:
+    r"""Return :math:`\sum_z c_z (-1)^{|i \wedge z|}`: what a sum of Z strings makes of ``i``."""
+    table = coefficients.copy()
+    step = 1
+    while step < len(table):
+        pairs = table.reshape(-1, 2, step)
+        table = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).ravel()
+        step *= 2
+    return table
 
 
 class PauliSpan:

@@ -50,7 +50,8 @@ LARGER_GATES = {
 """Gates beside the standard ones that are no larger than what they are made from."""
 FORMULAS = {"LieTrotter", "SuzukiTrotter", "MatrixExponential", "QDrift"}
 POWER, SUBSTITUTE, REVERSED_POWER, NOTHING = 4, 15, 20, 255
-NUMBERS = {b"i": "!q", b"f": "!d"}
+NUMBERS = {b"i": "!q", b"f": "!d", b"c": "!dd"}
+SYMBOLS = (b"p", b"v", b"e")  # parameters, elements of vectors, expressions
 PRODUCTS = (2, 3, 19)
 BINARY = (0, 1, *PRODUCTS, POWER, SUBSTITUTE, 18, REVERSED_POWER)
 UNARY = (5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 17)
@@ -172,9 +173,6 @@ class _Walk:
     def _fields(self, form: str) -> tuple[Any, ...]:
         return struct.unpack(form, self._cut(struct.calcsize(form)))
 
-    def _integers(self, form: str) -> tuple[int, ...]:
-        return self._fields(form)
-
     def _end(self) -> None:
         if len(self._data):
             _refuse(f"{len(self._data)} bytes follow where nothing is expected")
@@ -184,7 +182,7 @@ class _Walk:
     def circuit(self) -> None:
         self._vectors = set()
         name, phase_kind = self._fields("!H1c")
-        phase, qubits, clbits, metadata, registers, instructions, variables = self._integers(
+        phase, qubits, clbits, metadata, registers, instructions, variables = self._fields(
             "!HIIQIQI"
         )
         self.take(name).decode()
@@ -197,7 +195,7 @@ class _Walk:
         custom = self._custom_operations()
         for _ in range(instructions):
             self._instruction(custom)
-        if self._integers("!H") != (0,):
+        if self._fields("!H") != (0,):
             _refuse("it has calibrations of gates")
         self._layout()
         self._end()
@@ -213,9 +211,9 @@ class _Walk:
 
     def _custom_operations(self) -> set[str]:
         names, bases = set(), []
-        for _ in range(*self._integers("!Q")):
+        for _ in range(*self._fields("!Q")):
             name_size, _ = self._fields("!H1c")
-            qubits, clbits, defined, size, controls, _, base = self._integers("!II?QIIQ")
+            qubits, clbits, defined, size, controls, _, base = self._fields("!II?QIIQ")
             name = self.take(name_size).decode()
             self._allowance.spend(qubits + clbits + controls)
             if defined:
@@ -234,7 +232,7 @@ class _Walk:
 
     def _instruction(self, custom: Collection[str], *, with_qubits: bool = True) -> None:
         (name_size, label, count, qubits, clbits, condition, register, _, controls, _) = (
-            self._integers("!HHHIIBHqII")
+            self._fields("!HHHIIBHqII")
         )
         name = self.take(name_size).decode()
         is_box = self._boxes and name == "BoxOp"
@@ -256,24 +254,24 @@ class _Walk:
             if kind != b"i":
                 inner.value(kind)
                 continue
-            (number,) = inner._integers("<q")
+            (number,) = inner._fields("<q")
             inner._end()
             if name != "Delay":
                 self._allowance.spend(abs(number))
 
     def _layout(self) -> None:
-        exists, initial, mapping, final, registers, _ = self._integers("!?iiiIi")
+        exists, initial, mapping, final, registers, _ = self._fields("!?iiiIi")
         if not exists:
             return
         self._registers(registers, math.inf)
         for _ in range(max(initial, 0)):
-            _, name = self._integers("!ii")
+            _, name = self._fields("!ii")
             self._cut(max(name, 0))
         self._cut(4 * (max(mapping, 0) + max(final, 0)))
 
     def _evolution(self) -> None:
         count, _, time_kind, time_size, synthesis = self._fields("!Q?1cQQ")
-        terms = sum(self._within(*self._integers("!Q"))._array()[0] for _ in range(count))
+        terms = sum(self._within(*self._fields("!Q"))._array()[0] for _ in range(count))
         self._within(time_size).value(time_kind)
         described = _json(self.take(synthesis))
         settings = described["settings"]
@@ -293,23 +291,17 @@ class _Walk:
         result = LEAF
         if kind in NUMBERS:
             result = _number(*self._fields(NUMBERS[kind]))
-        elif kind == b"c":
-            result = _number(complex(*self._fields("!dd")))
         elif kind == b"s":
             self.take(len(self._data)).decode()
         elif kind == b"n":
             self._array()
-        elif kind == b"p":
-            self._parameter()
-        elif kind == b"v":
-            self._element()
-        elif kind == b"e":
-            result = self._expression()
+        elif kind in SYMBOLS:
+            result = self._symbol(kind)
         elif kind == b"m":
             _, controls, _, _ = self._fields("!1cIId")
             self._allowance.spend(controls)
         elif kind == b"t":
-            for _ in range(*self._integers("!Q")):
+            for _ in range(*self._fields("!Q")):
                 inner, size = self._fields("!1cQ")
                 self._within(size).value(inner)
         elif kind != b"z":
@@ -336,11 +328,13 @@ class _Walk:
             _refuse(f"an array of shape {shape} has {length - stream.tell()} bytes")
         return shape or (1,)
 
-    def _parameter(self) -> None:
-        name, _ = self._fields("!H16s")
-        self.take(name).decode()
-
-    def _element(self) -> None:
+    def _symbol(self, kind: bytes) -> _Term:
+        if kind == b"e":
+            return self._expression()
+        if kind == b"p":
+            name, _ = self._fields("!H16s")
+            self.take(name).decode()
+            return LEAF
         length, size, _, index = self._fields("!HQ16sQ")
         name = self.take(length).decode()
         if index >= size:
@@ -348,6 +342,7 @@ class _Walk:
         if (name, size) not in self._vectors:  # Qiskit makes all elements, once in a circuit
             self._vectors.add((name, size))
             self._allowance.spend(size)
+        return LEAF
 
     # -- expressions -----------------------------------------------------------------------------
 
@@ -356,14 +351,9 @@ class _Walk:
         steps = self._within(size)
         for _ in range(count):
             symbol, kind, length = self._fields("!ccQ")
-            if symbol == b"p":
-                self._parameter()
-            elif symbol == b"v":
-                self._element()
-            elif symbol == b"e":
-                self._expression()
-            else:
+            if symbol not in SYMBOLS:
                 _refuse(f"it has a symbol of kind {symbol!r}")
+            self._symbol(symbol)
             inner = self._within(length)
             if kind not in (b"p", b"v"):  # of those nothing is read
                 inner.value(kind)
@@ -395,7 +385,7 @@ class _Walk:
     def _mapping(self) -> list[_Term]:
         """What is put in place of parameters."""
         values = []
-        for _ in range(*self._integers("!Q")):
+        for _ in range(*self._fields("!Q")):
             key, kind, size = self._fields("!H1cH")
             self.take(key).decode()
             values.append(self._within(size).value(kind))
@@ -406,17 +396,14 @@ class _Walk:
 def _operand(kind: bytes, content: bytes) -> _Term:
     if kind == b"p":
         return LEAF
-    if kind == b"f":
-        return _number(*struct.unpack("!8xd", content))
-    if kind == b"i":
-        return _number(*struct.unpack("!8xq", content))
-    if kind == b"c":
-        return _number(complex(*struct.unpack("!dd", content)))
-    _refuse(f"it has an operand of kind {kind!r} in an expression")
+    if kind not in NUMBERS:
+        _refuse(f"it has an operand of kind {kind!r} in an expression")
+    form = NUMBERS[kind]
+    return _number(*struct.unpack_from(form, content, len(content) - struct.calcsize(form)))
 
 
-def _number(value: complex) -> _Term:
-    size = abs(value)
+def _number(real: float, imaginary: float = 0.0) -> _Term:
+    size = abs(complex(real, imaginary))
     return _Term(1, size if size > 1 else 1, number=True)  # also of what is no number
 
 

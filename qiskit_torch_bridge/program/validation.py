@@ -115,16 +115,11 @@ def _check(operation: Operation) -> None:
         raise CircuitError("A delay has a parameter as its duration, which has no gradient rule.")
     elif isinstance(operation, AnnotatedOperation):
         _check_annotated(operation)
-    elif not _is_known(operation):
+    elif is_standard(operation) or isinstance(operation, LEAVES) or has_matrix(operation):
+        return  # there is nothing to be looked into
+    else:
         for inner in definition_of(operation).data:
             _check(inner.operation)
-
-
-def _is_known(operation: Operation) -> bool:
-    """Whether an operation need not be looked into."""
-    if is_standard(operation) or isinstance(operation, LEAVES):
-        return True
-    return has_matrix(operation) and not expressions_of(operation)
 
 
 def _check_blocks(operation: ControlFlowOp) -> None:

@@ -13,40 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from qiskit.circuit import Barrier, Delay, Operation
-from qiskit.circuit.library import (
-    CXGate,
-    CYGate,
-    CZGate,
-    GlobalPhaseGate,
-    HGate,
-    IGate,
-    Initialize,
-    PauliEvolutionGate,
-    PhaseGate,
-    RXGate,
-    RXXGate,
-    RYGate,
-    RYYGate,
-    RZGate,
-    RZXGate,
-    RZZGate,
-    SdgGate,
-    SGate,
-    StatePreparation,
-    SwapGate,
-    SXdgGate,
-    SXGate,
-    U1Gate,
-    U2Gate,
-    U3Gate,
-    UGate,
-    UnitaryGate,
-    XGate,
-    YGate,
-    ZGate,
-)
+from qiskit.circuit import Barrier, Delay, Operation, library
+from qiskit.circuit.library import Initialize, PauliEvolutionGate, StatePreparation, UnitaryGate
 from qiskit.quantum_info import Operator
 
 from ...program.definitions import class_of
@@ -59,52 +27,51 @@ from ...program.evolutions import (
     is_commuting,
 )
 from ...program.expressions import expressions_of
+from ..interface import ComplexArray
 from .paulis import PauliString
-
-ComplexArray = NDArray[np.complex128]
 
 Turn = tuple[str, int]
 """A rotation by whole quarter turns: letters of a Pauli string on the gate's qubits, and turns."""
 
 CLIFFORDS: dict[type[Operation], tuple[Turn, ...]] = {
-    XGate: (("X", 2),),
-    YGate: (("Y", 2),),
-    ZGate: (("Z", 2),),
-    HGate: (("Z", 2), ("Y", 1)),
-    SGate: (("Z", 1),),
-    SdgGate: (("Z", 3),),
-    SXGate: (("X", 1),),
-    SXdgGate: (("X", 3),),
-    CXGate: (("ZI", 1), ("IX", 1), ("ZX", 3)),
-    CYGate: (("ZI", 1), ("IY", 1), ("ZY", 3)),
-    CZGate: (("ZI", 1), ("IZ", 1), ("ZZ", 3)),
-    SwapGate: (("XX", 3), ("YY", 3), ("ZZ", 3)),
+    library.XGate: (("X", 2),),
+    library.YGate: (("Y", 2),),
+    library.ZGate: (("Z", 2),),
+    library.HGate: (("Z", 2), ("Y", 1)),
+    library.SGate: (("Z", 1),),
+    library.SdgGate: (("Z", 3),),
+    library.SXGate: (("X", 1),),
+    library.SXdgGate: (("X", 3),),
+    library.CXGate: (("ZI", 1), ("IX", 1), ("ZX", 3)),
+    library.CYGate: (("ZI", 1), ("IY", 1), ("ZY", 3)),
+    library.CZGate: (("ZI", 1), ("IZ", 1), ("ZZ", 3)),
+    library.SwapGate: (("XX", 3), ("YY", 3), ("ZZ", 3)),
 }
 """Clifford gates as products of quarter turns, up to a phase; others follow their definition."""
 
 ROTATIONS: dict[type[Operation], str] = {
-    RXGate: "X",
-    RYGate: "Y",
-    RZGate: "Z",
-    PhaseGate: "Z",
-    U1Gate: "Z",
-    RXXGate: "XX",
-    RYYGate: "YY",
-    RZZGate: "ZZ",
-    RZXGate: "ZX",
+    library.RXGate: "X",
+    library.RYGate: "Y",
+    library.RZGate: "Z",
+    library.PhaseGate: "Z",
+    library.U1Gate: "Z",
+    library.RXXGate: "XX",
+    library.RYYGate: "YY",
+    library.RZZGate: "ZZ",
+    library.RZXGate: "ZX",
 }
 """Gates that are one Pauli rotation, up to a phase: the letters on the gate's qubits."""
 
 EULER: dict[type[Operation], tuple[int | None, int, int]] = {
-    UGate: (0, 1, 2),
-    U3Gate: (0, 1, 2),
-    U2Gate: (None, 0, 1),
+    library.UGate: (0, 1, 2),
+    library.U3Gate: (0, 1, 2),
+    library.U2Gate: (None, 0, 1),
 }
 """Gates that are RZ(phi) RY(theta) RZ(lambda): the places of their three angles."""
 
-_CONTROLLED = (CXGate, CYGate, CZGate)
+_CONTROLLED = (library.CXGate, library.CYGate, library.CZGate)
 
-NOTHING = (Barrier, Delay, GlobalPhaseGate, IGate)
+NOTHING = (Barrier, Delay, library.GlobalPhaseGate, library.IGate)
 
 
 class Angle(NamedTuple):
@@ -167,7 +134,9 @@ def accepts_tape(operation: Operation) -> bool:
     )
 
 
-def expand_evolution(operation: PauliEvolutionGate | ProductFormula) -> list[TermRotation] | None:
+def expand_evolution(
+    operation: PauliEvolutionGate | ProductFormula,
+) -> list[TermRotation] | None:
     """Return the rotations that an evolution is; ``None`` if it is better taken by definition."""
     if isinstance(operation, ProductFormula):
         return operation.rotations

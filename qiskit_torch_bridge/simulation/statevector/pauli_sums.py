@@ -19,7 +19,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from ...arrays import FloatArray, IntArray
 from ...program.analysis import AnalysedCircuit
-from ...program.operators import FEW, Observable, ProductOperator
+from ...program.operators import FEW, Observable, ProductOperator, walsh_hadamard
 from .kernels.tables import ENTRY, GROUP, PauliTables, Projections
 from .paulis import find_masks
 from .projections import are_connected, compile_projections, count_amplitudes
@@ -79,8 +79,7 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
         terms = np.hstack([terms, [x, 1 - uneven, z, target]])
         numbers = np.concatenate([numbers, np.where(uneven, -c.imag, c.imag)])
     trivial = ~(terms[0] | terms[1] | terms[2]).astype(bool)
-    sums = np.bincount(terms[3, trivial], numbers[trivial], len(observables))
-    constants = sums.astype(float)
+    sums = np.bincount(terms[3, trivial], numbers[trivial], len(observables)).astype(float)
     counts = np.flatnonzero((numbers != 0) & ~trivial)
     counts = counts[np.lexsort(terms[::-1, counts])]
     terms, numbers = terms[:, counts], numbers[counts]
@@ -90,7 +89,8 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
         writer.group(terms[:, start:stop], numbers[start:stop])
     projections, masks = compile_projections(*products, tape.frame)
     masks = np.concatenate([terms[[0, 2]].T, masks])
-    return writer.sums(len(observables), constants, projections, masks)
+    tables = writer.write()
+    return PauliSums(len(observables), tape.num_bits, sums, tables, projections, masks)
 
 
 def compile_both(
@@ -191,7 +191,7 @@ class _Writer:
                     table = np.bincount(signs[mine], c[mine], 1 << self.num_bits).astype(float)
                     self.entries.append((0, len(self.tables) << self.num_bits))
                     self._weigh([int(o)], [1.0])
-                    self.tables.append(_walsh_hadamard(table))
+                    self.tables.append(walsh_hadamard(table))
                 return
         for start, stop in itertools.pairwise([*starts, len(signs)]):
             self.entries.append((int(signs[start]), -1))
@@ -202,10 +202,8 @@ class _Writer:
         self.weights += weights
         self.pointers.append(len(self.targets))
 
-    def sums(
-        self, count: int, constants: FloatArray, projections: Projections, masks: IntArray
-    ) -> PauliSums:
-        paulis = PauliTables(
+    def write(self) -> PauliTables:
+        return PauliTables(
             np.array(self.groups, dtype=GROUP),
             np.array(self.entries, dtype=ENTRY),
             np.array(self.pointers, dtype=np.int64),
@@ -213,15 +211,3 @@ class _Writer:
             np.array(self.weights, dtype=float),
             np.concatenate(self.tables) if self.tables else np.zeros(0),
         )
-        return PauliSums(count, self.num_bits, constants, paulis, projections, masks)
-
-
-def _walsh_hadamard(coefficients: FloatArray) -> FloatArray:
-    r"""Return :math:`\sum_z c_z (-1)^{|i \wedge z|}` for every ``i``."""
-    table = coefficients.copy()
-    step = 1
-    while step < len(table):
-        pairs = table.reshape(-1, 2, step)
-        table = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).ravel()
-        step *= 2
-    return table

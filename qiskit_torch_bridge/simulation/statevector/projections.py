@@ -30,7 +30,10 @@ import numpy as np
 from ...arrays import FloatArray, IntArray
 from ...program.operators import ProductOperator
 from .kernels.tables import DIRECTION, TERM, VIEW, Projections
-from .paulis import CliffordFrame, PauliString
+from .paulis import CliffordFrame, PauliString, make_pauli_string
+
+_Row = tuple[PauliString, int]
+"""A string, and of which of the projectors' strings it is the product, as bits."""
 
 _NO_MASKS = np.zeros((0, 2), dtype=np.int64)
 _NONE = Projections(*(np.zeros(0, dtype) for dtype in (VIEW, DIRECTION, TERM, float)))
@@ -66,7 +69,8 @@ def compile_projections(
     for number, example in enumerate(first.tolist()):
         mine = np.flatnonzero(view_of.ravel() == number)
         where = np.flatnonzero(projected[example])
-        strings = _strings(axes[example], where, frame)
+        letters = [(q, "IZXY"[axes[example, q]]) for q in where.tolist()]
+        strings = [frame.conjugate(make_pauli_string(letter, [q])) for q, letter in letters]
         masks.append(np.array([(string.x, string.z) for string in strings]))
         view = _View(strings, frame.num_bits)
         start, middle = len(directions), len(directions) + len(view.between)
@@ -101,49 +105,18 @@ def count_amplitudes(projections: Projections) -> float:
     return float(np.exp2(views["stop"] - views["start"]).sum())
 
 
-def _strings(axes: Any, where: IntArray, frame: CliffordFrame) -> list[PauliString]:
-    """Return the conjugated strings of the projectors' axes, signs aside."""
-    strings = []
-    for q in where.tolist():
-        x, z = int(axes[q]) >> 1 & 1, int(axes[q]) & 1
-        strings.append(frame.conjugate(PauliString(x << q, z << q, x & z)))
-    return strings
-
-
 class _View:
     """What commuting strings leave of the index, whatever their signs."""
 
     def __init__(self, strings: Sequence[PauliString], num_bits: int) -> None:
-        self.connecting: list[PauliString] = []
-        self._of_connecting: list[int] = []  # of which strings each is the product, as bits
-        fixing: list[tuple[PauliString, int]] = []
-        for number, given in enumerate(strings):
-            string, product = given, 1 << number
-            for other, its in zip(self.connecting, self._of_connecting, strict=True):
-                if string.x & _top(other.x):
-                    string, product = string * other, product ^ its
-            if string.x:
-                # Others are left without this one's highest bit, so that one look is enough.
-                for j, (other, its) in enumerate(
-                    zip(self.connecting, self._of_connecting, strict=True)
-                ):
-                    if other.x & _top(string.x):
-                        self.connecting[j] = other * string
-                        self._of_connecting[j] = its ^ product
-                self.connecting.append(string)
-                self._of_connecting.append(product)
-            else:
-                fixing.append((string, product))
-        rows: list[tuple[PauliString, int]] = []  # each with a highest bit that no other has
-        for string, product in fixing:
-            for other, its in rows:
-                if string.z & _top(other.z):
-                    string, product = string * other, product ^ its
-            rows = [
-                (other * string, its ^ product) if other.z & _top(string.z) else (other, its)
-                for other, its in rows
-            ]
-            rows.append((string, product))
+        connecting: list[_Row] = []
+        given = ((string, 1 << number) for number, string in enumerate(strings))
+        fixing = [left for row in given if (left := _insert(connecting, row, 0))]
+        self.connecting = [string for string, _ in connecting]
+        self._of_connecting = [product for _, product in connecting]
+        rows: list[_Row] = []
+        for row in fixing:
+            _insert(rows, row, 1)
         self._rows = rows
         pivots = sum(_top(row.z) for row, _ in rows)
         kernel = [
@@ -176,6 +149,26 @@ class _View:
         for j, product in enumerate(self._of_connecting):
             signs |= (np.bitwise_count(words & product).astype(np.int64) & 1) << j
         return offsets, signs
+
+
+def _insert(rows: list[_Row], row: _Row, axis: int) -> _Row | None:
+    """Add a row to others, none of which has the highest bit of another one's mask on the axis.
+
+    A row of which no mask is left there is returned instead.
+    """
+    string, product = row
+    for other, its in rows:
+        if string[axis] & _top(other[axis]):
+            string, product = string * other, product ^ its
+    highest = _top(string[axis])
+    if not highest:
+        return string, product
+    rows[:] = [
+        (other * string, its ^ product) if other[axis] & highest else (other, its)
+        for other, its in rows
+    ]
+    rows.append((string, product))
+    return None
 
 
 def _top(number: int) -> int:

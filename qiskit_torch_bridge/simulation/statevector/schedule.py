@@ -32,6 +32,7 @@ BLOCK_BITS = 5
 FULL = LANES.bit_length() - 1
 
 
+@functools.cache
 def choose_rows_side_by_side(rows: int, num_bits: int, widest_matrix: int) -> int:
     """Return ``T``: as many rows as there are, or more where the index has too few bits for lanes.
 
@@ -53,7 +54,8 @@ def lay_out(operations: Sequence[Rotation | FixedMatrix], num_bits: int, rows_t:
     signs: list[FloatArray] = []
     matrices: list[FloatArray] = []
     sign_at = matrix_at = 0
-    slot_of = _slots(operations)
+    # The number of rotations before each operation.
+    slot_of = [0, *itertools.accumulate(isinstance(o, Rotation) for o in operations)]
     for run in schedule(operations, num_bits, lane_bits, BLOCK_BITS):
         free, dim, stop = run.free_bits(num_bits), len(run.basis), len(rows) + len(run.operations)
         at = (dim, len(rows), stop, len(offsets), free, len(lanes))
@@ -100,12 +102,6 @@ def want_derivatives(layout: Layout, slots: NDArray[np.bool_]) -> Layout:
     rotates = operations["kind"] != MATRIX
     operations["wanted"][rotates] = slots[operations["slot"][rotates]]
     return layout._replace(operations=operations)
-
-
-def _slots(operations: Sequence[Rotation | FixedMatrix]) -> list[int]:
-    """Return the number of rotations before each operation."""
-    turns = [isinstance(operation, Rotation) for operation in operations]
-    return [0, *itertools.accumulate(turns)]
 
 
 @functools.cache
@@ -203,10 +199,17 @@ class Run:
 
 
 class _Subspace:
-    """A growing subspace in reduced form: no basis vector has another one's pivot."""
+    """A growing subspace in reduced form: no basis vector has another one's pivot.
 
-    def __init__(self, allowed: Sequence[int]) -> None:
-        self.allowed = allowed  # the bits that may be pivots, the preferred ones first
+    Args:
+        allowed: The bits that may be pivots, the preferred ones first.
+        dimension: How many of them may become pivots.
+        high: The bits of which only some may, and
+        room: how many.
+    """
+
+    def __init__(self, allowed: Sequence[int], dimension: int, high: range, room: int) -> None:
+        self.allowed, self._dimension, self._high, self._room = allowed, dimension, high, room
         self.basis: list[int] = []
         self.pivots: list[int] = []
 
@@ -217,9 +220,13 @@ class _Subspace:
         return mask
 
     def pivot_for(self, residue: int) -> int | None:
-        for bit in self.allowed if residue else ():
+        """Return the pivot with which a vector can be added; ``None`` if there is none."""
+        if not residue or len(self.basis) == self._dimension:
+            return None
+        for bit in self.allowed:
             if residue >> bit & 1:
-                return bit
+                full = sum(pivot in self._high for pivot in self.pivots) >= self._room
+                return None if full and bit in self._high else bit
         return None
 
     def add(self, residue: int, pivot: int) -> None:
@@ -297,9 +304,10 @@ def _rotation_run(
     first = operations[remaining.first]
     assert isinstance(first, Rotation)
     crossing = bool(first.pauli.x) and not first.pauli.x >> lane_bits
-    space = _Subspace([*low, *high] if crossing else high)
-    dimension = min(block_bits, num_bits - lane_bits)
-    room = num_bits - 2 * lane_bits  # for pivots among the high bits, if they give lanes too
+    # If the high bits give lanes too, not all of them can be pivots.
+    room = num_bits - 2 * lane_bits if crossing else num_bits
+    allowed = [*low, *high] if crossing else high
+    space = _Subspace(allowed, min(block_bits, num_bits - lane_bits), high, room)
     taken: list[int] = []
     skipped = PauliSpan(num_bits)
     for r in itertools.islice(remaining, LOOKAHEAD):
@@ -309,32 +317,18 @@ def _rotation_run(
         x, z, _ = operation.pauli
         residue = space.residue(x)
         pivot = space.pivot_for(residue)
-        fits = not residue or (
-            pivot is not None
-            and len(space.basis) < dimension
-            and not (crossing and pivot >= lane_bits and _count(space, lane_bits) >= room)
-        )
-        if fits and skipped.commutes(x, z):
+        if (not residue or pivot is not None) and skipped.commutes(x, z):
             taken.append(r)
-            if residue and pivot is not None:
+            if pivot is not None:
                 space.add(residue, pivot)
         else:
             skipped.add(x, z)
-    for bit in [*low, *high] if crossing else high:  # fill up, so that copies are long
-        if len(space.basis) == dimension:
-            break
+    for bit in allowed:  # fill up, so that copies are long
         residue = space.residue(1 << bit)
         pivot = space.pivot_for(residue)
-        if pivot is None or not residue:
-            continue
-        if crossing and pivot >= lane_bits and _count(space, lane_bits) >= room:
-            continue
-        space.add(residue, pivot)
+        if pivot is not None:
+            space.add(residue, pivot)
     lanes = tuple(low)
     if crossing:
         lanes = tuple([b for b in high if b not in space.pivots][:lane_bits])
     return Run(tuple(space.basis), tuple(space.pivots), lanes, tuple(taken))
-
-
-def _count(space: _Subspace, lane_bits: int) -> int:
-    return sum(pivot >= lane_bits for pivot in space.pivots)
