@@ -24,10 +24,10 @@ from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import SparsePauliOp
 from test_statevector_lanes import EXACT, assert_close, circuit_of, everything, made, numbers
 
-from qiskit_torch_bridge import CircuitProgram
+from qiskit_torch_bridge import CircuitProgram, memory
 from qiskit_torch_bridge.arrays import IntArray
 from qiskit_torch_bridge.exceptions import InputError, MemoryLimitError
-from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, memory, simulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, simulator
 from qiskit_torch_bridge.simulation.statevector.kernels.tables import STOP
 from qiskit_torch_bridge.simulation.statevector.threads import count_threads
 
