@@ -85,7 +85,7 @@ class AnalysedCircuit:
     def _column(self, column: int) -> int:
         return require_whole_number(column, "column", 0, len(self.parameters) - 1)
 
-    def _values(self, values: FloatArray, *more: None) -> FloatArray:
+    def _values(self, values: FloatArray) -> FloatArray:
         """Return values ``(..., P)`` as they are, or raise unless they are real numbers."""
         fits = type(values) is np.ndarray and values.dtype == np.float64 and values.ndim
         if fits and values.shape[-1] == len(self.parameters):

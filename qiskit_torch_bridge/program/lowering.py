@@ -15,7 +15,6 @@ and the other steps have labels that no noise is tied to.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
@@ -116,12 +115,6 @@ _AER_NAMES = _AER_FIXED | {"cu2", "mcphase", "mcu1", "mcx", "mcx_gray"}
 MAX_CARRIED = 5  # qubits; noise on more of them could not be simulated
 
 
-def flatten(steps: Iterable[Step], accept: Callable[[Operation], bool]) -> Iterator[Step]:
-    """Yield steps with refused ones replaced by their definitions, without global phases."""
-    for step in steps:
-        yield from _flatten(step, accept, for_noise=False)
-
-
 def expand(
     circuit: QuantumCircuit, accept: Callable[[Operation], bool], *, for_noise: bool = False
 ) -> QuantumCircuit:
@@ -163,7 +156,7 @@ def _expand_into(
         elif accept(operation) or isinstance(operation, ControlFlowOp):
             result.append(operation, on, classical, copy=False)
         else:
-            for inner, inner_qubits in _flatten((operation, on), accept, for_noise):
+            for inner, inner_qubits in flatten((operation, on), accept, for_noise=for_noise):
                 result.append(inner, inner_qubits, copy=False)
 
 
@@ -193,7 +186,10 @@ def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
             refuse_lost_noise(definition_of(operation), names)
 
 
-def _flatten(step: Step, accept: Callable[[Operation], bool], for_noise: bool) -> Iterator[Step]:
+def flatten(
+    step: Step, accept: Callable[[Operation], bool], *, for_noise: bool = False
+) -> Iterator[Step]:
+    """Yield a step, or the steps of its definition if it is refused, without global phases."""
     operation, qubits = step
     if accept(operation):
         yield step
@@ -204,15 +200,15 @@ def _flatten(step: Step, accept: Callable[[Operation], bool], for_noise: bool) -
     if rewritten is None:
         rewritten = steps_of_definition(operation, qubits)
     named = for_noise and is_standard(operation) and operation.name in _AER_NAMES
+
     # A block inside would be expanded without its label, some day, and its parts find their noise.
-    known = functools.partial(_accepts_with_aer, accept) if named else accept
-    steps = (leaf for inner in rewritten for leaf in _flatten(inner, known, for_noise))
+    # So of fixed gates only those are accepted that Aer runs as well.
+    def accept_with_aer(inner: Operation) -> bool:
+        return accept(inner) and (bool(expressions_of(inner)) or accepts_aer(inner))
+
+    known = accept_with_aer if named else accept
+    steps = (leaf for inner in rewritten for leaf in flatten(inner, known, for_noise=for_noise))
     yield from _label_for_noise(operation, qubits, list(steps)) if named else steps
-
-
-def _accepts_with_aer(accept: Callable[[Operation], bool], operation: Operation) -> bool:
-    """Accept what ``accept`` does, and of fixed gates only what Aer runs as well."""
-    return accept(operation) and (bool(expressions_of(operation)) or accepts_aer(operation))
 
 
 def _label_for_noise(gate: Operation, qubits: tuple[Qubit, ...], steps: list[Step]) -> list[Step]:
@@ -221,16 +217,12 @@ def _label_for_noise(gate: Operation, qubits: tuple[Qubit, ...], steps: list[Ste
     if (not steps or steps[-1][1] != qubits) and len(qubits) <= MAX_CARRIED:
         steps.append((UnitaryGate(np.eye(1 << len(qubits))), qubits))
     last = len(steps) - 1
-    return [
-        (_relabel(step, name if k == last and on == qubits else f"part of {name}"), on)
-        for k, (step, on) in enumerate(steps)
-    ]
-
-
-def _relabel(operation: Operation, label: str) -> Operation:
-    copied = operation.to_mutable()
-    copied.label = label
-    return copied
+    labelled: list[Step] = []
+    for k, (operation, on) in enumerate(steps):
+        operation = operation.to_mutable()
+        operation.label = name if k == last and on == qubits else f"part of {name}"
+        labelled.append((operation, on))
+    return labelled
 
 
 def _rotations_of_controlled(operation: Operation, qubits: tuple[Qubit, ...]) -> list[Step] | None:

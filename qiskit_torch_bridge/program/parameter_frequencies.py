@@ -11,17 +11,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import (
-    AnnotatedOperation,
-    Gate,
-    Operation,
-    Parameter,
-    ParameterExpression,
-)
+from qiskit.circuit import AnnotatedOperation, Gate, Operation, Parameter, ParameterExpression
 from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import Operator
 
@@ -38,9 +32,7 @@ DIGITS = 9
 Frequencies = tuple[float, ...]  # positive, ascending, rounded
 
 
-def operations_by_parameter(
-    operations: Iterable[Operation],
-) -> dict[Parameter, list[Operation]]:
+def operations_by_parameter(operations: Iterable[Operation]) -> dict[Parameter, list[Operation]]:
     """Return the operations that each parameter is in; every operation is looked at once."""
     found: dict[Parameter, list[Operation]] = {}
     for operation in operations:
@@ -95,22 +87,18 @@ def _coefficient(expression: ParameterExpression, parameter: Parameter) -> float
 
 def _unit_frequencies(operation: Operation, position: int) -> Frequencies | None:
     """Frequencies in one gate angle, or ``None`` if it has no single constant generator."""
-    kind = class_of(operation)
-    if kind in UNIT_SHIFT_GATES:
+    if class_of(operation) in UNIT_SHIFT_GATES:
         return (1.0,)
     if isinstance(operation, PauliEvolutionGate) and not has_commuting_projectors(operation):
         return _differences(eigenvalues_of(generator_of(operation)))
     base = getattr(operation, "base_gate", None)
-    if isinstance(base, Gate) and len(base.params) == len(operation.params):
-        # A control adds the eigenvalue zero, whatever its state and number.
-        if not is_standard(base):
-            return None
-        eigenvalues = _eigenvalues(cast(Hashable, class_of(base)), len(base.params), position)
-        eigenvalues = None if eigenvalues is None else (*eigenvalues, 0.0)
-    elif is_standard(operation) and operation.num_qubits <= 4:
-        eigenvalues = _eigenvalues(cast(Hashable, kind), len(operation.params), position)
-    else:
+    controlled = isinstance(base, Gate) and len(base.params) == len(operation.params)
+    gate: Any = base if controlled else operation
+    if not is_standard(gate) or (not controlled and operation.num_qubits > 4):
         return None
+    eigenvalues = _eigenvalues(cast(Hashable, class_of(gate)), len(gate.params), position)
+    if controlled and eigenvalues is not None:
+        eigenvalues = (*eigenvalues, 0.0)  # whatever the state and number of the controls
     return _differences(eigenvalues)
 
 

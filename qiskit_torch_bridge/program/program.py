@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
+from typing_extensions import Self
 
 from ..arguments import require_callable, require_instance, require_real_array, shown
 from ..arrays import FloatArray
@@ -23,7 +24,7 @@ from .lowering import accepts_aer, expand, find_active_qubits, restrict_circuit
 from .observables import Layout, ObservablesLike, normalise_observables, observables_array
 from .operators import Observable, restrict_operator, same_operator
 from .program_state import ProgramDescription, check_state, describe_program, marks_of
-from .qpy_bytes import circuit_from_bytes, circuit_from_pickle, circuit_to_bytes
+from .qpy_bytes import circuit_from_bytes, circuit_to_bytes, read_circuit
 
 Parameters: TypeAlias = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
 
@@ -115,7 +116,8 @@ class CircuitProgram:
         shape: tuple[int, ...],
         inputs: tuple[Parameter, ...],
         weights: tuple[Parameter, ...],
-    ) -> None:
+    ) -> Self:
+        """Put parts that have been normalised before into this program, and return it."""
         column_of = analysed.column_of
         self.__dict__.update(
             analysed=analysed,
@@ -126,6 +128,7 @@ class CircuitProgram:
             input_columns=tuple(column_of[p] for p in inputs),
             weight_columns=tuple(column_of[p] for p in weights),
         )
+        return self
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"A CircuitProgram is immutable: cannot set {name}. Make a new one.")
@@ -222,8 +225,9 @@ class CircuitProgram:
     def _with_circuit(
         self, circuit: QuantumCircuit, operators: tuple[Observable, ...]
     ) -> CircuitProgram:
-        roles = (self.parameters, self.input_params, self.weight_params)
-        return _assemble(circuit, operators, self.output_shape, *roles)
+        analysed = AnalysedCircuit(circuit, self.parameters)
+        roles = (self.input_params, self.weight_params)
+        return _new_program()._set(analysed, operators, self.output_shape, *roles)
 
     @functools.cached_property
     def on_aer(self) -> CircuitProgram:
@@ -239,9 +243,8 @@ class CircuitProgram:
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same observables on another form of the circuit, all parameters inputs."""
         require_instance(analysed, "analysed", AnalysedCircuit, "an AnalysedCircuit")
-        result = CircuitProgram.__new__(CircuitProgram)
-        result._set(analysed, self.observables, self.output_shape, analysed.parameters, ())
-        return result
+        parts = (analysed, self.observables, self.output_shape, analysed.parameters, ())
+        return _new_program()._set(*parts)
 
     @functools.cached_property
     def marks(self) -> dict[str, str]:
@@ -258,7 +261,10 @@ class CircuitProgram:
 
     @functools.cached_property
     def _state(self) -> dict[str, Any]:
-        circuit, expanded = circuit_to_bytes(self.circuit, self.parameters)
+        return self._write(for_pickle=False)
+
+    def _write(self, for_pickle: bool) -> dict[str, Any]:
+        circuit, expanded = circuit_to_bytes(self.circuit, self.parameters, for_pickle=for_pickle)
         return {"circuit": circuit, "program": describe_program(self, expanded)}
 
     @classmethod
@@ -332,9 +338,7 @@ class CircuitProgram:
     def __reduce__(self) -> tuple[Any, ...]:
         # Through QPY that was read back and compared: on some versions Qiskit's own pickle changes
         # parameter expressions. What was derived is worked out again where the program arrives.
-        circuit, expanded = circuit_to_bytes(self.circuit, self.parameters, for_pickle=True)
-        state = {"circuit": circuit, "program": describe_program(self, expanded)}
-        return _from_pickle, (state,)
+        return _from_pickle, (self._write(for_pickle=True),)
 
     def __copy__(self) -> CircuitProgram:
         return self
@@ -351,29 +355,20 @@ class CircuitProgram:
         )
 
 
-def _assemble(
-    circuit: QuantumCircuit,
-    operators: tuple[Observable, ...],
-    shape: tuple[int, ...],
-    parameters: tuple[Parameter, ...],
-    inputs: tuple[Parameter, ...],
-    weights: tuple[Parameter, ...],
-) -> CircuitProgram:
-    """Make a program from parts that have been normalised before."""
-    result = CircuitProgram.__new__(CircuitProgram)
-    result._set(AnalysedCircuit(circuit, parameters), operators, shape, inputs, weights)
-    return result
+def _new_program() -> CircuitProgram:
+    return CircuitProgram.__new__(CircuitProgram)
 
 
 def _from_pickle(state: dict[str, Any]) -> CircuitProgram:
-    return _rebuild(circuit_from_pickle(state["circuit"]), state["program"])
+    return _rebuild(read_circuit(state["circuit"]), state["program"])
 
 
 def _rebuild(circuit: QuantumCircuit, text: str) -> CircuitProgram:
     """Make a program from a circuit that was read and the text beside it."""
     described = ProgramDescription.parse(text)
-    roles = described.find_parameters(circuit)
-    return _assemble(circuit, described.observables, described.shape, *roles)
+    parameters, *roles = described.find_parameters(circuit)
+    analysed = AnalysedCircuit(circuit, parameters)
+    return _new_program()._set(analysed, described.observables, described.shape, *roles)
 
 
 def _brief(operator: Observable) -> str:

@@ -58,7 +58,7 @@ def circuit_to_bytes(
                 version = qpy.common.QPY_VERSION if newest else _oldest_version(written)
                 qpy.dump(written, buffer, version=version, use_symengine=False)
                 data = buffer.getvalue()
-                read = _read(data) if for_pickle else circuit_from_bytes(data, UNLIMITED)
+                read = read_circuit(data) if for_pickle else circuit_from_bytes(data, UNLIMITED)
                 names = {p.name: p for p in read.parameters}
                 meant = written if expanded else circuit
                 if round_trip_agrees(read, meant, [names.get(p.name, p) for p in order], order):
@@ -88,15 +88,15 @@ def circuit_from_bytes(data: bytes, max_bytes: int | None = None) -> QuantumCirc
             :func:`circuit_to_bytes` writes for files.
     """
     check_qpy(data, max_bytes)
-    return _read(without_symengine(data))
+    return read_circuit(without_symengine(data))
 
 
-def circuit_from_pickle(data: bytes) -> QuantumCircuit:
-    """Read a circuit back from QPY in a pickle, which could execute anything by itself."""
-    return _read(data)
+def read_circuit(data: bytes) -> QuantumCircuit:
+    """Read a circuit back from QPY unchecked, as in a pickle, which could execute anything itself.
 
-
-def _read(data: bytes) -> QuantumCircuit:
+    Raises:
+        StateDictError: If Qiskit cannot read it.
+    """
     try:
         with warnings.catch_warnings():
             # A circuit need not use all elements of a vector; they are matched by name here.

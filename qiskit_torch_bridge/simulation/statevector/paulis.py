@@ -40,11 +40,6 @@ class PauliString(NamedTuple):
         """Whether the two strings commute; otherwise they anticommute."""
         return ((self.x & other.z).bit_count() + (self.z & other.x).bit_count()) % 2 == 0
 
-    @property
-    def sign(self) -> int:
-        """The sign of a Hermitian string before its product of X, Y and Z."""
-        return 1 if (self.k - (self.x & self.z).bit_count()) % 4 == 0 else -1
-
 
 def make_pauli_string(letters: str, qubits: Sequence[int]) -> PauliString:
     """Return the Hermitian string with ``letters[j]`` on ``qubits[j]``."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from typing_extensions import override
 
 from ... import memory
 from ...arrays import FloatArray, IntArray
@@ -18,7 +19,7 @@ from ...lru_cache import LRUCache
 from ...program import AnalysedCircuit
 from ...program.operators import Observable, term_keys
 from ..expressions import ExpressionColumns
-from ..interface import ComplexArray, Cost
+from ..interface import ComplexArray, Cost, Simulator
 from .kernels import kernel
 from .kernels.tables import (
     ADJOINT,
@@ -84,16 +85,11 @@ class _Packed(NamedTuple):
     constants: tuple[Any, ...]
 
 
-class StatevectorSimulator:
+class StatevectorSimulator(Simulator):
     r"""Expectation values of one circuit and all derivatives, from its state vector.
 
-    Args:
-        analysed: The circuit.
-        observables: Hermitian operators on its qubits; ``None`` to prepare states only. For
-            :meth:`vjp` alone their coefficients may be complex.
-        inputs: The columns of the circuit's parameters that ``x`` holds.
-        weights: The columns that ``w`` holds.
-        dtype: ``complex128``, or ``complex64`` for half of the memory and time.
+    What it is made of is as :func:`.make_simulator` takes it. For :meth:`vjp` alone the
+    coefficients of observables may be complex.
 
     Raises:
         CircuitError: If the circuit cannot be simulated exactly.
@@ -141,14 +137,13 @@ class StatevectorSimulator:
         self._widest = max(
             (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
         )
-        self._side_by_side: dict[int, int] = {}
         self._schedules: dict[int, Layout] = {}
         self._layouts: dict[Any, _Packed] = {}
         self._spare: list[Any] = []
         self._no_states = np.empty((0, 0), self._float)
 
+    @override
     def estimate(self, rows: int) -> Cost:
-        """Estimate what values and a gradient of ``rows`` points take; nothing is allocated."""
         rows_t = self._choose_rows(rows)
         chunks, numbers = -(-rows // rows_t), 2 * rows_t << self.tape.num_bits
         threads, shared = self._threads(chunks, rows_t << self.tape.num_bits)
@@ -157,10 +152,10 @@ class StatevectorSimulator:
         sweeps = (rows << self.tape.num_bits) * self._work_per_number
         return Cost(work + (kept if kept <= KEPT_BYTES else 0), 3.0 * sweeps)
 
+    @override
     def evaluate(
         self, x: FloatArray, w: FloatArray, keep: bool = False
     ) -> tuple[FloatArray, FinalStates | None]:
-        """Return expectation values ``(B, O)`` and, if they are to be kept, the final states."""
         evs = np.zeros((len(x), self.sums.num_observables))
         if not len(x):
             return evs, None
@@ -179,18 +174,10 @@ class StatevectorSimulator:
         kept: FinalStates | None = None,
         wanted: tuple[bool, bool] = (True, True),
     ) -> tuple[FloatArray, FloatArray]:
-        r"""Return the gradients with respect to ``x`` and ``w`` for a cotangent ``(B, O)``.
+        r"""Return the gradients with respect to ``x`` and ``w``: see :meth:`.Simulator.vjp`.
 
         They are :math:`2\,\mathrm{Re}\langle O\psi|\partial\psi\rangle`; with :math:`i` times a
         Hermitian operator, :math:`2\,\mathrm{Im}\langle\psi|O|\partial\psi\rangle`.
-
-        Args:
-            x: Shape ``(B, I)``.
-            w: Shape ``(1, W)`` or ``(B, W)``; the gradient has the same.
-            cotangent: Weights of the observables, row by row.
-            kept: What :meth:`evaluate` has kept at the same values.
-            wanted: Whether the gradients with respect to ``x`` and ``w`` are needed; the others
-                are zero.
         """
         if not len(x):
             return np.zeros_like(x), np.zeros_like(w)
@@ -201,13 +188,14 @@ class StatevectorSimulator:
         # Angles that depend on both have added to both.
         return gx if wanted[0] else np.zeros_like(gx), gw if wanted[1] else np.zeros_like(gw)
 
+    @override
     def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
-        """Return the derivatives ``(B, O)`` of expectation values along ``dx`` and ``dw``."""
         evs = np.zeros((len(x), self.sums.num_observables))
         if len(x):
             self._execute(TANGENT, self._choose_rows(len(x)), x, w, dx=dx, dw=dw, evs=evs)
         return evs
 
+    @override
     def vjp_tangent(
         self,
         x: FloatArray,
@@ -218,10 +206,6 @@ class StatevectorSimulator:
         dcotangent: FloatArray,
         wanted: tuple[bool, bool] = (True, True),
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the derivative of :meth:`vjp` along ``dx``, ``dw`` and ``dcotangent``.
-
-        With a zero ``dcotangent`` it is the product of a Hessian with a vector.
-        """
         if not len(x):
             return np.zeros_like(x), np.zeros_like(w)
         rows_t = self._choose_rows(len(x))
@@ -234,13 +218,10 @@ class StatevectorSimulator:
             hx, hw = self._columns.pull_back_tangent(x, w, gradients, (dx, dw), (hx, hw), wanted)
         return hx if wanted[0] else np.zeros_like(hx), hw if wanted[1] else np.zeros_like(hw)
 
+    @override
     def check_derivatives(
         self, x: FloatArray, w: FloatArray, wanted: tuple[bool, bool] = (True, True)
     ) -> None:
-        """Raise :class:`.ExpressionError` where a wanted derivative of an expression is singular.
-
-        First derivatives are looked at, and then second ones.
-        """
         self._columns.check_derivatives(x, w, wanted)
 
     def states(self, x: FloatArray, w: FloatArray) -> ComplexArray:
@@ -250,10 +231,10 @@ class StatevectorSimulator:
         """
         return self._final_vectors(STATE, x, w)[0]
 
+    @override
     def tangent_states(
         self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray
     ) -> tuple[ComplexArray, ComplexArray]:
-        """Return the final states ``(B, 2**n)`` and their derivatives along ``dx`` and ``dw``."""
         states, tangents = self._final_vectors(TANGENT_STATE, x, w, dx=dx, dw=dw)
         return states, tangents
 
@@ -307,12 +288,8 @@ class StatevectorSimulator:
         n = self.tape.num_bits
         if (rows << n) * self._work_per_number >= SMALL_WORK:
             rows = -(-rows // count_threads())  # so that there is a chunk for each thread
-        found = self._side_by_side.get(rows)
-        if found is None:
-            most = max(1, CACHED_NUMBERS >> n)
-            found = choose_rows_side_by_side(min(max(1, rows), most), n, self._widest)
-            self._side_by_side[rows] = found
-        return found
+        most = max(1, CACHED_NUMBERS >> n)
+        return choose_rows_side_by_side(min(max(1, rows), most), n, self._widest)
 
     def _layout(self, rows_t: int, wanted: tuple[bool, bool]) -> _Packed:
         """Return the layout for ``T`` rows and some derivatives."""
@@ -403,9 +380,8 @@ class StatevectorSimulator:
         def run_with_threads() -> bool:
             if threads == 1:
                 return run(0, chunks)
-            run(
-                0, 0
-            )  # loads the kernel; threads that load it and wait for each other would not end
+            # Loads the kernel; threads that load it and wait for each other would not end.
+            run(0, 0)
             if shared:
                 finite = call_together(lambda part: run(0, chunks, part, threads), threads, signals)
                 return run(0, chunks) if finite is None else finite  # others have the threads
@@ -508,7 +484,7 @@ class SimulatorCache:
 
     def __init__(self, dtype: Any, size: int = 16) -> None:
         self._dtype = dtype
-        self._recent: LRUCache[tuple[AnalysedCircuit, StatevectorSimulator]] = LRUCache(size)
+        self._recent: LRUCache[StatevectorSimulator] = LRUCache(size)
 
     def __call__(
         self, analysed: AnalysedCircuit, observables: Sequence[Observable]
@@ -517,10 +493,9 @@ class SimulatorCache:
         content = (
             (term_keys(o).tobytes(), type(o), np.asarray(o.coeffs).tobytes()) for o in observables
         )
-
-        def compile_now() -> tuple[AnalysedCircuit, StatevectorSimulator]:
-            columns = range(analysed.num_parameters)
-            simulator = StatevectorSimulator(analysed, observables, columns, (), self._dtype)
-            return analysed, simulator  # kept: its id is part of the key
-
-        return self._recent((id(analysed), *content), compile_now)[1]
+        columns = range(analysed.num_parameters)
+        # A simulator keeps the circuit, so that its id stays its own.
+        return self._recent(
+            (id(analysed), *content),
+            lambda: StatevectorSimulator(analysed, observables, columns, (), self._dtype),
+        )

@@ -30,13 +30,13 @@ from ...program.definitions import Step, class_of, opaque_error
 from ...program.evolutions import TIMED
 from ...program.expressions import is_free
 from ...program.lowering import expand, flatten
+from ..interface import ComplexArray
 from .operations import (
     CLIFFORDS,
     EULER,
     NOTHING,
     ROTATIONS,
     Angle,
-    ComplexArray,
     FixedMatrix,
     Preparation,
     Rotation,
@@ -99,7 +99,13 @@ def compile_tape(
         CircuitError: If an operation cannot be simulated exactly; it is named.
     """
     builder = _Builder(analysed.steps, in_full, axes)
-    return builder.tape(analysed.angle_map(builder.expressions))
+    return Tape(
+        builder.position,
+        tuple(builder.preparations),
+        tuple(builder.operations),
+        builder.frame,
+        analysed.angle_map(builder.expressions),
+    )
 
 
 def _accepts_gates(operation: Operation) -> bool:
@@ -127,7 +133,7 @@ def _taken(steps: Iterable[Step]) -> Iterator[Step]:
                 "it."
             )
         else:
-            for inner in flatten([step], accepts_tape):
+            for inner in flatten(step, accepts_tape):
                 if inner[1] and not _does_nothing(inner[0]):
                     yield inner
 
@@ -155,17 +161,11 @@ class _Builder:
         for operation, qubits in taken:
             bits = tuple([self.position[q] for q in qubits]) if moved else qubits
             self._append(operation, bits)
-        for bit in list(self.pending):
-            self._settle(bit)
+        self._settle_all(tuple(self.pending))
         if in_full or axes is not None:
             self.apply_frame()
         for bit, axis in enumerate(axes or ""):
             self.turn(bit, axis)
-
-    def tape(self, angle_map: AngleMap) -> Tape:
-        return Tape(
-            self.position, tuple(self.preparations), tuple(self.operations), self.frame, angle_map
-        )
 
     def _append(self, operation: Operation, bits: tuple[int, ...]) -> None:
         kind = class_of(operation)
@@ -289,8 +289,7 @@ class _Builder:
 
     def apply_frame(self) -> None:
         """Write the absorbed Clifford gates as rotations, after which the frame is the identity."""
-        for bit in list(self.pending):
-            self._settle(bit)
+        self._settle_all(tuple(self.pending))
         for turns, bits in self.absorbed:
             self.operations += [
                 Rotation(_string(letters, bits), Angle(offset=count * np.pi / 2))

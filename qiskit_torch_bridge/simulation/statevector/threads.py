@@ -62,8 +62,6 @@ def call_interruptibly(call: Callable[[], bool], signals: IntArray) -> bool:
 
 def call_in_parallel(call: Callable[[int], bool], parts: int, signals: IntArray) -> bool:
     """Call ``call(0)`` to ``call(parts - 1)`` at the same time, the first one in this thread."""
-    if parts == 1:
-        return call(0)
     with _giving_up(signals) as futures:
         for part in range(1, parts):
             futures.append(_workers(parts).submit(call, part))
