@@ -363,5 +363,5 @@ def test_states_that_are_none_are_named(state):
 def test_models_that_are_none_are_named(tmp_path):
     save_checkpoint(tmp_path / "run", model=torch.nn.Linear(1, 1))
     for use in (save_checkpoint, load_checkpoint):
-        with pytest.raises(CheckpointError, match=r"torch.nn.Module; got NoneType"):
+        with pytest.raises(CheckpointError, match=r"torch.nn.Module; got None"):
             use(tmp_path / "run", model=None)
