@@ -103,37 +103,8 @@ class AdjointEngine(MeasuredForward):
         super().__init__(forward)
         self.exact = exact
         self.is_affine = exact.is_affine
-
-    def check_derivatives(self, x: FloatArray, w: FloatArray, wanted: Wanted = BOTH) -> None:
-        """Raise :class:`.ExpressionError` where a wanted derivative does not exist."""
-        self.exact.check_derivatives(x, w, wanted)
-
-    def vjp(
-        self,
-        x: FloatArray,
-        w: FloatArray,
-        cotangent: FloatArray,
-        kept: Any = None,
-        wanted: Wanted = BOTH,
-    ) -> Gradients:
-        """Return the exact vector-Jacobian products."""
-        return self.exact.vjp(x, w, cotangent, None, wanted)
-
-    def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
-        """Return the exact derivatives ``(B, O)`` along tangents."""
-        return self.exact.tangent(x, w, dx, dw)
-
-    def vjp_tangent(
-        self,
-        x: FloatArray,
-        w: FloatArray,
-        cotangent: FloatArray,
-        dx: FloatArray,
-        dw: FloatArray,
-        dcotangent: FloatArray,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the exact derivatives of both gradients along tangents."""
-        return self.exact.vjp_tangent(x, w, cotangent, dx, dw, dcotangent)
+        self.vjp, self.tangent, self.vjp_tangent = exact.vjp, exact.tangent, exact.vjp_tangent
+        self.check_derivatives = exact.check_derivatives
 
     def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the request of the forward pass: a gradient makes none."""
