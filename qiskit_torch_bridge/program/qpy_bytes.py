@@ -104,6 +104,8 @@ def read_circuit(data: bytes) -> QuantumCircuit:
             # These versions are the same whichever release of Qiskit wrote it.
             warnings.filterwarnings("ignore", "The qiskit version used", UserWarning)
             circuit: QuantumCircuit = qpy.load(io.BytesIO(data))[0]
+        # What is damaged may come to light when a gate is looked at.
+        known, expressions = set(circuit.parameters), list(leaf_expressions(circuit))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of Qiskit's compiled reader is no Exception
@@ -112,8 +114,7 @@ def read_circuit(data: bytes) -> QuantumCircuit:
             f"{error}. It may use operations that only a newer Qiskit has: load it with the "
             "version that wrote it."
         ) from error
-    known = set(circuit.parameters)
-    for expression in leaf_expressions(circuit):
+    for expression in expressions:
         if not known.issuperset(expression.parameters):
             raise StateDictError(
                 f"Qiskit {qiskit.__version__} cannot read the saved circuit: a gate in it would "
