@@ -30,7 +30,15 @@ from ..engines import Values
 from ..engines.interface import TangentEngine, Wanted
 from ..exceptions import HigherOrderError
 from .nodes import Context, Node
-from .operators import by_weights, evaluate, numbers, tangent, vjp, vjp_tangent, weight_rows
+from .operators import (
+    ValuesFunction,
+    by_weights,
+    numbers,
+    tangent,
+    vjp,
+    vjp_tangent,
+    weight_rows,
+)
 from .transforms import (
     BatchInfo,
     Dims,
@@ -209,25 +217,8 @@ class _Direct(torch.autograd.Function):
 _apply_directly = super(torch.autograd.Function, _Direct).apply
 
 
-class Expectation(torch.autograd.Function):
+class Expectation(ValuesFunction):
     """Expectation values in any composition of ``torch.func`` transforms."""
-
-    apply: ClassVar[Callable[..., Tensor]]
-
-    @staticmethod
-    def forward(inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None) -> Tensor:
-        """Evaluate all rows, unless their values have arrived already."""
-        if arrived is not None:
-            return torch.from_numpy(arrived.evs)
-        return evaluate(node, inputs, weights)
-
-    @staticmethod
-    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep inputs and weights."""
-        ctx.save_for_backward(*inputs[:2])
-        ctx.save_for_forward(*inputs[:2])
-        ctx.set_materialize_grads(False)
-        ctx.node = inputs[2]
 
     @staticmethod
     def backward(ctx: Context, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -9,18 +9,16 @@ differentiated as often as wanted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..engines import Values
 from ..exceptions import HigherOrderError
 from ..program import CircuitProgram
 from ..rules import Differentiation
 from .nodes import Context, Node
-from .operators import evaluate, vjp
+from .operators import ValuesFunction, vjp
 from .transforms import (
     BatchInfo,
     Dims,
@@ -32,25 +30,8 @@ from .transforms import (
 )
 
 
-class Expectation(torch.autograd.Function):
+class Expectation(ValuesFunction):
     """``(B, I)`` inputs and ``(W,)`` or ``(B, W)`` weights to ``(B, O)`` expectation values."""
-
-    apply: ClassVar[Callable[..., Tensor]]
-
-    @staticmethod
-    def forward(inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None) -> Tensor:
-        """Evaluate the program at all rows in one job, unless the values have arrived already."""
-        if arrived is not None:
-            return torch.from_numpy(arrived.evs)
-        return evaluate(node, inputs, weights)
-
-    @staticmethod
-    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep inputs and weights: evaluations elsewhere are all that derivatives need."""
-        ctx.save_for_backward(*inputs[:2])
-        ctx.save_for_forward(*inputs[:2])
-        ctx.set_materialize_grads(False)  # a missing tangent must not cost evaluations
-        ctx.node = inputs[2]
 
     @staticmethod
     def backward(ctx: Context, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from ..arrays import FloatArray
+from ..engines import Values
 from ..engines.interface import TangentEngine, Wanted
-from .nodes import Node, node_named
+from .nodes import Context, Node, node_named
 from .transforms import is_concrete
 
 _Computes = TypeVar("_Computes", bound=Callable[..., Any])
@@ -145,3 +146,24 @@ def vjp_tangent(
     arrays = numbers(inputs), weight_rows(weights), numbers(cotangent)
     gx, gw = engine.vjp_tangent(*arrays, numbers(dx), weight_rows(dw), numbers(dc))
     return torch.from_numpy(gx), by_weights(gw, weights)
+
+
+class ValuesFunction(torch.autograd.Function):
+    """The forward half of the functions of expectation values; their derivatives differ."""
+
+    apply: ClassVar[Callable[..., Tensor]]
+
+    @staticmethod
+    def forward(inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None) -> Tensor:
+        """Evaluate all rows, unless their values have arrived already."""
+        if arrived is not None:
+            return torch.from_numpy(arrived.evs)
+        return evaluate(node, inputs, weights)
+
+    @staticmethod
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep inputs and weights: nothing else is needed for derivatives."""
+        ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+        ctx.set_materialize_grads(False)  # a missing tangent must not cost evaluations
+        ctx.node = inputs[2]
