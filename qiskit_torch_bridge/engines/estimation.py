@@ -49,7 +49,7 @@ class Estimation:
 
     def submit(self, points: FloatArray) -> Callable[[], Evaluation]:
         """Submit the job, and return what waits for it; there is none for no points."""
-        count, rows = self.program.num_observables, len(points)
+        count, rows = self.program.num_outputs, len(points)
         if not rows:
             nothing = Evaluation(np.zeros((0, count)), np.zeros((0, count)))
             return lambda: nothing
@@ -187,7 +187,7 @@ def differentiate_by_points(
     points = d.points(values)  # (S, B, K)
     shifts, rows, width = points.shape
     evaluation = target.evaluate(points.reshape(shifts * rows, width))
-    evs = evaluation.evs.reshape(shifts, rows, program.num_observables)
+    evs = evaluation.evs.reshape(shifts, rows, program.num_outputs)
     _, split = split_columns(program, wanted)
     stds = None
     if evaluation.stds is not None and wanted[1]:
