@@ -1,109 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits that measure at their end: the gates alone, and what each classical bit is read from."""
+"""The measurements that end a circuit, taken off it: what is left is a circuit of gates."""
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-from qiskit.circuit import CircuitInstruction, QuantumCircuit
+from qiskit.circuit import Clbit, Operation, QuantumCircuit, Qubit
 
-from ..arrays import IntArray
-from .validation import is_conditioned
+from .definitions import is_box
+from .lowering import remove_boxes
 
-Sources = tuple[int | None, ...]
-"""The qubit that each bit of a register is read from; ``None`` for a bit that stays zero."""
+_IDLE = ("barrier", "delay")
+"""Operations that do not change the outcome of a measurement before them."""
 
 
-@dataclass(frozen=True)
-class FinalMeasurements:
-    """A circuit that has been taken apart into its gates and the measurements at its end.
+class SplitCircuit(NamedTuple):
+    """A circuit in two parts.
 
     Attributes:
-        circuit: The circuit without these measurements, and without classical registers unless
-            something else in it uses them.
-        registers: The name of each classical register, and what its bits are read from.
+        circuit: The circuit without the measurements that end it. What it still has of measurements
+            is in its middle. It has no classical bits unless something uses them.
+        qubit_of: The qubit that each measured classical bit holds in the end, by their indices, in
+            ascending order of the bits.
     """
 
     circuit: QuantumCircuit
-    registers: tuple[tuple[str, Sources], ...]
-
-    @functools.cached_property
-    def sources(self) -> Sources:
-        """What the bits of all registers in their order are read from, the first one's lowest."""
-        return tuple(qubit for _, sources in self.registers for qubit in sources)
-
-    @functools.cached_property
-    def qubits(self) -> tuple[int, ...]:
-        """The qubits that are measured, each once, in the order of the bits they are read into."""
-        return tuple(dict.fromkeys(q for q in self.sources if q is not None))
-
-    def integers(self, outcomes: IntArray) -> list[int]:
-        """Return outcomes of :attr:`qubits` as the integers that all registers' bits make."""
-        if self.sources == self.qubits:
-            found: list[int] = outcomes.tolist()
-            return found
-        place = {qubit: j for j, qubit in enumerate(self.qubits)}
-        read = [(b, place[q]) for b, q in enumerate(self.sources) if q is not None]
-        if len(self.sources) < 63:
-            joined = np.zeros_like(outcomes)
-            for bit, j in read:
-                joined |= (outcomes >> j & 1) << bit
-            found = joined.tolist()
-            return found
-        return [sum((o >> j & 1) << bit for bit, j in read) for o in outcomes.tolist()]
+    qubit_of: dict[int, int]
 
 
-def split_final_measurements(circuit: QuantumCircuit) -> FinalMeasurements:
-    """Take a circuit apart into its gates and the measurements at its end.
+def split_final_measurements(circuit: QuantumCircuit) -> SplitCircuit:
+    """Take off the measurements after which only measurements, barriers and delays follow.
 
-    A measurement is final if nothing acts on its qubit later and nothing depends on its bit. All
-    others stay in the circuit, which is no circuit of gates alone then. Where two are read into one
-    bit, the last one counts.
+    A measurement stays where a later gate acts on its qubit, or a later operation reads or writes
+    its bit and is no measurement; it is then one in the middle of the circuit. Where two are
+    written to the same bit, the later one counts. Boxes that measure are replaced by what they
+    contain.
     """
-    busy: set[object] = set()  # qubits and bits that something later acts on, or depends on
-    final: set[int] = set()
-    source: dict[object, int] = {}
-    index = {qubit: q for q, qubit in enumerate(circuit.qubits)}
-    for position in range(len(circuit.data) - 1, -1, -1):
-        instruction = circuit.data[position]
-        if instruction.name in ("barrier", "delay"):
+    if any(is_box(i.operation) and _measures(i.operation) for i in circuit.data):
+        circuit = remove_boxes(circuit)
+    place: dict[Qubit | Clbit, int] = {qubit: q for q, qubit in enumerate(circuit.qubits)}
+    place |= {clbit: c for c, clbit in enumerate(circuit.clbits)}
+    taken: set[Qubit | Clbit] = set()
+    found: dict[int, int] = {}
+    kept = []
+    for instruction in reversed(circuit.data):
+        qubits, clbits = instruction.qubits, instruction.clbits
+        if instruction.name == "measure" and taken.isdisjoint((*qubits, *clbits)):
+            found.setdefault(place[clbits[0]], place[qubits[0]])
             continue
-        if _is_plain_measurement(instruction) and busy.isdisjoint(
-            (*instruction.qubits, *instruction.clbits)
-        ):
-            final.add(position)
-            source.setdefault(instruction.clbits[0], index[instruction.qubits[0]])
-        else:
-            busy.update(instruction.qubits, instruction.clbits)
-    registers = tuple((r.name, tuple(source.get(bit) for bit in r)) for r in circuit.cregs)
-    return FinalMeasurements(_without(circuit, final), registers)
+        kept.append(instruction)
+        if instruction.name not in _IDLE:
+            taken.update(qubits, clbits)
+    kept.reverse()
+    used = any(instruction.clbits for instruction in kept)
+    result = circuit.copy_empty_like() if used else _copy_without_bits(circuit)
+    for instruction in kept:
+        result.append(instruction.operation, instruction.qubits, instruction.clbits, copy=False)
+    return SplitCircuit(result, dict(sorted(found.items())))
 
 
-def _is_plain_measurement(instruction: CircuitInstruction) -> bool:
-    return instruction.name == "measure" and not is_conditioned(instruction.operation)
+def _copy_without_bits(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return a circuit on the same qubits, with its layout, without instructions and bits."""
+    result = circuit.copy_empty_like()
+    if not (circuit.num_qubits and circuit.num_clbits):
+        return result
+    # Qiskit removes bits only together with the last measurement into them.
+    result.measure([0] * circuit.num_clbits, result.clbits)
+    return result.remove_final_measurements(inplace=False)
 
 
-def _without(circuit: QuantumCircuit, final: set[int]) -> QuantumCircuit:
-    """Return the circuit without some measurements, and what waits on measured qubits."""
-    measured: set[object] = set()
-    left = []
-    for position, instruction in enumerate(circuit.data):
-        if position in final:
-            measured.update(instruction.qubits)
-        elif not instruction.qubits or not measured.issuperset(instruction.qubits):
-            left.append(instruction)
-    if any(instruction.clbits for instruction in left):
-        result = circuit.copy_empty_like()
-    else:
-        result = QuantumCircuit(
-            circuit.qubits, name=circuit.name, global_phase=circuit.global_phase,
-            metadata=circuit.metadata,
-        )  # fmt: skip
-        for register in circuit.qregs:
-            result.add_register(register)
-        result._layout = circuit.layout
-    for instruction in left:
-        result.append(instruction, copy=False)
-    return result
+def _measures(operation: Operation) -> bool:
+    """Whether there is a measurement in a box."""
+    return any(
+        i.name == "measure" or (is_box(i.operation) and _measures(i.operation))
+        for i in operation.body.data
+    )

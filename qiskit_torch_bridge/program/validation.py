@@ -55,7 +55,7 @@ def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCi
         raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
     read = read_steps(circuit)
     for position, (operation, _) in enumerate(read):
-        if is_standard(operation) and not is_conditioned(operation):
+        if is_standard(operation) and not _is_conditioned(operation):
             continue
         if isinstance(operation, Measure):
             raise _measurement_error(circuit, position)
@@ -104,7 +104,7 @@ def _check(operation: Operation) -> None:
             "The circuit contains a reset, which has no gradient rule. Start from fresh qubits "
             "instead."
         )
-    if is_conditioned(operation):
+    if _is_conditioned(operation):
         raise CircuitError(
             f"The operation {operation.name!r} is conditioned on classical bits. Remove the "
             "condition."
@@ -143,7 +143,7 @@ def _check_annotated(operation: AnnotatedOperation) -> None:
         )
 
 
-def is_conditioned(operation: Operation) -> bool:
+def _is_conditioned(operation: Operation) -> bool:
     """Whether Qiskit 1's ``c_if`` was used; Qiskit 2 has no such attribute."""
     own = type(operation)
     if not _HAS_CONDITIONS or own is not class_of(operation) or not hasattr(own, "condition"):
