@@ -440,9 +440,9 @@ class TorchQuantumModule(nn.Module):
         an upper bound (``BackendEstimatorV2``). Those of frequencies are multinomial.
         """
         last = self._deployed.node.last
-        if last.values is None or last.of_values is None:
-            return None
-        stds = complete_errors(self.program.measurement, last.values, last.of_values)
+        stds = last.stds
+        if stds is not None and last.values is not None:
+            stds = complete_errors(self.program.measurement, last.values, stds)
         if stds is None:
             return None
         return torch.from_numpy(stds.copy()).reshape(len(stds), *self.program.output_shape)
