@@ -40,7 +40,7 @@ class ExactEngine(InProcess):
         """The simulator, compiled for the program's roles."""
         p, exact = self.program, self.exact
         return make_simulator(
-            exact.method, p.analysed, p.observables, p.input_columns, p.weight_columns, exact.dtype
+            exact.method, p.analysed, p.readout, p.input_columns, p.weight_columns, exact.dtype
         )
 
     @property
