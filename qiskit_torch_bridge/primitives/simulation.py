@@ -14,6 +14,7 @@ from ..arrays import FloatArray
 from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
 from ..program.operators import Observable
+from ..program.readouts import Expectations
 from ..simulation.statevector import StatevectorSimulator
 from .pubs import AnalysedPub, PointBlock, merge_blocks
 from .sampling import (
@@ -130,8 +131,9 @@ class Simulators:
     def _new(
         self, circuit: AnalysedCircuit, observables: list[Observable] | None
     ) -> StatevectorSimulator:
+        readout = None if observables is None else Expectations(tuple(observables))
         columns = range(circuit.num_parameters)
-        return StatevectorSimulator(circuit, observables, columns, (), self._dtype)
+        return StatevectorSimulator(circuit, readout, columns, (), self._dtype)
 
 
 def _weight(simulator: StatevectorSimulator) -> int:
@@ -157,7 +159,7 @@ def _exact(
     simulator: StatevectorSimulator, values: FloatArray
 ) -> Iterator[tuple[slice, FloatArray]]:
     """Yield expectation values ``(N, O)`` chunk by chunk."""
-    numbers = simulator.sums.num_observables + len(simulator.tape.angle_map.functions)
+    numbers = simulator.size + len(simulator.tape.angle_map.functions)
     for chunk in _chunks(len(values), 8 * numbers):
         yield chunk, simulator.evaluate(values[chunk], NO_WEIGHTS)[0]
 
