@@ -48,10 +48,15 @@ class Bound(NamedTuple):
 
 
 class Measurement(ABC):
-    """What is asked of the final state; see the page "Probabilities and samples"."""
+    """What is asked of the final state; see the page "Probabilities and samples".
+
+    Attributes:
+        reads: The kind of its readout.
+        is_read: Whether what an engine reads is the output already.
+    """
 
     reads: ClassVar[type[Readout]]
-    """The kind of its readout."""
+    is_read: ClassVar[bool] = True
 
     @abstractmethod
     def bind(self, circuit: QuantumCircuit, layout: Layout) -> Bound:
@@ -199,6 +204,7 @@ class Variance(Measurement):
     observables: ObservablesLike | Operators | None = None
 
     reads = Expectations
+    is_read = False
 
     def __post_init__(self) -> None:
         if self.observables is None:  # Z on each qubit, and what is left when they are bound

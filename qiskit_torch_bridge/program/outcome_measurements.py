@@ -15,6 +15,7 @@ from typing_extensions import Self, override
 from ..arguments import as_real, shown
 from ..arrays import FloatArray
 from ..exceptions import MeasurementError, ObservableError
+from .final_measurements import split_final_measurements
 from .interpretations import Interpret, check_interpretation, interpretation_for
 from .measured_qubits import QubitsLike, find_qubits, list_qubits, refuse_doubled, visible_qubits
 from .measurements import Bound, Measurement, Operators
@@ -28,7 +29,6 @@ from .operators import (
     terms_of,
 )
 from .readouts import Outcomes, Readout, brief
-from .validation import strip_final_measurements
 
 MOST_BITS = 30
 """Probabilities of outcomes of more bits are more than any memory holds."""
@@ -91,18 +91,18 @@ class Probabilities(Measurement):
 
     @override
     def bind(self, circuit: QuantumCircuit, layout: Layout) -> Bound:
-        stripped, read = strip_final_measurements(circuit)
+        split = split_final_measurements(circuit)
         if self.qubits is not None:
             qubits = find_qubits(cast("tuple[int | Qubit, ...]", self.qubits), circuit, layout)
         else:
-            qubits = read or visible_qubits(circuit, layout)
+            qubits = tuple(split.qubit_of.values()) or visible_qubits(circuit, layout)
             refuse_doubled(qubits)
         count = len(qubits)
         interpretation = interpretation_for(self.interpret, self.output_size, count)
         if interpretation is None:
             _check_room(count, "measure fewer qubits, or say by interpret= what they count for")
         readout = Outcomes(qubits, interpretation)
-        return Bound(Probabilities(), readout, (readout.size,), stripped)
+        return Bound(Probabilities(), readout, (readout.size,), split.circuit)
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
@@ -158,6 +158,7 @@ class CVaR(Measurement):
     alpha: float
 
     reads = Outcomes
+    is_read = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "observable", Operators.of(self.observable))
@@ -182,7 +183,7 @@ class CVaR(Measurement):
         qubits = tuple(np.flatnonzero(support).tolist()) or (0,)
         _check_room(len(qubits), "take observables of fewer qubits")
         measured = CVaR([restrict_operator(o, qubits) for o in operators], self.alpha)
-        return Bound(measured, Outcomes(qubits), shape, strip_final_measurements(circuit)[0])
+        return Bound(measured, Outcomes(qubits), shape, split_final_measurements(circuit).circuit)
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:

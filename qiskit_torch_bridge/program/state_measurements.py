@@ -34,6 +34,7 @@ class _OfState(Measurement):
     """A measurement that is computed from the amplitudes of the state."""
 
     reads = Amplitudes
+    is_read = False
 
     def _read(self, circuit: QuantumCircuit, layout: Layout, used: Sequence[int]) -> Amplitudes:
         """Return the amplitudes of the visible qubits, or of all if others are used."""

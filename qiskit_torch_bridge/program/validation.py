@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from qiskit.circuit import (
     AnnotatedOperation,
-    Clbit,
     ControlFlowOp,
     Delay,
     Instruction,
@@ -21,7 +20,6 @@ from qiskit.circuit import (
     ParameterExpression,
     PowerModifier,
     QuantumCircuit,
-    Qubit,
     Reset,
 )
 
@@ -64,31 +62,6 @@ def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCi
         _check(operation)
     result = write_out_evolutions(circuit, evolutions, [operation for operation, _ in read])
     return result, steps_of(result, read if result is circuit else None)
-
-
-def strip_final_measurements(circuit: QuantumCircuit) -> tuple[QuantumCircuit, tuple[int, ...]]:
-    """Return the circuit without final measurements, and the qubits that these measure.
-
-    The qubits are in the order of the classical bits that they are read into, the first register
-    first; bits that nothing is read into are passed over. A circuit in which something comes after
-    a measurement is returned as it is: :func:`validate` says what to do about it.
-    """
-    if not circuit.num_clbits:
-        return circuit, ()
-    acted_on, used, read = set[Qubit](), set[Clbit](), dict[Clbit, Qubit]()
-    for instruction in reversed(circuit.data):
-        if isinstance(instruction.operation, Measure):
-            (qubit,), (clbit,) = instruction.qubits, instruction.clbits
-            if qubit in acted_on or clbit in used:
-                return circuit, ()
-            read.setdefault(clbit, qubit)
-        elif instruction.operation.name != "barrier":
-            acted_on.update(instruction.qubits)
-            used.update(instruction.clbits)
-    if not read:
-        return circuit, ()
-    qubits = tuple(circuit.find_bit(read[c]).index for c in circuit.clbits if c in read)
-    return circuit.remove_final_measurements(inplace=False), qubits
 
 
 def _measurement_error(circuit: QuantumCircuit, position: int) -> CircuitError:
