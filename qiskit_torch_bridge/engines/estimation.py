@@ -141,7 +141,7 @@ class MeasuredForward:
         if not isinstance(estimator, DispatchingEstimator) or estimator.entries.known(1):
             return  # paid for by an earlier process; what is not is looked at when it is submitted
         requests = self.plan(rows, columns or None)
-        shared = [r for r in requests if getattr(r.estimator, "budget", None) is estimator.budget]
+        shared = [r for r in requests if getattr(r.primitive, "budget", None) is estimator.budget]
         estimator.budget.check(count_planned_usage(shared))
 
     def random_sources(self) -> dict[str, object]:
