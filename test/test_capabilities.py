@@ -10,7 +10,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
-from qiskit_torch_bridge.backends.simulators import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, capabilities
 
@@ -54,7 +54,7 @@ def test_facts_of_each_kind_alone_and_held_by_another(fact):
     holds = getattr(capabilities, fact)
     for name, make in MAKE.items():
         assert holds(make()) == (name in HOLDS[fact]), name
-        assert holds(FreshSeeds(make(), 1)) == (name in HOLDS[fact]), name
+        assert holds(FreshSeedsEstimator(make(), 1)) == (name in HOLDS[fact]), name
         assert holds(CountingEstimator(make())) == (name in HOLDS[fact]), name
 
 
