@@ -21,7 +21,8 @@ from ..primitives.evaluation import validate_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.operators import Observable
 from ..simulation.statevector import SimulatorCache
-from .base import BridgeGradient, BridgeGradientResult, check_derivative_type, place_among
+from .base import BridgeGradient, BridgeGradientResult, check_derivative_type
+from .evaluated_gradient import place_among
 
 
 class AdjointEstimatorGradient(BridgeGradient):
