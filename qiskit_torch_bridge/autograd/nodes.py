@@ -54,6 +54,7 @@ class StandardErrors(threading.local):
     """The standard errors of the last passes of a thread; each thread sees its own."""
 
     values: FloatArray | None = None
+    of_values: FloatArray | None = None
     gradient: FloatArray | None = None
 
 
@@ -63,8 +64,8 @@ class Node:
     Attributes:
         name: Text that stands for it in recorded programs of this process.
         program: The engine's program.
-        last: Standard errors ``(B, O)`` of the last values and ``(W,)`` of the last gradient in
-            this thread.
+        last: Standard errors ``(B, O)`` of the last values, these values, and standard errors
+            ``(W,)`` of the last gradient in this thread.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -93,7 +94,8 @@ class Node:
 
     def note(self, values: Values) -> Values:
         """Note the standard errors of a forward pass."""
-        self.last.values = values.stds
+        self.last.of_values = values.stds
+        self.last.values = None if values.stds is None else values.evs
         return values
 
     def vjp(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
 from typing_extensions import override
@@ -31,7 +31,13 @@ class Bound(NamedTuple):
 
 
 class Measurement(ABC):
-    """What is asked of the final state; see the page "Probabilities and samples"."""
+    """What is asked of the final state; see the page "Probabilities and samples".
+
+    Attributes:
+        is_read: Whether what an engine reads is the output already.
+    """
+
+    is_read: ClassVar[bool] = True
 
     @abstractmethod
     def bind(self, circuit: QuantumCircuit, layout: Layout) -> Bound:

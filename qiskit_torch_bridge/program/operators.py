@@ -330,12 +330,16 @@ def restrict_operator(operator: Observable, kept: Sequence[int]) -> Observable:
 
 
 def walsh_hadamard(coefficients: FloatArray) -> FloatArray:
-    r"""Return :math:`\sum_z c_z (-1)^{|i \wedge z|}`: what a sum of Z strings makes of ``i``."""
+    r"""Return :math:`\sum_z c_z (-1)^{|i \wedge z|}`: what a sum of Z strings makes of ``i``.
+
+    Further axes are transformed side by side.
+    """
     table = coefficients.copy()
     step = 1
     while step < len(table):
-        pairs = table.reshape(-1, 2, step)
-        table = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).ravel()
+        pairs = table.reshape(-1, 2, step, *table.shape[1:])
+        sums, differences = pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]
+        table = np.stack([sums, differences], 1).reshape(table.shape)
         step *= 2
     return table
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,11 @@ class Readout(ABC):
         size: How many real numbers there are for each row.
         operators: The observables, if it is these that are read.
         measured: The qubits that are read although perhaps no gate acts on them.
+        is_expectation: Whether they are expectation values, or probabilities, which are those of
+            projectors: quadratic in the state, so that shift rules apply.
     """
 
+    is_expectation: ClassVar[bool] = True
     operators: tuple[Observable, ...] = ()
     measured: tuple[int, ...] = ()
 
@@ -154,6 +158,8 @@ class Amplitudes(Readout):
         qubits: Bit ``j`` of an amplitude's index is the one of ``qubits[j]``. All other qubits are
             in state zero.
     """
+
+    is_expectation = False
 
     qubits: tuple[int, ...]
 
