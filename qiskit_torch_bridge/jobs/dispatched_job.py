@@ -14,7 +14,9 @@ from qiskit.primitives import BasePrimitiveJob, PrimitiveJob, PrimitiveResult, P
 
 from ..exceptions import BridgeError, JobError, ResultError
 from ..primitives import cutting
-from ..primitives.cutting import UNUSED, PubPart, check_result
+from ..primitives.cutting import PubPart
+from ..primitives.families import family_of
+from ..primitives.results import UNUSED
 from .attempts import PartJob, SubmittedJob, Submitter, read_job_id
 from .journal import RequestRecord
 from .retry import leaves_job_running, verdict_on
@@ -24,14 +26,14 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
     """The job of a request, made of the jobs of its parts.
 
     Args:
-        parts: The parts of the request, which the estimators run in turn.
+        parts: The parts of the request, which the primitives run in turn.
         submitter: Gives them their jobs.
     """
 
     def __init__(self, parts: Sequence[PubPart], submitter: Submitter) -> None:
         super().__init__(str(uuid.uuid4()))
         self._submitter = submitter
-        homes = itertools.cycle(range(len(submitter.estimators)))
+        homes = itertools.cycle(range(len(submitter.primitives)))
         self._part_jobs = [PartJob(part, home) for part, home in zip(parts, homes, strict=False)]
         self._result: PrimitiveResult[PubResult] | None = None
         self._waiting = threading.RLock()  # two that wait must not submit the same again
@@ -44,7 +46,7 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
     def submit(self) -> None:
         """Submit all parts, or as many as fit into this process's memory together."""
         parts = [part_job.part for part_job in self._part_jobs]
-        first = cutting.group(parts, self._submitter.estimators, cutting.MEMORY)[0]
+        first = cutting.group(parts, self._submitter.primitives, cutting.MEMORY)[0]
         for part_job in self._part_jobs[: len(first)]:  # the others follow when these are done
             self._submitter.start(part_job)
 
@@ -86,12 +88,12 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
                 self._handle_failure(part_job, entry, failure)
                 continue
             try:
-                who = type(self._submitter.estimators[part_job.home]).__name__
+                who = type(self._submitter.primitives[part_job.home]).__name__
                 found = _check_only_result(result, part_job, who)
             except ResultError as error:
                 self._submitter.entries.failed(entry, str(error))
                 raise
-            self._submitter.entries.finished(entry, found)
+            self._submitter.entries.finished(entry, part_job.part.pub, found)
             part_job.result = found
         return part_job.result
 
@@ -194,5 +196,5 @@ def _check_only_result(
     results = [] if result is None else list(result)
     if len(results) != 1:
         raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results. {UNUSED}")
-    check_result(results[0], part_job.part.pub.shape, 0, where)
+    family_of(part_job.part.pub).read(results[0], part_job.part.pub, 0, where)
     return results[0]

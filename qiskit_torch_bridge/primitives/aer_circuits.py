@@ -7,29 +7,28 @@ An algorithm hands over its circuit as it was built, of library blocks and of co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from qiskit.primitives.containers.bindings_array import BindingsArray
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import CircuitError
 from ..program import AnalysisCache
 from ..program.lowering import accepts_aer
 from .capabilities import is_aer
+from .families import Primitive, Pub, family_of
 
 
 class AerCircuits:
-    """Writes the circuits of PUBs in gates that Aer runs, if Aer is among the estimators.
+    """Writes the circuits of PUBs in gates that Aer runs, if Aer is among the primitives.
 
     Args:
-        estimators: Where the PUBs go.
+        primitives: Where the PUBs go.
     """
 
-    def __init__(self, estimators: Sequence[Any]) -> None:
-        self._needed = any(map(is_aer, estimators))
+    def __init__(self, primitives: Sequence[Primitive]) -> None:
+        self._needed = any(map(is_aer, primitives))
         self._analysed = AnalysisCache()
 
-    def __call__(self, pub: EstimatorPub) -> EstimatorPub:
+    def __call__(self, pub: Pub) -> Pub:
         """Return the PUB with the same values at the same points."""
         circuit = pub.circuit
         if not self._needed or all(accepts_aer(i.operation) for i in circuit.data):
@@ -43,4 +42,4 @@ class AerCircuits:
         # Parameters of the global phase alone are gone.
         bindings = BindingsArray({kept: values} if kept else {}, pub.parameter_values.shape)
         form.metadata = circuit.metadata
-        return EstimatorPub(form, pub.observables, bindings, pub.precision, validate=False)
+        return family_of(pub).with_values(pub, form, bindings)

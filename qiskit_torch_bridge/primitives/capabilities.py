@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each kind of estimator is known to do: one table, and the few facts that its setup decides.
 
-Estimators that hold others (``inner``, or several as ``estimators``) are judged by those that do
+Estimators that hold others (``inner``, or several as ``primitives``) are judged by those that do
 the work.
 """
 
@@ -121,7 +121,7 @@ def innermost(estimator: Any) -> Any:
 
 def workers(estimator: Any) -> list[Any]:
     """Return the estimators that do the work, of which a dispatching one has several."""
-    held = getattr(estimator, "estimators", None)
+    held = getattr(estimator, "primitives", None)
     if held is None:
         held = [estimator.inner] if hasattr(estimator, "inner") else []
     return [worker for e in held for worker in workers(e)] or [estimator]
