@@ -131,9 +131,9 @@ class TorchQuantumModule(nn.Module):
 
     Shapes:
         Inputs ``(*batch, I)`` in radians to outputs ``(*batch, O)``, nested observables to
-        ``(*batch, *nesting)``; other measurements say theirs. A circuit without inputs is called as ``module()``. Computed in
-        double precision unless :class:`.Exact` says otherwise, returned in the dtype and on the
-        device of the inputs.
+        ``(*batch, *nesting)``; other measurements say theirs. A circuit without inputs is called as
+        ``module()``. Computed in double precision unless :class:`.Exact` says otherwise, returned
+        in the dtype and on the device of the inputs; the state as complex numbers.
 
     Attributes:
         weight: The trainable parameters, shape ``(W,)``, radians.
