@@ -43,7 +43,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 
 def require(needed: int, num_qubits: int) -> None:
     """Raise :class:`MemoryLimitError` if ``needed`` bytes for states are not available."""
-    _require(
+    require_for(
         needed,
         f"Simulating {num_qubits} qubits exactly",
         "Use fewer qubits, Exact(dtype='complex64'), which halves it, or a primitive on a backend.",
@@ -52,14 +52,15 @@ def require(needed: int, num_qubits: int) -> None:
 
 def require_outputs(rows: int, size: int) -> None:
     """Raise :class:`MemoryLimitError` if ``rows`` of ``size`` numbers do not fit into memory."""
-    _require(
+    require_for(
         8 * rows * size,
         f"A result of {rows} x {size} numbers",
         "Measure fewer qubits, count several outcomes as one, or take fewer rows at a time.",
     )
 
 
-def _require(needed: int, what: str, advice: str) -> None:
+def require_for(needed: int, what: str, advice: str) -> None:
+    """Raise :class:`MemoryLimitError` if what needs so many bytes cannot have them."""
     if needed < 64 << 20:
         return
     found = available()

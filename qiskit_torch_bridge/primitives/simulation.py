@@ -101,6 +101,10 @@ class Simulators:
         parts = (Part(b, self._evaluator(request, b, measured=bool(shots))) for b in blocks)
         return Plan(request, tuple(parts), shots)
 
+    def prepare(self, circuit: AnalysedCircuit) -> StatevectorSimulator:
+        """Return what prepares the states of the qubits that gates act on."""
+        return self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
+
     def _evaluator(
         self, request: AnalysedPub, block: PointBlock, *, measured: bool
     ) -> StatevectorSimulator | MeasurementPlan:
@@ -120,7 +124,7 @@ class Simulators:
         self, circuit: AnalysedCircuit, observables: list[Observable]
     ) -> StatevectorSimulator:
         """Return what prepares the states on all qubits that have to be measured."""
-        simulator = self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
+        simulator = self.prepare(circuit)
         idle = find_idle_qubits(observables, simulator.tape.position)
         if not idle:
             return simulator
@@ -160,7 +164,7 @@ def _exact(
 ) -> Iterator[tuple[slice, FloatArray]]:
     """Yield expectation values ``(N, O)`` chunk by chunk."""
     numbers = simulator.size + len(simulator.tape.angle_map.functions)
-    for chunk in _chunks(len(values), 8 * numbers):
+    for chunk in split_rows(len(values), 8 * numbers):
         yield chunk, simulator.evaluate(values[chunk], NO_WEIGHTS)[0]
 
 
@@ -172,7 +176,7 @@ def _sampled(
 ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
     """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
     simulator = measured.simulator
-    for chunk in _chunks(len(values), 32 << simulator.tape.num_bits):
+    for chunk in split_rows(len(values), 32 << simulator.tape.num_bits):
         states = simulator.states(values[chunk], NO_WEIGHTS)
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
@@ -183,8 +187,8 @@ def _sampled(
         yield chunk, evs, variances
 
 
-def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:
-    """Split rows into chunks that memory allows."""
+def split_rows(rows: int, row_bytes: int) -> Iterator[slice]:
+    """Split rows into chunks that fit into :data:`MEMORY`."""
     most = max(1, MEMORY // max(1, row_bytes))
     for start in range(0, rows, most):
         yield slice(start, min(start + most, rows))
