@@ -25,6 +25,10 @@ class ObservableError(BridgeError, ValueError):
     """An observable does not fit the circuit or is not Hermitian."""
 
 
+class MeasurementError(BridgeError, ValueError):
+    """What is asked of the state does not fit the circuit, or cannot be measured where it runs."""
+
+
 class ParameterError(BridgeError, ValueError):
     """A parameter is foreign, missing, listed twice or listed in two roles."""
 

@@ -247,6 +247,12 @@ class CircuitProgram:
         circuit = restrict_circuit(self.circuit, kept)
         return self._with_circuit(circuit, self.readout.restrict(kept)), kept
 
+    def with_readout(self, readout: Readout) -> CircuitProgram:
+        """Return the program of the same circuit of which something else is read."""
+        require_instance(readout, "readout", Readout, "a Readout")
+        parts = (self.analysed, self.measurement, readout, self.output_shape)
+        return _new_program()._set(*parts, self.input_params, self.weight_params)
+
     def _with_circuit(self, circuit: QuantumCircuit, readout: Readout) -> CircuitProgram:
         analysed = AnalysedCircuit(circuit, self.parameters)
         parts = (self.measurement, readout, self.output_shape)

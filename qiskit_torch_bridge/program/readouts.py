@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,11 @@ class Readout(ABC):
         size: How many real numbers there are for each row.
         operators: The observables, if it is these that are read.
         measured: The qubits that are read although perhaps no gate acts on them.
+        is_expectation: Whether they are expectation values, or probabilities, which are those of
+            projectors: quadratic in the state, so that shift rules apply.
     """
 
+    is_expectation: ClassVar[bool] = True
     operators: tuple[Observable, ...] = ()
     measured: tuple[int, ...] = ()
 
@@ -85,11 +89,11 @@ class Expectations(Readout):
             return f"observables: {self} against {other}"
         for own, others in zip(self.operators, other.operators, strict=True):
             if not same_operator(own, others):
-                return f"observables: {_brief(own)} against {_brief(others)}"
+                return f"observables: {brief(own)} against {brief(others)}"
         return None
 
     def __str__(self) -> str:
-        return f"[{', '.join(map(_brief, self.operators))}]"
+        return f"[{', '.join(map(brief, self.operators))}]"
 
 
 class Interpretation(ABC):
@@ -155,6 +159,8 @@ class Amplitudes(Readout):
             in state zero.
     """
 
+    is_expectation = False
+
     qubits: tuple[int, ...]
 
     @property
@@ -181,7 +187,7 @@ def _renumber(qubits: Sequence[int], kept: Sequence[int]) -> tuple[int, ...]:
     return tuple(place[q] for q in qubits)
 
 
-def _brief(operator: Observable) -> str:
+def brief(operator: Observable) -> str:
     """A short text for an operator: all of a few terms, the number of many."""
     if len(operator) > 3:
         return f"<{len(operator)} terms>"
