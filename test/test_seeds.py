@@ -68,7 +68,9 @@ def test_a_fixed_seed_would_repeat_its_noise(make):
 
 def test_on_a_generic_backend():
     first = sequence(FreshSeedsEstimator(MAKERS["generic"](), 5), 2)
-    assert len(set(first)) == 2 and sequence(FreshSeedsEstimator(MAKERS["generic"](), 5), 2) == first
+    assert (
+        len(set(first)) == 2 and sequence(FreshSeedsEstimator(MAKERS["generic"](), 5), 2) == first
+    )
 
 
 def test_values_have_the_noise_asked_for(make):
