@@ -352,7 +352,9 @@ def _name(value: Any) -> str:
     return f"{type(value).__name__}()" if " object at 0x" in text else text
 
 
-def dispatch(primitives: Any, jobs: Jobs | None = None) -> DispatchingEstimator | DispatchingSampler:
+def dispatch(
+    primitives: Any, jobs: Jobs | None = None
+) -> DispatchingEstimator | DispatchingSampler:
     """Return what runs requests on some estimators, or on some samplers."""
     first = primitives[0] if isinstance(primitives, (list, tuple)) and primitives else primitives
     if isinstance(first, BaseSamplerV2):
