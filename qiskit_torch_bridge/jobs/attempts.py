@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from qiskit.primitives import BasePrimitiveJob, PubResult
@@ -136,7 +136,8 @@ class Submitter:
             self._count(part_job, usage)
             try:
                 with tagged(primitive, entry):
-                    job = primitive.run([part_job.part.pub])
+                    run: Callable[..., SubmittedJob] = primitive.run
+                    job = run([part_job.part.pub])
             except BaseException as error:
                 entry.attempted = _may_be_taken(error, primitive)
                 if not entry.attempted:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, PubResult, SamplerPubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
@@ -155,14 +155,14 @@ class Dispatching(ABC):
         jobs = "" if self.jobs == Jobs() else f", {self.jobs!r}"
         return f"{type(self).__name__}([{names}]{jobs})"
 
-    def _submit(self, pubs: Iterable[Any], effort: Effort) -> DispatchedJob:
+    def _submit(self, pubs: Iterable[Any], effort: Effort) -> DispatchedJob[Any]:
         """Submit ``pubs``, and return a job over all their parts."""
         coerced = self._coerce(pubs, effort)
         for check, pub in itertools.product(self.checks, coerced):
             check(pub)
         parts = self._cut(coerced)
         submitter = Submitter(self.primitives, self.entries, self.retry, self.budget)
-        request = DispatchedJob(parts, submitter)
+        request: DispatchedJob[Any] = DispatchedJob(parts, submitter)
         with self.entries.order, self.budget.order:
             if self.budget.limited:
                 self.budget.check(self._count(parts, self.entries.known(len(parts))))
@@ -255,7 +255,9 @@ class DispatchingEstimator(Dispatching, BaseEstimatorV2):
         """The precision of the first estimator where none is requested."""
         return default_precision(self.primitives[0])
 
-    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> DispatchedJob:
+    def run(
+        self, pubs: Iterable[Any], *, precision: float | None = None
+    ) -> DispatchedJob[PubResult]:
         """Submit ``pubs``, and return a job over all their parts."""
         return self._submit(pubs, precision)
 
@@ -324,7 +326,9 @@ class DispatchingSampler(Dispatching, BaseSamplerV2):
         """The shots of the first sampler where none are requested."""
         return default_shots(self.primitives[0])
 
-    def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> DispatchedJob:
+    def run(
+        self, pubs: Iterable[Any], *, shots: int | None = None
+    ) -> DispatchedJob[SamplerPubResult]:
         """Submit ``pubs``, and return a job over all their parts."""
         return self._submit(pubs, shots)
 

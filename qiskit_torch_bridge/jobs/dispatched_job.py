@@ -8,7 +8,7 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from qiskit.primitives import BasePrimitiveJob, PrimitiveJob, PrimitiveResult, PubResult
 
@@ -21,8 +21,10 @@ from .attempts import PartJob, SubmittedJob, Submitter, read_job_id
 from .journal import RequestRecord
 from .retry import leaves_job_running, verdict_on
 
+Result = TypeVar("Result", bound=PubResult)
 
-class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
+
+class DispatchedJob(BasePrimitiveJob[PrimitiveResult[Result], Any]):
     """The job of a request, made of the jobs of its parts.
 
     Args:
@@ -35,7 +37,7 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         self._submitter = submitter
         homes = itertools.cycle(range(len(submitter.primitives)))
         self._part_jobs = [PartJob(part, home) for part, home in zip(parts, homes, strict=False)]
-        self._result: PrimitiveResult[PubResult] | None = None
+        self._result: PrimitiveResult[Result] | None = None
         self._waiting = threading.RLock()  # two that wait must not submit the same again
 
     @property
@@ -50,14 +52,14 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
         for part_job in self._part_jobs[: len(first)]:  # the others follow when these are done
             self._submitter.start(part_job)
 
-    def result(self) -> PrimitiveResult[PubResult]:
+    def result(self) -> PrimitiveResult[Result]:
         """Wait for all parts and return their results, put together in order."""
         with self._waiting:
             if self._result is None:
                 self._result = self._join_parts()
             return self._result
 
-    def _join_parts(self) -> PrimitiveResult[PubResult]:
+    def _join_parts(self) -> PrimitiveResult[Result]:
         parts: list[PubPart] = []
         results: list[PubResult] = []
         waiting = list(self._part_jobs)
@@ -69,7 +71,8 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             else:
                 parts.append(part_job.part)
                 results.append(result)
-        return PrimitiveResult(cutting.join_calls([parts], results), metadata={"version": 2})
+        joined: list[Any] = cutting.join_calls([parts], results)
+        return PrimitiveResult(joined, metadata={"version": 2})
 
     def _wait(self, part_job: PartJob) -> PubResult | None:
         """Wait for a part's result; there is none if it must be cut."""

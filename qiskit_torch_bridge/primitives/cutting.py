@@ -31,8 +31,7 @@ from ..exceptions import ResultError
 from ..lru_cache import LRUCache
 from ..program.identity import content_key
 from .capabilities import binds_here, is_from_aer, measures, repeats_noise
-from .families import Effort, Primitive, Pub, family_of
-from .precision import default_precision
+from .families import Primitive, Pub, family_of
 from .results import UNUSED
 
 
@@ -246,7 +245,7 @@ def measure_memory(primitive: Primitive, pub: Pub) -> Size | None:
     if not binds_here(primitive):
         return Size()
     family = family_of(pub)
-    if _would_repeat(primitive, family.effort_of(pub)):
+    if family.is_noisy(primitive, family.effort_of(pub)) and repeats_noise(primitive):
         return None
     size = _bytes_of_points(pub.circuit, math.prod(pub.parameter_values.shape))
     settings = family.count_settings(pub, grouped=True) if measures(primitive) else 1
@@ -269,12 +268,6 @@ def surely_fits(pubs: Sequence[Any]) -> bool:
         # No more groups than bases that the qubits can be measured in.
         total += _bytes_of_points(circuit, points) * 3.0 ** min(circuit.num_qubits, 600)
     return total <= MEMORY.most
-
-
-def _would_repeat(primitive: Primitive, effort: Effort) -> bool:
-    """Whether all calls of a primitive would have the same noise."""
-    noisy = measures(primitive) or effort or default_precision(primitive)
-    return bool(noisy) and repeats_noise(primitive)
 
 
 def _count_points(values: Mapping[tuple[Parameter, ...], FloatArray]) -> int:

@@ -21,6 +21,7 @@ from . import cutting
 from .capabilities import binds_here
 from .cutting import PubPart
 from .families import ESTIMATORS, SAMPLERS, Effort, Primitive, Pub, family_of
+from .families import validate_primitive as validate_primitive
 from .precision import validate_target_precision
 from .pubs import check_pubs
 from .results import UNUSED as UNUSED

@@ -32,6 +32,7 @@ from .counting import count_circuits, count_groups_in, count_terms_in
 from .precision import (
     MOST_SHOTS,
     UNKNOWN_PRECISION,
+    default_precision,
     default_shots,
     estimate_precision,
     precision_to_shots,
@@ -120,7 +121,7 @@ class Family(ABC, Generic[P]):
     def take_rows(self, pub: P, start: int, stop: int) -> P:
         """Return the PUB of some rows alone."""
         # Named axis by axis: for bindings "..." would reach into the axis of parameters.
-        before = (slice(None),) * (pub.parameter_values.ndim - 1)
+        before: tuple[slice, ...] = (slice(None),) * (pub.parameter_values.ndim - 1)
         return self.with_values(
             pub, pub.circuit, pub.parameter_values[(*before, slice(start, stop))]
         )
@@ -142,6 +143,10 @@ class Family(ABC, Generic[P]):
     @abstractmethod
     def count_shots(self, primitive: Any, effort: Effort) -> int:
         """Return the shots of each circuit; zero where values are computed without measuring."""
+
+    @abstractmethod
+    def is_noisy(self, primitive: Any, effort: Effort) -> bool:
+        """Whether what a primitive returns is random."""
 
     # -- what comes back
 
@@ -231,6 +236,10 @@ class _Estimators(Family[EstimatorPub]):
         return precision_to_shots(estimate_precision(inner, effort))
 
     @override
+    def is_noisy(self, primitive: Any, effort: Effort) -> bool:
+        return bool(measures(primitive) or effort or default_precision(primitive))
+
+    @override
     def read(self, result: PubResult, pub: EstimatorPub, position: int, who: str) -> dict[str, Any]:
         found = check_result(result, pub.shape, position, who)
         return {"evs": found.evs} if found.stds is None else {"evs": found.evs, "stds": found.stds}
@@ -249,7 +258,8 @@ class _Samplers(Family[SamplerPub]):
     @override
     def coerce(self, pub: Any, effort: Effort = None, primitive: object = None) -> SamplerPub:
         try:
-            return SamplerPub.coerce(tuple(pub) if isinstance(pub, list) else pub, effort)
+            shots = None if effort is None else int(effort)
+            return SamplerPub.coerce(tuple(pub) if isinstance(pub, list) else pub, shots)
         except Exception as error:  # Qiskit's own, which are of many kinds
             raise InputError(
                 "Expected a PUB, (circuit, parameter values, shots) as far as needed; got "
@@ -292,6 +302,10 @@ class _Samplers(Family[SamplerPub]):
     def count_shots(self, primitive: Any, effort: Effort) -> int:
         found = default_shots(innermost(primitive)) if effort is None else int(effort)
         return precision_to_shots(UNKNOWN_PRECISION) if found is None else found
+
+    @override
+    def is_noisy(self, primitive: Any, effort: Effort) -> bool:
+        return True
 
     @override
     def read(self, result: PubResult, pub: SamplerPub, position: int, who: str) -> dict[str, Any]:

@@ -134,9 +134,10 @@ def read_samples(
             f"{who} returned no outcomes for PUB {position}, whose circuit has no classical bits. "
             f"{UNUSED} Measure it: circuit.measure_all()."
         )
-    if not isinstance(found[0], BitArray):
-        return Samples(width, None, found[0])
-    return Samples(width, found[0] if len(found) == 1 else BitArray.concatenate_bits(found))
+    (first, *_), bits = found, [each for each in found if isinstance(each, BitArray)]
+    if not isinstance(first, BitArray):
+        return Samples(width, None, first)
+    return Samples(width, bits[0] if len(bits) == 1 else BitArray.concatenate_bits(bits))
 
 
 def check_registers(
