@@ -132,9 +132,9 @@ class TorchQuantumModule(nn.Module):
 
     Shapes:
         Inputs ``(*batch, I)`` in radians to outputs ``(*batch, O)``, nested observables to
-        ``(*batch, *nesting)``; other measurements say theirs. A circuit without inputs is called as ``module()``. Computed in
-        double precision unless :class:`.Exact` says otherwise, returned in the dtype and on the
-        device of the inputs.
+        ``(*batch, *nesting)``; other measurements say theirs. A circuit without inputs is called as
+        ``module()``. Computed in double precision unless :class:`.Exact` says otherwise, returned
+        in the dtype and on the device of the inputs; the state as complex numbers.
 
     Attributes:
         weight: The trainable parameters, shape ``(W,)``, radians.
@@ -515,9 +515,9 @@ class TorchQuantumModule(nn.Module):
         an upper bound (``BackendEstimatorV2``). Those of frequencies are multinomial.
         """
         last = self._deployed.node.last
-        if last.values is None or last.of_values is None:
-            return None
-        stds = complete_errors(self.program.measurement, last.values, last.of_values)
+        stds = last.stds
+        if stds is not None and last.values is not None:
+            stds = complete_errors(self.program.measurement, last.values, stds)
         if stds is None:
             return None
         return torch.from_numpy(stds.copy()).reshape(len(stds), *self.program.output_shape)

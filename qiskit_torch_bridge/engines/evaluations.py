@@ -34,9 +34,7 @@ class _WithRule(MeasuredForward):
         """The name of the rule, with its settings."""
         return repr(self.rule)
 
-    def differentiation(
-        self, columns: tuple[int, ...]
-    ) -> tuple[Differentiation, _WithRule]:
+    def differentiation(self, columns: tuple[int, ...]) -> tuple[Differentiation, _WithRule]:
         """Return the plan for derivatives of columns, and the engine for its points."""
         d = self.rule.differentiation(self.program.analysed, columns)
         at_points = self.gradient.at(self.program.on(d.target))
@@ -89,9 +87,7 @@ class RuleEngine(_WithRule):
         super().__init__(forward, rule, gradient)
         self._plans: dict[tuple[int, ...], tuple[Differentiation, _WithRule]] = {}
 
-    def differentiation(
-        self, columns: tuple[int, ...]
-    ) -> tuple[Differentiation, _WithRule]:
+    def differentiation(self, columns: tuple[int, ...]) -> tuple[Differentiation, _WithRule]:
         """Return the plan and the engine for its points, made once for the columns."""
         if columns not in self._plans:
             self._plans[columns] = super().differentiation(columns)

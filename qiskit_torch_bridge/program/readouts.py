@@ -89,11 +89,11 @@ class Expectations(Readout):
             return f"observables: {self} against {other}"
         for own, others in zip(self.operators, other.operators, strict=True):
             if not same_operator(own, others):
-                return f"observables: {_brief(own)} against {_brief(others)}"
+                return f"observables: {brief(own)} against {brief(others)}"
         return None
 
     def __str__(self) -> str:
-        return f"[{', '.join(map(_brief, self.operators))}]"
+        return f"[{', '.join(map(brief, self.operators))}]"
 
 
 class Interpretation(ABC):
@@ -187,7 +187,7 @@ def _renumber(qubits: Sequence[int], kept: Sequence[int]) -> tuple[int, ...]:
     return tuple(place[q] for q in qubits)
 
 
-def _brief(operator: Observable) -> str:
+def brief(operator: Observable) -> str:
     """A short text for an operator: all of a few terms, the number of many."""
     if len(operator) > 3:
         return f"<{len(operator)} terms>"
