@@ -37,7 +37,7 @@ class Place:
     Attributes:
         program: The program, in the form that runs there.
         primitive: The estimator or sampler that runs it; ``None`` for the exact engine.
-        isa_circuit: The circuit for the whole backend; the program's own if there is none.
+        isa_circuit: The circuit for the whole backend; without one, as it was transpiled.
         backend: The backend, if one was named.
     """
 
@@ -99,11 +99,12 @@ def _find_place(program: CircuitProgram, execution: Execution) -> Place:
     on_backend = execution.on_backend
     if on_backend is None:
         primitive = _choose_primitive(program.readout, execution)
-        program = _form_for(_transpile(program, execution), (primitive, of_gradient))
-        return Place(program, primitive, program.circuit)
+        transpiled = _transpile(program, execution)
+        program = form_for(transpiled, (primitive, of_gradient))
+        return Place(program, primitive, transpiled.circuit)
     manager, seed = execution.pass_manager, execution.seed
     found = prepare(program, on_backend, pass_manager=manager, seed=seed)
-    program = _form_for(found.program, (found.primitive, of_gradient))
+    program = form_for(found.program, (found.primitive, of_gradient))
     place = Place(program, found.primitive, found.isa_circuit, found.backend)
     if _own_of(gradient).measures:
         _check_numbering(of_gradient, place)
@@ -188,7 +189,7 @@ def _transpile(program: CircuitProgram, execution: Execution) -> CircuitProgram:
     return program if pass_manager is None else program.rewritten(pass_manager.run)
 
 
-def _form_for(program: CircuitProgram, primitives: tuple[Any, Any]) -> CircuitProgram:
+def form_for(program: CircuitProgram, primitives: tuple[Any, Any]) -> CircuitProgram:
     """Decompose for simulators what they do not know or would bind wrongly."""
     on_aer = [primitive for primitive in primitives if is_aer(primitive)]
     for primitive in on_aer:
