@@ -10,7 +10,17 @@ from .functional import expectation
 from .jobs import Jobs
 from .module import TorchQuantumModule
 from .primitives import Tracker
-from .program import AnalysedCircuit, CircuitProgram
+from .program import (
+    AnalysedCircuit,
+    CircuitProgram,
+    CVaR,
+    Entropy,
+    Fidelity,
+    Probabilities,
+    Purity,
+    State,
+    Variance,
+)
 
 try:
     __version__ = version("qiskit-torch-bridge")
@@ -19,15 +29,22 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 __all__ = [
     "AnalysedCircuit",
+    "CVaR",
     "Checkpoint",
     "CircuitProgram",
+    "Entropy",
     "Exact",
     "Execution",
+    "Fidelity",
     "Jobs",
     "OnBackend",
+    "Probabilities",
+    "Purity",
     "Shots",
+    "State",
     "TorchQuantumModule",
     "Tracker",
+    "Variance",
     "__version__",
     "expectation",
     "load_checkpoint",

@@ -25,6 +25,10 @@ class ObservableError(BridgeError, ValueError):
     """An observable does not fit the circuit or is not Hermitian."""
 
 
+class MeasurementError(BridgeError, ValueError):
+    """What is asked of the state does not fit the circuit, or cannot be measured where it runs."""
+
+
 class ParameterError(BridgeError, ValueError):
     """A parameter is foreign, missing, listed twice or listed in two roles."""
 
@@ -53,16 +57,20 @@ class EstimatorTypeError(BridgeError, TypeError):
     """Something that is not a V2 estimator primitive was given as one."""
 
 
+class SamplerTypeError(BridgeError, TypeError):
+    """Something that is not a V2 sampler primitive was given as one."""
+
+
 class PrecisionError(BridgeError, ValueError):
     """Shots or precision are not positive, or both were given."""
 
 
 class ExecutionError(BridgeError, RuntimeError):
-    """The estimator failed while it ran a job; its own error is chained."""
+    """An estimator or a sampler failed while it ran a job; its own error is chained."""
 
 
 class ResultError(BridgeError, ValueError):
-    """An estimator returned values that are missing, misshapen or not finite."""
+    """A primitive returned values or outcomes that are missing, misshapen or not finite."""
 
 
 class StateDictError(BridgeError, ValueError):

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, runtime_checkable
 
-from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.providers import BackendV2
-from qiskit_algorithms.gradients import BaseEstimatorGradient
+from qiskit_algorithms.gradients import BaseEstimatorGradient, BaseSamplerGradient
 
 from .arguments import (
     MOST_SEED,
@@ -30,20 +30,20 @@ from .backends import OnBackend
 from .backends.on_backend import Session
 from .backends.prepare import PassManager, check_pass_manager
 from .exceptions import BackendError, GradientError, InputError, PrecisionError
-from .gradients import (
-    AdjointEstimatorGradient,
-    AQGDEstimatorGradient,
-    FiniteDifferenceEstimatorGradient,
-    ParameterShiftEstimatorGradient,
-    SPSAEstimatorGradient,
-)
 from .gradients.base import REAL_IN_TORCH, require_real
-from .jobs import DispatchingEstimator, Jobs
+from .jobs import Dispatching, DispatchingEstimator, DispatchingSampler, Jobs
 from .primitives import validate_precision
-from .primitives.evaluation import validate_estimator
+from .primitives.families import Primitive, validate_primitive
 from .primitives.precision import MOST_SHOTS
 from .program import CircuitProgram
-from .rules.difference_rules import FiniteDifference, SimultaneousPerturbation, is_named_gradient
+from .rules import (
+    FiniteDifference,
+    MultiFrequencyRule,
+    ParameterShiftRule,
+    Rule,
+    SimultaneousPerturbation,
+)
+from .rules.difference_rules import is_named_gradient
 from .simulation.interface import SIMULATORS
 
 if TYPE_CHECKING:
@@ -61,27 +61,20 @@ class EngineMaker(Protocol):
         ...
 
 
-GradientChoice: TypeAlias = (
-    str | FiniteDifference | SimultaneousPerturbation | BaseEstimatorGradient
-)
-EstimatorChoice: TypeAlias = "Exact | BaseEstimatorV2 | EngineMaker"
+GradientObject: TypeAlias = BaseEstimatorGradient | BaseSamplerGradient
+GradientChoice: TypeAlias = str | FiniteDifference | SimultaneousPerturbation | GradientObject
+EstimatorChoice: TypeAlias = "Exact | Primitive | EngineMaker"
 BackendChoice: TypeAlias = BackendV2 | OnBackend | Session
 
-
-def _adjoint(
-    estimator: BaseEstimatorV2, precision: float | None = None
-) -> AdjointEstimatorGradient:
-    return AdjointEstimatorGradient(estimator)  # exact, whatever precision values have
-
-
-GRADIENTS: dict[str, Callable[..., BaseEstimatorGradient]] = {
-    "adjoint": _adjoint,
-    "parameter-shift": ParameterShiftEstimatorGradient,
-    "aqgd": AQGDEstimatorGradient,
-    "finite-difference": FiniteDifferenceEstimatorGradient,
-    "spsa": SPSAEstimatorGradient,
+RULES: dict[str, Callable[[float | None, int | None], Rule]] = {
+    "parameter-shift": lambda precision, seed: ParameterShiftRule(),
+    "aqgd": lambda precision, seed: MultiFrequencyRule(),
+    "finite-difference": lambda precision, seed: FiniteDifference().rule(precision),
+    "spsa": lambda precision, seed: SimultaneousPerturbation(seed=seed).rule(precision),
 }
-"""The gradients that have a name; any ``BaseEstimatorGradient`` instance works as well."""
+"""The rules that have a name, made for the precision of an evaluation and a seed."""
+GRADIENTS = ("adjoint", *RULES)
+"""The gradients that have a name; gradient objects of qiskit-algorithms work as well."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +146,7 @@ class Shots:
 class HowFields(TypedDict, total=False):
     """The fields of :class:`Execution` but for the backend, as far as they are to change."""
 
-    estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None
+    estimator: EstimatorChoice | Sequence[Primitive] | None
     gradient: GradientChoice | None
     shots: int | Shots | None
     precision: float | None
@@ -172,13 +165,13 @@ class Execution:
     """Where and how a circuit is evaluated and differentiated.
 
     Args:
-        estimator: Any V2 estimator; a list of them, which share the rows of every request; or
-            :class:`Exact`. Default: exact simulation in this process, or shots sampled there if
-            ``shots`` or ``precision`` is given.
+        estimator: Any V2 estimator or sampler; a list of either, which share the rows of every
+            request; or :class:`Exact`. Default: exact simulation in this process, or shots sampled
+            there if ``shots`` or ``precision`` is given.
         backend: A ``BackendV2``, an open ``Session`` or ``Batch``, or an :class:`.OnBackend`.
         gradient: A name, a :class:`.FiniteDifference` or :class:`.SimultaneousPerturbation`, or a
-            ``BaseEstimatorGradient`` instance. Default: ``"adjoint"`` where values are exact,
-            ``"parameter-shift"`` elsewhere.
+            ``BaseEstimatorGradient`` or ``BaseSamplerGradient`` instance. Default: ``"adjoint"``
+            where values are exact, ``"parameter-shift"`` elsewhere.
         shots: Shots for every evaluation, or a :class:`Shots`.
         precision: The standard error for every evaluation instead.
         pass_manager: Transpiles the circuit, once.
@@ -193,7 +186,7 @@ class Execution:
         Execution(shots=100, seed=7)
     """
 
-    estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None = None
+    estimator: EstimatorChoice | Sequence[Primitive] | None = None
     backend: BackendChoice | None = None
     gradient: GradientChoice | None = None
     shots: int | Shots | None = None
@@ -224,9 +217,10 @@ class Execution:
         return self.estimator if isinstance(self.estimator, Exact) else None
 
     @property
-    def own_estimator(self) -> BaseEstimatorV2 | None:
-        """The estimator primitive, if one was given."""
-        return self.estimator if isinstance(self.estimator, BaseEstimatorV2) else None
+    def primitive(self) -> Primitive | None:
+        """The estimator or sampler, if one was given."""
+        given = self.estimator
+        return given if isinstance(given, (BaseEstimatorV2, BaseSamplerV2)) else None
 
     @property
     def maker(self) -> EngineMaker | None:
@@ -259,16 +253,25 @@ class Execution:
         return validate_precision(getattr(self.shots, "gradient", None), None)
 
     @property
-    def gradient_object(self) -> BaseEstimatorGradient | None:
-        """The gradient, if it was given as an object with an estimator of its own."""
-        return self.gradient if isinstance(self.gradient, BaseEstimatorGradient) else None
+    def gradient_object(self) -> GradientObject | None:
+        """The gradient, if it was given as an object with a primitive of its own."""
+        return None if is_named_gradient(self.gradient) else self.gradient  # type: ignore[return-value]
+
+    def named_rule(self, precision: float | None) -> Rule:
+        """Return the rule of a gradient that is chosen by name, for evaluations of a precision."""
+        choice = self.gradient or "parameter-shift"
+        if isinstance(choice, str):
+            return RULES[choice](precision, self.seed)
+        if isinstance(choice, SimultaneousPerturbation) and choice.seed is None:
+            choice = replace(choice, seed=self.seed)
+        return choice.rule(precision)  # type: ignore[union-attr]
 
     @property
     def jobs(self) -> Jobs | None:
         """What is done about jobs, wherever it was said."""
         if self.on_backend is not None:
             return self.on_backend.jobs
-        return self.estimator.jobs if isinstance(self.estimator, DispatchingEstimator) else None
+        return self.estimator.jobs if isinstance(self.estimator, Dispatching) else None
 
     def changed(self, changes: ExecutionFields) -> Execution:
         """Return the value with other choices, and what follows from them.
@@ -307,10 +310,8 @@ class Execution:
         if backend is not None:
             on = OnBackend.coerce(backend)
             new["backend"] = on if on.jobs is not None else replace(on, jobs=self.jobs)
-        elif estimator is not None and not isinstance(
-            estimator, (Exact, DispatchingEstimator, EngineMaker)
-        ):
-            new["estimator"] = DispatchingEstimator(estimator, self.jobs)
+        elif estimator is not None and not isinstance(estimator, (Exact, Dispatching, EngineMaker)):
+            new["estimator"] = dispatch(estimator, self.jobs)
 
     @property
     def given(self) -> ExecutionFields:
@@ -318,16 +319,16 @@ class Execution:
         chosen = {f.name: getattr(self, f.name) for f in fields(self)}
         return {k: v for k, v in chosen.items() if v is not None}  # type: ignore[return-value]
 
-    def settings(self, estimator: BaseEstimatorV2 | None, gradient: str) -> list[str]:
+    def settings(self, primitive: Primitive | None, gradient: str) -> list[str]:
         """Return what ``print`` shows of it, with what stands where nothing was chosen.
 
         Args:
-            estimator: What evaluates; ``None`` for the exact engine.
+            primitive: What evaluates; ``None`` for the exact engine.
             gradient: The name of the gradient in use.
         """
         place = self.estimator if self.backend is None else self.backend
         if place is None:
-            place = Exact() if estimator is None else estimator
+            place = Exact() if primitive is None else primitive
         where = "estimator" if self.backend is None else "backend"
         told = [f"{where}={_name(place)}", f"gradient={gradient}"]
         told += [f"shots={self.shots}"] if self.shots is not None else []
@@ -349,11 +350,21 @@ def _name(value: Any) -> str:
     return f"{type(value).__name__}()" if " object at 0x" in text else text
 
 
+def dispatch(
+    primitives: Any, jobs: Jobs | None = None
+) -> DispatchingEstimator | DispatchingSampler:
+    """Return what runs requests on some estimators, or on some samplers."""
+    first = primitives[0] if isinstance(primitives, (list, tuple)) and primitives else primitives
+    if isinstance(first, BaseSamplerV2):
+        return DispatchingSampler(primitives, jobs)
+    return DispatchingEstimator(primitives, jobs)
+
+
 def _coerce_estimator(estimator: Any) -> EstimatorChoice:
     if isinstance(estimator, (list, tuple)):
-        return DispatchingEstimator(estimator)
+        return dispatch(estimator)
     if isinstance(estimator, type) or not isinstance(estimator, (Exact, EngineMaker)):
-        return validate_estimator(estimator)
+        return validate_primitive(estimator)
     return estimator
 
 
@@ -362,10 +373,14 @@ def _coerce_gradient(gradient: Any) -> GradientChoice:
         is_named_gradient(gradient) and not isinstance(gradient, str)
     ):
         return gradient
+    if isinstance(gradient, BaseSamplerGradient):
+        return gradient
     if isinstance(gradient, BaseEstimatorGradient):
         require_real(gradient, REAL_IN_TORCH)
         return gradient
-    if isinstance(gradient, type) and issubclass(gradient, BaseEstimatorGradient):
+    if isinstance(gradient, type) and issubclass(
+        gradient, (BaseEstimatorGradient, BaseSamplerGradient)
+    ):
         raise GradientError(
             f"Expected a gradient object; got the class {gradient.__name__}. Create it: "
             f"{gradient.__name__}(estimator)."
@@ -373,7 +388,8 @@ def _coerce_gradient(gradient: Any) -> GradientChoice:
     known = ", ".join(repr(name) for name in GRADIENTS)
     raise GradientError(
         f"Expected gradient to be one of {known}, a gradients.FiniteDifference or "
-        "SimultaneousPerturbation for options of these, or a BaseEstimatorGradient instance; got "
+        "SimultaneousPerturbation for options of these, or a gradient object of qiskit-algorithms; "
+        "got "
         f"{shown(gradient)}."
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expectation values as a function of tensors: checked, converted, evaluated, given back alike."""
+"""A measured circuit as a function of tensors: checked, converted, evaluated, given back alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from qiskit.circuit import QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2
 from torch import Tensor
 
 from .autograd import Node
@@ -27,7 +26,14 @@ from .autograd.transforms import (
 from .backends.prepare import PassManager
 from .engines import make_engine
 from .exceptions import InputError, TracingError
-from .execution import BackendChoice, EstimatorChoice, Execution, GradientChoice, Shots
+from .execution import (
+    BackendChoice,
+    EstimatorChoice,
+    Execution,
+    GradientChoice,
+    Primitive,
+    Shots,
+)
 from .lru_cache import LRUCache
 from .program import CircuitProgram
 from .program.observables import Layout
@@ -104,8 +110,11 @@ def _recorded(
         return evaluate_eagerly(node_named(name), inputs, weights)
     # It is called by its name: see autograd/recorded.py.
     operator = torch.ops.qiskit_torch_bridge.expectation
-    evs: Tensor = operator(inputs, weights, name, for_inputs, for_weights)[0]
-    return evs
+    recorded: Tensor = operator(inputs, weights, name, for_inputs, for_weights)[0]
+    program = node_named(name).program
+    if program.measurement.is_read:
+        return recorded
+    return Call.of(program, inputs, weights).finished(recorded)
 
 
 class PendingOutput:
@@ -157,7 +166,7 @@ def expectation(
     input_params: Any = None,
     weight_params: Any = None,
     observables_layout: Layout | None = None,
-    estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None = None,
+    estimator: EstimatorChoice | Sequence[Primitive] | None = None,
     backend: BackendChoice | None = None,
     gradient: GradientChoice | None = None,
     shots: int | Shots | None = None,
@@ -165,12 +174,12 @@ def expectation(
     pass_manager: PassManager | None = None,
     seed: int | None = None,
 ) -> Tensor:
-    r"""Return expectation values of a circuit as a differentiable function, without any state.
+    r"""Return what is measured of a circuit as a differentiable function, without any state.
 
     .. math:: f_o(x, w) = \langle 0 | U^\dagger(x, w)\, O_o\, U(x, w) | 0 \rangle
 
-    It is made for ``torch.func``: ``grad``, ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap`` apply,
-    over inputs and over weights.
+    for observables, or what another measurement says. It is made for ``torch.func``: ``grad``,
+    ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap`` apply, over inputs and over weights.
 
     Args:
         circuit: A circuit, or a :class:`.CircuitProgram`, which is analysed only once however
@@ -190,7 +199,8 @@ def expectation(
         seed: Seeds the shots of the default estimator.
 
     Returns:
-        Shape ``(*batch, O)``, in the dtype and on the device of the inputs.
+        Shape ``(*batch, O)``, or as the measurement says, in the dtype and on the device of the
+        inputs; complex for :class:`.State`.
 
     Raises:
         BridgeError: A subclass of it for anything that is wrong, before a job is submitted.

@@ -42,13 +42,29 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 
 
 def require(needed: int, num_qubits: int) -> None:
-    """Raise :class:`MemoryLimitError` if ``needed`` bytes are not available."""
+    """Raise :class:`MemoryLimitError` if ``needed`` bytes for states are not available."""
+    require_for(
+        needed,
+        f"Simulating {num_qubits} qubits exactly",
+        "Use fewer qubits, Exact(dtype='complex64'), which halves it, or a primitive on a backend.",
+    )
+
+
+def require_outputs(rows: int, size: int) -> None:
+    """Raise :class:`MemoryLimitError` if ``rows`` of ``size`` numbers do not fit into memory."""
+    require_for(
+        8 * rows * size,
+        f"A result of {rows} x {size} numbers",
+        "Measure fewer qubits, count several outcomes as one, or take fewer rows at a time.",
+    )
+
+
+def require_for(needed: int, what: str, advice: str) -> None:
+    """Raise :class:`MemoryLimitError` if what needs so many bytes cannot have them."""
     if needed < 64 << 20:
         return
     found = available()
     if needed > found:
         raise MemoryLimitError(
-            f"Simulating {num_qubits} qubits exactly needs {needed / GIB:.3g} GiB; "
-            f"{found / GIB:.3g} GiB are available. Use fewer qubits, Exact(dtype='complex64'), "
-            "which halves it, or an estimator on a backend."
+            f"{what} needs {needed / GIB:.3g} GiB; {found / GIB:.3g} GiB are available. {advice}"
         )

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import torch
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from .algorithms import read_algorithm, read_qnn
 from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import Node
+from .autograd.completions import complete_errors
 from .backends.on_backend import is_same_device
 from .backends.prepare import AlreadyTranspiled, PassManager
 from .engines import Place, make_engine
@@ -31,6 +31,7 @@ from .execution import (
     ExecutionFields,
     GradientChoice,
     HowFields,
+    Primitive,
     Shots,
     check_evaluation,
 )
@@ -39,6 +40,7 @@ from .initial_weights import WeightsChoice
 from .initial_weights import initial_weights as starting_weights
 from .jobs.budget import Cost, estimate_cost
 from .program import CircuitProgram
+from .program.measurements import Measurement
 from .program.observables import Layout, ObservablesLike
 from .program.program import Parameters
 from .state_dicts import check_marks, check_weights, mark, refuse_old
@@ -83,23 +85,26 @@ class _Deployed(NamedTuple):
 
 
 class TorchQuantumModule(nn.Module):
-    r"""Expectation values of a circuit as a layer that trains together with any other.
+    r"""What is measured of a circuit, as a layer that trains together with any other.
 
     .. math:: y_o = \langle 0 | U^\dagger(x, w)\, O_o\, U(x, w) | 0 \rangle
 
-    for inputs :math:`x` from the layer before and trainable weights :math:`w`.
+    for inputs :math:`x` from the layer before and trainable weights :math:`w`; or probabilities of
+    outcomes, the state itself and functions of it.
 
     Args:
         circuit: Any parameterized circuit of unitary gates, transpiled or not.
         observables: A ``SparsePauliOp``, ``Pauli``, label, mapping of labels to coefficients, or
-            nested lists of these; default Z on each qubit.
+            nested lists of these; default Z on each qubit. Or another measurement:
+            :class:`.Probabilities`, :class:`.CVaR`, :class:`.Variance`, :class:`.Purity`,
+            :class:`.Entropy`, :class:`.Fidelity` or :class:`.State`.
         input_params: The circuit parameters that ``forward`` receives, in the order of the
             inputs' last axis; a ``ParameterVector`` stands for its elements. Default: none.
         weight_params: The trainable parameters. Default: every parameter that is not an input.
-        estimator: Any V2 estimator; a list of them, which share the rows of every request; or an
-            :class:`.Exact` for the engine in this process, with a number format. Default:
-            ``Exact()``, or sampled shots from a :class:`.BatchedStatevectorEstimator` if ``shots``
-            or ``precision`` is given.
+        estimator: Any V2 estimator or sampler; a list of either, which share the rows of every
+            request; or an :class:`.Exact` for the engine in this process, with a number format.
+            Default: ``Exact()``, or shots sampled in this process if ``shots`` or ``precision`` is
+            given. Each kind takes every measurement but for those that need the state itself.
         backend: Runs the circuit on an Aer simulator, a fake device, a device of IBM Quantum, any
             other ``BackendV2``, or in an open ``Session`` or ``Batch`` of qiskit-ibm-runtime:
             transpiled for it once, now. Fake devices are simulated on the qubits in use, with their
@@ -109,8 +114,9 @@ class TorchQuantumModule(nn.Module):
             place, shots or precision is given), ``"parameter-shift"`` (the default elsewhere),
             ``"aqgd"``, ``"finite-difference"``, ``"spsa"``; a :class:`.FiniteDifference` or
             :class:`.SimultaneousPerturbation` for options of these two; or any
-            ``qiskit_algorithms.gradients.BaseEstimatorGradient`` instance. With an estimator,
-            ``"adjoint"`` ignores its noise: values come from the estimator, gradients are exact.
+            ``qiskit_algorithms.gradients.BaseEstimatorGradient`` or ``BaseSamplerGradient``
+            instance. With an estimator or a sampler, ``"adjoint"`` ignores its noise: values come
+            from there, gradients are exact.
         shots: Shots for every evaluation, or a :class:`.Shots` where those of gradients differ; or
         precision: the standard error for every evaluation; at most one of them.
         pass_manager: Transpiles the circuit once, now; observables are given the layout.
@@ -125,9 +131,9 @@ class TorchQuantumModule(nn.Module):
 
     Shapes:
         Inputs ``(*batch, I)`` in radians to outputs ``(*batch, O)``, nested observables to
-        ``(*batch, *nesting)``. A circuit without inputs is called as ``module()``. Computed in
-        double precision unless :class:`.Exact` says otherwise, returned in the dtype and on the
-        device of the inputs.
+        ``(*batch, *nesting)``; other measurements say theirs. A circuit without inputs is called as
+        ``module()``. Computed in double precision unless :class:`.Exact` says otherwise, returned
+        in the dtype and on the device of the inputs; the state as complex numbers.
 
     Attributes:
         weight: The trainable parameters, shape ``(W,)``, radians.
@@ -167,12 +173,12 @@ class TorchQuantumModule(nn.Module):
     def __init__(
         self,
         circuit: QuantumCircuit,
-        observables: ObservablesLike | None = None,
+        observables: ObservablesLike | Measurement | None = None,
         *,
         input_params: Parameters | None = None,
         weight_params: Parameters | None = None,
         observables_layout: Layout = "auto",
-        estimator: EstimatorChoice | Sequence[BaseEstimatorV2] | None = None,
+        estimator: EstimatorChoice | Sequence[Primitive] | None = None,
         backend: BackendChoice | None = None,
         gradient: GradientChoice | None = None,
         shots: int | Shots | None = None,
@@ -320,7 +326,7 @@ class TorchQuantumModule(nn.Module):
         return bound if rows.ndim == 2 else bound[0]
 
     def forward(self, inputs: Tensor | None = None) -> Tensor:
-        """Return expectation values ``(*batch, O)`` for inputs ``(*batch, I)``."""
+        """Return what is measured, ``(*batch, O)``, for inputs ``(*batch, I)``."""
         return evaluate(self._deployed.node, inputs, self.weight)
 
     def submit(self, inputs: Tensor | None = None) -> PendingOutput:
@@ -431,9 +437,12 @@ class TorchQuantumModule(nn.Module):
         """Standard errors ``(B, *output_shape)`` of the last outputs; ``None`` if none were given.
 
         What they mean is the primitive's: estimated from shots, the requested precision (Aer), or
-        an upper bound (``BackendEstimatorV2``).
+        an upper bound (``BackendEstimatorV2``). Those of frequencies are multinomial.
         """
-        stds = self._deployed.node.last.values
+        last = self._deployed.node.last
+        stds = last.stds
+        if stds is not None and last.values is not None:
+            stds = complete_errors(self.program.measurement, last.values, stds)
         if stds is None:
             return None
         return torch.from_numpy(stds.copy()).reshape(len(stds), *self.program.output_shape)
@@ -524,9 +533,9 @@ class TorchQuantumModule(nn.Module):
         return copied
 
     @property
-    def estimator(self) -> BaseEstimatorV2 | None:
-        """The estimator that evaluates the forward pass; ``None`` for the exact engine."""
-        return self._deployed.place.estimator
+    def estimator(self) -> Primitive | None:
+        """The estimator or sampler that evaluates; ``None`` for the exact engine."""
+        return self._deployed.place.primitive
 
     @property
     def gradient(self) -> str:
@@ -546,7 +555,7 @@ class TorchQuantumModule(nn.Module):
                 f"qubits={self.circuit.num_qubits}",
                 f"inputs={len(program.input_params)}",
                 f"weights={len(program.weight_params)}",
-                f"observables={_shorten(repr(program).partition('observables=')[2][:-1])}",
+                _shorten(program.measured),
                 *self.execution.settings(self.estimator, self.gradient),
             )
         )
@@ -616,5 +625,5 @@ def _input_rows(inputs: Any, params: tuple[Parameter, ...]) -> Any:
     return rows
 
 
-def _shorten(text: str, width: int = 60) -> str:
-    return text if len(text) <= width else text[: width - 4] + "...]"
+def _shorten(text: str, width: int = 72) -> str:
+    return text if len(text) <= width else text[: width - 4] + "..." + text[-1]

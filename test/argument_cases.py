@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from circuits import X, hybrid, rotation
 from estimators import CountingEstimator
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_algorithms import VQE
@@ -234,6 +235,13 @@ def setter(make: Callable[[], Any], name: str) -> Callable[..., Any]:
 
 def batched(**options: Any) -> primitives.BatchedStatevectorEstimator:
     return primitives.BatchedStatevectorEstimator(**options)
+
+
+def sampled() -> tuple[Any, ...]:
+    """Return a PUB for samplers, of no points: any number of shots of these is quickly drawn."""
+    circuit = rotation()[0]
+    circuit.measure_all()
+    return circuit, np.zeros((0, 1))
 
 
 def dispatching() -> jobs.DispatchingEstimator:
@@ -748,6 +756,20 @@ CASES: dict[str, Case] = {
     "primitives.BatchedStatevectorEstimator.skip_job": Case(
         method(batched, "skip_job"), lambda: {"pub": primitives.evaluation.coerce_pub(pubs()[0])}
     ),
+    "primitives.BatchedStatevectorSampler": Case(
+        primitives.BatchedStatevectorSampler,
+        fixed(),
+        {"default_shots": SMALL_COUNT, "seed": SEED},
+    ),
+    "primitives.BatchedStatevectorSampler.run": Case(
+        lambda **k: primitives.BatchedStatevectorSampler().run(**k).result(),
+        lambda: {"pubs": [sampled()]},
+        {"pubs": EMPTY, "shots": SMALL_COUNT},
+    ),
+    "primitives.BatchedStatevectorSampler.skip_job": Case(
+        method(primitives.BatchedStatevectorSampler, "skip_job"),
+        lambda: {"pub": SamplerPub.coerce(sampled())},
+    ),
     "primitives.Usage": Case(
         primitives.Usage,
         fixed(),
@@ -760,8 +782,8 @@ CASES: dict[str, Case] = {
     ),
     "primitives.is_aer": Case(
         primitives.is_aer,
-        fixed(estimator=ESTIMATOR),
-        {"estimator": Right("whatever it is, it is Aer's or it is not", ALL)},
+        fixed(primitive=ESTIMATOR),
+        {"primitive": Right("whatever it is, it is Aer's or it is not", ALL)},
     ),
     "primitives.shots_to_precision": Case(
         primitives.shots_to_precision, fixed(shots=100), {"shots": SMALL_COUNT}

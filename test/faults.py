@@ -15,6 +15,7 @@ import numpy as np
 from qiskit.primitives import BaseEstimatorV2, PrimitiveResult, PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import JobError, JobTimeoutError
 
 from qiskit_torch_bridge.jobs import Retry
@@ -273,7 +274,7 @@ def missing(values: np.ndarray) -> PrimitiveResult[PubResult]:
     return PrimitiveResult([])
 
 
-def content_of(pub: EstimatorPub) -> str:
+def content_of(pub: EstimatorPub | SamplerPub) -> str:
     """The content of a PUB, described independently of the package."""
     bound = pub.parameter_values.as_array(pub.circuit.parameters)
     place = {qubit: k for k, qubit in enumerate(pub.circuit.qubits)}
@@ -281,5 +282,8 @@ def content_of(pub: EstimatorPub) -> str:
         (i.operation.name, [str(p) for p in i.operation.params], [place[q] for q in i.qubits])
         for i in pub.circuit.data
     ]
-    described = [gates, pub.observables.tolist(), bound.tolist(), pub.precision]
+    asked: list[Any] = [getattr(pub, "shots", None), [r.name for r in pub.circuit.cregs]]
+    if isinstance(pub, EstimatorPub):
+        asked = [pub.precision, pub.observables.tolist()]
+    described = [gates, asked, bound.tolist()]
     return hashlib.sha256(json.dumps(described, default=float).encode()).hexdigest()

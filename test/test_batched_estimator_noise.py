@@ -174,7 +174,7 @@ def test_chunks_change_no_number(name, precision, monkeypatch):
     sizes = []
     for memory in (1 << 12, 1 << 14, 1 << 16, 100_000):
         monkeypatch.setattr(simulation, "MEMORY", memory)
-        sizes.append(len(list(simulation._chunks(500, 32 << circuit.num_qubits))))
+        sizes.append(len(list(simulation.split_rows(500, 32 << circuit.num_qubits))))
         for chunked, expected in zip(found(), whole, strict=True):
             # Of 625 shots, a single other one would make a difference of 1e-3.
             np.testing.assert_allclose(chunked, expected, rtol=0, atol=1e-12)

@@ -298,9 +298,8 @@ def test_only_wanted_derivatives_are_taken(wanted: tuple[bool, bool]) -> None:
     """One schedule serves all of them, and the numbers are those of all derivatives together."""
     circuit = rotations(24)
     columns = tuple(range(24))
-    analysed = CircuitProgram(circuit, "ZZZZ").analysed
-    observables = CircuitProgram(circuit, "ZZZZ").observables
-    simulator = StatevectorSimulator(analysed, observables, columns[::2], columns[1::2])
+    program = CircuitProgram(circuit, "ZZZZ")
+    simulator = StatevectorSimulator(program.analysed, program.readout, columns[::2], columns[1::2])
     rng = np.random.default_rng(3)
     x, w, c = rng.normal(size=(3, 12)), rng.normal(size=(1, 12)), rng.normal(size=(3, 1))
     both = simulator.vjp(x, w, c)

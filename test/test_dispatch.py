@@ -24,13 +24,8 @@ from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge import exceptions as e
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
-from qiskit_torch_bridge.primitives.cutting import (
-    ENCODED,
-    count_rows,
-    cut,
-    limit_input,
-    measure_input,
-)
+from qiskit_torch_bridge.primitives.cutting import ENCODED, cut, limit_input, measure_input
+from qiskit_torch_bridge.primitives.families import ESTIMATORS
 
 H = SparsePauliOp(["ZZ", "XI", "YY"], [0.5, -1.25, 0.75])
 ONE, COLUMN, ROW = "ZZ", [["ZZ"], ["XX"], [H]], ["ZZ", "XX", H, "YI"]
@@ -73,7 +68,7 @@ def size_of(pub):
 def limit_for(pub, rows):
     """The bytes of a job with that many rows of a PUB."""
     size = size_of(pub)
-    return size.fixed + size.rows * rows / count_rows(pub) + 1e-6
+    return size.fixed + size.rows * rows / ESTIMATORS.count_rows(pub) + 1e-6
 
 
 # -- parts -------------------------------------------------------------------------------------
@@ -88,7 +83,7 @@ def test_every_shape_equals_the_uncut_run(observables, shape, rows, pieces, most
     limit = 1e9 if rows is None else limit_for(pub, most)
     (found,) = values_of(DispatchingEstimator(counters, Jobs(max_bytes=limit)), pub)
     (expected,) = values_of(BatchedStatevectorEstimator(), pub)
-    assert count_rows(pub) == rows
+    assert ESTIMATORS.count_rows(pub) == rows
     assert found.shape == pub.shape and (found == expected).all()
     reference = StatevectorEstimator().run([pub]).result()[0].data.evs
     np.testing.assert_allclose(found, reference, rtol=0, atol=1e-12)

@@ -370,7 +370,7 @@ def test_damaged_results_are_refused_forward_and_backward(fault, message):
     node = TorchQuantumModule(hybrid(), "ZZ", input_params=X, estimator=FaultyEstimator(fault))
     with pytest.raises(e.ResultError, match=message):
         node(x)
-    node._training.node.engine.forward.estimator = CountingEstimator()
+    node._training.node.engine.forward.primitive = CountingEstimator()
     y = node(x)
     with pytest.raises(e.ResultError):
         y.sum().backward()

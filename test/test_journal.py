@@ -101,7 +101,7 @@ def test_extreme_numbers_survive(tmp_path):
     circuit, theta = rotation()
     pub = EstimatorPub.coerce((circuit, "Z", {(theta,): np.zeros((4, 1))}))
     entry, _ = journal.begin(pub)
-    journal.finished(entry, result_of(odd)[0])
+    journal.finished(entry, pub, result_of(odd)[0])
     journal.close()
     _, known = Journal(tmp_path / "journal").begin(pub)
     assert known.data.evs.tobytes() == odd.tobytes()

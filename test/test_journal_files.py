@@ -212,7 +212,7 @@ def test_a_forked_process_neither_writes_on_nor_opens_it(tmp_path):
         refused = 0
         for call in (
             lambda: journal.begin(pub_of()),
-            lambda: journal.finished(entry, result_of(np.zeros((2, 4)))[0]),
+            lambda: journal.finished(entry, pub_of(), result_of(np.zeros((2, 4)))[0]),
             lambda: Journal(journal.path),
         ):
             try:

@@ -32,7 +32,7 @@ from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
 from qiskit_torch_bridge.optim import FubiniStudyMetric, StateFidelity
 from qiskit_torch_bridge.primitives.cutting import PubPart, join_results
-from qiskit_torch_bridge.primitives.evaluation import check_result
+from qiskit_torch_bridge.primitives.results import check_result
 
 NO_NUMBERS = {
     "masked": lambda a: np.ma.masked_array(a, mask=[*[False] * (a.size - 1), True]),

@@ -138,7 +138,7 @@ def test_threads_and_rows_side_by_side(
     found = []
     for given_as in (dict, as_strings):
         program = CircuitProgram(circuit, [given_as(o) for o in observables])
-        s = StatevectorSimulator(program.analysed, program.observables, range(5), (), dtype)
+        s = StatevectorSimulator(program.analysed, program.readout, range(5), (), dtype)
         found.append(
             [
                 s.evaluate(x, w)[0],
@@ -170,7 +170,7 @@ def test_all_outcomes_cost_a_state(kind: str, letters: str) -> None:
     circuit = layered(10, kind)
     labels = ["".join(letter) for letter in itertools.product(letters, repeat=10)]
     program = CircuitProgram(circuit, labels)
-    s = StatevectorSimulator(program.analysed, program.observables, (), range(2))
+    s = StatevectorSimulator(program.analysed, program.readout, (), range(2))
     assert count_amplitudes(s.sums.projections) == 1 << 10
     assert not len(s.sums.paulis.entries)
     found = expectation(program, weights=torch.tensor([0.4, 0.7], dtype=torch.float64))
@@ -189,7 +189,7 @@ def test_a_product_of_twenty_is_one_term(label: str, monkeypatch: pytest.MonkeyP
     circuit = layered(20, "QAOA")
     tracemalloc.start()
     program = CircuitProgram(circuit, label)
-    s = StatevectorSimulator(program.analysed, program.observables, (), range(2))
+    s = StatevectorSimulator(program.analysed, program.readout, (), range(2))
     program.to_state()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -64,7 +64,7 @@ def simulator_of(case: Case, states: bool = False) -> StatevectorSimulator:
     roles = {"input_params": case.inputs, "weight_params": case.weights}
     program = CircuitProgram(case.circuit, list(case.observables), **roles)
     columns = (program.input_columns, program.weight_columns)
-    measured = None if states else program.observables
+    measured = None if states else program.readout
     return StatevectorSimulator(program.analysed, measured, *columns)
 
 

@@ -81,7 +81,7 @@ def check(circuit: QuantumCircuit, observable: str, formula: Formula, rows: int)
     """Value, gradient, Hessian and directional derivative of one expectation value."""
     program = CircuitProgram(circuit, observable, input_params=list(circuit.parameters))
     columns = (program.input_columns, program.weight_columns)
-    s = StatevectorSimulator(program.analysed, program.observables, *columns)
+    s = StatevectorSimulator(program.analysed, program.readout, *columns)
     rng = np.random.default_rng(rows)
     x, dx = rng.uniform(-3, 3, (2, rows, circuit.num_parameters))
     none, ones = np.zeros((1, 0)), np.ones((rows, 1))
@@ -126,7 +126,7 @@ def test_a_weight_that_all_rows_share_gathers_their_gradients() -> None:
     circuit = built(1, (lib.RYGate(T[0] + 2 * T[1]), 0))
     program = CircuitProgram(circuit, "Z", input_params=[T[0]])
     columns = (program.input_columns, program.weight_columns)
-    s = StatevectorSimulator(program.analysed, program.observables, *columns)
+    s = StatevectorSimulator(program.analysed, program.readout, *columns)
     x, w, c = np.linspace(-2, 2, 40)[:, None], np.array([[0.3]]), np.linspace(1, 3, 40)[:, None]
     sine, cosine = np.sin(x + 0.6), np.cos(x + 0.6)
     gx, gw = s.vjp(x, w, c)
@@ -142,7 +142,7 @@ def test_a_gradient_that_is_not_wanted_is_zero() -> None:
     circuit = built(1, (lib.RYGate(T[0] + 2 * T[1]), 0), (lib.RYGate(T[1]), 0))
     program = CircuitProgram(circuit, "Z", input_params=[T[0]])
     columns = (program.input_columns, program.weight_columns)
-    s = StatevectorSimulator(program.analysed, program.observables, *columns)
+    s = StatevectorSimulator(program.analysed, program.readout, *columns)
     x, w, c = np.linspace(-2, 2, 40)[:, None], np.array([[0.3]]), np.ones((40, 1))
     gx, gw = s.vjp(x, w, c)
     one, none = s.vjp(x, w, c, wanted=(True, False))
@@ -170,7 +170,7 @@ def test_angles_of_any_size(largest: float) -> None:
     )[:, None]
     circuit = built(1, (lib.RYGate(T[0]), 0))
     program = CircuitProgram(circuit, ["Z", "X"], input_params=[T[0]])
-    s = StatevectorSimulator(program.analysed, program.observables, program.input_columns, ())
+    s = StatevectorSimulator(program.analysed, program.readout, program.input_columns, ())
     evs, _ = s.evaluate(angles, np.zeros((1, 0)))
     expected = np.hstack([np.cos(angles), np.sin(angles)])
     np.testing.assert_allclose(evs, expected, rtol=0, atol=1e-15)
@@ -180,7 +180,7 @@ def test_an_empty_batch() -> None:
     circuit = built(1, (lib.RYGate(T[0] + T[1]), 0))
     program = CircuitProgram(circuit, ["Z", "X"], input_params=[T[0]])
     columns = (program.input_columns, program.weight_columns)
-    s = StatevectorSimulator(program.analysed, program.observables, *columns)
+    s = StatevectorSimulator(program.analysed, program.readout, *columns)
     x, w, c = np.zeros((0, 1)), np.ones((1, 1)), np.zeros((0, 2))
     evs, kept = s.evaluate(x, w, keep=True)
     assert evs.shape == (0, 2)
@@ -192,6 +192,6 @@ def test_an_empty_batch() -> None:
 def test_a_circuit_without_gates() -> None:
     """Idle qubits are zeros: Z is one there, and X and Y are zero."""
     program = CircuitProgram(QuantumCircuit(3), ["ZII", "XIZ", "IYI", "III"])
-    s = StatevectorSimulator(program.analysed, program.observables, (), ())
+    s = StatevectorSimulator(program.analysed, program.readout, (), ())
     evs, _ = s.evaluate(np.zeros((2, 0)), np.zeros((1, 0)))
     np.testing.assert_array_equal(evs, [[1, 0, 0, 1]] * 2)

@@ -27,7 +27,7 @@ def made(*angles, inputs=(X,), weights=(W,), **options) -> StatevectorSimulator:
         circuit.ry(angle, 0)
     program = CircuitProgram(circuit, "Z", input_params=list(inputs), weight_params=list(weights))
     columns = program.input_columns, program.weight_columns
-    return StatevectorSimulator(program.analysed, program.observables, *columns, **options)
+    return StatevectorSimulator(program.analysed, program.readout, *columns, **options)
 
 
 FORMS = {  # an expression, its value, first and second derivatives by x, w: xx, xw, ww
@@ -112,7 +112,7 @@ def test_second_derivatives_are_those_of_the_gradient() -> None:
     circuit.ry(W**3, 1)
     program = CircuitProgram(circuit, ["ZI", "XY"], input_params=[X], weight_params=[V, W])
     columns = program.input_columns, program.weight_columns
-    s = StatevectorSimulator(program.analysed, program.observables, *columns)
+    s = StatevectorSimulator(program.analysed, program.readout, *columns)
     rng = np.random.default_rng(5)
     x, dx, (c, dc) = rng.normal(size=(3, 1)), rng.normal(size=(3, 1)), rng.normal(size=(2, 3, 2))
     for rows in (1, 3):
@@ -205,7 +205,7 @@ def test_no_rows() -> None:
 def test_simulators_go_by_name() -> None:
     assert list(SIMULATORS) == ["statevector"]
     program = CircuitProgram(QuantumCircuit(1), "Z")
-    arguments = program.analysed, program.observables, (), ()
+    arguments = program.analysed, program.readout, (), ()
     simulator: Simulator = make_simulator("statevector", *arguments, "complex64")
     evs, _ = simulator.evaluate(np.zeros((2, 0)), np.zeros((1, 0)))
     assert simulator.is_affine and evs.tolist() == [[1], [1]]
@@ -218,13 +218,16 @@ def wide(num_qubits: int, dtype: str = "complex128") -> StatevectorSimulator:
     circuit.ry(W, range(num_qubits))
     circuit.ryy(W, 0, 1)
     program = CircuitProgram(circuit, "Z" * num_qubits)
-    return StatevectorSimulator(program.analysed, program.observables, (), range(1), dtype)
+    return StatevectorSimulator(program.analysed, program.readout, (), range(1), dtype)
 
 
 def test_estimates_grow_as_the_state_does() -> None:
-    """Ket, bra and the states kept: three of them, 16 bytes for an amplitude or half of it."""
-    assert wide(20).estimate(1).bytes == 3 * 16 << 20
-    assert wide(20, "complex64").estimate(1).bytes == 3 * 8 << 20
+    """Ket, bra and the states kept: three of them, 16 bytes for an amplitude or half of it.
+
+    The value and its cotangent take eight bytes each.
+    """
+    assert wide(20).estimate(1).bytes == (3 * 16 << 20) + 16
+    assert wide(20, "complex64").estimate(1).bytes == (3 * 8 << 20) + 16
     costs = [wide(n).estimate(rows) for n, rows in ((12, 64), (13, 64), (13, 128))]
     assert [round(b.operations / costs[0].operations) for b in costs] == [1, 2, 4]
     assert costs[0].bytes < costs[1].bytes < costs[2].bytes

@@ -64,7 +64,7 @@ def made(circuit: QuantumCircuit, dtype: type = np.complex128) -> StatevectorSim
         circuit, observables_of(circuit.num_qubits), input_params=list(circuit.parameters)[:3]
     )
     columns = (program.input_columns, program.weight_columns)
-    return StatevectorSimulator(program.analysed, program.observables, *columns, dtype=dtype)
+    return StatevectorSimulator(program.analysed, program.readout, *columns, dtype=dtype)
 
 
 def numbers(rows: int, own_weights: bool) -> Iterator[np.ndarray]:
@@ -158,7 +158,7 @@ def test_only_the_wanted_gradients(rows: int, inputs_first: bool) -> None:
             circuit.ry(0.3 + q, q)
     program = CircuitProgram(circuit, observables_of(6), input_params=x)
     columns = (program.input_columns, program.weight_columns)
-    s = StatevectorSimulator(program.analysed, program.observables, *columns)
+    s = StatevectorSimulator(program.analysed, program.readout, *columns)
     rng = np.random.default_rng(rows)
     values = rng.normal(size=(rows, 6)), rng.normal(size=(1, 6)), rng.normal(size=(rows, 3))
     gx, gw = s.vjp(*values)

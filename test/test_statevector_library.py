@@ -107,7 +107,7 @@ def check(circuit: QuantumCircuit, twin: QuantumCircuit | None = None) -> None:
     columns = (program.input_columns, program.weight_columns)
     x = np.zeros((2, 0))
     w = np.array([[0.3], [-1.4]])[:, : circuit.num_parameters]
-    evs, _ = StatevectorSimulator(program.analysed, observables, *columns).evaluate(x, w)
+    evs, _ = StatevectorSimulator(program.analysed, program.readout, *columns).evaluate(x, w)
     simulator = StatevectorSimulator(program.analysed, None, *columns)
     states, index = simulator.states(x, w), np.zeros(1, dtype=int)
     for qubit in simulator.tape.position:

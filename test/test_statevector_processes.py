@@ -36,7 +36,7 @@ COPIES = {
 def non_affine() -> StatevectorSimulator:
     program = CircuitProgram(nonlinear(), ["ZI", "XY"])
     return StatevectorSimulator(
-        program.analysed, program.observables, range(len(program.parameters)), ()
+        program.analysed, program.readout, range(len(program.parameters)), ()
     )
 
 

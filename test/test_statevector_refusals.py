@@ -21,7 +21,7 @@ T = Parameter("t")
 def simulator(circuit: QuantumCircuit, **options) -> StatevectorSimulator:
     program = CircuitProgram(circuit)
     columns = (program.input_columns, program.weight_columns)
-    return StatevectorSimulator(program.analysed, program.observables, *columns, **options)
+    return StatevectorSimulator(program.analysed, program.readout, *columns, **options)
 
 
 def rotations(num_qubits: int) -> QuantumCircuit:

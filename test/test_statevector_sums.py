@@ -54,7 +54,7 @@ def generic_circuit(num_qubits: int) -> QuantumCircuit:
 def make(circuit: QuantumCircuit, observables: list[SparsePauliOp]) -> StatevectorSimulator:
     program = CircuitProgram(circuit, observables)
     return StatevectorSimulator(
-        program.analysed, program.observables, program.input_columns, program.weight_columns
+        program.analysed, program.readout, program.input_columns, program.weight_columns
     )
 
 

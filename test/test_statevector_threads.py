@@ -138,7 +138,7 @@ def small(way: str) -> StatevectorSimulator:
     circuit.rxx(t[1], 0, 5)
     program = CircuitProgram(circuit, ["Z" * 6, "XIIIIX"], input_params=[t[0]])
     columns = (program.input_columns, program.weight_columns)
-    return StatevectorSimulator(program.analysed, program.observables, *columns)
+    return StatevectorSimulator(program.analysed, program.readout, *columns)
 
 
 def _not_a_number() -> None:
@@ -224,7 +224,7 @@ def _told_to_leave() -> None:
     x, w, c = np.ones((1, 1)), np.ones((1, 0)), np.ones((1, 1))
     for circuit, observable in ((layers, "Z" * 20), (terms, SparsePauliOp(many))):
         program = CircuitProgram(circuit, observable, input_params=t)
-        s = StatevectorSimulator(program.analysed, program.observables, program.input_columns, ())
+        s = StatevectorSimulator(program.analysed, program.readout, program.input_columns, ())
         s.evaluate(x, w)  # loads the kernels
         assert left_early(partial(s.evaluate, x, w))
         assert left_early(partial(s.vjp, x, w, c))

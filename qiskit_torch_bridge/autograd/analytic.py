@@ -125,7 +125,7 @@ def _backward(ctx: Context, cotangent: Tensor | None) -> Pair:
 def _gradient_by_basis(
     inputs: Tensor, weights: Tensor, cotangent: Tensor, node: Node, wanted: Wanted
 ) -> tuple[Tensor, Tensor]:
-    rows, count = inputs.shape[0], node.program.num_observables
+    rows, count = inputs.shape[0], node.program.num_outputs
     units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
     x, w = inputs.repeat(count, 1), weights.expand(rows, -1).repeat(count, 1)
     found = _VectorJacobianProduct.apply(x, w, units, node, wanted)

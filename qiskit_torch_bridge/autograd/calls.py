@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call of a program: tensors checked and converted, and the output given back alike."""
+"""One call of a program: tensors checked and converted, and the output given back alike.
+
+What an engine reads is real, ``(B, O)``. Where a measurement makes something else of it, this
+happens in double precision, before the output gets the caller's dtype and shape.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from torch import Tensor
 from ..arguments import UNREADABLE, shown
 from ..exceptions import InputError, InputTypeError, TracingError
 from ..program import CircuitProgram
+from .completions import complete
 
 
 class Call(NamedTuple):
@@ -23,7 +28,8 @@ class Call(NamedTuple):
     inputs: Tensor
     weights: Tensor
     like: Tensor
-    shape: tuple[int, ...]
+    batch: tuple[int, ...]
+    program: CircuitProgram
 
     @classmethod
     def of(cls, program: CircuitProgram, inputs: Tensor | None, weights: Tensor) -> Call:
@@ -40,30 +46,49 @@ class Call(NamedTuple):
         else:
             inputs = _checked_inputs(inputs, program)
             like = inputs if inputs.is_floating_point() else weights
-        shape = (*inputs.shape[:-1], *program.output_shape)
+        batch = tuple(inputs.shape[:-1])
         if inputs.dim() != 2:
-            inputs = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
-        return cls(_double(inputs), _double(weights), like, shape)
+            inputs = inputs.reshape(math.prod(batch), inputs.shape[-1])
+        return cls(_double(inputs), _double(weights), like, batch, program)
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the output."""
         return self.like.dtype if self.like.is_floating_point() else torch.get_default_dtype()
 
-    def finished(self, evs: Tensor) -> Tensor:
-        """Return values ``(B, O)`` as the caller had the inputs."""
-        device, dtype = self.like.device, self.dtype
-        if dtype != evs.dtype or device != evs.device:
-            evs = evs.to(device=device, dtype=dtype)
-        return evs if evs.shape == self.shape else evs.reshape(self.shape)
+    def finished(self, read: Tensor) -> Tensor:
+        """Return what was read, ``(B, O)``, completed and as the caller had the inputs."""
+        return self._finished(complete(self.program.measurement, read))
 
-    def empty(self) -> Tensor:
-        """Return a tensor such as :meth:`finished` does, without values."""
-        return self.like.new_empty(self.shape, dtype=self.dtype)
+    def _finished(self, values: Tensor) -> Tensor:
+        shape = (*self.batch, *self.program.output_shape)
+        device, dtype = self.like.device, self.dtype
+        if values.is_complex():
+            dtype = _COMPLEX.get(dtype, torch.complex64)
+        if dtype != values.dtype or device != values.device:
+            values = values.to(device=device, dtype=dtype)
+        return values if values.shape == shape else values.reshape(shape)
+
+    def recorded(self, read: Tensor) -> Tensor:
+        """Return what an operator gives that a compiler has recorded.
+
+        It is the output, or what it will be made of: ``(B, O)`` in double precision.
+        """
+        return self._finished(read) if self.program.measurement.is_read else read
+
+    def recorded_empty(self) -> Tensor:
+        """Return a tensor such as :meth:`recorded` does, without values."""
+        if self.program.measurement.is_read:
+            return self.like.new_empty((*self.batch, *self.program.output_shape), dtype=self.dtype)
+        return self.inputs.new_empty(len(self.inputs), self.program.num_outputs)
 
     def received(self, cotangent: Tensor) -> Tensor:
         """Return a cotangent of the output as ``(B, O)`` in double precision."""
         return _double(cotangent).reshape(len(self.inputs), -1)
+
+
+_COMPLEX = {torch.float64: torch.complex128}
+"""The complex counterpart of a dtype; of all others it is complex64."""
 
 
 def _double(tensor: Tensor) -> Tensor:

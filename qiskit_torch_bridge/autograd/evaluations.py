@@ -115,7 +115,7 @@ def _at_shift_points(d: Differentiation, at_points: Node, values: Tensor) -> Ten
     points = d.points(values, array_module(values))  # (S, B, K)
     flat = points.reshape(math.prod(points.shape[:2]), points.shape[2])
     evs = Expectation.apply(flat, flat.new_zeros(0), at_points, None)
-    return evs.reshape(*points.shape[:2], at_points.program.num_observables)
+    return evs.reshape(*points.shape[:2], at_points.program.num_outputs)
 
 
 def _is_nested_forward_mode() -> bool:

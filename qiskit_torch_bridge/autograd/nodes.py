@@ -53,6 +53,7 @@ class Context(Protocol):
 class StandardErrors(threading.local):
     """The standard errors of the last passes of a thread; each thread sees its own."""
 
+    stds: FloatArray | None = None
     values: FloatArray | None = None
     gradient: FloatArray | None = None
 
@@ -63,8 +64,8 @@ class Node:
     Attributes:
         name: Text that stands for it in recorded programs of this process.
         program: The engine's program.
-        last: Standard errors ``(B, O)`` of the last values and ``(W,)`` of the last gradient in
-            this thread.
+        last: Standard errors ``(B, O)`` of the last values, these values where more is made of
+            them, and standard errors ``(W,)`` of the last gradient in this thread.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -93,7 +94,9 @@ class Node:
 
     def note(self, values: Values) -> Values:
         """Note the standard errors of a forward pass."""
-        self.last.values = values.stds
+        self.last.stds, self.last.values = values.stds, None
+        if values.stds is not None and not self.program.measurement.is_read:
+            self.last.values = values.evs.copy()  # the array itself is the caller's
         return values
 
     def vjp(

@@ -93,7 +93,7 @@ def by_weights(gradient: FloatArray, weights: Tensor) -> Tensor:
 
 
 def _values_like(node: Node, inputs: Tensor, *_: Any) -> Tensor:
-    return inputs.new_empty(inputs.shape[0], node.program.num_observables)
+    return inputs.new_empty(inputs.shape[0], node.program.num_outputs)
 
 
 def _gradients_like(node: Node, inputs: Tensor, weights: Tensor, *_: Any) -> tuple[Tensor, Tensor]:

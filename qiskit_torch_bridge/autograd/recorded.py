@@ -46,7 +46,7 @@ def _compute(
     arrays = numbers(call.inputs), weight_rows(call.weights)
     found = node.evaluate(*arrays, for_inputs or for_weights)
     token = torch.tensor([_NO_TOKEN]) if found.kept is None else _keep(found.kept)
-    return call.finished(torch.from_numpy(found.evs)), token
+    return call.recorded(torch.from_numpy(found.evs)), token
 
 
 def check_budget(node: Node, rows: int, for_inputs: bool, for_weights: bool) -> None:
@@ -59,7 +59,7 @@ def check_budget(node: Node, rows: int, for_inputs: bool, for_weights: bool) -> 
 
 def _like(inputs: Tensor | None, weights: Tensor, name: str, *_: bool) -> tuple[Tensor, Tensor]:
     call = Call.of(node_named(name).program, inputs, weights)
-    return call.empty(), torch.empty(1, dtype=torch.int64, device="cpu")
+    return call.recorded_empty(), torch.empty(1, dtype=torch.int64, device="cpu")
 
 
 def _compute_gradients(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines on an estimator whose gradients are evaluations too: by a rule, or in random directions.
+"""Engines whose gradients are evaluations, too: by a rule, or in random directions.
 
-Each carries out the plan of a rule of this package in one job, on the estimator of the gradient.
+Each carries out the plan of a rule of this package in one job, on the primitive of the gradient.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from typing_extensions import Self
 from ..arrays import FloatArray
 from ..jobs.budget import PlannedRequest
 from ..rules import Differentiation, Rule
-from .estimation import Estimation, MeasuredForward, differentiate_by_points, split_columns
+from .evaluators import Evaluator
 from .interface import BOTH, Gradients, Wanted
+from .measured_forward import MeasuredForward, differentiate_by_points, split_columns
 
 
-class _EstimatorWithRule(MeasuredForward):
+class _WithRule(MeasuredForward):
     """What engines have in common whose gradients are evaluations by a rule.
 
     Args:
         forward: Evaluates values.
         rule: How to differentiate.
-        gradient: The estimator and the precision of the gradient.
+        gradient: Evaluates the points of gradients.
     """
 
-    def __init__(self, forward: Estimation, rule: Rule, gradient: Estimation) -> None:
+    def __init__(self, forward: Evaluator, rule: Rule, gradient: Evaluator) -> None:
         super().__init__(forward)
         self.rule, self.gradient = rule, gradient
 
@@ -33,13 +34,10 @@ class _EstimatorWithRule(MeasuredForward):
         """The name of the rule, with its settings."""
         return repr(self.rule)
 
-    def differentiation(
-        self, columns: tuple[int, ...]
-    ) -> tuple[Differentiation, _EstimatorWithRule]:
+    def differentiation(self, columns: tuple[int, ...]) -> tuple[Differentiation, _WithRule]:
         """Return the plan for derivatives of columns, and the engine for its points."""
         d = self.rule.differentiation(self.program.analysed, columns)
-        program = self.program.on(d.target)
-        at_points = Estimation(program, self.gradient.estimator, self.gradient.precision)
+        at_points = self.gradient.at(self.program.on(d.target))
         return d, type(self)(at_points, self.rule, at_points)
 
     def vjp(
@@ -57,10 +55,10 @@ class _EstimatorWithRule(MeasuredForward):
 
     def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the request of the forward pass and, if columns are given, of a backward pass."""
-        requests = [self.forward.request(rows)]
+        requests = self.forward.request(rows)
         if columns:
             d, at = self.differentiation(columns)
-            requests.append(at.forward.request(rows * d.plan.num_points))
+            requests = requests + at.forward.request(rows * d.plan.num_points)
         return requests
 
     def at_precision(self, forward: float | None, gradient: float | None) -> Self:
@@ -69,13 +67,15 @@ class _EstimatorWithRule(MeasuredForward):
         return type(self)(self.forward.at_precision(forward), self.rule, at)
 
     def random_sources(self) -> dict[str, object]:
-        """Return both estimators and the rule."""
-        sources = super().random_sources()
-        return {**sources, "gradient_estimator": self.gradient.estimator, "rule": self.rule}
+        """Return both primitives and the rule."""
+        sources = {**super().random_sources(), "rule": self.rule}
+        if self.gradient.primitive is not None:
+            sources["gradient_estimator"] = self.gradient.primitive
+        return sources
 
 
-class RuleEngine(_EstimatorWithRule):
-    """An estimator and a rule; its gradients are functions that can be differentiated again.
+class RuleEngine(_WithRule):
+    """Evaluations and a rule; its gradients are functions that can be differentiated again.
 
     Raises:
         GradientError: If a derivative with respect to a weight cannot be planned.
@@ -83,13 +83,11 @@ class RuleEngine(_EstimatorWithRule):
 
     order = float("inf")
 
-    def __init__(self, forward: Estimation, rule: Rule, gradient: Estimation) -> None:
+    def __init__(self, forward: Evaluator, rule: Rule, gradient: Evaluator) -> None:
         super().__init__(forward, rule, gradient)
-        self._plans: dict[tuple[int, ...], tuple[Differentiation, _EstimatorWithRule]] = {}
+        self._plans: dict[tuple[int, ...], tuple[Differentiation, _WithRule]] = {}
 
-    def differentiation(
-        self, columns: tuple[int, ...]
-    ) -> tuple[Differentiation, _EstimatorWithRule]:
+    def differentiation(self, columns: tuple[int, ...]) -> tuple[Differentiation, _WithRule]:
         """Return the plan and the engine for its points, made once for the columns."""
         if columns not in self._plans:
             self._plans[columns] = super().differentiation(columns)
@@ -99,8 +97,8 @@ class RuleEngine(_EstimatorWithRule):
         return {**self.__dict__, "_plans": {}}
 
 
-class SimultaneousPerturbationEngine(_EstimatorWithRule):
-    """An estimator, and new random directions for each gradient.
+class SimultaneousPerturbationEngine(_WithRule):
+    """Evaluations, and new random directions for each gradient.
 
     Gradients are taken once: derivatives of estimates along directions of their own would have an
     error that grows as the step gets smaller.

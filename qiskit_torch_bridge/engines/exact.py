@@ -11,8 +11,9 @@ from ..execution import Exact
 from ..jobs.budget import PlannedRequest
 from ..program import CircuitProgram
 from ..simulation.interface import Simulator, make_simulator
-from .estimation import Estimation, MeasuredForward
+from .evaluators import Evaluator
 from .interface import BOTH, Gradients, InProcess, Values, Wanted
+from .measured_forward import MeasuredForward
 
 
 class ExactEngine(InProcess):
@@ -40,7 +41,7 @@ class ExactEngine(InProcess):
         """The simulator, compiled for the program's roles."""
         p, exact = self.program, self.exact
         return make_simulator(
-            exact.method, p.analysed, p.observables, p.input_columns, p.weight_columns, exact.dtype
+            exact.method, p.analysed, p.readout, p.input_columns, p.weight_columns, exact.dtype
         )
 
     @property
@@ -89,7 +90,7 @@ class ExactEngine(InProcess):
 
 
 class AdjointEngine(MeasuredForward):
-    """Values from an estimator, exact derivatives from a simulator in this process.
+    """Values from a primitive, exact derivatives from a simulator in this process.
 
     Args:
         forward: Evaluates values.
@@ -99,7 +100,7 @@ class AdjointEngine(MeasuredForward):
     order = 2.0
     gradient_name = "adjoint"
 
-    def __init__(self, forward: Estimation, exact: ExactEngine) -> None:
+    def __init__(self, forward: Evaluator, exact: ExactEngine) -> None:
         super().__init__(forward)
         self.exact = exact
         self.is_affine = exact.is_affine
@@ -108,7 +109,7 @@ class AdjointEngine(MeasuredForward):
 
     def plan(self, rows: int, columns: tuple[int, ...] | None) -> list[PlannedRequest]:
         """Return the request of the forward pass: a gradient makes none."""
-        return [self.forward.request(rows)]
+        return self.forward.request(rows)
 
     def at_precision(self, forward: float | None, gradient: float | None) -> AdjointEngine:
         """Return the engine that asks for another precision."""

@@ -8,22 +8,23 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2
 from qiskit.providers import BackendV2
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from ..backends import prepare
 from ..backends.prepare import PassManager
-from ..exceptions import GradientError
-from ..execution import GRADIENTS, Exact, Execution
+from ..exceptions import GradientError, MeasurementError
+from ..execution import Exact, Execution, Primitive
 from ..gradients import AdjointEstimatorGradient, EstimatorGradient
-from ..primitives import BatchedStatevectorEstimator, is_aer
+from ..primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler, is_aer
 from ..primitives.capabilities import innermost, names_with_noise, runs_boxes
 from ..primitives.precision import estimate_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
-from .estimation import Estimation
+from ..program.readouts import Expectations, Outcomes, Readout
+from ..rules import Rule
 from .evaluations import RuleEngine, SimultaneousPerturbationEngine
+from .evaluators import Evaluator, make_evaluator
 from .exact import AdjointEngine, ExactEngine
 from .interface import Engine
 from .plugin import PluginEngine
@@ -35,18 +36,18 @@ class Place:
 
     Attributes:
         program: The program, in the form that runs there.
-        estimator: What runs it; ``None`` for the exact engine.
+        primitive: The estimator or sampler that runs it; ``None`` for the exact engine.
         isa_circuit: The circuit for the whole backend; the program's own if there is none.
         backend: The backend, if one was named.
     """
 
     program: CircuitProgram
-    estimator: BaseEstimatorV2 | None
+    primitive: Primitive | None
     isa_circuit: QuantumCircuit
     backend: BackendV2 | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Place:
-        return self  # an estimator may stand for a device or a session, of which there is one
+        return self  # a primitive may stand for a device or a session, of which there is one
 
 
 def make_engine(program: CircuitProgram, execution: Execution) -> tuple[Engine, Place]:
@@ -61,37 +62,49 @@ def make_engine(program: CircuitProgram, execution: Execution) -> tuple[Engine, 
         GradientError: If the gradient would use another estimator, or other qubits.
         CircuitError: If the pass manager returns something else than this circuit, or the circuit
             cannot be run or differentiated there.
+        MeasurementError: If what is asked of the state cannot be had there.
     """
     if execution.maker is not None:
         engine = execution.maker.make_engine(program, execution)
         return engine, Place(engine.program, None, engine.program.circuit)
     _check_jobs(execution)
     place = _find_place(program, execution)
-    exact = execution.exact or Exact()
-    if place.estimator is None and execution.gradient in (None, "adjoint"):
+    exact, gradient = execution.exact or Exact(), execution.gradient_object
+    if place.primitive is None and execution.gradient in (None, "adjoint"):
         return ExactEngine(place.program, exact), place
-    estimator = place.estimator
-    if estimator is None:
-        estimator = BatchedStatevectorEstimator(seed=execution.seed, dtype=exact.dtype)
-    gradient = execution.gradient_object or _named_gradient(execution, estimator)
+    primitive = place.primitive
+    if primitive is None:
+        primitive = _exact_primitive(place.program.readout, execution.seed, exact)
     precision = execution.forward_precision or _own_of(gradient).precision
-    forward = Estimation(place.program, estimator, precision)
-    return _engine_of(gradient, forward, execution, place), place
+    forward = make_evaluator(place.program, primitive, precision, exact)
+    if gradient is not None:
+        return _engine_of(gradient, forward, execution, place), place
+    if execution.gradient == "adjoint":
+        return AdjointEngine(forward, ExactEngine(place.program, exact)), place
+    wanted = execution.gradient_precision or execution.forward_precision
+    points = forward.at_precision(wanted)
+    rule = execution.named_rule(_expect_noise(points, wanted))
+    return _engine_with_rule(rule, forward, points), place
+
+
+def _expect_noise(points: Evaluator, precision: float | None) -> float:
+    """Return the standard deviation to expect of an evaluation."""
+    return 0.0 if points.primitive is None else estimate_precision(points.primitive, precision)
 
 
 def _find_place(program: CircuitProgram, execution: Execution) -> Place:
     """Return where a program runs, in the form that runs there."""
     gradient = execution.gradient_object
-    of_gradient = getattr(gradient, "_estimator", None)  # also where it is another package's
+    of_gradient = _worker_of(gradient)
     on_backend = execution.on_backend
     if on_backend is None:
-        estimator = _choose_estimator(execution)
-        program = _form_for(_transpile(program, execution), (estimator, of_gradient))
-        return Place(program, estimator, program.circuit)
+        primitive = _choose_primitive(program.readout, execution)
+        program = _form_for(_transpile(program, execution), (primitive, of_gradient))
+        return Place(program, primitive, program.circuit)
     manager, seed = execution.pass_manager, execution.seed
     found = prepare(program, on_backend, pass_manager=manager, seed=seed)
-    program = _form_for(found.program, (found.estimator, of_gradient))
-    place = Place(program, found.estimator, found.isa_circuit, found.backend)
+    program = _form_for(found.program, (found.primitive, of_gradient))
+    place = Place(program, found.primitive, found.isa_circuit, found.backend)
     if _own_of(gradient).measures:
         _check_numbering(of_gradient, place)
     return place
@@ -101,13 +114,13 @@ class _Own(NamedTuple):
     """What a gradient object brings along, for where nothing else is said.
 
     Attributes:
-        estimator: Its estimator, of this package's gradients.
+        primitive: Its estimator or sampler, of this package's gradients.
         precision: The precision that it asks for.
-        pass_manager: What transpiles for its estimator.
-        measures: Whether it evaluates anything on its estimator.
+        pass_manager: What transpiles for its primitive.
+        measures: Whether it evaluates anything on its primitive.
     """
 
-    estimator: BaseEstimatorV2 | None = None
+    primitive: Primitive | None = None
     precision: float | None = None
     pass_manager: PassManager | None = None
     measures: bool = True
@@ -129,12 +142,44 @@ def _(gradient: AdjointEstimatorGradient) -> _Own:
     return _Own(gradient.estimator if gradient.has_estimator else None, measures=False)
 
 
-def _choose_estimator(execution: Execution) -> BaseEstimatorV2 | None:
-    """Return the estimator, given, a gradient's own or a sampler; ``None`` for exact values."""
+def _choose_primitive(readout: Readout, execution: Execution) -> Primitive | None:
+    """Return the primitive, given, a gradient's own or with shots; ``None`` for exact values."""
     if execution.estimator is None:
-        sampler = BatchedStatevectorEstimator(seed=execution.seed) if execution.samples else None
-        return _own_of(execution.gradient).estimator or sampler
-    return execution.own_estimator
+        own = _own_of(execution.gradient).primitive
+        if own is None and execution.samples:
+            own = _primitive_with_shots(readout, execution.seed)
+        return own
+    return execution.primitive
+
+
+@functools.singledispatch
+def _primitive_with_shots(readout: Readout, seed: int | None) -> Primitive:
+    """Return what measures with shots in this process."""
+    raise MeasurementError(
+        "Amplitudes of the state cannot be measured with shots. Leave out shots and precision for "
+        "the exact engine, or ask for Probabilities."
+    )
+
+
+@_primitive_with_shots.register
+def _(readout: Expectations, seed: int | None) -> Primitive:
+    return BatchedStatevectorEstimator(seed=seed)
+
+
+@_primitive_with_shots.register
+def _(readout: Outcomes, seed: int | None) -> Primitive:
+    return BatchedStatevectorSampler(seed=seed)
+
+
+@functools.singledispatch
+def _exact_primitive(readout: Readout, seed: int | None, exact: Exact) -> Primitive | None:
+    """Return what evaluates exactly in this process; ``None`` if that is no primitive."""
+    return None
+
+
+@_exact_primitive.register
+def _(readout: Expectations, seed: int | None, exact: Exact) -> Primitive | None:
+    return BatchedStatevectorEstimator(seed=seed, dtype=exact.dtype)
 
 
 def _transpile(program: CircuitProgram, execution: Execution) -> CircuitProgram:
@@ -143,29 +188,24 @@ def _transpile(program: CircuitProgram, execution: Execution) -> CircuitProgram:
     return program if pass_manager is None else program.rewritten(pass_manager.run)
 
 
-def _form_for(program: CircuitProgram, estimators: tuple[Any, Any]) -> CircuitProgram:
+def _form_for(program: CircuitProgram, primitives: tuple[Any, Any]) -> CircuitProgram:
     """Decompose for simulators what they do not know or would bind wrongly."""
-    on_aer = [estimator for estimator in estimators if is_aer(estimator)]
-    for estimator in on_aer:
-        refuse_lost_noise(program.circuit, names_with_noise(estimator))
+    on_aer = [primitive for primitive in primitives if is_aer(primitive)]
+    for primitive in on_aer:
+        refuse_lost_noise(program.circuit, names_with_noise(primitive))
     if on_aer:
         return program.on_aer
-    return program if all(map(runs_boxes, estimators)) else program.without_boxes
+    return program if all(map(runs_boxes, primitives)) else program.without_boxes
 
 
-def _named_gradient(execution: Execution, estimator: BaseEstimatorV2) -> BaseEstimatorGradient:
-    """Return the gradient object for a name, with or without options."""
-    choice: Any = execution.gradient or "parameter-shift"
-    name, options = (choice, {}) if isinstance(choice, str) else (choice.name, vars(choice))
-    if name == "spsa" and options.get("seed") is None:
-        options = {**options, "seed": execution.seed}
-    precision = execution.gradient_precision or execution.forward_precision
-    return GRADIENTS[name](estimator, precision=precision, **options)
+def _worker_of(gradient: object) -> Any:
+    """Return what a gradient object evaluates on, also where it is another package's."""
+    return getattr(gradient, "_estimator", getattr(gradient, "_sampler", None))
 
 
 @functools.singledispatch
 def _engine_of(
-    gradient: BaseEstimatorGradient, forward: Estimation, execution: Execution, place: Place
+    gradient: BaseEstimatorGradient, forward: Evaluator, execution: Execution, place: Place
 ) -> Engine:
     """Return the engine with a gradient; in general one that asks the gradient object."""
     return PluginEngine(
@@ -175,20 +215,30 @@ def _engine_of(
 
 @_engine_of.register
 def _(
-    gradient: AdjointEstimatorGradient, forward: Estimation, execution: Execution, place: Place
+    gradient: AdjointEstimatorGradient, forward: Evaluator, execution: Execution, place: Place
 ) -> Engine:
     chosen = execution.exact or Exact(dtype=gradient.dtype.name)
     exact = ExactEngine(forward.program, chosen)
-    return exact if place.estimator is None else AdjointEngine(forward, exact)
+    return exact if place.primitive is None else AdjointEngine(forward, exact)
 
 
 @_engine_of.register
 def _(
-    gradient: EstimatorGradient, forward: Estimation, execution: Execution, place: Place
+    gradient: EstimatorGradient, forward: Evaluator, execution: Execution, place: Place
 ) -> Engine:
     own = execution.gradient_precision or gradient.precision or forward.precision
-    rule = gradient.rule(estimate_precision(gradient.estimator, own))
-    points = Estimation(forward.program, gradient.estimator, own)
+    points = make_evaluator(forward.program, gradient.estimator, own, Exact())
+    return _engine_with_rule(gradient.rule(_expect_noise(points, own)), forward, points)
+
+
+def _engine_with_rule(rule: Rule, forward: Evaluator, points: Evaluator) -> Engine:
+    """Return the engine that differentiates by a rule, evaluating displaced points."""
+    if not forward.program.readout.is_expectation:
+        raise GradientError(
+            f"The rule {rule.name} is for expectation values and probabilities; "
+            f"{forward.program.measurement!r} needs the amplitudes of the state, whose exact "
+            "gradient is 'adjoint'. Leave gradient out."
+        )
     if rule.is_random:
         return SimultaneousPerturbationEngine(forward, rule, points)
     engine = RuleEngine(forward, rule, points)
@@ -197,16 +247,16 @@ def _(
 
 
 def _check_jobs(execution: Execution) -> None:
-    """Raise if a gradient's own estimator would escape the journal or the budget."""
+    """Raise if a gradient's own primitive would escape the journal or the budget."""
     gradient, jobs = execution.gradient_object, execution.jobs
     named = [n for n in ("journal", "budget") if getattr(jobs, n, None) is not None]
-    own = getattr(gradient, "_estimator", None)
+    own = _worker_of(gradient)
     if not named or own is None or own is execution.estimator:
         return
     raise GradientError(
         f"{' and '.join(named)} would know nothing of the jobs of {type(gradient).__name__}, which "
-        "has an estimator of its own. Name the gradient (gradient='parameter-shift'), or give the "
-        "same jobs.DispatchingEstimator to the gradient and as estimator=."
+        "has a primitive of its own. Name the gradient (gradient='parameter-shift'), or give the "
+        "same dispatching estimator or sampler to the gradient and as estimator=."
     )
 
 

@@ -21,8 +21,9 @@ from ..primitives.evaluation import UNUSED
 from ..primitives.precision import default_precision
 from ..program.binding import check_differentiation
 from ..program.operators import as_paulis, merge_terms
-from .estimation import Estimation, MeasuredForward, by_roles, split_columns
+from .evaluators import Evaluator
 from .interface import BOTH, Gradients, Wanted
+from .measured_forward import MeasuredForward, by_roles, split_columns
 
 DROPPED = 1e-8
 """Coefficients up to this are dropped where Qiskit converts observables for a PUB."""
@@ -48,7 +49,7 @@ class PluginEngine(MeasuredForward):
 
     def __init__(
         self,
-        forward: Estimation,
+        forward: Evaluator,
         gradient: BaseEstimatorGradient,
         gradient_precision: float | None = None,
     ) -> None:
@@ -157,7 +158,7 @@ class PluginEngine(MeasuredForward):
                 f"What the gradient {self.gradient_name} asks for is known to its own package "
                 "only. Use cost(batch_size, backward=False), or one of this package's gradients."
             )
-        return [self.forward.request(rows)]
+        return self.forward.request(rows)
 
     def check_budget(self, rows: int, columns: tuple[int, ...]) -> None:
         """Raise :class:`.BudgetError` if a forward pass would exceed the budget."""
@@ -169,7 +170,7 @@ class PluginEngine(MeasuredForward):
 
     def random_sources(self) -> dict[str, object]:
         """Return the estimator and the gradient object."""
-        return {"estimator": self.forward.estimator, "gradient": self.gradient}
+        return {**super().random_sources(), "gradient": self.gradient}
 
     def _effective(self, weights: FloatArray) -> SparsePauliOp:
         terms = zip(weights, self.program.observables, strict=True)

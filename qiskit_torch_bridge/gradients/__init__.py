@@ -10,7 +10,7 @@ from ..rules import FiniteDifference, SimultaneousPerturbation
 from .adjoint import AdjointEstimatorGradient
 from .base import BridgeGradientResult
 from .estimator_gradient import EstimatorGradient
-from .rule_gradients import (
+from .estimator_rule_gradients import (
     AQGDEstimatorGradient,
     FiniteDifferenceEstimatorGradient,
     ParameterShiftEstimatorGradient,

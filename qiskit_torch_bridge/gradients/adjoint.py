@@ -20,8 +20,10 @@ from ..primitives.capabilities import evolutions_on
 from ..primitives.evaluation import validate_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.operators import Observable
+from ..program.readouts import Expectations
 from ..simulation.statevector import SimulatorCache
-from .base import BridgeGradient, BridgeGradientResult, check_derivative_type, place_among
+from .base import BridgeGradient, BridgeGradientResult, check_derivative_type
+from .evaluated_gradient import place_among
 
 
 class AdjointEstimatorGradient(BridgeGradient):
@@ -155,7 +157,7 @@ class AdjointEstimatorGradient(BridgeGradient):
         values: FloatArray,
         cotangent: FloatArray,
     ) -> FloatArray:
-        simulator = self._simulators(analysed, operators)
+        simulator = self._simulators(analysed, Expectations(tuple(operators)))
         x, w = np.ascontiguousarray(values), np.zeros((1, 0))
         gradients, _ = simulator.vjp(x, w, cotangent)
         if not np.isfinite(gradients).all():

@@ -2,8 +2,17 @@
 """Jobs: requests cut, submitted, written down, tried again, paid for once, and put together."""
 
 from .budget import Budget
-from .dispatch import DispatchingEstimator, Jobs
+from .dispatch import Dispatching, DispatchingEstimator, DispatchingSampler, Jobs
 from .journal import Journal
 from .retry import Retry, verdict_on
 
-__all__ = ["Budget", "DispatchingEstimator", "Jobs", "Journal", "Retry", "verdict_on"]
+__all__ = [
+    "Budget",
+    "Dispatching",
+    "DispatchingEstimator",
+    "DispatchingSampler",
+    "Jobs",
+    "Journal",
+    "Retry",
+    "verdict_on",
+]

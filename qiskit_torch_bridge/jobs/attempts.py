@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a part of a request gets its one job: submitted, found again, or moved to another estimator.
+"""How a part of a request gets its one job: submitted, found again, or moved to another primitive.
 
 A job is paid for once. So whatever may have been submitted already is looked for first: by its id,
 or by its tag if no id has arrived.
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from qiskit.primitives import BaseEstimatorV2, BasePrimitiveJob, PubResult
+from qiskit.primitives import BasePrimitiveJob, PubResult
 
 from ..exceptions import BridgeError, BudgetError, JobError, UnknownJobError
 from ..primitives.capabilities import costs_nothing
-from ..primitives.cutting import UNUSED, PubPart
+from ..primitives.cutting import PubPart
+from ..primitives.families import Primitive
+from ..primitives.results import UNUSED
 from ..primitives.usage import Usage, count_usage, record_usage
 from .budget import Budget
 from .journal import RequestLog, RequestRecord, find_tags, tagged
@@ -44,13 +46,13 @@ class PartJob:
 
     Attributes:
         part: The part.
-        home: Which of the estimators it is submitted to.
+        home: Which of the primitives it is submitted to.
         job: Its job, once there is one.
         entry: What the log of requests knows of it.
         waits: How often waiting for its job was given up.
         result: Its result, once there is one.
-        attempts: How often it was submitted to this estimator.
-        tried: The estimators that it was submitted to.
+        attempts: How often it was submitted to this primitive.
+        tried: The primitives that it was submitted to.
         counted: What a submission is counted as while it is open whether it was taken.
     """
 
@@ -74,7 +76,7 @@ class Submitter:
     """Gives the parts of a request their jobs, each paid for once.
 
     Args:
-        estimators: Which run the parts.
+        primitives: Which run the parts.
         entries: Numbers the parts, and writes down what becomes of them.
         retry: How often and how long to try again.
         budget: Asked before every submission, and told of it.
@@ -86,12 +88,12 @@ class Submitter:
 
     def __init__(
         self,
-        estimators: Sequence[BaseEstimatorV2],
+        primitives: Sequence[Primitive],
         entries: RequestLog,
         retry: Retry,
         budget: Budget,
     ) -> None:
-        self.estimators, self.entries, self.retry = estimators, entries, retry
+        self.primitives, self.entries, self.retry = primitives, entries, retry
         self._budget = budget
         self._begun = retry.clock()
         self._doubtful: list[str] = []  # tags of jobs that may exist as well
@@ -104,12 +106,12 @@ class Submitter:
         return max(self._begun + self.retry.deadline - self.retry.clock(), 0.0)
 
     def start(self, part_job: PartJob) -> None:
-        """Submit a part, on another estimator if one refuses."""
+        """Submit a part, on another primitive if one refuses."""
         if part_job.entry is None:
             part_job.entry, part_job.result = self.entries.begin(part_job.part.pub)
             if part_job.result is not None:
                 # A simulator's noise goes on as if it had run the job.
-                skip = getattr(self.estimators[part_job.home], "skip_job", lambda pub: None)
+                skip = getattr(self.primitives[part_job.home], "skip_job", lambda pub: None)
                 skip(part_job.part.pub)
             if part_job.is_cut or part_job.result is not None:
                 return
@@ -126,27 +128,28 @@ class Submitter:
 
     def _submit(self, part_job: PartJob, entry: RequestRecord) -> Exception | None:
         """Submit a part once if the budget has room for it, and return the error if that failed."""
-        estimator = self.estimators[part_job.home]
+        primitive = self.primitives[part_job.home]
         with self.entries.order, self._budget.order:
             usage = self._require_room(part_job)
             self.entries.check()
             self.entries.intend_again(entry)
             self._count(part_job, usage)
             try:
-                with tagged(estimator, entry):
-                    job = estimator.run([part_job.part.pub])
+                with tagged(primitive, entry):
+                    run: Callable[..., SubmittedJob] = primitive.run
+                    job = run([part_job.part.pub])
             except BaseException as error:
-                entry.attempted = _may_be_taken(error, estimator)
+                entry.attempted = _may_be_taken(error, primitive)
                 if not entry.attempted:
                     self._settle(part_job, taken=False)
                 if isinstance(error, BridgeError) or not isinstance(error, Exception):
                     raise
                 return error
             self._settle(part_job, taken=True)
-            self._record(estimator, usage)
+            self._record(primitive, usage)
             if not callable(getattr(job, "result", None)):
                 raise JobError(
-                    f"Expected run() of {type(estimator).__name__} to return a job, which has a "
+                    f"Expected run() of {type(primitive).__name__} to return a job, which has a "
                     f"method result(); got {job!r}. If it was taken, it has the tag {entry.tag}, "
                     f"where tags are known. {UNUSED} Return the job from run().",
                     tuple(self.ids),
@@ -174,7 +177,7 @@ class Submitter:
         return usage
 
     def _count_usage(self, part_job: PartJob) -> Usage:
-        return count_usage(self.estimators[part_job.home], [part_job.part.pub], None)
+        return count_usage(self.primitives[part_job.home], [part_job.part.pub], None)
 
     def _count(self, part_job: PartJob, usage: Usage) -> None:
         """Count a submission against the budget before it is known whether it is taken."""
@@ -187,8 +190,8 @@ class Submitter:
             self._budget.give_back(part_job.counted)
         part_job.counted = None
 
-    def _record(self, estimator: BaseEstimatorV2, usage: Usage) -> None:
-        if not getattr(estimator, "counts_itself", False):
+    def _record(self, primitive: Primitive, usage: Usage) -> None:
+        if not getattr(primitive, "counts_itself", False):
             record_usage(usage)
 
     def _attach(
@@ -198,7 +201,7 @@ class Submitter:
         doubt = entry.job_id is not None or entry.attempted
         if not doubt and not entry.unwritten:
             return False
-        asked = self.estimators if error is None else [self.estimators[part_job.home]]
+        asked = self.primitives if error is None else [self.primitives[part_job.home]]
         costly = [e for e in asked if not costs_nothing(e)]
         told = entry.job_id is None and all(map(can_find_jobs, costly))  # if there is none
         for _ in self.retry.looks() if doubt and costly and told else (None,):
@@ -222,7 +225,7 @@ class Submitter:
         tries = 0
         while True:
             try:
-                return find_jobs(entry, self.estimators)
+                return find_jobs(entry, self.primitives)
             except Exception as error:
                 tries += 1
                 passes = verdict_on(error) in ("transient", "waiting")
@@ -244,7 +247,7 @@ class Submitter:
                 if part_job.counted is None:
                     self._count(part_job, usage)
                 self._settle(part_job, taken=True)
-                self._record(self.estimators[part_job.home], usage)
+                self._record(self.primitives[part_job.home], usage)
         job = choose_one([job for job, _ in found])
         self._note_job(part_job, entry, job, sum([usage] * len(found), Usage()))
 
@@ -259,7 +262,7 @@ class Submitter:
         return UnknownJobError(
             f"It cannot be found out whether {what}. Nothing was submitted again. Look for it at "
             "the service; run the same program again with the same journal if it is there, or give "
-            'DispatchingEstimator a Retry(lost="again") to submit it again, which may be paid for '
+            'Jobs a Retry(lost="again") to submit it again, which may be paid for '
             f"twice. Ids of the request's other jobs: {self._list_ids('none')}. {UNUSED}",
             tuple(self.ids),
             entry.tag,
@@ -285,10 +288,10 @@ class Submitter:
             self._move_elsewhere(part_job, error)
 
     def _move_elsewhere(self, part_job: PartJob, error: Exception) -> None:
-        """Move a part to an estimator that has not had it yet, or raise."""
-        others = [i for i in range(len(self.estimators)) if i not in part_job.tried]
+        """Move a part to a primitive that has not had it yet, or raise."""
+        others = [i for i in range(len(self.primitives)) if i not in part_job.tried]
         if not others or self.is_late():
-            name = type(self.estimators[part_job.home]).__name__
+            name = type(self.primitives[part_job.home]).__name__
             raise JobError(
                 f"{name} failed for good after {max(1, part_job.attempts)} attempt(s): {error}. "
                 f"Ids of the request's jobs: {self._list_ids()}. {UNUSED}",
@@ -302,9 +305,9 @@ class Submitter:
         return self.retry.clock() - self._begun > self.retry.deadline
 
 
-def _may_be_taken(error: BaseException, estimator: BaseEstimatorV2) -> bool:
+def _may_be_taken(error: BaseException, primitive: Primitive) -> bool:
     """Whether there may be a job, which would be paid for, though its submission failed."""
-    if costs_nothing(estimator):
+    if costs_nothing(primitive):
         return False
     return isinstance(error, JobError) if isinstance(error, BridgeError) else not refuses(error)
 
@@ -313,64 +316,62 @@ def _may_be_taken(error: BaseException, estimator: BaseEstimatorV2) -> bool:
 
 
 def find_jobs(
-    entry: RequestRecord, estimators: Sequence[BaseEstimatorV2]
+    entry: RequestRecord, primitives: Sequence[Primitive]
 ) -> list[tuple[SubmittedJob, int]]:
-    """Return the jobs of a request that was submitted before, and which estimator has each.
+    """Return the jobs of a request that was submitted before, and which primitive has each.
 
     There is more than one if the client of a service has repeated a submission by itself.
-    Estimators that can fetch jobs have ``retrieve_job(job_id)`` and ``find_job(tag)``; for those of
+    Primitives that can fetch jobs have ``retrieve_job(job_id)`` and ``find_job(tag)``; for those of
     the runtime its service is asked.
     """
     found = []
-    for home, estimator in enumerate(estimators):
-        found += [(job, home) for job in _fetch_jobs(estimator, entry)]
+    for home, primitive in enumerate(primitives):
+        found += [(job, home) for job in _fetch_jobs(primitive, entry)]
         if found:
             break
     return found
 
 
-def can_find_jobs(estimator: BaseEstimatorV2) -> bool:
-    """Whether the jobs of an estimator can be found by their tags."""
-    if hasattr(estimator, "find_job"):
+def can_find_jobs(primitive: Primitive) -> bool:
+    """Whether the jobs of a primitive can be found by their tags."""
+    if hasattr(primitive, "find_job"):
         return True
-    return find_tags(estimator)[1] is not None and hasattr(_find_service(estimator), "jobs")
+    return find_tags(primitive)[1] is not None and hasattr(_find_service(primitive), "jobs")
 
 
-def _fetch_jobs(estimator: BaseEstimatorV2, entry: RequestRecord) -> list[SubmittedJob]:
-    service = _find_service(estimator)
+def _fetch_jobs(primitive: Primitive, entry: RequestRecord) -> list[SubmittedJob]:
+    service = _find_service(primitive)
     if entry.job_id is None:
-        if hasattr(estimator, "find_job"):
-            job = estimator.find_job(entry.tag)
+        if hasattr(primitive, "find_job"):
+            job = primitive.find_job(entry.tag)
             return [] if job is None else [job]
-        if service is None or not can_find_jobs(estimator):
+        if service is None or not can_find_jobs(primitive):
             return []
-        return _search_service(service, entry.tag, estimator)
-    retrieve = getattr(estimator, "retrieve_job", getattr(service, "job", None))
+        return _search_service(service, entry.tag, primitive)
+    retrieve = getattr(primitive, "retrieve_job", getattr(service, "job", None))
     if retrieve is None:
         return []
     try:
         return [retrieve(entry.job_id)]
     except Exception as error:
         if isinstance(error, LookupError) or type(error).__name__ == "RuntimeJobNotFound":
-            return []  # it is another estimator's, or gone
+            return []  # it is another primitive's, or gone
         raise
 
 
-def _find_service(estimator: BaseEstimatorV2) -> JobService | None:
-    """Return the service that has the jobs of an estimator of the runtime."""
-    service = getattr(estimator, "_service", None)
+def _find_service(primitive: Primitive) -> JobService | None:
+    """Return the service that has the jobs of a primitive of the runtime."""
+    service = getattr(primitive, "_service", None)
     return service if callable(getattr(service, "job", None)) else None
 
 
-def _search_service(
-    service: JobService, tag: str, estimator: BaseEstimatorV2
-) -> list[SubmittedJob]:
+def _search_service(service: JobService, tag: str, primitive: Primitive) -> list[SubmittedJob]:
     """Return the jobs with a tag, the oldest first.
 
     A service with several instances looks in the one that was used last, by whomever.
     """
     jobs = service.jobs(job_tags=[tag], limit=MOST_DUPLICATES)
-    instance = getattr(getattr(estimator, "_backend", None), "_instance", None)
+    instance = getattr(getattr(primitive, "_backend", None), "_instance", None)
     if not jobs and instance is not None:
         jobs = service.jobs(job_tags=[tag], limit=MOST_DUPLICATES, instance=instance)
     return list(reversed(jobs))

@@ -9,8 +9,6 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
@@ -18,11 +16,12 @@ from ..arguments import is_whole_number, require_instance, shown
 from ..exceptions import BudgetError, InputError
 from ..primitives.cutting import measure_input
 from ..primitives.evaluation import count_request_usage
+from ..primitives.families import Effort, Primitive, family_of
 from ..primitives.usage import Usage
 
 
 class Budget:
-    """Limits to what several estimators use together.
+    """Limits to what several primitives use together.
 
     Args:
         limits: The most shots, or a :class:`.Usage` whose nonzero numbers are limits; ``None`` for
@@ -118,11 +117,22 @@ class Cost:
 
 
 class PlannedRequest(NamedTuple):
-    """A request that a step will make."""
+    """A request that a step will make.
 
-    estimator: BaseEstimatorV2
+    Attributes:
+        primitive: The estimator or the sampler that runs it.
+        pub: What is asked.
+        precision: Asked for if the PUB asks for none; of a sampler as shots.
+    """
+
+    primitive: Primitive
     pub: Any
     precision: float | None
+
+    @property
+    def effort(self) -> Effort:
+        """The precision, or the shots that it is to a sampler."""
+        return family_of(self.primitive).effort_at(self.precision)
 
 
 def estimate_cost(
@@ -132,9 +142,9 @@ def estimate_cost(
 ) -> Cost:
     """Return what requests will cost."""
     # Made once: Qiskit writes a label for every term whenever it makes one.
-    requests = [p._replace(pub=EstimatorPub.coerce(p.pub, p.precision)) for p in requests]
+    requests = [r._replace(pub=_coerce(r)) for r in requests]
     usage = count_planned_usage(requests)
-    size = sum(sum(measure_input(p.estimator, p.pub)) for p in requests)
+    size = sum(sum(measure_input(r.primitive, r.pub)) for r in requests)
     seconds = None
     if backend is not None and isa_circuit is not None:
         duration = estimate_duration(isa_circuit, backend.target)
@@ -144,8 +154,12 @@ def estimate_cost(
 
 def count_planned_usage(requests: Sequence[PlannedRequest]) -> Usage:
     """Return what requests will amount to, as a :class:`.Tracker` counts it."""
-    usages = (count_request_usage(p.estimator, [p.pub], p.precision) for p in requests)
+    usages = (count_request_usage(r.primitive, [r.pub], r.effort) for r in requests)
     return sum(usages, Usage())
+
+
+def _coerce(request: PlannedRequest) -> Any:
+    return family_of(request.primitive).pub_class.coerce(request.pub, request.effort)
 
 
 def estimate_duration(circuit: QuantumCircuit, target: Target) -> float | None:

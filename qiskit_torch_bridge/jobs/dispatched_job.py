@@ -8,32 +8,36 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from qiskit.primitives import BasePrimitiveJob, PrimitiveJob, PrimitiveResult, PubResult
 
 from ..exceptions import BridgeError, JobError, ResultError
 from ..primitives import cutting
-from ..primitives.cutting import UNUSED, PubPart, check_result
+from ..primitives.cutting import PubPart
+from ..primitives.families import family_of
+from ..primitives.results import UNUSED
 from .attempts import PartJob, SubmittedJob, Submitter, read_job_id
 from .journal import RequestRecord
 from .retry import leaves_job_running, verdict_on
 
+Result = TypeVar("Result", bound=PubResult)
 
-class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
+
+class DispatchedJob(BasePrimitiveJob[PrimitiveResult[Result], Any]):
     """The job of a request, made of the jobs of its parts.
 
     Args:
-        parts: The parts of the request, which the estimators run in turn.
+        parts: The parts of the request, which the primitives run in turn.
         submitter: Gives them their jobs.
     """
 
     def __init__(self, parts: Sequence[PubPart], submitter: Submitter) -> None:
         super().__init__(str(uuid.uuid4()))
         self._submitter = submitter
-        homes = itertools.cycle(range(len(submitter.estimators)))
+        homes = itertools.cycle(range(len(submitter.primitives)))
         self._part_jobs = [PartJob(part, home) for part, home in zip(parts, homes, strict=False)]
-        self._result: PrimitiveResult[PubResult] | None = None
+        self._result: PrimitiveResult[Result] | None = None
         self._waiting = threading.RLock()  # two that wait must not submit the same again
 
     @property
@@ -44,18 +48,18 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
     def submit(self) -> None:
         """Submit all parts, or as many as fit into this process's memory together."""
         parts = [part_job.part for part_job in self._part_jobs]
-        first = cutting.group(parts, self._submitter.estimators, cutting.MEMORY)[0]
+        first = cutting.group(parts, self._submitter.primitives, cutting.MEMORY)[0]
         for part_job in self._part_jobs[: len(first)]:  # the others follow when these are done
             self._submitter.start(part_job)
 
-    def result(self) -> PrimitiveResult[PubResult]:
+    def result(self) -> PrimitiveResult[Result]:
         """Wait for all parts and return their results, put together in order."""
         with self._waiting:
             if self._result is None:
                 self._result = self._join_parts()
             return self._result
 
-    def _join_parts(self) -> PrimitiveResult[PubResult]:
+    def _join_parts(self) -> PrimitiveResult[Result]:
         parts: list[PubPart] = []
         results: list[PubResult] = []
         waiting = list(self._part_jobs)
@@ -67,7 +71,8 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
             else:
                 parts.append(part_job.part)
                 results.append(result)
-        return PrimitiveResult(cutting.join_calls([parts], results), metadata={"version": 2})
+        joined: list[Any] = cutting.join_calls([parts], results)
+        return PrimitiveResult(joined, metadata={"version": 2})
 
     def _wait(self, part_job: PartJob) -> PubResult | None:
         """Wait for a part's result; there is none if it must be cut."""
@@ -86,12 +91,12 @@ class DispatchedJob(BasePrimitiveJob[PrimitiveResult[PubResult], Any]):
                 self._handle_failure(part_job, entry, failure)
                 continue
             try:
-                who = type(self._submitter.estimators[part_job.home]).__name__
+                who = type(self._submitter.primitives[part_job.home]).__name__
                 found = _check_only_result(result, part_job, who)
             except ResultError as error:
                 self._submitter.entries.failed(entry, str(error))
                 raise
-            self._submitter.entries.finished(entry, found)
+            self._submitter.entries.finished(entry, part_job.part.pub, found)
             part_job.result = found
         return part_job.result
 
@@ -194,5 +199,5 @@ def _check_only_result(
     results = [] if result is None else list(result)
     if len(results) != 1:
         raise ResultError(f"{where} was given 1 PUB and returned {len(results)} results. {UNUSED}")
-    check_result(results[0], part_job.part.pub.shape, 0, where)
+    family_of(part_job.part.pub).read(results[0], part_job.part.pub, 0, where)
     return results[0]

@@ -13,7 +13,6 @@ its tag first. The tag holds the run, the number of the request, and a hash of w
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import itertools
@@ -27,14 +26,14 @@ from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
-from qiskit.primitives import BaseEstimatorV2, PubResult
-from qiskit.primitives.containers import DataBin
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives import PubResult
 
 from ..exceptions import JournalError
 from ..lru_cache import LRUCache
+from ..primitives.families import Primitive, Pub, family_of
 from ..primitives.usage import Usage
 from ..program.identity import content_digest, content_key
+from .journal_data import decode_result, encode_result
 from .journal_file import JournalFile, Place
 
 TAG = "qiskit-torch-bridge"
@@ -48,7 +47,7 @@ class RequestRecord:
     Attributes:
         number: Its place in the order of requests.
         name: What the tags of its jobs begin with; no other run has it.
-        digest: The hash of circuit, observables, values and precision, where it is written down.
+        digest: The hash of circuit, values and all else that is asked, where it is written down.
         job_id: The id of its job, if one was submitted and has not failed.
         cut: Whether its job was over its time limit, so that requests for its halves follow.
         failures: How many of its jobs have failed.
@@ -91,7 +90,7 @@ class RequestLog:
         self._run = secrets.token_hex(8)  # in all tags
         self.order, self._lock = RLock(), RLock()
 
-    def begin(self, pub: EstimatorPub) -> tuple[RequestRecord, PubResult | None]:
+    def begin(self, pub: Pub) -> tuple[RequestRecord, PubResult | None]:
         """Number a request, and return what is known of it, and its result if there is one."""
         with self._lock:
             entry = self._entry(self.position, "")
@@ -128,8 +127,8 @@ class RequestLog:
         with self._lock:
             self._note(entry, "cut")
 
-    def finished(self, entry: RequestRecord, result: PubResult) -> None:
-        """Note a result."""
+    def finished(self, entry: RequestRecord, pub: Pub, result: PubResult) -> None:
+        """Note the result of a request for a PUB."""
 
     def check(self) -> None:
         """Raise if nothing may be submitted, since it could not be written down."""
@@ -204,7 +203,7 @@ class Journal(RequestLog):
             self.close()
             raise
 
-    def begin(self, pub: EstimatorPub) -> tuple[RequestRecord, PubResult | None]:
+    def begin(self, pub: Pub) -> tuple[RequestRecord, PubResult | None]:
         """Number a request, and return what is known of it, and its result if there is one."""
         self.check()
         digest = self._digest(pub)
@@ -222,7 +221,9 @@ class Journal(RequestLog):
                 )
             # At once, so that an interrupt comes before or after both.
             self._entries[known.number], self.position = known, known.number + 1
-            return known, None if known.where is None else self._result_at(known.where)
+            if known.where is None:
+                return known, None
+            return known, decode_result(self._file.at(known.where)["data"], pub)
 
     def known(self, count: int) -> int:
         """Return how many of the next requests have jobs already, so that none is submitted."""
@@ -231,15 +232,11 @@ class Journal(RequestLog):
             paid = (e is not None and (e.job_id or e.where is not None or e.cut) for e in upcoming)
             return sum(1 for _ in itertools.takewhile(bool, paid))
 
-    def finished(self, entry: RequestRecord, result: PubResult) -> None:
-        """Write down a result."""
-        arrays = {
-            name: _encoded(np.real(getattr(result.data, name)))
-            for name in ("evs", "stds")
-            if getattr(result.data, name, None) is not None
-        }
+    def finished(self, entry: RequestRecord, pub: Pub, result: PubResult) -> None:
+        """Write down the result of a request for a PUB."""
+        data = encode_result(result, pub)
         with self._lock:
-            self._note(entry, "finished", data=arrays)
+            self._note(entry, "finished", data=data)
 
     def check(self) -> None:
         """Raise :class:`.JournalError` unless the file is there, and as it was left."""
@@ -278,15 +275,9 @@ class Journal(RequestLog):
             return
         self._apply(self._entries[event["n"]], event, place)
 
-    def _result_at(self, place: Place) -> PubResult:
-        arrays = self._file.at(place)["data"]
-        fields = {name: _decoded(a) for name, a in arrays.items()}
-        return PubResult(DataBin(**fields, shape=fields["evs"].shape))
-
-    def _digest(self, pub: EstimatorPub) -> str:
+    def _digest(self, pub: Pub) -> str:
         values = pub.parameter_values.as_array(pub.circuit.parameters)
-        precision = None if pub.precision is None else float(pub.precision)
-        asked = [pub.observables.tolist(), list(values.shape), precision]
+        asked = family_of(pub).describe(pub)
         circuit = self._digests(content_key(pub.circuit), lambda: content_digest(pub.circuit))
         content = hashlib.sha256(circuit.encode())
         content.update(json.dumps(asked, sort_keys=True, default=float).encode())
@@ -298,12 +289,12 @@ class Journal(RequestLog):
 
 
 @contextlib.contextmanager
-def tagged(estimator: BaseEstimatorV2, entry: RequestRecord) -> Iterator[None]:
-    """Give jobs the request's tag while it is submitted, where the estimator knows tags.
+def tagged(primitive: Primitive, entry: RequestRecord) -> Iterator[None]:
+    """Give jobs the request's tag while it is submitted, where the primitive knows tags.
 
-    Tags are options of the estimator, which others may share: one at a time sets them.
+    Tags are options of the primitive, which others may share: one at a time sets them.
     """
-    holder, name = find_tags(estimator)
+    holder, name = find_tags(primitive)
     if name is None:
         entry.attempted = True
         yield
@@ -320,14 +311,14 @@ def tagged(estimator: BaseEstimatorV2, entry: RequestRecord) -> Iterator[None]:
             setattr(holder, name, before)
 
 
-def find_tags(estimator: BaseEstimatorV2) -> tuple[Any, str | None]:
-    """Return what holds the tags of an estimator's next job, and as which attribute."""
-    if hasattr(estimator, "job_tag"):
-        return estimator, "job_tag"
-    if hasattr(estimator, "usage"):  # it makes jobs of its own, with tags of their own
-        return estimator, None
-    # Estimators of the runtime may have it in common, if they were made with the same options.
-    environment = getattr(getattr(estimator, "options", None), "environment", None)
+def find_tags(primitive: Primitive) -> tuple[Any, str | None]:
+    """Return what holds the tags of a primitive's next job, and as which attribute."""
+    if hasattr(primitive, "job_tag"):
+        return primitive, "job_tag"
+    if hasattr(primitive, "usage"):  # it makes jobs of its own, with tags of their own
+        return primitive, None
+    # Primitives of the runtime may have it in common, if they were made with the same options.
+    environment = getattr(getattr(primitive, "options", None), "environment", None)
     return environment, "job_tags" if hasattr(environment, "job_tags") else None
 
 
@@ -343,13 +334,3 @@ def _lock_of(thing: Any) -> Any:
                 weakref.finalize(thing, _LOCKS.pop, id(thing), None).atexit = False
             _LOCKS[id(thing)] = RLock()
         return _LOCKS[id(thing)]
-
-
-def _encoded(array: Any) -> dict[str, Any]:
-    data = np.asarray(array, dtype="<f8")  # of any shape, that of a number included
-    return {"shape": list(data.shape), "base64": base64.b64encode(data.tobytes()).decode()}
-
-
-def _decoded(described: dict[str, Any]) -> Any:
-    data = np.frombuffer(base64.b64decode(described["base64"]), dtype="<f8")
-    return data.reshape(described["shape"]).copy()

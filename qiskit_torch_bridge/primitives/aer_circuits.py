@@ -7,40 +7,81 @@ An algorithm hands over its circuit as it was built, of library blocks and of co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from qiskit.circuit import Operation, QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..exceptions import CircuitError
 from ..program import AnalysisCache
+from ..program.expressions import expressions_of
+from ..program.final_measurements import split_final_measurements
 from ..program.lowering import accepts_aer
 from .capabilities import is_aer
+from .families import P, Primitive, family_of
 
 
 class AerCircuits:
-    """Writes the circuits of PUBs in gates that Aer runs, if Aer is among the estimators.
+    """Writes the circuits of PUBs in gates that Aer runs, if Aer is among the primitives.
 
     Args:
-        estimators: Where the PUBs go.
+        primitives: Where the PUBs go.
     """
 
-    def __init__(self, estimators: Sequence[Any]) -> None:
-        self._needed = any(map(is_aer, estimators))
+    def __init__(self, primitives: Sequence[Primitive]) -> None:
+        self._needed = any(map(is_aer, primitives))
         self._analysed = AnalysisCache()
 
-    def __call__(self, pub: EstimatorPub) -> EstimatorPub:
-        """Return the PUB with the same values at the same points."""
+    def __call__(self, pub: P) -> P:
+        """Return the PUB with the same values at the same points.
+
+        Raises:
+            CircuitError: If it measures or branches before its end, and Aer would take some of its
+                parameters for other numbers.
+        """
         circuit = pub.circuit
-        if not self._needed or all(accepts_aer(i.operation) for i in circuit.data):
+        if not self._needed or all(_runs_on_aer(i.operation) for i in circuit.data):
             return pub
+        bare, qubit_of = split_final_measurements(circuit)
         try:
-            form = self._analysed(circuit).aer_form
+            form = self._analysed(bare).aer_form
         except CircuitError:  # what has no gradient is between the caller and Aer
+            _refuse_wrong_binding(circuit)
             return pub
+        if circuit.num_clbits:
+            form = _measured_alike(form, circuit, qubit_of)
         known, kept = list(circuit.parameters), tuple(form.parameters)
         values = pub.parameter_values.as_array(known)[..., [known.index(p) for p in kept]]
         # Parameters of the global phase alone are gone.
         bindings = BindingsArray({kept: values} if kept else {}, pub.parameter_values.shape)
         form.metadata = circuit.metadata
-        return EstimatorPub(form, pub.observables, bindings, pub.precision, validate=False)
+        return family_of(pub).with_values(pub, form, bindings)
+
+
+def _runs_on_aer(operation: Operation) -> bool:
+    return accepts_aer(operation) or operation.name in ("measure", "reset")
+
+
+def _measured_alike(
+    form: QuantumCircuit, circuit: QuantumCircuit, qubit_of: dict[int, int]
+) -> QuantumCircuit:
+    """Return a circuit of gates with the bits and the final measurements of another one."""
+    result = QuantumCircuit(form.qubits, circuit.clbits, name=circuit.name)
+    for register in (*form.qregs, *circuit.cregs):
+        result.add_register(register)
+    for instruction in form.data:
+        result.append(instruction.operation, instruction.qubits, copy=False)
+    if qubit_of:
+        result.measure(list(qubit_of.values()), list(qubit_of))
+    return result
+
+
+def _refuse_wrong_binding(circuit: QuantumCircuit) -> None:
+    """Raise for parameters in gates that Aer binds wrongly, where these cannot be rewritten."""
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if expressions_of(operation) and not accepts_aer(operation) and circuit.num_clbits:
+            raise CircuitError(
+                f"Aer does not bind the parameters of {operation.name!r} as they are meant, and a "
+                "circuit that measures or branches before its end cannot be rewritten. Decompose "
+                "or transpile it to rotations without control and fixed gates first."
+            )

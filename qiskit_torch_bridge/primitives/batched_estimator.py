@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
@@ -12,24 +13,22 @@ from qiskit.primitives.containers import DataBin, EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..arguments import (
-    make_random_generator,
     require_choice,
-    require_complex_dtype,
     require_instance,
     shown,
 )
 from ..exceptions import PrecisionError
-from ..program import AnalysisCache
+from .batched import BatchedPrimitive, submit_plans
 from .observable_sets import ObservableSets
 from .precision import MOST_SHOTS, precision_to_shots, validate_target_precision
 from .pubs import AnalysedPub, check_pubs, read_pub, split_into_blocks
-from .simulation import Plan, Simulators
+from .simulation import Plan
 
 Noise = Literal["shots", "gaussian"]
 EITHER = " Precision zero is exact with either."
 
 
-class BatchedStatevectorEstimator(BaseEstimatorV2):
+class BatchedStatevectorEstimator(BatchedPrimitive, BaseEstimatorV2):
     r"""Evaluates PUBs in this process, all points at once: exactly, or with the noise of shots.
 
     .. math:: \langle O\rangle_i = \langle 0|U^\dagger(v_i)\, O\, U(v_i)|0\rangle
@@ -101,14 +100,8 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         self.default_precision = validate_target_precision(default_precision)
         kinds = get_args(Noise)
         self.noise: Noise = require_choice(noise, "noise", kinds, error=PrecisionError, hint=EITHER)
-        self.dtype = require_complex_dtype(dtype)
-        self._generator = make_random_generator(seed)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._analysed = AnalysisCache("simulated")
+        super().__init__(seed, dtype)
         self._observables = ObservableSets()
-        self._simulators = Simulators(self.dtype)
 
     def run(
         self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None
@@ -127,11 +120,8 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         check_pubs(pubs)
         plans = [self._plan(read_pub(p, wanted, self._analysed, self._observables)) for p in pubs]
         noisy = any(plan.request.precision for plan in plans)
-        job: PrimitiveJob[PrimitiveResult[PubResult]] = PrimitiveJob(
-            _run_plans, plans, self.noise, self._draw_entropy() if noisy else []
-        )
-        job._submit()
-        return job
+        evaluate = functools.partial(_evaluate, self.noise)
+        return submit_plans(plans, evaluate, self._draw_entropy() if noisy else [])
 
     def _plan(self, pub: AnalysedPub) -> Plan:
         shots = 0
@@ -152,30 +142,15 @@ class BatchedStatevectorEstimator(BaseEstimatorV2):
         if self.default_precision if pub.precision is None else pub.precision:
             self._draw_entropy()
 
-    def _draw_entropy(self) -> list[int]:
-        """Return what seeds the noise of one call: 128 bits; the generator locks itself."""
-        return self._generator.integers(0, 1 << 32, 4).tolist()
 
-    def __getstate__(self) -> dict[str, Any]:
-        names = ("default_precision", "noise", "dtype", "_generator")
-        return {name: self.__dict__[name] for name in names}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._begin()
-
-
-def _run_plans(plans: list[Plan], noise: Noise, entropy: list[int]) -> PrimitiveResult[PubResult]:
-    results = []
-    for number, plan in enumerate(plans):
-        request = plan.request
-        evs, stds = plan.run(np.random.SeedSequence(entropy, spawn_key=(number,)))
-        metadata = {
-            "target_precision": request.precision,
-            "shots": plan.shots,
-            "mode": noise if request.precision else "exact",
-            "circuit_metadata": request.metadata,
-        }
-        data = DataBin(evs=evs, stds=stds, shape=request.shape)
-        results.append(PubResult(data, metadata=metadata))
-    return PrimitiveResult(results, metadata={"version": 2})
+def _evaluate(noise: Noise, plan: Plan, seeds: np.random.SeedSequence) -> PubResult:
+    """Evaluate one PUB."""
+    request = plan.request
+    evs, stds = plan.run(seeds)
+    metadata = {
+        "target_precision": request.precision,
+        "shots": plan.shots,
+        "mode": noise if request.precision else "exact",
+        "circuit_metadata": request.metadata,
+    }
+    return PubResult(DataBin(evs=evs, stds=stds, shape=request.shape), metadata=metadata)

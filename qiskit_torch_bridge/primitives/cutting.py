@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests cut into calls that keep within limits, their results checked and joined in order.
 
-Not everything can be asked of an estimator at once. A service takes jobs up to a size; local
-estimators of Qiskit and Aer make a circuit of its own for each point and, where they measure, for
-each group of observables, so that a large batch of shift points takes gigabytes; Aer keeps Python's
-lock from the first circuit of a call to the last, and Ctrl-C waiting. Each of these is a
+Not everything can be asked of a primitive at once. A service takes jobs up to a size; local
+primitives of Qiskit and Aer make a circuit of its own for each point and, where estimators measure,
+for each group of observables, so that a large batch of shift points takes gigabytes; Aer keeps
+Python's lock from the first circuit of a call to the last, and Ctrl-C waiting. Each of these is a
 :class:`Limit`, a number and what is measured to compare with it. PUBs are cut by rows until every
 call keeps within all limits that are given.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,28 +21,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from qiskit import qpy
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2, PubResult
+from qiskit.primitives import BitArray, PubResult
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from ..arrays import FloatArray, read_real_numbers
+from ..arrays import FloatArray
 from ..exceptions import ResultError
 from ..lru_cache import LRUCache
 from ..program.identity import content_key
-from ..program.observables import elements_of
 from .capabilities import binds_here, is_from_aer, measures, repeats_noise
-from .precision import default_precision
-from .usage import count_groups_in, count_terms_in
-
-UNUSED = "Nothing was used; weights are unchanged."
-
-
-class Evaluation(NamedTuple):
-    """Expectation values and, where the primitive tells, standard errors and precision aimed at."""
-
-    evs: FloatArray
-    stds: FloatArray | None
-    precision: float | None = None
+from .families import Primitive, Pub, family_of
+from .results import UNUSED
 
 
 class Size(NamedTuple):
@@ -63,12 +52,12 @@ class Limit(NamedTuple):
 
     Attributes:
         most: How much.
-        measure: Returns what a PUB amounts to on an estimator; ``None`` if it must not be cut
+        measure: Returns what a PUB amounts to on a primitive; ``None`` if it must not be cut
             because of this limit.
     """
 
     most: float
-    measure: Callable[[BaseEstimatorV2, EstimatorPub], Size | None]
+    measure: Callable[[Primitive, Pub], Size | None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ class PubPart:
     position: int
     start: int
     stop: int
-    pub: EstimatorPub
+    pub: Pub
 
     @property
     def rows(self) -> int:
@@ -94,17 +83,17 @@ class PubPart:
 
     def halves(self) -> list[PubPart]:
         """Cut it in two."""
-        middle = self.rows // 2
+        middle, take_rows = self.rows // 2, family_of(self.pub).take_rows
         return [
-            PubPart(self.position, self.start + a, self.start + b, _take_rows(self.pub, a, b))
+            PubPart(self.position, self.start + a, self.start + b, take_rows(self.pub, a, b))
             for a, b in ((0, middle), (middle, self.rows))
         ]
 
 
 def cut(
-    pub: EstimatorPub, position: int, estimators: Sequence[BaseEstimatorV2], limits: Iterable[Limit]
+    pub: Pub, position: int, primitives: Sequence[Primitive], limits: Iterable[Limit]
 ) -> list[PubPart]:
-    """Cut a PUB into parts that keep within all limits, as many for each estimator.
+    """Cut a PUB into parts that keep within all limits, as many for each primitive.
 
     They are as few as possible, and their numbers of rows differ by one at most. What cannot be cut
     is one part; single rows are not cut further, nor what exceeds a limit without any rows.
@@ -112,15 +101,16 @@ def cut(
     Args:
         pub: The PUB.
         position: Its place in the request.
-        estimators: Which run the parts, in turn.
+        primitives: Which run the parts, in turn.
         limits: For a part each.
     """
-    rows, pieces = count_rows(pub), len(estimators)
+    family = family_of(pub)
+    rows, pieces = family.count_rows(pub), len(primitives)
     if rows is None:
         return [PubPart(position, 0, 1, pub)]
     count = pieces
     for limit in limits:
-        sizes = [limit.measure(estimator, pub) for estimator in estimators]
+        sizes = [limit.measure(primitive, pub) for primitive in primitives]
         known = [size for size in sizes if size is not None]
         if len(known) == len(sizes):
             rows_of_part = min(_count_fitting(size, limit.most, rows) for size in known)
@@ -129,7 +119,8 @@ def cut(
     if count == 1:
         return [PubPart(position, 0, rows, pub)]
     edges = [rows * i // count for i in range(count + 1)]
-    return [PubPart(position, a, b, _take_rows(pub, a, b)) for a, b in itertools.pairwise(edges)]
+    cuts = itertools.pairwise(edges)
+    return [PubPart(position, a, b, family.take_rows(pub, a, b)) for a, b in cuts]
 
 
 def _count_fitting(size: Size, most: float, rows: int) -> int:
@@ -139,27 +130,27 @@ def _count_fitting(size: Size, most: float, rows: int) -> int:
 
 
 def cut_into_calls(
-    pubs: Sequence[EstimatorPub], estimator: BaseEstimatorV2, *limits: Limit
+    pubs: Sequence[Pub], primitive: Primitive, *limits: Limit
 ) -> list[list[PubPart]]:
-    """Cut PUBs into parts, in calls of an estimator that keep within all limits."""
-    parts = [p for i, pub in enumerate(pubs) for p in cut(pub, i, [estimator], limits)]
-    return group(parts, [estimator], *limits)
+    """Cut PUBs into parts, in calls of a primitive that keep within all limits."""
+    parts = [p for i, pub in enumerate(pubs) for p in cut(pub, i, [primitive], limits)]
+    return group(parts, [primitive], *limits)
 
 
 def group(
-    parts: Iterable[PubPart], estimators: Sequence[BaseEstimatorV2], *limits: Limit
+    parts: Iterable[PubPart], primitives: Sequence[Primitive], *limits: Limit
 ) -> list[list[PubPart]]:
     """Group parts, in order, so that those of a group keep within all limits together.
 
     Args:
         parts: The parts.
-        estimators: Which run them, in turn.
+        primitives: Which run them, in turn.
         limits: For a group each.
     """
     groups: list[list[PubPart]] = [[]]
     taken = [0.0 for _ in limits]
-    for part, estimator in zip(parts, itertools.cycle(estimators), strict=False):
-        sizes = [sum(limit.measure(estimator, part.pub) or Size()) for limit in limits]
+    for part, primitive in zip(parts, itertools.cycle(primitives), strict=False):
+        sizes = [sum(limit.measure(primitive, part.pub) or Size()) for limit in limits]
         taken = [a + b for a, b in zip(taken, sizes, strict=True)]
         if groups[-1] and any(t > limit.most for t, limit in zip(taken, limits, strict=True)):
             groups.append([])
@@ -180,76 +171,32 @@ def join_results(results: Sequence[tuple[PubPart, PubResult]]) -> PubResult:
     """Put the results of a PUB's parts, in order, together."""
     if len(results) == 1:
         return results[0][1]
-    found = []
-    for part, result in results:
+    first, result = results[0]
+    family = family_of(first.pub)
+    found: list[dict[str, Any]] = []
+    for part, each in results:
         where = f"A job for rows {part.start} to {part.stop}"
-        found.append(check_result(result, part.pub.shape, part.position, where))
-    fields: dict[str, Any] = {"evs": np.concatenate([each.evs for each in found], axis=-1)}
-    stds = [each.stds for each in found if each.stds is not None]
-    if len(stds) == len(found):
-        fields["stds"] = np.concatenate(stds, axis=-1)
-    data = DataBin(**fields, shape=fields["evs"].shape)
-    return PubResult(data, metadata=dict(results[0][1].metadata))
+        found.append(family.read(each, part.pub, part.position, where))
+    joined = {
+        name: _join_rows([fields[name] for fields in found], first.position)
+        for name in found[0]
+        if all(name in fields for fields in found)
+    }
+    shape = (*first.pub.shape[:-1], results[-1][0].stop - first.start)
+    return family.result_class(DataBin(**joined, shape=shape), dict(result.metadata))
 
 
-def check_result(result: PubResult, shape: tuple[int, ...], position: int, who: str) -> Evaluation:
-    """Return the values of a PUB's result, or raise :class:`ResultError` if they cannot be used."""
-    evs = _numbers(result, "evs", "expectation values", shape, position, who)
-    metadata = getattr(result, "metadata", None)
-    aimed = metadata.get("target_precision") if isinstance(metadata, Mapping) else None
-    precision = float(aimed) if isinstance(aimed, numbers.Real) else None
-    if getattr(result.data, "stds", None) is None:
-        return Evaluation(evs, None, precision)
-    stds = _numbers(result, "stds", "standard errors", shape, position, who)
-    if (stds < 0).any():
+def _join_rows(parts: list[Any], position: int) -> Any:
+    """Return numbers, or outcomes, of parts as those of all rows."""
+    if not isinstance(parts[0], BitArray):
+        return np.concatenate(parts, axis=-1)
+    shots = {part.num_shots for part in parts}
+    if len(shots) > 1:
         raise ResultError(
-            f"{who} returned a negative standard error, {stds.min()}, for PUB {position}. {UNUSED}"
+            f"Jobs for the rows of PUB {position} took {sorted(shots)} shots; expected as many for "
+            f"each. {UNUSED} Name the shots, or give all samplers the same default."
         )
-    return Evaluation(evs, stds, precision)
-
-
-def _numbers(
-    result: PubResult, name: str, what: str, shape: tuple[int, ...], position: int, who: str
-) -> FloatArray:
-    try:
-        found = read_real_numbers(getattr(result.data, name))
-    except (AttributeError, ValueError) as error:
-        raise ResultError(
-            f"{who} returned {what} (data.{name}) that are no real numbers for PUB {position}: "
-            f"{error}. {UNUSED}"
-        ) from error
-    if found.shape != shape:
-        raise ResultError(
-            f"{who} returned {what} of shape {found.shape} for PUB {position}; expected "
-            f"{shape}. {UNUSED}"
-        )
-    if not np.isfinite(found).all():
-        where = np.argwhere(~np.isfinite(found))[0].tolist()
-        raise ResultError(
-            f"{who} returned {found[tuple(where)]} for PUB {position} at index {where} of its "
-            f"{what}. {UNUSED}"
-        )
-    return found
-
-
-def count_rows(pub: EstimatorPub) -> int | None:
-    """Return how many rows a PUB can be cut into, ``None`` if it cannot be cut.
-
-    Rows are the last axis of its points, if all observables are asked for at each of them.
-    """
-    points, observables = pub.parameter_values.shape, pub.observables.shape
-    if not pub.parameter_values.num_parameters or not points or points[-1] < 1:
-        return None
-    if observables and observables[-1] != 1:
-        return None
-    return int(points[-1])
-
-
-def _take_rows(pub: EstimatorPub, start: int, stop: int) -> EstimatorPub:
-    # Named axis by axis: for bindings "..." would reach into the axis of parameters.
-    before = (slice(None),) * (pub.parameter_values.ndim - 1)
-    values = pub.parameter_values[(*before, slice(start, stop))]
-    return EstimatorPub(pub.circuit, pub.observables, values, pub.precision, validate=False)
+    return BitArray.concatenate(parts, axis=parts[0].ndim - 1)
 
 
 # -- the input of a job ------------------------------------------------------------------------
@@ -263,16 +210,14 @@ def limit_input(max_bytes: float) -> Limit:
     return Limit(max_bytes, measure_input)
 
 
-def measure_input(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
+def measure_input(primitive: Primitive, pub: Pub) -> Size:
     """Return about how many bytes a PUB has on its way to a service.
 
     Circuit and observables are in every part of it; the values of the parameters are its rows'.
     """
-    terms = sum(map(len, elements_of(pub.observables)))
     numbers = pub.parameter_values.size * pub.parameter_values.num_parameters
-    text = terms * (pub.circuit.num_qubits + 24)
     circuit = _known_bytes(content_key(pub.circuit), lambda: _bytes_of(pub.circuit))
-    return Size(ENCODED * circuit + text, ENCODED * 8 * numbers)
+    return Size(ENCODED * circuit + family_of(pub).measure_text(pub), ENCODED * 8 * numbers)
 
 
 def _bytes_of(circuit: QuantumCircuit) -> int:
@@ -292,28 +237,30 @@ OF_A_CIRCUIT, OF_A_GATE = 20e3, 1.5e3
 """Bytes of a bound circuit, and of each gate in it; measured, at the upper end."""
 
 
-def measure_memory(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size | None:
-    """Return about how many bytes the circuits take that an estimator makes for a PUB.
+def measure_memory(primitive: Primitive, pub: Pub) -> Size | None:
+    """Return about how many bytes the circuits take that a primitive makes for a PUB.
 
     ``None`` where a fixed seed would give all parts the same noise.
     """
-    if not binds_here(estimator):
+    if not binds_here(primitive):
         return Size()
-    if _would_repeat(estimator, pub.precision):
+    family = family_of(pub)
+    if family.is_noisy(primitive, family.effort_of(pub)) and repeats_noise(primitive):
         return None
     size = _bytes_of_points(pub.circuit, math.prod(pub.parameter_values.shape))
-    return Size(0.0, size * count_groups_in(pub.observables) if measures(estimator) else size)
+    settings = family.count_settings(pub, grouped=True) if measures(primitive) else 1
+    return Size(0.0, size * settings)
 
 
 def surely_fits(pubs: Sequence[Any]) -> bool:
     """Whether PUBs fit into memory whatever their observables are, which are not looked at.
 
     Args:
-        pubs: As :func:`.points_pub` makes them, or Qiskit's own.
+        pubs: As :func:`.make_points_pub` makes them, or Qiskit's own.
     """
     total = 0.0
     for pub in pubs:
-        if isinstance(pub, EstimatorPub):
+        if isinstance(pub, (EstimatorPub, SamplerPub)):
             circuit, points = pub.circuit, math.prod(pub.parameter_values.shape)
         else:
             circuit, _, *values = pub
@@ -321,12 +268,6 @@ def surely_fits(pubs: Sequence[Any]) -> bool:
         # No more groups than bases that the qubits can be measured in.
         total += _bytes_of_points(circuit, points) * 3.0 ** min(circuit.num_qubits, 600)
     return total <= MEMORY.most
-
-
-def _would_repeat(estimator: BaseEstimatorV2, precision: float | None) -> bool:
-    """Whether all calls of an estimator would have the same noise."""
-    noisy = measures(estimator) or precision or default_precision(estimator)
-    return bool(noisy) and repeats_noise(estimator)
 
 
 def _count_points(values: Mapping[tuple[Parameter, ...], FloatArray]) -> int:
@@ -338,7 +279,7 @@ def _bytes_of_points(circuit: QuantumCircuit, points: int) -> float:
 
 
 MEMORY = Limit(1e9, measure_memory)
-"""The bytes of circuits that an estimator makes in this process."""
+"""The bytes of circuits that a primitive makes in this process."""
 
 # -- how long an interrupt waits ---------------------------------------------------------------
 
@@ -349,22 +290,22 @@ SHOTS = 1024
 """Trajectories of a noisy circuit from which Aer's own estimator computes expectation values."""
 
 
-def measure_work(estimator: BaseEstimatorV2, pub: EstimatorPub) -> Size:
+def measure_work(primitive: Primitive, pub: Pub) -> Size:
     """Return the amplitudes that Aer changes for a PUB; it depends on nothing but the request."""
-    backend: Any = getattr(estimator, "_backend", None)
+    backend: Any = getattr(primitive, "_backend", None)
     if not is_from_aer(backend):
         return Size()
-    terms = count_terms_in(pub.observables)
-    circuits, shots = 1, SHOTS
-    if isinstance(estimator, BackendEstimatorV2):  # at most one circuit for each term
-        precision = pub.precision or estimator.options.default_precision
-        circuits, shots = terms, math.ceil(1 / precision**2)
+    family = family_of(pub)
+    terms = family.count_settings(pub, grouped=False)
+    circuits, shots, measured = 1, SHOTS, measures(primitive)
+    if measured:  # an estimator at most one circuit for each term
+        circuits, shots = terms, family.count_shots(primitive, family.effort_of(pub))
     states = 1 << _count_qubits(pub.circuit)
     if getattr(backend.options, "noise_model", None) is not None:
         # A trajectory for each shot, or a density matrix.
         states *= TRAJECTORY * shots if shots <= states else states
     work = (len(pub.circuit.data) + terms) * states + CIRCUIT
-    if isinstance(estimator, BackendEstimatorV2):
+    if measured:
         work += SHOT * shots
     return Size(0.0, math.prod(pub.parameter_values.shape) * circuits * work)
 

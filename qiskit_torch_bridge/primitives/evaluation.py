@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call of an estimator: all PUBs in one ``run``, every result checked before it is used."""
+"""One call of a primitive: all PUBs in one ``run``, every result checked before it is used."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from qiskit.primitives import BaseEstimatorV2
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from ..arguments import shown
 from ..arrays import FloatArray
-from ..exceptions import (
-    BridgeError,
-    EstimatorTypeError,
-    ExecutionError,
-    InputError,
-    ResultError,
-)
+from ..exceptions import BridgeError, ExecutionError, InputError, ResultError
 from ..program import AnalysedCircuit
 from ..program.observables import observables_array
 from . import cutting
-from .capabilities import binds_here, takes_projectors
-from .cutting import UNUSED as UNUSED
-from .cutting import Evaluation as Evaluation
-from .cutting import PubPart, check_result
+from .capabilities import binds_here
+from .cutting import PubPart
+from .families import ESTIMATORS, SAMPLERS, Effort, Primitive, Pub, family_of
+from .families import validate_primitive as validate_primitive
 from .precision import validate_target_precision
 from .pubs import check_pubs
+from .results import UNUSED as UNUSED
+from .results import Evaluation as Evaluation
+from .results import check_result
 from .usage import Usage, count_usage, record_job
 
 
@@ -54,30 +52,33 @@ def make_points_pub(
     return taken, operators, analysed.bindings(points, taken)
 
 
-def coerce_pub(pub: Any, precision: float | None = None, estimator: object = None) -> EstimatorPub:
-    """Return a PUB in any form as Qiskit's, with every coefficient of its observables.
+def make_sampling_pub(
+    analysed: AnalysedCircuit, points: FloatArray, measured: QuantumCircuit
+) -> tuple[Any, ...]:
+    """Return the PUB that samples ``points`` of shape ``(N, P)``.
 
-    Projectors stay projectors where the ``estimator`` that it is for takes them.
+    Args:
+        analysed: The circuit without measurements.
+        points: Values in the order of the circuit's parameters.
+        measured: The circuit, or a transpiled form of it, with measurements.
     """
-    try:
-        if isinstance(pub, (tuple, list)) and len(pub) > 1:
-            named = estimator is not None and takes_projectors(estimator)
-            pub = (pub[0], observables_array(pub[1], projectors=named), *pub[2:])
-        return EstimatorPub.coerce(pub, precision)
-    except BridgeError:
-        raise
-    except Exception as error:  # Qiskit's own, which are of many kinds
-        raise InputError(
-            "Expected a PUB, (circuit, observables, parameter values, precision) as far as needed; "
-            f"got {shown(pub)}: {error}"
-        ) from error
+    if not measured.parameters:
+        return (measured,)
+    return measured, analysed.bindings(points, measured)
 
 
-def coerce_pubs(pubs: Any, precision: Any = None, estimator: object = None) -> list[EstimatorPub]:
+def coerce_pub(pub: Any, effort: Effort = None, primitive: Primitive | None = None) -> Any:
+    """Return a PUB in any form as Qiskit's, for an estimator unless ``primitive`` is a sampler."""
+    family = ESTIMATORS if primitive is None else family_of(primitive)
+    return family.coerce(pub, effort, primitive)
+
+
+def coerce_pubs(pubs: Any, effort: Any = None, primitive: Primitive | None = None) -> list[Any]:
     """Return all PUBs of a call of ``run``, or say what is wrong with one of them."""
+    family = ESTIMATORS if primitive is None else family_of(primitive)
     check_pubs(pubs)
-    wanted = None if precision is None else validate_target_precision(precision)
-    return [coerce_pub(pub, wanted, estimator) for pub in pubs]
+    wanted = family.validate_effort(effort)
+    return [family.coerce(pub, wanted, primitive) for pub in pubs]
 
 
 def evaluate(
@@ -122,63 +123,79 @@ def submit(
     shapes: Sequence[tuple[int, ...]],
     precision: float | None = None,
 ) -> Callable[[], list[Evaluation]]:
-    """Run ``pubs`` in one job, and return what waits for it: see :func:`evaluate`.
-
-    More than one job is made where the circuits of one would not fit into this process's memory;
-    each is then waited for before the next.
-    """
-    if not pubs:
-        return list
-    calls = _calls_of(estimator, pubs, precision)
-    first = _run(estimator, pubs if calls is None else [p.pub for p in calls[0]], precision)
+    """Run ``pubs`` in one job, and return what waits for it: see :func:`evaluate`."""
+    results, who = submit_pubs(estimator, pubs, precision), type(estimator).__name__
 
     def wait() -> list[Evaluation]:
-        results = first()
-        if calls is not None:
-            for call in calls[1:]:
-                results += _run(estimator, [p.pub for p in call], precision)()
-            results = cutting.join_calls(calls, results)
-        who, pairs = type(estimator).__name__, zip(results, shapes, strict=True)
+        pairs = zip(results(), shapes, strict=True)
         return [check_result(r, shape, i, who) for i, (r, shape) in enumerate(pairs)]
 
     return wait
 
 
-def count_request_usage(
-    estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None = None
-) -> Usage:
-    """Return what :func:`submit` will amount to, if nothing fails."""
-    calls = _calls_of(estimator, pubs, precision)
+def submit_pubs(
+    primitive: Primitive, pubs: Sequence[Any], effort: Effort = None
+) -> Callable[[], list[PubResult]]:
+    """Run ``pubs`` in one job, and return what waits for their results.
+
+    More than one job is made where the circuits of one would not fit into this process's memory;
+    each is then waited for before the next.
+
+    Args:
+        primitive: An estimator or a sampler.
+        pubs: What to run; nothing is submitted if it is empty.
+        effort: The precision or the shots, passed to ``run`` unchanged, and left out if ``None``.
+    """
+    if not pubs:
+        return list
+    calls = _calls_of(primitive, pubs, effort)
+    first = _run(primitive, pubs if calls is None else [p.pub for p in calls[0]], effort)
+
+    def wait() -> list[PubResult]:
+        results = first()
+        if calls is None:
+            return results
+        for call in calls[1:]:
+            results += _run(primitive, [p.pub for p in call], effort)()
+        return cutting.join_calls(calls, results)
+
+    return wait
+
+
+def count_request_usage(primitive: Primitive, pubs: Sequence[Any], effort: Effort = None) -> Usage:
+    """Return what :func:`submit_pubs` will amount to, if nothing fails."""
+    calls = _calls_of(primitive, pubs, effort)
     asked = [pubs] if calls is None else [[part.pub for part in call] for call in calls]
-    return sum((count_usage(estimator, each, precision) for each in asked), Usage())
+    return sum((count_usage(primitive, each, effort) for each in asked), Usage())
 
 
 def _calls_of(
-    estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None
+    primitive: Primitive, pubs: Sequence[Any], effort: Effort
 ) -> list[list[PubPart]] | None:
     """Return the parts of PUBs in calls that fit into memory; ``None`` if one call does."""
-    if not binds_here(estimator) or cutting.surely_fits(pubs):
+    if not binds_here(primitive) or cutting.surely_fits(pubs):
         return None
-    coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
-    calls = cutting.cut_into_calls(coerced, estimator, cutting.MEMORY)
+    pub_class = family_of(primitive).pub_class
+    coerced: list[Pub] = [pub_class.coerce(pub, effort) for pub in pubs]
+    calls = cutting.cut_into_calls(coerced, primitive, cutting.MEMORY)
     return calls if len(calls) > 1 else None
 
 
 def _run(
-    estimator: BaseEstimatorV2, pubs: Sequence[Any], precision: float | None
-) -> Callable[[], list[Any]]:
-    options = {} if precision is None else {"precision": precision}
-    with _errors_named(estimator, len(pubs)):
-        job = estimator.run(pubs, **options)
-        if not getattr(estimator, "counts_itself", False):
-            record_job(estimator, pubs, precision)
+    primitive: Primitive, pubs: Sequence[Any], effort: Effort
+) -> Callable[[], list[PubResult]]:
+    options: dict[str, Any] = family_of(primitive).options(effort)
+    with _errors_named(primitive, len(pubs)):
+        job = primitive.run(pubs, **options)
+        if not getattr(primitive, "counts_itself", False):
+            record_job(primitive, pubs, effort)
 
-    def results() -> list[Any]:
-        with _errors_named(estimator, len(pubs)):
+    def results() -> list[PubResult]:
+        with _errors_named(primitive, len(pubs)):
             found = list(job.result())
         if len(found) != len(pubs):
             raise ResultError(
-                f"{type(estimator).__name__} was given {len(pubs)} PUB(s) and returned "
+                f"{type(primitive).__name__} was given {len(pubs)} PUB(s) and returned "
                 f"{len(found)} result(s); the values cannot be assigned. {UNUSED}"
             )
         return found
@@ -187,29 +204,25 @@ def _run(
 
 
 @contextlib.contextmanager
-def _errors_named(estimator: BaseEstimatorV2, count: int) -> Iterator[None]:
-    """Turn an estimator's errors into :class:`ExecutionError`."""
+def _errors_named(primitive: Primitive, count: int) -> Iterator[None]:
+    """Turn a primitive's errors into :class:`ExecutionError`."""
     try:
         yield
     except BridgeError:
         raise
     except Exception as error:
         raise ExecutionError(
-            f"{type(estimator).__name__} failed on {count} PUB(s): {error}"
+            f"{type(primitive).__name__} failed on {count} PUB(s): {error}"
         ) from error
 
 
 def validate_estimator(estimator: Any) -> BaseEstimatorV2:
     """Return ``estimator`` if it is a V2 estimator, or say what to use instead."""
-    if isinstance(estimator, BaseEstimatorV2):
-        return estimator
-    if isinstance(estimator, type):
-        hint = f"Create it first: {estimator.__name__}()."
-    elif hasattr(estimator, "target") or hasattr(estimator, "configuration"):
-        hint = "Wrap the backend: qiskit.primitives.BackendEstimatorV2(backend=...)."
-    else:
-        hint = "For example qiskit.primitives.StatevectorEstimator()."
-    raise EstimatorTypeError(
-        f"Expected estimator to be a V2 estimator primitive (BaseEstimatorV2); got "
-        f"{estimator if isinstance(estimator, type) else type(estimator).__name__}. {hint}"
-    )
+    found: BaseEstimatorV2 = ESTIMATORS.validate(estimator)
+    return found
+
+
+def validate_sampler(sampler: Any) -> BaseSamplerV2:
+    """Return ``sampler`` if it is a V2 sampler, or say what to use instead."""
+    found: BaseSamplerV2 = SAMPLERS.validate(sampler)
+    return found

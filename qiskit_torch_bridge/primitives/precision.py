@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 import numbers
 
-from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
-from ..arguments import require_real_number, require_whole_number, shown
+from ..arguments import is_whole_number, require_real_number, require_whole_number, shown
 from ..exceptions import PrecisionError
 
 MOST_SHOTS = 2**52
@@ -53,6 +53,15 @@ def shots_to_precision(shots: int) -> float:
     return precision
 
 
+def validate_shots(shots: object) -> int:
+    """Return the number of shots that a PUB asks for.
+
+    Raises:
+        PrecisionError: If it is no whole number from 1 up.
+    """
+    return require_whole_number(shots, "shots", 1, MOST_SHOTS, error=PrecisionError)
+
+
 def precision_to_shots(precision: float) -> int:
     """Return the shots that primitives take for a precision; zero if it is exact."""
     return math.ceil(1 / precision**2) if precision else 0
@@ -84,4 +93,13 @@ def default_precision(estimator: BaseEstimatorV2 | None) -> float | None:
         found = getattr(holder, "default_precision", None)
         if isinstance(found, numbers.Real):
             return float(found)
+    return None
+
+
+def default_shots(sampler: BaseSamplerV2 | None) -> int | None:
+    """Return the shots a sampler takes when none are requested; ``None`` if it hides them."""
+    for holder in (sampler, getattr(sampler, "options", None)):
+        found = getattr(holder, "default_shots", None)
+        if is_whole_number(found):
+            return int(found)
     return None

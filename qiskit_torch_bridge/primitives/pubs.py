@@ -85,7 +85,7 @@ def read_pub(
             f"{found.num_qubits}. Pad them with 'I', or apply the layout of a transpiled circuit: "
             "observable.apply_layout(circuit.layout)."
         )
-    bindings = _read_bindings(values, circuit)
+    bindings = read_bindings(values, circuit)
     try:
         shape = np.broadcast_shapes(bindings.shape, found.index.shape)
     except ValueError as error:
@@ -95,17 +95,16 @@ def read_pub(
             "give the observables as a column: [[first], [second]]."
         ) from error
     analysed = analyse(circuit)
-    points = _read_points(bindings, analysed)
+    points = read_points(bindings, analysed)
     analysed.check(points)
     return AnalysedPub(analysed, found, points, bindings.shape, shape, wanted, circuit.metadata)
 
 
-def check_pubs(pubs: object) -> None:
+def check_pubs(pubs: object, example: str = "(circuit, observables, values)") -> None:
     """Raise :class:`InputTypeError` unless PUBs can be gone through one by one."""
-    if not isinstance(pubs, Iterable) or isinstance(pubs, (str, bytes, Mapping)):
+    if not isinstance(pubs, Iterable) or isinstance(pubs, (str, bytes, Mapping, QuantumCircuit)):
         raise InputTypeError(
-            "Expected pubs to be a list of PUBs, such as [(circuit, observables, values)]; got "
-            f"{shown(pubs)}."
+            f"Expected pubs to be a list of PUBs, such as [{example}]; got {shown(pubs)}."
         )
 
 
@@ -123,7 +122,8 @@ def _split_parts(pub: Any) -> tuple[Any, Any, Any, Any]:
     return circuit, observables, values, precision
 
 
-def _read_bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
+def read_bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
+    """Return parameter values in any form as Qiskit's, as many as the circuit has parameters."""
     names = tuple(circuit.parameters)
     try:
         if values is None:
@@ -149,7 +149,7 @@ def _read_bindings(values: Any, circuit: QuantumCircuit) -> BindingsArray:
     return bindings
 
 
-def _read_points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
+def read_points(bindings: BindingsArray, analysed: AnalysedCircuit) -> FloatArray:
     """Return the values in the circuit's order of parameters: ``(N, P)``."""
     names = tuple(p.name for p in analysed.parameters)
     data = bindings.data

@@ -13,16 +13,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..arrays import FloatArray, IntArray
 from ..program import AnalysedCircuit
 from ..program.operators import Observable, ProductOperator, axes_of
 from ..simulation.statevector import StatevectorSimulator
 from ..simulation.statevector.paulis import find_masks
+from .drawing import ComplexArray, draw_outcomes, find_probabilities
 from .grouping import group_qubit_wise
-
-ComplexArray = NDArray[np.complex128]
 
 KEPT_VALUES = 1 << 14
 """The most numbers of a table of values that a group keeps."""
@@ -111,38 +109,8 @@ class MeasurementGroup:
         return found
 
     def probabilities(self, states: ComplexArray) -> FloatArray:
-        """Return the probability of each outcome, ``(N, S)``, in states ``(N, 2**n)``.
-
-        All of it is arithmetic number by number, so that what is drawn at one point depends on no
-        other one: drawing would turn a difference in the last bit of a half into other counts.
-        """
-        re, im = states.real.astype(float), states.imag.astype(float)
-        for bit, is_y in self.changes:
-            (a, b), (c, d) = _halves(re, bit), _halves(im, bit)
-            if is_y:  # the second half times -i
-                re_second, im_second = a - d, c + b
-                a += d
-                c -= b
-            else:
-                re_second, im_second = a - b, c - d
-                a += b
-                c += d
-            b[...], d[...] = re_second, im_second
-        weights = np.multiply(re, re, out=re)
-        weights += np.multiply(im, im, out=im)
-        for bit in reversed(range(weights.shape[1].bit_length() - 1)):
-            if bit not in self.bits:
-                weights = np.add(*_halves(weights, bit)).reshape(len(weights), -1)
-        total = weights
-        for bit in reversed(range(len(self.bits))):
-            total = np.add(*_halves(total, bit)).reshape(len(weights), -1)
-        return weights / total
-
-
-def _halves(numbers: FloatArray, bit: int) -> tuple[FloatArray, FloatArray]:
-    """Return the numbers ``(N, S)`` at which a bit of the index is zero, and those where one."""
-    pairs = numbers.reshape(len(numbers), -1, 2, 1 << bit)
-    return pairs[:, :, 0], pairs[:, :, 1]
+        """Return the probability of each outcome, ``(N, S)``, in states ``(N, 2**n)``."""
+        return find_probabilities(states, self.bits, self.changes)
 
 
 @dataclass(frozen=True)
@@ -281,7 +249,7 @@ def _draw_shots(
     group: MeasurementGroup, probabilities: FloatArray, shots: int, generator: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Draw each shot's outcome; return means of values and of their squares."""
-    outcomes = _invert(probabilities, generator.random((len(probabilities), shots)))
+    outcomes = draw_outcomes(probabilities, shots, generator)
     mean = np.empty((len(probabilities), len(group.members)))
     square = np.empty_like(mean)
     for member in range(len(group.members)):
@@ -291,16 +259,3 @@ def _draw_shots(
         mean[:, member] = value.mean(axis=1)
         square[:, member] = (value**2).mean(axis=1)
     return mean, square
-
-
-def _invert(probabilities: FloatArray, uniform: FloatArray) -> IntArray:
-    """Return the outcomes at which the cumulative probability passes each of ``uniform``."""
-    cumulative = np.cumsum(probabilities, axis=1)
-    cumulative /= cumulative[:, -1:]
-    outcomes = np.zeros(uniform.shape, dtype=np.int64)
-    step = probabilities.shape[1] // 2
-    while step:
-        passed = np.take_along_axis(cumulative, outcomes + (step - 1), axis=1) <= uniform
-        outcomes += step * passed
-        step //= 2
-    return outcomes

@@ -14,6 +14,7 @@ from ..arrays import FloatArray
 from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
 from ..program.operators import Observable
+from ..program.readouts import Expectations
 from ..simulation.statevector import StatevectorSimulator
 from .pubs import AnalysedPub, PointBlock, merge_blocks
 from .sampling import (
@@ -100,6 +101,10 @@ class Simulators:
         parts = (Part(b, self._evaluator(request, b, measured=bool(shots))) for b in blocks)
         return Plan(request, tuple(parts), shots)
 
+    def prepare(self, circuit: AnalysedCircuit) -> StatevectorSimulator:
+        """Return what prepares the states of the qubits that gates act on."""
+        return self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
+
     def _evaluator(
         self, request: AnalysedPub, block: PointBlock, *, measured: bool
     ) -> StatevectorSimulator | MeasurementPlan:
@@ -119,7 +124,7 @@ class Simulators:
         self, circuit: AnalysedCircuit, observables: list[Observable]
     ) -> StatevectorSimulator:
         """Return what prepares the states on all qubits that have to be measured."""
-        simulator = self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
+        simulator = self.prepare(circuit)
         idle = find_idle_qubits(observables, simulator.tape.position)
         if not idle:
             return simulator
@@ -130,8 +135,9 @@ class Simulators:
     def _new(
         self, circuit: AnalysedCircuit, observables: list[Observable] | None
     ) -> StatevectorSimulator:
+        readout = None if observables is None else Expectations(tuple(observables))
         columns = range(circuit.num_parameters)
-        return StatevectorSimulator(circuit, observables, columns, (), self._dtype)
+        return StatevectorSimulator(circuit, readout, columns, (), self._dtype)
 
 
 def _weight(simulator: StatevectorSimulator) -> int:
@@ -157,8 +163,8 @@ def _exact(
     simulator: StatevectorSimulator, values: FloatArray
 ) -> Iterator[tuple[slice, FloatArray]]:
     """Yield expectation values ``(N, O)`` chunk by chunk."""
-    numbers = simulator.sums.num_observables + len(simulator.tape.angle_map.functions)
-    for chunk in _chunks(len(values), 8 * numbers):
+    numbers = simulator.size + len(simulator.tape.angle_map.functions)
+    for chunk in split_rows(len(values), 8 * numbers):
         yield chunk, simulator.evaluate(values[chunk], NO_WEIGHTS)[0]
 
 
@@ -170,7 +176,7 @@ def _sampled(
 ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
     """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
     simulator = measured.simulator
-    for chunk in _chunks(len(values), 32 << simulator.tape.num_bits):
+    for chunk in split_rows(len(values), 32 << simulator.tape.num_bits):
         states = simulator.states(values[chunk], NO_WEIGHTS)
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
@@ -181,8 +187,8 @@ def _sampled(
         yield chunk, evs, variances
 
 
-def _chunks(rows: int, row_bytes: int) -> Iterator[slice]:
-    """Split rows into chunks that memory allows."""
+def split_rows(rows: int, row_bytes: int) -> Iterator[slice]:
+    """Split rows into chunks that fit into :data:`MEMORY`."""
     most = max(1, MEMORY // max(1, row_bytes))
     for start in range(0, rows, most):
         yield slice(start, min(start + most, rows))

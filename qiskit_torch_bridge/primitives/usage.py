@@ -5,23 +5,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any
 
-import numpy as np
-from qiskit.primitives import BaseEstimatorV2
-from qiskit.primitives.containers import EstimatorPubLike
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.primitives.containers.observables_array import ObservablesArray
-
 from ..arguments import require_whole_number
 from ..exceptions import InputError
-from ..lru_cache import LRUCacheByIdentity
-from .capabilities import innermost, measures
-from .grouping import find_basis, group_labels
-from .precision import estimate_precision, precision_to_shots
-from .pubs import split_into_blocks
+from .families import Effort, Primitive, family_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +22,9 @@ class Usage:
         jobs: Calls of ``run``.
         pubs: PUBs in them.
         points: Points: bindings of a circuit's parameters.
-        circuits: Circuits to execute: a point once for each group of observables that are measured
-            together; zero where expectation values are computed without measuring.
+        circuits: Circuits to execute: of a sampler one for each point; of an estimator a point once
+            for each group of observables that are measured together, and zero where expectation
+            values are computed without measuring.
         shots: Executions of circuits in total; zero likewise.
 
     Raises:
@@ -60,78 +51,26 @@ class Usage:
         return Usage(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def count_usage(
-    estimator: BaseEstimatorV2, pubs: Iterable[EstimatorPubLike], precision: float | None
-) -> Usage:
-    """Return what one ``run`` call of an estimator amounts to."""
-    if hasattr(estimator, "usage"):  # it makes jobs of its own
-        own: Usage = estimator.usage(pubs, precision)
+def count_usage(primitive: Primitive, pubs: Iterable[Any], effort: Effort) -> Usage:
+    """Return what one ``run`` call of an estimator or a sampler amounts to.
+
+    Args:
+        primitive: Which runs them.
+        pubs: The PUBs.
+        effort: The precision or the shots of those that have none of their own.
+    """
+    if hasattr(primitive, "usage"):  # it makes jobs of its own
+        own: Usage = primitive.usage(pubs, effort)
         return own
+    family = family_of(primitive)
     total = Usage(jobs=1)
     for pub in pubs:
-        coerced = EstimatorPub.coerce(pub, precision)
+        coerced = family.pub_class.coerce(pub, effort)
         points = math.prod(coerced.parameter_values.shape)
-        shots = count_shots(estimator, coerced.precision)
-        circuits = count_circuits(coerced, grouped=_measures_groups(estimator)) if shots else 0
+        shots = family.count_shots(primitive, family.effort_of(coerced))
+        circuits = family.count_circuits(coerced, primitive) if shots else 0
         total += Usage(0, 1, points, circuits, circuits * shots)
     return total
-
-
-def count_shots(estimator: BaseEstimatorV2, precision: float | None) -> int:
-    """Return the shots per circuit; zero where values are computed without measuring."""
-    if not measures(estimator):
-        return 0
-    inner = innermost(estimator)
-    if precision is None:
-        options = getattr(inner, "options", None)
-        default_shots = getattr(options, "default_shots", None)
-        if isinstance(default_shots, int):
-            return default_shots
-    return precision_to_shots(estimate_precision(inner, precision))
-
-
-def _measures_groups(estimator: BaseEstimatorV2) -> bool:
-    """Whether an estimator measures terms together that commute qubit by qubit."""
-    options = getattr(innermost(estimator), "options", None)
-    return getattr(options, "abelian_grouping", True) is not False
-
-
-def count_circuits(pub: EstimatorPub, *, grouped: bool = True) -> int:
-    """Return how many circuits a PUB's points amount to, with the observables asked for at each."""
-    points, shape = pub.parameter_values.shape, pub.observables.shape
-    apart = all(a == 1 or b == 1 for a, b in zip(points[::-1], shape[::-1], strict=False))
-    if apart:  # all observables at every point
-        count = count_groups_in if grouped else count_terms_in
-        return math.prod(points) * count(pub.observables)
-    observables = np.array([None] * pub.observables.size, dtype=object)
-    observables[:] = _list_observables(pub.observables)
-    index = np.arange(len(observables)).reshape(pub.observables.shape)
-    blocks = split_into_blocks(pub.parameter_values.shape, index, len(observables))
-    return sum(
-        len(block.points) * count_groups(observables[block.observables], grouped=grouped)
-        for block in blocks
-    )
-
-
-def count_groups(observables: Iterable[Mapping[str, Any]], *, grouped: bool = True) -> int:
-    """Return how many measurements give some observables: a group of terms, or a term, for each."""
-    labels = {find_basis(label) for observable in observables for label in observable}
-    if not grouped:
-        return len(labels)
-    labels = {label for label in labels if label.strip("I")}
-    return int(group_labels(list(labels)).max()) + 1 if labels else 1
-
-
-def _list_observables(observables: ObservablesArray) -> list[Mapping[str, Any]]:
-    listed: list[Mapping[str, Any]] = np.ravel(observables.tolist()).tolist()
-    return listed
-
-
-# Remembered, since every step asks for the same observables.
-count_groups_in = LRUCacheByIdentity(lambda array: count_groups(_list_observables(array)))
-count_terms_in = LRUCacheByIdentity(
-    lambda array: count_groups(_list_observables(array), grouped=False)
-)
 
 
 class Tracker:
@@ -140,8 +79,8 @@ class Tracker:
     Attributes:
         usage: The :class:`Usage` so far.
 
-    The exact engine runs no jobs and counts nothing. Estimators of another package's gradients
-    are counted where that package calls a module's estimator.
+    The exact engine runs no jobs and counts nothing. Estimators and samplers of another package's
+    gradients are counted where that package calls those of a module.
 
     Example:
         >>> import torch
@@ -186,12 +125,10 @@ _LOCK = threading.Lock()
 _OPEN: list[Tracker] = []
 
 
-def record_job(
-    estimator: BaseEstimatorV2, pubs: Iterable[EstimatorPubLike], precision: float | None
-) -> None:
+def record_job(primitive: Primitive, pubs: Iterable[Any], effort: Effort) -> None:
     """Tell all open trackers that a job was submitted."""
     if _OPEN:  # else nothing is worth computing
-        record_usage(count_usage(estimator, pubs, precision))
+        record_usage(count_usage(primitive, pubs, effort))
 
 
 def record_usage(usage: Usage) -> None:

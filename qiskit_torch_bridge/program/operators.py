@@ -46,6 +46,13 @@ _CODES[[ord(letter) for letter in LETTERS]] = list(LETTERS.values())
 _NAMES = np.zeros(12, dtype=np.uint8)
 _NAMES[list(LETTERS.values())] = [ord(letter) for letter in LETTERS]
 
+_DIAGONALS = {
+    LETTERS["I"]: np.array([1.0, 1.0]),
+    LETTERS["Z"]: np.array([1.0, -1.0]),
+    LETTERS["0"]: np.array([1.0, 0.0]),
+    LETTERS["1"]: np.array([0.0, 1.0]),
+}
+
 
 class ProductOperator:
     """A sum of products of one-qubit Paulis and projectors.
@@ -254,6 +261,11 @@ def operator_from_list(terms: list[tuple[str, complex]]) -> Observable:
     return SparsePauliOp.from_list(terms)
 
 
+def terms_of(operator: Observable) -> list[tuple[str, float]]:
+    """Return labels and real coefficients, as JSON has them."""
+    return [(label, c.real) for label, c in operator.to_list()]
+
+
 def term_keys(operator: Observable) -> NDArray[np.void]:
     """Return a key for each term, the same for terms of the same letters: ``(K,)``."""
     if isinstance(operator, ProductOperator):
@@ -313,6 +325,22 @@ def same_operator(a: Observable, b: Observable) -> bool:
     return bool((np.abs(mine - theirs) <= 1e-9 * np.abs(mine) + rounding).all())
 
 
+def diagonal_of(operator: Observable) -> FloatArray:
+    """Return the values ``(2**n,)`` of an operator of Z and projectors on 0 and 1, by outcome."""
+    if isinstance(operator, ProductOperator):
+        table = np.zeros(1 << operator.num_qubits)
+        for letters, coefficient in zip(operator.letters, operator.coeffs.real, strict=True):
+            term = np.full(1, coefficient)
+            for letter in letters:
+                term = np.multiply.outer(_DIAGONALS[letter], term).ravel()
+            table += term
+        return table
+    table = np.zeros(1 << operator.num_qubits)
+    masks = axes_of(operator)[1] @ (1 << np.arange(operator.num_qubits))
+    np.add.at(table, masks, operator.coeffs.real)
+    return walsh_hadamard(table)
+
+
 def restrict_operator(operator: Observable, kept: Sequence[int]) -> Observable:
     """Return the operator on the qubits ``kept``, the others being in their initial state zero.
 
@@ -330,12 +358,16 @@ def restrict_operator(operator: Observable, kept: Sequence[int]) -> Observable:
 
 
 def walsh_hadamard(coefficients: FloatArray) -> FloatArray:
-    r"""Return :math:`\sum_z c_z (-1)^{|i \wedge z|}`: what a sum of Z strings makes of ``i``."""
+    r"""Return :math:`\sum_z c_z (-1)^{|i \wedge z|}`: what a sum of Z strings makes of ``i``.
+
+    Further axes are transformed side by side.
+    """
     table = coefficients.copy()
     step = 1
     while step < len(table):
-        pairs = table.reshape(-1, 2, step)
-        table = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).ravel()
+        pairs = table.reshape(-1, 2, step, *table.shape[1:])
+        sums, differences = pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]
+        table = np.stack([sums, differences], 1).reshape(table.shape)
         step *= 2
     return table
 

@@ -21,24 +21,27 @@ from ..exceptions import CircuitError, InputError, ParameterError
 from .analysis import AnalysedCircuit
 from .identity import same_circuit
 from .lowering import accepts_aer, expand, find_active_qubits, restrict_circuit
-from .observables import Layout, ObservablesLike, normalise_observables, observables_array
-from .operators import Observable, restrict_operator, same_operator
+from .measurements import ExpectationValues, Measurement
+from .observables import Layout, ObservablesLike, observables_array
+from .operators import Observable
 from .program_state import ProgramDescription, check_state, describe_program, marks_of
 from .qpy_bytes import circuit_from_bytes, circuit_to_bytes, read_circuit
+from .readouts import Readout
 
 Parameters: TypeAlias = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
 
 
 class CircuitProgram:
-    r"""A circuit, the observables to measure and the roles of its parameters; immutable.
+    r"""A circuit, what to measure and the roles of its parameters; immutable.
 
-    It stands for the function
+    With observables it stands for the function
 
     .. math:: f_o(x, w) = \langle 0 | U^\dagger(x, w)\, O_o\, U(x, w) | 0 \rangle
 
-    of inputs :math:`x` and weights :math:`w`. Parameters are bound by identity, whatever their
-    names sort like. Programs are equal and hash alike if circuit, observables and roles agree;
-    parameters then correspond by name.
+    of inputs :math:`x` and weights :math:`w`; with another measurement, such as
+    :class:`.Probabilities`, for what that one says. Parameters are bound by identity, whatever
+    their names sort like. Programs are equal and hash alike if circuit, measurement and roles
+    agree; parameters then correspond by name.
 
     A ``PauliEvolutionGate`` whose terms do not commute is replaced by its definition, the product
     formula that a transpiler would use too, wherever in the circuit it is and whether or not its
@@ -49,7 +52,9 @@ class CircuitProgram:
         circuit: Any parameterized circuit of unitary gates, transpiled or not. It is copied.
         observables: A ``SparsePauliOp``, ``Pauli``, label, mapping of labels to real
             coefficients, or nested lists of these; default Z on each qubit. Labels may have the
-            letters of one-qubit projectors, ``0 1 + - r l``.
+            letters of one-qubit projectors, ``0 1 + - r l``. Or a measurement:
+            :class:`.Probabilities`, :class:`.CVaR`, :class:`.Variance`, :class:`.Purity`,
+            :class:`.Entropy`, :class:`.Fidelity`, :class:`.State`.
         input_params: Parameters fed from outside, in the order of the inputs' last axis; a
             ``ParameterVector`` stands for its elements. Default: none.
         weight_params: Trainable parameters, in the order of the weights. Default: every parameter
@@ -58,9 +63,10 @@ class CircuitProgram:
             transpilation or to the ``"physical"`` ones; ``"auto"`` tells by their width.
 
     Attributes:
-        observables: The ``O`` operators, on the circuit's qubits: each a ``SparsePauliOp``, or a
-            sum of products with a ``to_list()`` of the same form where projectors are named.
-        output_shape: How the observables were nested; ``(O,)`` for a flat list.
+        measurement: What is asked of the final state.
+        readout: What an engine reads for it, on the circuit's qubits.
+        output_shape: The shape of the output of one row: how the observables were nested, ``(O,)``
+            for a flat list; or what the measurement says.
 
     Raises:
         CircuitError: If the circuit cannot be run or differentiated.
@@ -78,7 +84,8 @@ class CircuitProgram:
     """
 
     analysed: AnalysedCircuit
-    observables: tuple[Observable, ...]
+    measurement: Measurement
+    readout: Readout
     output_shape: tuple[int, ...]
     input_params: tuple[Parameter, ...]
     weight_params: tuple[Parameter, ...]
@@ -88,7 +95,7 @@ class CircuitProgram:
     def __init__(
         self,
         circuit: QuantumCircuit,
-        observables: ObservablesLike | None = None,
+        observables: ObservablesLike | Measurement | None = None,
         *,
         input_params: Parameters | None = None,
         weight_params: Parameters | None = None,
@@ -96,7 +103,11 @@ class CircuitProgram:
     ) -> None:
         if not isinstance(circuit, QuantumCircuit):
             raise CircuitError(f"Expected a QuantumCircuit; got {type(circuit).__name__}.")
-        circuit = circuit.copy()
+        measurement = observables
+        if not isinstance(measurement, Measurement):
+            measurement = ExpectationValues(measurement)
+        bound = measurement.bind(circuit.copy(), observables_layout)
+        circuit = bound.circuit
         known = list(circuit.parameters)
         inputs = list_parameters(input_params, known, "input_params")
         if weight_params is None:
@@ -106,13 +117,13 @@ class CircuitProgram:
             weights = list_parameters(weight_params, known, "weight_params")
             check_roles(known, inputs, weights)
         analysed = AnalysedCircuit(circuit, tuple(dict.fromkeys([*known, *inputs, *weights])))
-        operators, shape = normalise_observables(observables, circuit, observables_layout)
-        self._set(analysed, operators, shape, inputs, weights)
+        self._set(analysed, bound.measurement, bound.readout, bound.shape, inputs, weights)
 
     def _set(
         self,
         analysed: AnalysedCircuit,
-        operators: tuple[Observable, ...],
+        measurement: Measurement,
+        readout: Readout,
         shape: tuple[int, ...],
         inputs: tuple[Parameter, ...],
         weights: tuple[Parameter, ...],
@@ -121,7 +132,8 @@ class CircuitProgram:
         column_of = analysed.column_of
         self.__dict__.update(
             analysed=analysed,
-            observables=operators,
+            measurement=measurement,
+            readout=readout,
             output_shape=shape,
             input_params=inputs,
             weight_params=weights,
@@ -144,9 +156,23 @@ class CircuitProgram:
         return self.analysed.parameters
 
     @property
-    def num_observables(self) -> int:
-        """The number ``O`` of observables, nesting flattened."""
-        return len(self.observables)
+    def observables(self) -> tuple[Observable, ...]:
+        """The operators that are read, on the circuit's qubits; none for other measurements.
+
+        Each is a ``SparsePauliOp``, or a sum of products with a ``to_list()`` of the same form
+        where projectors are named.
+        """
+        return self.readout.operators
+
+    @property
+    def measured(self) -> str:
+        """What is measured, in words that ``print`` shows."""
+        return self.measurement.describe(self.readout)
+
+    @property
+    def num_outputs(self) -> int:
+        """The real numbers that an engine gives for each row, nesting flattened."""
+        return self.readout.size
 
     @functools.cached_property
     def placement(self) -> NDArray[np.int64]:
@@ -182,11 +208,11 @@ class CircuitProgram:
         return observables_array([[o] for o in self.observables], projectors=True)
 
     def rewritten(self, rewrite: Callable[[QuantumCircuit], QuantumCircuit]) -> CircuitProgram:
-        """Return the program with its circuit transformed and the observables moved along.
+        """Return the program with its circuit transformed and what is measured moved along.
 
         Args:
             rewrite: For instance ``pass_manager.run``. If the circuit that it returns has a
-                layout, the observables get it too.
+                layout, what is measured gets it too.
         """
         require_callable(rewrite, "rewrite", "a function of a circuit, such as pass_manager.run")
         circuit = rewrite(self.circuit)
@@ -195,14 +221,14 @@ class CircuitProgram:
                 f"Expected the pass manager's run to return a QuantumCircuit; got "
                 f"{type(circuit).__name__}."
             )
-        operators = self.observables
+        readout = self.readout
         if circuit.layout is not None and circuit.layout is not self.circuit.layout:
-            operators = tuple(o.apply_layout(circuit.layout, circuit.num_qubits) for o in operators)
+            readout = readout.apply_layout(circuit.layout, circuit.num_qubits)
         elif circuit.num_qubits != self.circuit.num_qubits:
             raise CircuitError(
                 f"The pass manager returned a circuit of {circuit.num_qubits} qubits without a "
-                f"layout for a circuit of {self.circuit.num_qubits}; the observables cannot be "
-                "placed on it. Use a pass manager that sets the layout."
+                f"layout for a circuit of {self.circuit.num_qubits}; what is measured cannot "
+                "be placed on it. Use a pass manager that sets the layout."
             )
         foreign = set(circuit.parameters) - set(self.parameters)
         if foreign:
@@ -210,24 +236,27 @@ class CircuitProgram:
                 f"The pass manager returned a circuit with new parameters "
                 f"{sorted(p.name for p in foreign)}."
             )
-        return self._with_circuit(circuit, operators)
+        return self._with_circuit(circuit, readout)
 
     def without_idle_qubits(self) -> tuple[CircuitProgram, tuple[int, ...]]:
-        """Return the program on the qubits that its gates act on, and which these are.
+        """Return the program on the qubits that are acted on or read out, and which these are.
 
-        The expectation values are the same; simulators need not carry the others.
+        The values are the same; simulators need not carry the others.
         """
-        kept = find_active_qubits(self.circuit)
+        kept = tuple(sorted({*find_active_qubits(self.circuit), *self.readout.measured}))
         circuit = restrict_circuit(self.circuit, kept)
-        operators = tuple(restrict_operator(o, kept) for o in self.observables)
-        return self._with_circuit(circuit, operators), kept
+        return self._with_circuit(circuit, self.readout.restrict(kept)), kept
 
-    def _with_circuit(
-        self, circuit: QuantumCircuit, operators: tuple[Observable, ...]
-    ) -> CircuitProgram:
+    def with_readout(self, readout: Readout) -> CircuitProgram:
+        """Return the program of the same circuit of which something else is read."""
+        require_instance(readout, "readout", Readout, "a Readout")
+        parts = (self.analysed, self.measurement, readout, self.output_shape)
+        return _new_program()._set(*parts, self.input_params, self.weight_params)
+
+    def _with_circuit(self, circuit: QuantumCircuit, readout: Readout) -> CircuitProgram:
         analysed = AnalysedCircuit(circuit, self.parameters)
-        roles = (self.input_params, self.weight_params)
-        return _new_program()._set(analysed, operators, self.output_shape, *roles)
+        parts = (self.measurement, readout, self.output_shape)
+        return _new_program()._set(analysed, *parts, self.input_params, self.weight_params)
 
     @functools.cached_property
     def on_aer(self) -> CircuitProgram:
@@ -241,10 +270,10 @@ class CircuitProgram:
         return self if plain is self.analysed else self.rewritten(lambda _: plain.circuit)
 
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
-        """Return the same observables on another form of the circuit, all parameters inputs."""
+        """Return the same measurement of another form of the circuit, all parameters inputs."""
         require_instance(analysed, "analysed", AnalysedCircuit, "an AnalysedCircuit")
-        parts = (analysed, self.observables, self.output_shape, analysed.parameters, ())
-        return _new_program()._set(*parts)
+        parts = (self.measurement, self.readout, self.output_shape)
+        return _new_program()._set(analysed, *parts, analysed.parameters, ())
 
     @functools.cached_property
     def marks(self) -> dict[str, str]:
@@ -292,14 +321,15 @@ class CircuitProgram:
             ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
             ("inputs", names_of(self.input_params), names_of(other.input_params)),
             ("weights", names_of(self.weight_params), names_of(other.weight_params)),
-            ("shape of observables", self.output_shape, other.output_shape),
+            ("measurement", self.measurement, other.measurement),
+            ("shape of outputs", self.output_shape, other.output_shape),
         )
         for what, mine, theirs in parts:
             if mine != theirs:
                 return f"{what}: {mine} against {theirs}"
-        for own, others in zip(self.observables, other.observables, strict=True):
-            if not same_operator(own, others):
-                return f"observables: {_brief(own)} against {_brief(others)}"
+        different = self.readout.difference(other.readout)
+        if different is not None:
+            return different
         if not same_circuit(
             self.circuit,
             other.circuit,
@@ -351,7 +381,7 @@ class CircuitProgram:
             f"CircuitProgram(qubits={self.circuit.num_qubits}, "
             f"inputs=[{', '.join(names_of(self.input_params))}], "
             f"weights=[{', '.join(names_of(self.weight_params))}], "
-            f"observables=[{', '.join(map(_brief, self.observables))}])"
+            f"{self.measured})"
         )
 
 
@@ -368,15 +398,8 @@ def _rebuild(circuit: QuantumCircuit, text: str) -> CircuitProgram:
     described = ProgramDescription.parse(text)
     parameters, *roles = described.find_parameters(circuit)
     analysed = AnalysedCircuit(circuit, parameters)
-    return _new_program()._set(analysed, described.observables, described.shape, *roles)
-
-
-def _brief(operator: Observable) -> str:
-    """A short text for an operator: all of a few terms, the number of many."""
-    if len(operator) > 3:
-        return f"<{len(operator)} terms>"
-    parts = [label if c == 1 else f"{c.real:g}*{label}" for label, c in operator.to_list()]
-    return " + ".join(parts)
+    parts = (described.measurement, described.readout, described.shape)
+    return _new_program()._set(analysed, *parts, *roles)
 
 
 # -- roles ---------------------------------------------------------------------------------------

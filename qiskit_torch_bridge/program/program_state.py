@@ -21,7 +21,9 @@ from qiskit.exceptions import QiskitError
 from ..arguments import shown
 from ..exceptions import BridgeError, ObservableError, StateDictError
 from .identity import GRIDS, fingerprint, fingerprints_agree
+from .measurements import EXPECTATION_VALUES, Measurement
 from .operators import ROUNDING, Observable, ProductOperator, operator_from_list, term_keys
+from .readouts import Expectations, Readout
 
 if TYPE_CHECKING:
     from .program import CircuitProgram
@@ -49,7 +51,8 @@ class ProgramDescription(NamedTuple):
         inputs: The names of the inputs, in order.
         weights: The names of the weights, in order.
         shape: How the observables were nested.
-        observables: The operators.
+        measurement: What is asked of the final state.
+        readout: What is read for it.
     """
 
     expanded: bool
@@ -57,7 +60,8 @@ class ProgramDescription(NamedTuple):
     inputs: tuple[str, ...]
     weights: tuple[str, ...]
     shape: tuple[int, ...]
-    observables: tuple[Observable, ...]
+    measurement: Measurement
+    readout: Readout
 
     @classmethod
     def parse(cls, text: str) -> ProgramDescription:
@@ -83,7 +87,8 @@ class ProgramDescription(NamedTuple):
             raise StateDictError(f"The saved program is damaged: {error!r}.") from error
         if not fits:
             raise StateDictError("The saved program is damaged: its parts do not fit each other.")
-        return cls(found["expanded"], tuple(names), inputs, weights, shape, observables)
+        parts = (EXPECTATION_VALUES, Expectations(observables))
+        return cls(found["expanded"], tuple(names), inputs, weights, shape, *parts)
 
     def find_parameters(
         self, circuit: QuantumCircuit
@@ -97,7 +102,7 @@ class ProgramDescription(NamedTuple):
         for name in self.parameters:
             known.setdefault(name, Parameter(name))
         if not set(known) <= set(self.parameters) or any(
-            o.num_qubits != circuit.num_qubits for o in self.observables
+            o.num_qubits != circuit.num_qubits for o in self.readout.operators
         ):
             raise StateDictError("The saved program is damaged: its circuit is another one.")
         parameters, inputs, weights = (

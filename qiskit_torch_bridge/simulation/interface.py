@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""What a simulator offers, and which simulators there are.
 
-A simulator is compiled from a circuit and observables. It takes inputs ``x`` of shape ``(B, I)``
-and weights ``w`` of shape ``(1, W)``, which all rows share, or ``(B, W)``, and gives expectation
-values ``(B, O)`` and their derivatives with respect to ``x`` and ``w``, whatever the circuit's
-parameter expressions are. With :math:`f(x, w)` the expectation values and :math:`c` a cotangent
-``(B, O)``:
+A simulator is compiled from a circuit and a :class:`.Readout`. It takes inputs ``x`` of shape
+``(B, I)`` and weights ``w`` of shape ``(1, W)``, which all rows share, or ``(B, W)``, and gives the
+``S`` real numbers ``(B, S)`` that are read of each state, and their derivatives with respect to
+``x`` and ``w``, whatever the circuit's parameter expressions are. With :math:`f(x, w)` these
+numbers and :math:`c` a cotangent ``(B, S)``:
 
 * ``evaluate``: :math:`f`,
 * ``vjp``: :math:`g = J^T c`,
@@ -25,13 +25,13 @@ from numpy.typing import DTypeLike, NDArray
 from ..arguments import require_choice
 from ..arrays import FloatArray
 from ..program import AnalysedCircuit
-from ..program.operators import Observable
+from ..program.readouts import Readout
 
 ComplexArray = NDArray[np.complex128]
 
 
 class Cost(NamedTuple):
-    """What expectation values and a gradient take.
+    """What values and a gradient take.
 
     Attributes:
         bytes: Of memory.
@@ -43,14 +43,15 @@ class Cost(NamedTuple):
 
 
 class Simulator(Protocol):
-    """Evaluates and differentiates one circuit with its observables, over batches of values.
+    """Evaluates and differentiates what is read of one circuit's state, over batches of values.
 
     Every method takes contiguous arrays of ``float64``, and raises
 
     * :class:`.InputError` where values, or the angles that they give, are not finite,
     * :class:`.ExpressionError` where a parameter expression has no value, or no derivative along a
       tangent,
-    * :class:`.MemoryLimitError` where there is too little memory.
+    * :class:`.MemoryLimitError` where there is too little memory,
+    * :class:`.CircuitError` where amplitudes are read and qubits left out are not in state zero.
 
     Gradients are not finite where an expression has no derivative: who asks for more of them than
     are used in the end finds out by :meth:`check_derivatives`.
@@ -65,7 +66,7 @@ class Simulator(Protocol):
         """Estimate what values and a gradient of ``rows`` points take; nothing is allocated."""
 
     def evaluate(self, x: FloatArray, w: FloatArray, keep: bool = False) -> tuple[FloatArray, Any]:
-        """Return expectation values ``(B, O)``, and what a following :meth:`vjp` can use.
+        """Return what is read of the states, ``(B, S)``, and what a following :meth:`vjp` can use.
 
         The latter is the simulator's own, and ``None`` unless it is to be kept and there is any.
         """
@@ -83,14 +84,14 @@ class Simulator(Protocol):
         Args:
             x: Shape ``(B, I)``.
             w: Shape ``(1, W)`` or ``(B, W)``.
-            cotangent: Weights of the observables, ``(B, O)``.
+            cotangent: Weights of what is read, ``(B, S)``.
             kept: What :meth:`evaluate` has returned at the same ``x`` and ``w``.
             wanted: Whether the gradients with respect to ``x`` and to ``w`` are needed. The others
                 are zero.
         """
 
     def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
-        """Return the derivatives ``(B, O)`` of expectation values along ``dx`` and ``dw``.
+        """Return the derivatives ``(B, S)`` of what is read along ``dx`` and ``dw``.
 
         Expressions need no derivative with respect to what does not move.
         """
@@ -137,25 +138,25 @@ SIMULATORS: dict[str, Callable[[], type[Simulator]]] = {"statevector": _statevec
 def make_simulator(
     method: str,
     analysed: AnalysedCircuit,
-    observables: Sequence[Observable] | None,
+    readout: Readout | None,
     inputs: Sequence[int],
     weights: Sequence[int],
     dtype: DTypeLike = np.complex128,
 ) -> Simulator:
-    """Compile a circuit and observables for the simulator of a name.
+    """Compile a circuit and what is read of its state for the simulator of a name.
 
     Args:
         method: One of :data:`SIMULATORS`.
         analysed: The circuit.
-        observables: Hermitian operators on its qubits; ``None`` to prepare states only.
+        readout: What is read of its state; ``None`` to prepare states only.
         inputs: The columns of the circuit's parameters that ``x`` holds.
         weights: The columns that ``w`` holds.
         dtype: ``complex128``, or ``complex64`` for half of the memory and time.
 
     Raises:
         CircuitError: If the circuit cannot be simulated exactly.
-        MemoryLimitError: If a state does not fit into memory.
+        MemoryLimitError: If a state, or what is read of one, does not fit into memory.
     """
     make: Any = SIMULATORS[require_choice(method, "method", SIMULATORS)]()
-    simulator: Simulator = make(analysed, observables, inputs, weights, dtype)
+    simulator: Simulator = make(analysed, readout, inputs, weights, dtype)
     return simulator

@@ -90,12 +90,16 @@ class CliffordFrame:
             while masks:
                 low = masks & -masks
                 q = low.bit_length() - 1
-                old = images[q]
-                # R^dagger Q R = Q R^2, and R^2 = exp(-i t pi P/2).
-                images[q] = (
-                    old.times_i(2) if turns == 2 else (old * image).times_i(3 if turns == 1 else 1)
-                )
+                images[q] = _rotated(images[q], image, turns)
                 masks ^= low
+
+    def prepend_rotation(self, pauli: PauliString, quarter_turns: int) -> None:
+        r"""Let :math:`e^{-i t \pi P / 4}` act before all that is in the frame."""
+        turns = quarter_turns % 4
+        for images in (self.of_x, self.of_z):
+            for q, image in enumerate(images):
+                if turns and not image.commutes(pauli):
+                    images[q] = _rotated(image, pauli, turns)
 
     def append_cx(self, control: int, target: int) -> None:
         """Append a controlled X."""
@@ -128,6 +132,17 @@ class CliffordFrame:
                 result_x[at] ^= image.x
                 result_z[at] ^= image.z
         return result_x, result_z, result_k % 4
+
+
+def _rotated(pauli: PauliString, about: PauliString, turns: int) -> PauliString:
+    r"""Return :math:`R^\dagger Q R` for a rotation by one to three quarter turns.
+
+    The two strings anticommute, so that it is :math:`Q R^2`, and
+    :math:`R^2 = e^{-i t \pi P / 2}`.
+    """
+    if turns == 2:
+        return pauli.times_i(2)
+    return (pauli * about).times_i(3 if turns == 1 else 1)
 
 
 def find_masks(operator: SparsePauliOp, position: dict[int, int]) -> tuple[Masks, Masks, Masks]:

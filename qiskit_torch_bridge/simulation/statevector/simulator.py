@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A circuit and its observables, ready to be evaluated and differentiated exactly."""
+"""A circuit and what is read of its state, ready to be evaluated and differentiated exactly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ...arrays import FloatArray, IntArray
 from ...exceptions import BridgeError, InputError
 from ...lru_cache import LRUCache
 from ...program import AnalysedCircuit
-from ...program.operators import Observable, term_keys
+from ...program.operators import term_keys
+from ...program.readouts import Readout
 from ..expressions import ExpressionColumns
 from ..interface import ComplexArray, Cost, Simulator
 from .kernels import kernel
@@ -35,9 +36,9 @@ from .kernels.tables import (
     pack,
 )
 from .operations import FixedMatrix, Rotation
-from .pauli_sums import compile_both, compile_sums
+from .readouts import compile_readout
 from .schedule import choose_rows_side_by_side, drop_ineffective, lay_out, want_derivatives
-from .tape import Tape, compile_tape
+from .tape import Tape
 from .threads import call_in_parallel, call_interruptibly, call_together, count_threads
 
 CACHED_NUMBERS = 1 << 14
@@ -86,44 +87,43 @@ class _Packed(NamedTuple):
 
 
 class StatevectorSimulator(Simulator):
-    r"""Expectation values of one circuit and all derivatives, from its state vector.
+    r"""What is read of one circuit's state, and all derivatives, from its state vector.
 
     What it is made of is as :func:`.make_simulator` takes it. For :meth:`vjp` alone the
     coefficients of observables may be complex.
 
     Raises:
         CircuitError: If the circuit cannot be simulated exactly.
-        MemoryLimitError: If its state does not fit into memory; when it is evaluated.
+        MemoryLimitError: If its state, or what is read of it, does not fit into memory.
 
     Cost:
         Forward one sweep over the state; a vector-Jacobian product two more, whatever the number
-        of parameters and observables (T. Jones & J. Gacon, arXiv:2009.02823). Memory
-        ``2**n * T`` amplitudes for ket and bra each, ``T`` rows at a time. Where expressions are
-        not affine, second derivatives take a vector-Jacobian product more.
+        of parameters and of what is read: a cotangent of observables, of probabilities or of
+        amplitudes is one operator or one vector for each row (T. Jones & J. Gacon,
+        arXiv:2009.02823). Memory ``2**n * T`` amplitudes for ket and bra each, ``T`` rows at a
+        time. Where expressions are not affine, second derivatives take a vector-Jacobian product
+        more.
     """
 
     def __init__(
         self,
         analysed: AnalysedCircuit,
-        observables: Sequence[Observable] | None,
+        readout: Readout | None,
         inputs: Sequence[int],
         weights: Sequence[int],
         dtype: DTypeLike = np.complex128,
     ) -> None:
         self.dtype = np.dtype(dtype)
         self._float = np.dtype(np.float32 if self.dtype == np.complex64 else np.float64)
-        if observables is None:
-            tape = compile_tape(analysed, in_full=True)
-            sums = compile_sums((), tape)
-        else:
-            tape, sums = compile_both(analysed, observables)
+        compiled = compile_readout(readout, analysed)
+        tape, self.size = compiled.tape, 0 if readout is None else readout.size
         memory.require(2 * self.dtype.itemsize << tape.num_bits, tape.num_bits)
-        self.analysed, self.tape, self.sums = analysed, tape, sums
+        self.analysed, self.tape = analysed, tape
+        self.sums, self._outputs = compiled.sums, compiled.outputs
         self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
-        # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
-        if observables is not None and not any(np.imag(o.coeffs).any() for o in observables):
+        if compiled.masks is not None:
             self.operations = drop_ineffective(
-                tape.operations, tape.preparations, self.sums.masks, tape.num_bits
+                tape.operations, tape.preparations, compiled.masks, tape.num_bits
             )
         self._columns = ExpressionColumns(tape.angle_map, inputs, weights)
         self.is_affine = tape.angle_map.is_affine
@@ -133,7 +133,7 @@ class StatevectorSimulator(Simulator):
         self._reads_all = self.is_affine and read == len(inputs) + len(weights)
         self._initial = _initial_state(tape)
         self._constants = self.sums.constants if self.sums.constants.any() else None
-        self._work_per_number = math.ceil(len(self.operations) + self.sums.work)
+        self._work_per_number = math.ceil(len(self.operations) + compiled.work)
         self._widest = max(
             (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
         )
@@ -150,13 +150,14 @@ class StatevectorSimulator(Simulator):
         kept = chunks * numbers * self._float.itemsize
         work = 2 * numbers * (1 if shared else threads) * self._float.itemsize
         sweeps = (rows << self.tape.num_bits) * self._work_per_number
-        return Cost(work + (kept if kept <= KEPT_BYTES else 0), 3.0 * sweeps)
+        values = 2 * 8 * rows * self.size  # and their cotangent
+        return Cost(work + values + (kept if kept <= KEPT_BYTES else 0), 3.0 * sweeps)
 
     @override
     def evaluate(
         self, x: FloatArray, w: FloatArray, keep: bool = False
     ) -> tuple[FloatArray, FinalStates | None]:
-        evs = np.zeros((len(x), self.sums.num_observables))
+        evs = self._room_for_values(len(x))
         if not len(x):
             return evs, None
         rows_t = self._choose_rows(len(x))
@@ -190,7 +191,7 @@ class StatevectorSimulator(Simulator):
 
     @override
     def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
-        evs = np.zeros((len(x), self.sums.num_observables))
+        evs = self._room_for_values(len(x))
         if len(x):
             self._execute(TANGENT, self._choose_rows(len(x)), x, w, dx=dx, dw=dw, evs=evs)
         return evs
@@ -318,7 +319,12 @@ class StatevectorSimulator(Simulator):
 
     @functools.cached_property
     def _program(self) -> tuple[IntArray, FloatArray]:
-        return pack((), (*self._sources, *self.sums.paulis[:-1], *self.sums.projections))
+        tables = (*self._sources, *self.sums.paulis[:-1], *self.sums.projections, *self._outputs)
+        return pack((), tables)
+
+    def _room_for_values(self, rows: int) -> FloatArray:
+        memory.require_outputs(rows, self.size)
+        return np.zeros((rows, self.size))
 
     def _room_for_states(self, rows: int, rows_t: int) -> FinalStates | None:
         chunks = -(-rows // rows_t)
@@ -480,22 +486,21 @@ def _initial_state(tape: Tape) -> FloatArray:
 
 
 class SimulatorCache:
-    """Keeps the simulators of the last circuits and observables."""
+    """Keeps the simulators of the last circuits and what is read of them."""
 
     def __init__(self, dtype: Any, size: int = 16) -> None:
         self._dtype = dtype
         self._recent: LRUCache[StatevectorSimulator] = LRUCache(size)
 
-    def __call__(
-        self, analysed: AnalysedCircuit, observables: Sequence[Observable]
-    ) -> StatevectorSimulator:
-        """Return the simulator for a circuit and observables, all parameters inputs."""
-        content = (
-            (term_keys(o).tobytes(), type(o), np.asarray(o.coeffs).tobytes()) for o in observables
+    def __call__(self, analysed: AnalysedCircuit, readout: Readout) -> StatevectorSimulator:
+        """Return the simulator for a circuit and what is read of it, all parameters inputs."""
+        operators = tuple(
+            (term_keys(o).tobytes(), type(o), np.asarray(o.coeffs).tobytes())
+            for o in readout.operators
         )
         columns = range(analysed.num_parameters)
         # A simulator keeps the circuit, so that its id stays its own.
         return self._recent(
-            (id(analysed), *content),
-            lambda: StatevectorSimulator(analysed, observables, columns, (), self._dtype),
+            (id(analysed), operators or readout),
+            lambda: StatevectorSimulator(analysed, readout, columns, (), self._dtype),
         )

@@ -14,6 +14,7 @@ from .tables import LANES as W
 from .vectors import (
     aligned,
     bounds,
+    cosine,
     fma,
     fnma,
     jit,
@@ -21,6 +22,7 @@ from .vectors import (
     load,
     odd,
     popcount,
+    sine,
     size,
     splat,
     stopped,
@@ -215,18 +217,6 @@ def _lowest(number):
 
 
 @jit
-def _cosine(power):
-    """The real part of a power of i."""
-    return (1 - (power & 2)) * (1 - (power & 1))
-
-
-@jit
-def _sine(power):
-    """The imaginary part of a power of i."""
-    return (1 - (power & 2)) * (power & 1)
-
-
-@jit
 def _walk(state, ket, bra, applied, layout, term, view, directions, re, im, weights, sums, share):
     """Walk over the orbits of one term.
 
@@ -255,14 +245,14 @@ def _walk(state, ket, bra, applied, layout, term, view, directions, re, im, weig
                 power += 2 * odd(i & directions[middle + j].z)
                 i ^= directions[middle + j].x
             if turn < size:
-                c, s, at = _cosine(power), _sine(power), ket + i * rows_t
+                c, s, at = cosine(power), sine(power), ket + i * rows_t
                 for t in range(rows_t):
                     a, b = state[at + t], state[dim + at + t]
                     re[t] += c * a + s * b
                     im[t] += c * b - s * a
                 continue
             total = power + k + 2 * odd(i & z)
-            c, s, at = _cosine(total), _sine(total), bra + (i ^ x) * rows_t
+            c, s, at = cosine(total), sine(total), bra + (i ^ x) * rows_t
             if applied:
                 for t in range(rows_t):
                     state[at + t] += weights[t] * (c * re[t] - s * im[t])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled passes over a batch: from values to expectation values, and back to gradients.
+"""The compiled passes over a batch: from values to what is read of states, and back to gradients.
 
 Everything between two calls from Python happens here, without Python's lock: angles from values,
-the sweeps, the sums of Pauli strings and the chain rule back to inputs and weights.
+the sweeps, what is read of the states, and the chain rule back to inputs and weights.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ import numpy as np
 from numba import njit
 
 from .angles import chain, prepare
+from .basis_states import (
+    place_amplitudes,
+    read_amplitudes,
+    read_probabilities,
+    weigh_probabilities,
+)
 from .observables import collect, expect, expect_projections, observe, observe_projections, weigh
 from .sweep import compiled_sweep
 from .tables import (
@@ -29,6 +35,7 @@ from .tables import (
     VIEW,
     Chunk,
     Layout,
+    Outputs,
     PauliTables,
     Projections,
     Share,
@@ -102,6 +109,12 @@ def _unpack_projections(ints, floats):
 
 
 @jit
+def _unpack_outputs(ints):
+    n = PROGRAM_NUMBERS
+    return Outputs(_table(ints, ints, n, 13), _table(ints, ints, n, 14), _table(ints, ints, n, 15))
+
+
+@jit
 def _start(state, vectors, layout, initial, share):
     """Put the initial state into the first vector and zeros into the others."""
     dim, rows_t = layout.dim, layout.rows_t
@@ -152,7 +165,8 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
             signals: Where the threads count each other, and where they are told to give up.
             layout_ints, layout_floats: The layout, as :func:`.pack` has packed it; its numbers are
                 ``T``, ``2**n * T`` and the first run with a wanted derivative.
-            program_ints, program_floats: Sources, Pauli sums without their tables, and projections.
+            program_ints, program_floats: Sources, Pauli sums without their tables, projections,
+                and outputs by basis states, of which there are none beside observables.
             tables: Those of the Pauli sums.
             initial: The initial state; empty if all qubits are zero.
             work: For the vectors of one chunk.
@@ -165,6 +179,8 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
         sources = _unpack_sources(program_ints, program_floats)
         paulis = _unpack_paulis(program_ints, program_floats, tables)
         projections = _unpack_projections(program_ints, program_floats)
+        outputs = _unpack_outputs(program_ints)
+        by_states, by_amplitudes = len(outputs.states) > 0, len(outputs.powers) > 0
         values, share = Values(x, w, dx, dw), Share(part, parts, signals)
         dim, rows_t = layout.dim, layout.rows_t
         backward = mode in (ADJOINT, TANGENT_ADJOINT)
@@ -204,6 +220,14 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
                     sweep(state, forward_vectors, no, zero, layout, c, s, h, totals, share)
             if mode in (STATE, TANGENT_STATE):
                 continue
+            if not backward and by_states:
+                if by_amplitudes:
+                    source = bra if tangent else zero  # where the tangent of the ket is
+                    read_amplitudes(state, source, layout, chunk, outputs, evs, share)
+                else:
+                    read_probabilities(state, tangent, layout, chunk, outputs, evs, share)
+                barrier(share)
+                continue
             if not backward:
                 expect(state, tangent, layout, paulis, sums, totals, share)
                 barrier(share)
@@ -212,14 +236,28 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
                     expect_projections(state, tangent, layout, chunk, projections, evs, share)
                 barrier(share)
                 continue
-            weigh(cotangent, chunk, layout, paulis, weighed)
             if tangent:  # ket, its tangent, -, - becomes ket, bra, and both tangents
                 _duplicate(work, 4 * dim, work, 2 * dim, 2 * dim, share)
                 barrier(share)
-                weigh(tangent_cotangent, chunk, layout, paulis, again)
-                observe(work, bra_tangent, ket_tangent, no, layout, paulis, weighed, share)
-                observe(work, bra_tangent, zero, yes, layout, paulis, again, share)
-            observe(work, bra, zero, no, layout, paulis, weighed, share)
+            if by_amplitudes:
+                place_amplitudes(work, bra, layout, chunk, outputs, cotangent, share)
+                if tangent:
+                    place_amplitudes(work, bra_tangent, layout, chunk, outputs, tangent_cotangent,
+                                     share)  # fmt: skip
+            elif by_states:
+                weigh_probabilities(work, bra, zero, no, layout, chunk, outputs, cotangent, share)
+                if tangent:
+                    weigh_probabilities(work, bra_tangent, ket_tangent, no, layout, chunk, outputs,
+                                        cotangent, share)  # fmt: skip
+                    weigh_probabilities(work, bra_tangent, zero, yes, layout, chunk, outputs,
+                                        tangent_cotangent, share)  # fmt: skip
+            else:
+                weigh(cotangent, chunk, layout, paulis, weighed)
+                if tangent:
+                    weigh(tangent_cotangent, chunk, layout, paulis, again)
+                    observe(work, bra_tangent, ket_tangent, no, layout, paulis, weighed, share)
+                    observe(work, bra_tangent, zero, yes, layout, paulis, again, share)
+                observe(work, bra, zero, no, layout, paulis, weighed, share)
             if len(projections.terms):
                 barrier(share)
                 if part == 0:  # walks lead anywhere in the state

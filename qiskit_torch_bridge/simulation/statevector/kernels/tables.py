@@ -160,6 +160,20 @@ class Projections(NamedTuple):
     strengths: FloatArray
 
 
+class Outputs(NamedTuple):
+    """Which basis states of the state each output reads, output by output.
+
+    Attributes:
+        starts: Where those of each output start in the list of all, shape ``(S + 1,)``.
+        states: Their indices, shape ``(N,)``; none if it is observables that are read.
+        powers: The powers of i that amplitudes are multiplied by; none if it is probabilities.
+    """
+
+    starts: IntArray
+    states: IntArray
+    powers: IntArray
+
+
 class Values(NamedTuple):
     """Inputs and weights of a whole batch, and their tangents."""
 

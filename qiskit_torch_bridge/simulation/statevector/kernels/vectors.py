@@ -243,6 +243,18 @@ def odd(number):
 
 
 @jit
+def cosine(power):
+    """The real part of a power of i."""
+    return (1 - (power & 2)) * (1 - (power & 1))
+
+
+@jit
+def sine(power):
+    """The imaginary part of a power of i."""
+    return (1 - (power & 2)) * (power & 1)
+
+
+@jit
 def aligned(count, like):
     """Return an array of the dtype of another one that starts at a cache line."""
     array = np.empty(count + 64 // like.itemsize, like.dtype)

@@ -1,4 +1,4 @@
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -6,12 +6,13 @@ from numpy.typing import NDArray
 
 from ...circuit import QuantumCircuit
 from .estimator_pub import EstimatorPub
+from .sampler_pub import SamplerPub
 
 _T = TypeVar("_T")
 
 # What is coerced to a pub; what its parts can be, the classes of the parts say.
 EstimatorPubLike: TypeAlias = EstimatorPub | tuple[Any, ...]
-SamplerPubLike: TypeAlias = QuantumCircuit | tuple[Any, ...]
+SamplerPubLike: TypeAlias = QuantumCircuit | SamplerPub | tuple[Any, ...]
 
 class ShapedMixin:
     @property
@@ -29,6 +30,10 @@ class BitArray(ShapedMixin):
     def num_bits(self) -> int: ...
     @property
     def num_shots(self) -> int: ...
+    @staticmethod
+    def concatenate(bit_arrays: Sequence[BitArray], axis: int = 0) -> BitArray: ...
+    @staticmethod
+    def concatenate_bits(bit_arrays: Sequence[BitArray]) -> BitArray: ...
     def get_counts(self, loc: int | tuple[int, ...] | None = None) -> dict[str, int]: ...
     def get_int_counts(self, loc: int | tuple[int, ...] | None = None) -> dict[int, int]: ...
 

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampler on the exact engine: all points of a PUB in one simulation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from qiskit.primitives import (
+    BaseSamplerV2,
+    BitArray,
+    DataBin,
+    PrimitiveJob,
+    PrimitiveResult,
+    SamplerPubResult,
+)
+from qiskit.primitives.containers import SamplerPubLike
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from .. import memory
+from ..arguments import require_instance
+from ..simulation.statevector import StatevectorSimulator
+from .batched import BatchedPrimitive, submit_plans
+from .drawing import ByteArray, draw_outcomes, find_probabilities, pack_bits
+from .precision import validate_shots
+from .pubs import check_pubs
+from .sampler_pubs import AnalysedSamplerPub, MeasuredCircuits, read_sampler_pub
+from .simulation import NO_WEIGHTS, split_rows
+
+DRAWN_BYTES = 64
+"""What drawing a shot takes while it is under way."""
+
+
+class BatchedStatevectorSampler(BatchedPrimitive, BaseSamplerV2):
+    r"""Draws outcomes of circuits in this process, all points of a PUB simulated at once.
+
+    .. math:: \Pr(b_{i,s} = b) = |\langle b|U(v_i)|0\rangle|^2
+
+    Each shot :math:`s` at each point :math:`v_i` is drawn on its own. The results are those of
+    Qiskit's ``StatevectorSampler``: a ``BitArray`` for each classical register, in the shape of
+    the PUB, with zeros for the bits into which nothing is measured. Registers may share bits, and a
+    qubit may be measured into several; where two are measured into the same bit, the later one
+    counts.
+
+    A circuit of unitary gates and state preparations that ends with measurements is taken as it
+    is: library blocks, controlled gates with parameters, transpiled circuits with idle qubits.
+    Circuits are compiled once and remembered. Parameter expressions and evolutions are as for
+    :class:`BatchedStatevectorEstimator`.
+
+    Args:
+        default_shots: Used where neither the PUB nor ``run`` names a number of shots.
+        seed: Makes the outcomes of a sequence of runs reproducible. Every call, PUB and point has
+            outcomes of its own all the same. A generator is drawn from once for each call.
+        dtype: ``"complex128"``, or ``"complex64"`` for half of the memory and time.
+
+    Raises:
+        PrecisionError: If ``default_shots`` is no whole number from 1 up.
+        InputTypeError: If ``seed`` or ``dtype`` are of another kind.
+
+    Cost:
+        One simulation for each point, and some nanoseconds for each shot. Memory for the states
+        under way: 64 MiB, or what one state needs, ``16 * 2**n`` bytes over the ``n`` qubits that
+        gates act on; and for each shot one byte for every eight bits of each register.
+
+    Example:
+        >>> from qiskit.circuit import Parameter, QuantumCircuit
+        >>> from qiskit_torch_bridge.primitives import BatchedStatevectorSampler
+        >>> circuit = QuantumCircuit(2)
+        >>> _ = circuit.rx(Parameter("theta"), 0)
+        >>> _ = circuit.cx(0, 1)
+        >>> circuit.measure_all()
+        >>> sampler = BatchedStatevectorSampler(seed=7)
+        >>> (result,) = sampler.run([(circuit, [[0.0], [3.141592653589793]])], shots=100).result()
+        >>> result.data.meas.shape, result.data.meas.get_counts(1)
+        ((2,), {'11': 100})
+    """
+
+    def __init__(
+        self,
+        *,
+        default_shots: int = 1024,
+        seed: int | np.random.Generator | None = None,
+        dtype: Any = "complex128",
+    ) -> None:
+        self.default_shots = validate_shots(default_shots)
+        super().__init__(seed, dtype)
+        self._measured = MeasuredCircuits(self._analysed)
+
+    def run(
+        self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
+    ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
+        """Sample ``pubs``; see :meth:`qiskit.primitives.BaseSamplerV2.run`.
+
+        Raises:
+            BridgeError: If something is wrong with a PUB; before any of them is sampled. Its kind
+                says with what: :class:`.CircuitError`, :class:`.InputError`,
+                :class:`.ParameterError`, :class:`.PrecisionError` or :class:`.MemoryLimitError`.
+        """
+        wanted = self.default_shots if shots is None else validate_shots(shots)
+        check_pubs(pubs, "(circuit, values)")
+        plans = [self._plan(read_sampler_pub(pub, wanted, self._measured)) for pub in pubs]
+        memory.require_for(
+            sum(plan.request.result_bytes for plan in plans),
+            "Keeping the outcomes of all shots",
+            "Take fewer shots, or fewer points at a time.",
+        )
+        if any(not plan.request.measured.registers for plan in plans):
+            warnings.warn(
+                "A circuit has no classical registers, so its result is empty. Add measurements to "
+                "it, for instance by circuit.measure_all().",
+                UserWarning,
+                stacklevel=2,
+            )
+        return submit_plans(plans, SamplePlan.run, self._draw_entropy() if plans else [])
+
+    def _plan(self, request: AnalysedSamplerPub) -> SamplePlan:
+        return SamplePlan(request, self._simulators.prepare(request.measured.circuit))
+
+    def skip_job(self, pub: SamplerPub) -> None:
+        """Go on as after running a PUB: for one that was answered from a journal."""
+        require_instance(pub, "pub", SamplerPub, "a SamplerPub")
+        self._draw_entropy()
+
+
+class SamplePlan(NamedTuple):
+    """One PUB, ready to be sampled.
+
+    Attributes:
+        request: What it asks for.
+        simulator: Prepares the states.
+    """
+
+    request: AnalysedSamplerPub
+    simulator: StatevectorSimulator
+
+    def run(self, seeds: np.random.SeedSequence) -> SamplerPubResult:
+        """Draw the outcomes of all points."""
+        request, registers = self.request, self.request.measured.registers
+        rows, shots = len(request.values), request.shots
+        packed = {r.name: np.zeros((rows, shots, r.num_bytes), np.uint8) for r in registers}
+        if any(q is not None for r in registers for q in r.qubits):
+            self._draw(packed, np.random.default_rng(seeds))
+        arrays = {
+            r.name: BitArray(
+                packed[r.name].reshape(*request.shape, *packed[r.name].shape[1:]), len(r.qubits)
+            )
+            for r in registers
+        }
+        metadata = {"shots": shots, "circuit_metadata": request.metadata}
+        return SamplerPubResult(DataBin(**arrays, shape=request.shape), metadata=metadata)
+
+    def _draw(self, packed: dict[str, ByteArray], generator: np.random.Generator) -> None:
+        """Write outcomes into the registers."""
+        request, position = self.request, self.simulator.tape.position
+        bits = sorted(position[q] for q in request.measured.measured if q in position)
+        place = {q: bits.index(position[q]) for q in request.measured.measured if q in position}
+        places = {
+            r.name: [None if q is None else place.get(q) for q in r.qubits]
+            for r in request.measured.registers
+        }
+        for chunk in split_rows(len(request.values), 32 << self.simulator.tape.num_bits):
+            states = self.simulator.states(request.values[chunk], NO_WEIGHTS)
+            probabilities = find_probabilities(states, bits)
+            for rows in split_rows(len(states), DRAWN_BYTES * request.shots):
+                some = probabilities[rows]
+                for shots in split_rows(request.shots, DRAWN_BYTES * len(some)):
+                    outcomes = draw_outcomes(some, shots.stop - shots.start, generator)
+                    for name, array in packed.items():
+                        array[chunk][rows, shots] = pack_bits(outcomes, places[name])

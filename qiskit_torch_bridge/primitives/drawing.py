@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawing outcomes of measured bits: from states to probabilities, outcomes and packed bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import FloatArray, IntArray
+
+ComplexArray = NDArray[np.complex128]
+ByteArray = NDArray[np.uint8]
+
+
+def find_probabilities(
+    states: ComplexArray, bits: Sequence[int], changes: Sequence[tuple[int, bool]] = ()
+) -> FloatArray:
+    """Return the probability of each outcome of ``bits``, ``(N, S)``, in states ``(N, 2**n)``.
+
+    All of it is arithmetic number by number, so that what is drawn at one point depends on no
+    other one: drawing would turn a difference in the last bit of a half into other counts.
+
+    Args:
+        states: Their norms may be off by rounding.
+        bits: The bits that are measured, ascending; they are the outcome's bits.
+        changes: The bits that are measured in X or Y, and whether it is Y.
+    """
+    re, im = states.real.astype(float), states.imag.astype(float)
+    for bit, is_y in changes:
+        (a, b), (c, d) = _halves(re, bit), _halves(im, bit)
+        if is_y:  # the second half times -i
+            re_second, im_second = a - d, c + b
+            a += d
+            c -= b
+        else:
+            re_second, im_second = a - b, c - d
+            a += b
+            c += d
+        b[...], d[...] = re_second, im_second
+    weights = np.multiply(re, re, out=re)
+    weights += np.multiply(im, im, out=im)
+    for bit in reversed(range(weights.shape[1].bit_length() - 1)):
+        if bit not in bits:
+            weights = np.add(*_halves(weights, bit)).reshape(len(weights), -1)
+    total = weights
+    for bit in reversed(range(len(bits))):
+        total = np.add(*_halves(total, bit)).reshape(len(weights), -1)
+    return weights / total
+
+
+def _halves(numbers: FloatArray, bit: int) -> tuple[FloatArray, FloatArray]:
+    """Return the numbers ``(N, S)`` at which a bit of the index is zero, and those where one."""
+    pairs = numbers.reshape(len(numbers), -1, 2, 1 << bit)
+    return pairs[:, :, 0], pairs[:, :, 1]
+
+
+def draw_outcomes(
+    probabilities: FloatArray, shots: int, generator: np.random.Generator
+) -> IntArray:
+    """Draw outcomes one after the other, each independent of those before: ``(N, shots)``.
+
+    Args:
+        probabilities: Of each outcome, shape ``(N, S)``.
+        shots: How many to draw from each row.
+        generator: Where randomness comes from; rows take it one after the other.
+    """
+    return _invert(probabilities, generator.random((len(probabilities), shots)))
+
+
+def _invert(probabilities: FloatArray, uniform: FloatArray) -> IntArray:
+    """Return the outcomes at which the cumulative probability passes each of ``uniform``."""
+    cumulative = np.cumsum(probabilities, axis=1)
+    cumulative /= cumulative[:, -1:]
+    outcomes = np.zeros(uniform.shape, dtype=np.int64)
+    step = probabilities.shape[1] // 2
+    while step:
+        passed = np.take_along_axis(cumulative, outcomes + (step - 1), axis=1) <= uniform
+        outcomes += step * passed
+        step //= 2
+    return outcomes
+
+
+def pack_bits(outcomes: IntArray, places: Sequence[int | None]) -> ByteArray:
+    """Return the bits of a register as Qiskit packs them: ``(..., bytes)``, the first bit last.
+
+    Args:
+        outcomes: Whole numbers of any shape.
+        places: For each bit of the register, the bit of the outcome that it shows; ``None`` if it
+            is zero.
+    """
+    count = -(-len(places) // 8)
+    packed = np.zeros((*outcomes.shape, count), dtype=np.uint8)
+    parts = outcomes.astype("<i8", copy=False).view(np.uint8).reshape(*outcomes.shape, 8)
+    read = sorted({place // 8 for place in places if place is not None})
+    for byte in read:  # of the outcome
+        table = _table_of(places, byte)
+        for at in np.flatnonzero(table.any(axis=0)).tolist():
+            packed[..., at] |= table[:, at][parts[..., byte]]
+    return packed
+
+
+def _table_of(places: Sequence[int | None], byte: int) -> ByteArray:
+    """Return what each value of a byte of the outcome adds to the register: ``(256, bytes)``."""
+    count = -(-len(places) // 8)
+    table = np.zeros((256, count), dtype=np.uint8)
+    values = np.arange(256)
+    for bit, place in enumerate(places):
+        if place is not None and place // 8 == byte:
+            table[:, count - 1 - bit // 8] |= ((values >> place % 8 & 1) << bit % 8).astype(
+                np.uint8
+            )
+    return table

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""What is read of a state, in the form that the kernels take, with the tape that suits it.
+
+Clifford gates are not applied to states but absorbed into a frame :math:`F`, so that the circuit's
+state is :math:`F|\varphi\rangle`. Observables are conjugated by the frame. Outcomes are told by
+the products :math:`F^\dagger Z_q F` of the measured qubits: where these contain X, as few rotations
+as there are independent ones turn all of them to products of Z. Each basis state of
+:math:`|\varphi\rangle` then belongs to one outcome, whose bits are parities of its index.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+
+from ... import memory
+from ...arrays import IntArray
+from ...program import AnalysedCircuit
+from ...program.readouts import Expectations, Interpretation, Outcomes, Readout
+from .kernels.tables import Outputs
+from .pauli_sums import PauliSums, compile_both, compile_sums
+from .paulis import PauliString
+from .tape import Tape, compile_tape
+
+_NO_INDICES = np.zeros(0, dtype=np.int64)
+NO_OUTPUTS = Outputs(_NO_INDICES, _NO_INDICES, _NO_INDICES)
+
+
+@dataclass(frozen=True)
+class CompiledReadout:
+    """A circuit's tape, and what is read of its state.
+
+    Attributes:
+        tape: The circuit.
+        sums: The observables; none if it is basis states that are read.
+        outputs: The basis states of each output; none if it is observables.
+        masks: The masks ``x`` and ``z`` of strings, shape ``(K, 2)``: what commutes with all of
+            them and with all that comes after it has no effect. ``None`` if everything has.
+    """
+
+    tape: Tape
+    sums: PauliSums
+    outputs: Outputs = NO_OUTPUTS
+    masks: IntArray | None = None
+
+    @property
+    def work(self) -> float:
+        """What reading costs, in states that are passed over."""
+        return self.sums.work + 2 * bool(len(self.outputs.states))
+
+
+@functools.singledispatch
+def compile_readout(readout: Readout | None, analysed: AnalysedCircuit) -> CompiledReadout:
+    """Compile a circuit and what is read of it; with ``None`` states are prepared only."""
+    raise TypeError(f"The state vector cannot be read as {type(readout).__name__}.")
+
+
+@compile_readout.register
+def _(readout: None, analysed: AnalysedCircuit) -> CompiledReadout:
+    tape = compile_tape(analysed, in_full=True)
+    return CompiledReadout(tape, compile_sums((), tape))
+
+
+@compile_readout.register
+def _(readout: Expectations, analysed: AnalysedCircuit) -> CompiledReadout:
+    tape, sums = compile_both(analysed, readout.operators)
+    # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
+    is_real = not any(np.imag(o.coeffs).any() for o in readout.operators)
+    return CompiledReadout(tape, sums, masks=sums.masks if is_real else None)
+
+
+@compile_readout.register
+def _(readout: Outcomes, analysed: AnalysedCircuit) -> CompiledReadout:
+    memory.require_outputs(1, readout.size)
+    tape = compile_tape(analysed, measured=readout.qubits)
+    idle = PauliString(0, 0)
+    strings = [
+        tape.frame.conjugate(PauliString(0, 1 << tape.position[q])) if q in tape.position else idle
+        for q in readout.qubits
+    ]
+    labels = _label_states(strings, readout.interpretation, tape.num_bits)
+    masks = np.array([(0, s.z) for s in strings if s.z], dtype=np.int64).reshape(-1, 2)
+    outputs = _sort_states(labels, readout.size)
+    return CompiledReadout(tape, compile_sums((), tape), outputs, masks)
+
+
+def _label_states(
+    strings: Sequence[PauliString], interpretation: Interpretation | None, num_bits: int
+) -> IntArray:
+    """Return the output that each basis state counts for, ``(2**n,)``.
+
+    Args:
+        strings: Products of Z; the eigenvalue of the ``j``-th one gives bit ``j`` of the outcome.
+        interpretation: Which output each outcome counts for.
+        num_bits: The number ``n`` of bits.
+    """
+    memory.require(24 << num_bits, num_bits)
+    if interpretation is None or len(strings) <= num_bits:
+        outcomes = _affine(strings, num_bits)
+        return outcomes if interpretation is None else interpretation.table(len(strings))[outcomes]
+    # Some qubits are in state zero: of all outcomes, few can occur.
+    padding = -len(strings) % 8
+    packed = [
+        _affine(strings[first : first + 8], num_bits)
+        for first in range(0, len(strings) + padding, 8)
+    ]
+    octets = np.stack(packed[::-1], axis=-1).astype(np.uint8)
+    return np.asarray(interpretation.of_packed(octets, len(strings)), dtype=np.int64)
+
+
+def _affine(strings: Sequence[PauliString], num_bits: int) -> IntArray:
+    """Return for each index the number whose bits are the parities that strings ask for."""
+    found = np.array([sum((s.k // 2) << j for j, s in enumerate(strings))], dtype=np.int64)
+    for bit in range(num_bits):
+        column = sum((s.z >> bit & 1) << j for j, s in enumerate(strings))
+        found = np.concatenate([found, found ^ column])
+    return found
+
+
+def _sort_states(labels: IntArray, size: int) -> Outputs:
+    """Return the basis states by the outputs that they count for."""
+    count = len(labels)
+    ones, rows = np.ones(count, dtype=np.int8), np.arange(count + 1)
+    by_output = scipy.sparse.csr_array((ones, labels, rows), shape=(count, size)).tocsc()
+    starts, states = (a.astype(np.int64) for a in (by_output.indptr, by_output.indices))
+    return Outputs(starts, states, _NO_INDICES)
