@@ -146,11 +146,39 @@ def test_losses_have_their_closed_forms():
 def test_angles_are_bounded(bound, largest):
     net, found = HybridNet(2, bound=bound).eval(), []
     with torch.no_grad():
-        net.linear2.weight.mul_(100)
+        net.linear2.weight.mul_(1000)
     net.node.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
     net(torch.rand(20, 1, 28, 28))
     assert found[0].abs().max() <= largest
     assert bound or found[0].abs().max() > 4
+
+
+@pytest.mark.parametrize(("classes", "qubits"), [(2, 1), (3, 2), (4, 2), (5, 3)])
+def test_outcomes_modulo_the_number_of_digits_are_their_probabilities(classes, qubits):
+    net, found = HybridNet(classes, node="probabilities").eval(), []
+    net.node.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+    probabilities = net(torch.rand(3, 1, 28, 28)).detach().exp()
+    circuit = net.node.program.circuit
+    assert circuit.num_qubits == qubits
+    for angles, row in zip(found[0].detach().tolist(), probabilities, strict=True):
+        values = dict(zip(net.node.program.input_params, angles, strict=True))
+        values |= dict.fromkeys(net.node.program.weight_params, 0.0)
+        expected = torch.zeros(classes, dtype=torch.float64)
+        state = Statevector(circuit.assign_parameters(values))
+        for outcome, probability in enumerate(state.probabilities()):
+            expected[outcome % classes] += probability
+        tolerance = classes / hybrid_network.NO_SHOTS + 1e-6
+        torch.testing.assert_close(row.double(), expected, rtol=0, atol=tolerance)
+
+
+def test_three_digits_are_learned_from_probabilities_of_outcomes(capsys):
+    """With three classes of 250 held-out digits a guess is right a third of the time."""
+    options = ("--digits", 3, 6, 1, "--epochs", 3, "--lr", 0.003)
+    training = run("--node", "probabilities", *options)
+    assert training.accuracies[-1] > 1 / 3 + 5 * math.sqrt(2 / 9 / 750)
+    assert "rxry on 2 qubits, 4 inputs, 3 weights, read as probabilities" in capsys.readouterr().out
+    # A step: one job forward and one backward, a point for each image and its shifts.
+    assert training.usage.jobs == 3 * (10 * 2 + 3)
 
 
 @pytest.mark.parametrize("circuit", hybrid_network.CIRCUITS)

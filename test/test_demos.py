@@ -300,7 +300,12 @@ def test_a_folder_that_lacks_something_is_explained(folder):
         (["mnist", "--momentum", "2", "--optimizer", "sgd"], "at most 1"),
         (["mnist", "--epsilon", "0.1"], "add --gradient finite-difference"),
         (["mnist", "--head", "quarter"], "--circuit two-u3 or qaoa"),
-        (["mnist", "--circuit", "qaoa", "--digits", "1", "2", "3"], "tells two digits apart"),
+        (
+            ["mnist", "--circuit", "qaoa", "--digits", "1", "2", "3"],
+            "tell 2 digits apart; --digits names 3",
+        ),
+        (["mnist", "--node", "none", "--head", "half"], "--node is none"),
+        (["mnist", "--node", "outcomes"], "probabilities"),
         (["mnist", "--first", "0"], "at least 1"),
         (["mnist", "--threads", "0"], "at least 1"),
         (["mnist", "--seed", "-1"], "at least 0"),

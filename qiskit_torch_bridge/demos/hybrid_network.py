@@ -12,8 +12,11 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .. import TorchQuantumModule
+from .. import Probabilities, TorchQuantumModule
 from .node_circuits import GATES, TWO_QUBITS, NodeCircuit
+
+NODES = ("expectations", "probabilities", "none")
+"""What is read from the circuit; with ``"none"`` there is none."""
 
 CIRCUITS = (*GATES, *TWO_QUBITS)
 
@@ -97,6 +100,11 @@ HEADS = {"half": half, "quarter": quarter, "softmax": softmax}
 """From expectation values and a number of shots to logarithms of class probabilities."""
 
 
+def outcomes(probabilities: Tensor, shots: int) -> Tensor:
+    """Take probabilities of outcomes as those of the classes."""
+    return _logarithms(probabilities, shots, probabilities.shape[-1])
+
+
 def _up_and_down(evs: Tensor) -> Tensor:
     return torch.cat([evs, -evs], -1) if evs.shape[-1] == 1 else evs
 
@@ -119,11 +127,14 @@ class HybridNet(nn.Module):
     """A convolutional network whose last layer is a quantum circuit.
 
     Args:
-        num_classes: The number of classes ``d``. One qubit decides between two; of more classes
-            each has a qubit.
-        circuit: One of :data:`CIRCUITS`; ``None`` for the network alone, with logits instead.
-        head: One of :data:`HEADS`.
-        shots: Shots for every expectation value.
+        num_classes: The number of classes ``d``. Of expectation values one decides between two
+            classes, and of more classes each has a qubit. As many qubits as it takes to count the
+            classes have outcomes whose probabilities are theirs.
+        circuit: One of :data:`CIRCUITS`.
+        node: One of :data:`NODES`. Probabilities are those of outcomes modulo ``d``. The network
+            alone has logits.
+        head: One of :data:`HEADS`, which expectation values go through.
+        shots: Shots for every expectation value, or for all probabilities of an image.
         bound: Angles are this times a hyperbolic tangent; zero leaves them unbounded.
         place: From a number of qubits to the module's arguments that say where it is evaluated.
         gradient: How the circuit is differentiated.
@@ -136,7 +147,8 @@ class HybridNet(nn.Module):
     def __init__(
         self,
         num_classes: int,
-        circuit: str | None = "rxry",
+        circuit: str = "rxry",
+        node: str = "expectations",
         head: str = "half",
         shots: int | None = None,
         *,
@@ -146,26 +158,32 @@ class HybridNet(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.head, self.shots, self.bound = HEADS[head], shots or NO_SHOTS, bound
+        self.shots, self.bound = shots or NO_SHOTS, bound
         self.conv1 = nn.Conv2d(1, 10, kernel_size=5)
         self.conv2 = nn.Conv2d(10, 20, kernel_size=5)
         self.dropout = nn.Dropout2d()
         self.linear1 = nn.Linear(320, 50)
-        if circuit is None:
-            self.linear2 = nn.Linear(50, num_classes)
-            self.node = None
+        if node == "none":
+            self.linear2, self.node = nn.Linear(50, num_classes), None
             return
-        node = build_circuit(circuit, 1 if num_classes == 2 else num_classes)
-        self.linear2 = nn.Linear(50, len(node.angles))
+        asked: Any
+        if node == "probabilities":
+            parts = build_circuit(circuit, math.ceil(math.log2(num_classes)))
+            asked = Probabilities(interpret=lambda k: k % num_classes, output_size=num_classes)
+            self.head = outcomes
+        else:
+            parts = build_circuit(circuit, 1 if num_classes == 2 else num_classes)
+            asked, self.head = parts.observables, HEADS[head]
+        self.linear2 = nn.Linear(50, len(parts.angles))
         self.node = TorchQuantumModule(
-            node.circuit,
-            node.observables,
-            input_params=node.angles,
+            parts.circuit,
+            asked,
+            input_params=parts.angles,
             gradient=gradient,
             shots=shots,
-            initial_weights=[0.0] * (node.circuit.num_parameters - len(node.angles)),
+            initial_weights=[0.0] * (parts.circuit.num_parameters - len(parts.angles)),
             seed=seed,
-            **({} if place is None else place(node.circuit.num_qubits)),
+            **({} if place is None else place(parts.circuit.num_qubits)),
         )
 
     def forward(self, images: Tensor) -> Tensor:

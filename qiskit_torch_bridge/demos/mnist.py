@@ -32,13 +32,11 @@ from .command_line import (
     whole,
 )
 from .digits import Digits, Split, load_digits
-from .hybrid_network import BOUND, CIRCUITS, HEADS, LOSSES, HybridNet
+from .hybrid_network import BOUND, CIRCUITS, HEADS, LOSSES, NODES, HybridNet
 from .node_circuits import TWO_QUBITS
 from .plots import plot_mnist
 
 SUMMARY = "a convolutional network with a quantum node tells handwritten digits apart"
-
-NODES = ("expectations", "none")
 
 LEARNING_RATES = {"adam": 0.001, "sgd": 0.01}
 
@@ -52,14 +50,15 @@ OPTIONS: Options = {
     ),
     **BACKEND_OPTION,
     "--digits": option(
-        "the digits to tell apart: two on one qubit, more on one qubit each",
+        "the digits to tell apart",
         whole(0, 9),
         [0, 1],
         nargs="+",
         metavar="DIGIT",
     ),
     "--node": option(
-        "what the network ends with: expectation values of the circuit, or none: the network alone",
+        "what the network ends with: expectation values of one qubit for two digits, or of one "
+        "for each; probabilities of outcomes, one for each digit; or none: the network alone",
         default="expectations",
         choices=NODES,
     ),
@@ -164,7 +163,8 @@ def make_model(options: argparse.Namespace) -> HybridNet:
         gradient = FiniteDifference(options.epsilon)
     return HybridNet(
         len(options.digits),
-        None if options.node == "none" else options.circuit,
+        options.circuit,
+        options.node,
         options.head or "half",
         options.shots,
         bound=BOUND if options.bound is None else options.bound,
@@ -188,17 +188,12 @@ def check_options(options: argparse.Namespace) -> None:
             f"Expected --digits to name two or more different digits; got "
             f"{' '.join(map(str, options.digits))}."
         )
-    if len(options.digits) > 2 and (options.circuit in TWO_QUBITS or options.head == "quarter"):
-        wanted = "--head quarter" if options.head == "quarter" else f"--circuit {options.circuit}"
+    if options.head is not None and options.node != "expectations":
         raise DemoError(
-            f"{wanted} tells two digits apart; --digits names {len(options.digits)}. Name two, or "
-            "leave it out."
+            f"--head reads expectation values; --node is {options.node}. Leave one of them out."
         )
-    if options.head == "quarter" and options.circuit not in TWO_QUBITS:
-        raise DemoError(
-            "--head quarter adds up two expectation values: choose a circuit of two qubits with "
-            f"--circuit {' or '.join(TWO_QUBITS)}."
-        )
+    if options.node != "none":
+        check_size(options)
     if options.momentum is not None and options.optimizer != "sgd":
         raise DemoError("--momentum belongs to --optimizer sgd; add it, or leave --momentum out.")
     if options.epsilon is not None and options.gradient != "finite-difference":
@@ -207,6 +202,22 @@ def check_options(options: argparse.Namespace) -> None:
             "Leave --epsilon out, or add --gradient finite-difference."
         )
     check_extras(options.plot)
+
+
+def check_size(options: argparse.Namespace) -> None:
+    """Raise if circuit and head cannot tell so many digits apart."""
+    count = len(options.digits)
+    most = 4 if options.node == "probabilities" else 2
+    if count > most and options.circuit in TWO_QUBITS:
+        raise DemoError(
+            f"--circuit {options.circuit} has two qubits, whose {options.node} tell {most} digits "
+            f"apart; --digits names {count}. Name {most} at most, or choose another circuit."
+        )
+    if options.head == "quarter" and options.circuit not in TWO_QUBITS:
+        raise DemoError(
+            "--head quarter adds up two expectation values: choose a circuit of two qubits with "
+            f"--circuit {' or '.join(TWO_QUBITS)}."
+        )
 
 
 def run(options: argparse.Namespace) -> Training:
@@ -257,7 +268,7 @@ def describe_node(model: HybridNet, options: argparse.Namespace) -> dict[str, st
         "weight": len(program.weight_params),
     }
     size = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for noun, count in counted.items())
-    head = options.head or "half"
+    head = (options.head or "half") if options.node == "expectations" else options.node
     step = "" if options.epsilon is None else f" with a step of {options.epsilon:g}"
     return {
         "node": f"{options.circuit} on {size}, read as {head}",
