@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from qiskit.circuit import QuantumCircuit
 
 from ..arguments import shown
