@@ -33,7 +33,7 @@ from .exceptions import BackendError, GradientError, InputError, PrecisionError
 from .gradients.base import REAL_IN_TORCH, require_real
 from .jobs import Dispatching, DispatchingEstimator, DispatchingSampler, Jobs
 from .primitives import validate_precision
-from .primitives.evaluation import validate_primitive
+from .primitives.families import Primitive, validate_primitive
 from .primitives.precision import MOST_SHOTS
 from .program import CircuitProgram
 from .rules import (
@@ -61,8 +61,6 @@ class EngineMaker(Protocol):
         ...
 
 
-Primitive: TypeAlias = BaseEstimatorV2 | BaseSamplerV2
-"""What Qiskit calls a primitive: what evaluates circuits."""
 GradientObject: TypeAlias = BaseEstimatorGradient | BaseSamplerGradient
 GradientChoice: TypeAlias = str | FiniteDifference | SimultaneousPerturbation | GradientObject
 EstimatorChoice: TypeAlias = "Exact | Primitive | EngineMaker"
@@ -172,8 +170,8 @@ class Execution:
             there if ``shots`` or ``precision`` is given.
         backend: A ``BackendV2``, an open ``Session`` or ``Batch``, or an :class:`.OnBackend`.
         gradient: A name, a :class:`.FiniteDifference` or :class:`.SimultaneousPerturbation`, or a
-            ``BaseEstimatorGradient`` or ``BaseSamplerGradient`` instance. Default: ``"adjoint"`` where values are exact,
-            ``"parameter-shift"`` elsewhere.
+            ``BaseEstimatorGradient`` or ``BaseSamplerGradient`` instance. Default: ``"adjoint"``
+            where values are exact, ``"parameter-shift"`` elsewhere.
         shots: Shots for every evaluation, or a :class:`Shots`.
         precision: The standard error for every evaluation instead.
         pass_manager: Transpiles the circuit, once.

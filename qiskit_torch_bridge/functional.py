@@ -178,8 +178,8 @@ def expectation(
 
     .. math:: f_o(x, w) = \langle 0 | U^\dagger(x, w)\, O_o\, U(x, w) | 0 \rangle
 
-    for observables, or what another measurement says. It is made for ``torch.func``: ``grad``, ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap`` apply,
-    over inputs and over weights.
+    for observables, or what another measurement says. It is made for ``torch.func``: ``grad``,
+    ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap`` apply, over inputs and over weights.
 
     Args:
         circuit: A circuit, or a :class:`.CircuitProgram`, which is analysed only once however

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 from noisy_reference import Array, NoisyReference
-from places import COTANGENT, OPERATORS, PLACES, SEED, SETTINGS, SHOTS, VALUES, reference
+from places import ASKED, PLACES, SEED, SHOTS, VALUES, reference
 
 
-def analytic(exact: NoisyReference) -> tuple[Array, Array]:
+def analytic(place: str, exact: NoisyReference) -> tuple[Array, Array]:
     r"""Derivatives ``(B, P)`` of the loss by each row, and bounds on a shift rule's errors.
 
     Let R be the highest frequency in a parameter: the sum of its factors r in all gate angles. The
@@ -17,17 +17,21 @@ def analytic(exact: NoisyReference) -> tuple[Array, Array]:
     in proportion for multiples of others. One evaluation of a term with coefficient c has the
     standard deviation c / sqrt(shots) at most; those of terms that share shots add up at most.
     """
-    derivatives = np.einsum("bo,bop->bp", COTANGENT, exact.derivative(VALUES))
-    sizes = [sum(abs(c) for label, c in o.to_list() if label.strip("I")) for o in OPERATORS]
+    operators, cotangent = ASKED[place].operators, ASKED[place].cotangent
+    derivatives = np.einsum("bo,bop->bp", cotangent, exact.derivative(VALUES))
+    sizes = [sum(abs(c) for label, c in o.to_list() if label.strip("I")) for o in operators]
     highest = np.abs(exact.slopes).sum(0)
-    return derivatives, np.outer(np.abs(COTANGENT) @ sizes, highest) / np.sqrt(2 * SHOTS)
+    return derivatives, np.outer(np.abs(cotangent) @ sizes, highest) / np.sqrt(2 * SHOTS)
 
 
-def differences(exact: NoisyReference, directions: Array, h: float) -> tuple[Array, Array]:
+def differences(
+    place: str, exact: NoisyReference, directions: Array, h: float
+) -> tuple[Array, Array]:
     """Central differences ``(D, B)`` of the loss along ``(D, B, P)``, and their errors."""
+    cotangent = ASKED[place].cotangent
     ahead, behind = VALUES + h * directions, VALUES - h * directions
-    found = (COTANGENT * (exact(ahead) - exact(behind))).sum(-1) / (2 * h)
-    errors = np.hypot(*(exact.spread(v, COTANGENT, SHOTS) for v in (ahead, behind)))
+    found = (cotangent * (exact(ahead) - exact(behind))).sum(-1) / (2 * h)
+    errors = np.hypot(*(exact.spread(v, cotangent, SHOTS) for v in (ahead, behind)))
     return found, errors / (2 * h)
 
 
@@ -47,13 +51,13 @@ def expected(place: str, level: int, gradient: str) -> tuple[Array, Array]:
     Shift rules are exact under any noise that does not depend on the angles. Differences have a
     bias of their own, which is known. The adjoint gradient is that of the circuit without noise.
     """
-    exact, h = reference(SETTINGS[place], level, noisy=gradient != "adjoint"), step_size(place)
+    exact, h = reference(place, level, noisy=gradient != "adjoint"), step_size(place)
     if gradient == "finite-difference":
-        found, errors = differences(exact, np.eye(3)[:, None, :].repeat(2, axis=1), h)
+        found, errors = differences(place, exact, np.eye(3)[:, None, :].repeat(2, axis=1), h)
         return found.T, errors.T
     if gradient == "spsa":
         directions = spsa_directions()
-        found, errors = differences(exact, directions[None], h)
+        found, errors = differences(place, exact, directions[None], h)
         return found[0][:, None] / directions, np.tile(errors[0][:, None], 3)
-    derivatives, errors = analytic(exact)
+    derivatives, errors = analytic(place, exact)
     return derivatives, np.zeros_like(errors) if gradient == "adjoint" else errors

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """IBM's service on this machine: an HTTP server that qiskit-ibm-runtime's own client talks to.
 
-It takes jobs, simulates what arrives, and keeps account of what it would be paid for. Faults are
+It takes jobs of estimators and samplers, simulates what arrives, and keeps account of what it would
+be paid for. Faults are
 scheduled for each kind of request: an answer that is an error, with the work done before or not,
 an answer that never comes, a connection that is cut.
 """
@@ -24,13 +25,25 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from faults import content_of
-from qiskit.primitives import PrimitiveResult, PubResult, StatevectorEstimator
+from qiskit.circuit import ClassicalRegister, QuantumCircuit
+from qiskit.primitives import (
+    BitArray,
+    PrimitiveResult,
+    PubResult,
+    SamplerPubResult,
+    StatevectorEstimator,
+)
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.quantum_info import Statevector
 
 CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/{0}:{0}::".format
 DEVICE = "ibm_test"
 FINAL = ("Completed", "Failed", "Cancelled")
+PUBS: dict[str, Any] = {"estimator": EstimatorPub, "sampler": SamplerPub}
+SHOTS = 4096
+"""Where nobody asks for a number."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +142,8 @@ class IBMService:
     # -- what is asked of it -------------------------------------------------------------------
 
     def submit(self, body: dict[str, Any], instance: str) -> dict[str, Any]:
-        pubs = body["params"].get("pubs")  # the client-side estimator sends circuits instead
-        pub = None if pubs is None else EstimatorPub.coerce(tuple(*pubs))
+        pubs = body["params"].get("pubs")  # client-side primitives send circuits instead
+        pub = None if pubs is None else PUBS[body["program_id"]].coerce(tuple(*pubs))
         session = body.get("session_id")
         with self.order:
             if session is not None and not self.sessions[session]["accepting_jobs"]:
@@ -178,12 +191,27 @@ class IBMService:
 
         if job.ending.state != "Completed":
             return ""
-        exact_pub = EstimatorPub(job.pub.circuit, job.pub.observables, job.pub.parameter_values)
+        found = self.samples(job) if isinstance(job.pub, SamplerPub) else self.values(job.pub)
+        return json.dumps(PrimitiveResult([found]), cls=RuntimeEncoder)
+
+    def values(self, pub: EstimatorPub) -> PubResult:
+        """Exact expectation values."""
+        exact_pub = EstimatorPub(pub.circuit, pub.observables, pub.parameter_values)
         exact = StatevectorEstimator().run([exact_pub]).result()[0].data.evs
         arrays = self.shaped(np.asarray(exact))
-        shape = np.shape(arrays["evs"])
-        result = PrimitiveResult([PubResult(DataBin(**arrays, shape=shape), {"shots": 4096})])
-        return json.dumps(result, cls=RuntimeEncoder)
+        return PubResult(DataBin(**arrays, shape=np.shape(arrays["evs"])), {"shots": SHOTS})
+
+    def samples(self, job: Job) -> SamplerPubResult:
+        """Outcomes as often as they are expected, but for less than one shot."""
+        options = job.body["params"].get("options", {})
+        shots = job.pub.shots or options.get("default_shots") or SHOTS
+        circuits = job.pub.parameter_values.bind_all(job.pub.circuit)
+        fields = {}
+        for register in job.pub.circuit.cregs:
+            rows = [outcomes(circuit, register, shots) for circuit in np.ravel(circuits)]
+            packed = np.reshape(rows, (*job.pub.shape, *np.shape(rows)[1:]))
+            fields[register.name] = BitArray(packed, register.size)
+        return SamplerPubResult(DataBin(**fields, shape=job.pub.shape), {"shots": shots})
 
     def cancel(self, job: Job) -> dict[str, Any]:
         if job.final:
@@ -217,11 +245,35 @@ class IBMService:
 
     def estimator(self, mode: Any = None, **options: Any) -> Any:
         """The runtime's ``EstimatorV2`` on the device, or in a session or batch."""
-        from qiskit_ibm_runtime import EstimatorV2
+        return self.primitive("EstimatorV2", mode, **options)
+
+    def sampler(self, mode: Any = None, **options: Any) -> Any:
+        """The runtime's ``SamplerV2`` likewise."""
+        return self.primitive("SamplerV2", mode, **options)
+
+    def primitive(self, name: str, mode: Any = None, **options: Any) -> Any:
+        import qiskit_ibm_runtime
 
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The EstimatorV2 class is deprecated")
-            return EstimatorV2(mode=self.backend() if mode is None else mode, **options)
+            warnings.filterwarnings("ignore", f"The {name} class is deprecated")
+            kind = getattr(qiskit_ibm_runtime, name)
+            return kind(mode=self.backend() if mode is None else mode, **options)
+
+
+def outcomes(circuit: QuantumCircuit, register: ClassicalRegister, shots: int) -> np.ndarray:
+    """Outcomes of a register as a ``BitArray`` packs them, each as often as it is expected."""
+    measured = {
+        instruction.clbits[0]: circuit.find_bit(instruction.qubits[0]).index
+        for instruction in circuit.data
+        if instruction.operation.name == "measure"
+    }
+    state = Statevector(circuit.remove_final_measurements(inplace=False))
+    exact = shots * state.probabilities([measured[bit] for bit in register])
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact)[: shots - counts.sum()]] += 1  # the largest remainders
+    found = np.repeat(np.arange(len(counts)), counts)
+    bits = found[:, None] >> np.arange(8 * -(-register.size // 8))[::-1] & 1
+    return np.packbits(bits.astype(np.uint8), axis=-1)
 
 
 class Refused(Exception):

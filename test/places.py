@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every kind of place that a module runs on, and what is exact there."""
+"""Every kind of place that a module runs on, what is asked there, and what is exact."""
 
 from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -14,33 +14,83 @@ import pytest
 import torch
 from noisy_reference import NOISELESS, Array, Noise, NoisyReference, noise_of
 from qiskit.circuit import ParameterVector, QuantumCircuit
-from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
+from qiskit.primitives import (
+    BackendEstimatorV2,
+    BackendSamplerV2,
+    StatevectorEstimator,
+    StatevectorSampler,
+)
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import InstructionProperties, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
-from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
+from qiskit_aer.primitives import SamplerV2 as AerSampler
+from qiskit_algorithms.gradients import ParamShiftEstimatorGradient, ParamShiftSamplerGradient
 
-from qiskit_torch_bridge import OnBackend, TorchQuantumModule
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge import OnBackend, Probabilities, TorchQuantumModule
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler
 
 LEVELS = (0, 1, 2, 3)
 SEED = 3
 SHOTS = 4096
 LINE = [[0, 1], [1, 2], [2, 3]]
 OBSERVABLES = ["IIX", SparsePauliOp(["III", "ZYI", "ZYX"], [0.25, 0.5, 1.0])]
-OPERATORS = [SparsePauliOp(o) for o in OBSERVABLES]
 X, W = ParameterVector("x", 1), ParameterVector("a", 2)  # weights sort before inputs
 # None of the expectation values and of the derivatives is close to zero here.
 INPUTS = np.array([[-1.3], [2.0]])
 WEIGHTS = np.array([-0.4, 0.2])
 VALUES = np.concatenate([INPUTS, np.tile(WEIGHTS, (2, 1))], axis=1)  # (B, P)
-COTANGENT = np.array([[1.0, -0.5], [0.5, 1.0]])  # (B, O)
 
 OWN = ("parameter-shift", "aqgd", "finite-difference", "spsa")
-THIRD_PARTY = "ParamShiftEstimatorGradient"
+THIRD_PARTY = "ParamShift"
 GRADIENTS = (*OWN, "adjoint", THIRD_PARTY)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of the state.
+
+    Attributes:
+        measurement: The module's second argument.
+        operators: The operators whose expectation values it gives.
+        cotangent: What arrives from the layer after, ``(B, O)``.
+        third_party: The gradient of another package.
+        own: The primitive of this package that gives it.
+    """
+
+    measurement: Any
+    operators: list[SparsePauliOp]
+    cotangent: Array
+    third_party: type
+    own: type
+
+
+def projector(qubits: Sequence[int], outcome: int) -> SparsePauliOp:
+    """Whether qubit ``qubits[j]`` of three has the value of bit ``j``."""
+    found = SparsePauliOp("III")
+    for j, qubit in enumerate(qubits):
+        sign = 1 - 2 * (outcome >> j & 1)
+        half = SparsePauliOp.from_sparse_list([("", [], 0.5), ("Z", [qubit], sign / 2)], 3)
+        found = found @ half
+    return found.simplify()
+
+
+EXPECTATION_VALUES = Asked(
+    OBSERVABLES,
+    [SparsePauliOp(o) for o in OBSERVABLES],
+    np.array([[1.0, -0.5], [0.5, 1.0]]),
+    ParamShiftEstimatorGradient,
+    BatchedStatevectorEstimator,
+)
+MEASURED = (2, 0)  # of three qubits, not in their order
+PROBABILITIES = Asked(
+    Probabilities(MEASURED),
+    [projector(MEASURED, outcome) for outcome in range(4)],
+    np.array([[1.0, -0.5, 0.2, 0.7], [0.5, 1.0, -0.3, 0.1]]),
+    ParamShiftSamplerGradient,
+    BatchedStatevectorSampler,
+)
 
 
 def triangle() -> QuantumCircuit:
@@ -113,9 +163,9 @@ def session(device: Any) -> Any:
     return pytest.importorskip("qiskit_ibm_runtime").Session(backend=device)
 
 
-def runtime_estimator() -> type:
+def of_runtime(name: str) -> Callable[[], type]:
     """The class that a session's jobs are submitted to."""
-    return pytest.importorskip("qiskit_ibm_runtime").EstimatorV2
+    return lambda: getattr(pytest.importorskip("qiskit_ibm_runtime"), name)
 
 
 class Setting(NamedTuple):
@@ -123,13 +173,15 @@ class Setting(NamedTuple):
 
     Attributes:
         device: Whose coupling map and noise it is.
-        on_aer: Whether Aer's estimator simulates it, which measures nothing: no readout errors.
+        on_aer: Whether Aer simulates the whole device.
+        measured: Whether circuits are measured, with readout errors.
         by_level: Whether the module transpiles by itself; a pass manager does elsewhere, with an
             initial layout that is not trivial.
     """
 
     device: Callable[[], Any]
     on_aer: bool = False
+    measured: bool = True
     by_level: bool = True
 
     @property
@@ -152,7 +204,8 @@ class Place:
         job: The class whose ``run`` submits a job there.
         on: What names the place, made of the setting's backend; ``None`` where no backend is named.
         estimator: Makes the estimator where one is named instead.
-        sampled: Whether expectation values are estimated from shots.
+        sampled: Whether there are shots.
+        asked: What is asked there.
     """
 
     setting: Setting
@@ -160,6 +213,23 @@ class Place:
     on: Callable[[Any], OnBackend] | None = None
     estimator: Callable[[], Any] | None = None
     sampled: bool = False
+    asked: Asked = EXPECTATION_VALUES
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The optimization levels to look at: what moves operators moves outcomes."""
+        return LEVELS if self.asked is EXPECTATION_VALUES else (LEVELS[0], LEVELS[-1])
+
+    @property
+    def gradients(self) -> tuple[str, ...]:
+        """The gradients that there are: another package's has shots wherever it samples."""
+        exact = self.asked is PROBABILITIES and not self.sampled
+        return tuple(g for g in GRADIENTS if not (exact and g == THIRD_PARTY))
+
+    def makes_no_job(self, gradient: str) -> bool:
+        """Whether all is computed in this process, without any primitive."""
+        nowhere = self.estimator is None and self.on is None and not self.sampled
+        return nowhere and (gradient == "adjoint" or self.asked is PROBABILITIES)
 
     def arguments(self, level: int, shots: int = SHOTS) -> dict[str, Any]:
         """The arguments of a module that runs here, transpiled at a level."""
@@ -174,25 +244,58 @@ class Place:
 
 
 UNNAMED = Setting(ideal_device, by_level=False)
+ON_AER, NOISY_ON_AER = (
+    Setting(d, on_aer=True, measured=False) for d in (ideal_device, noisy_device)
+)
+MEASURED_ON_AER = NOISY_ON_AER._replace(measured=True)
+
+
+def in_session(device: Any) -> OnBackend:
+    """The local mode, with the same noise each time."""
+    return OnBackend(session(device), options={"simulator": {"seed_simulator": 8}})
+
+
+def sampling(setting: Setting, job: Callable[[], type], **place: Any) -> Place:
+    """A place with a sampler."""
+    return Place(setting, job, **place, sampled=True, asked=PROBABILITIES)
+
+
 PLACES = {
     "exact engine": Place(UNNAMED, lambda: BatchedStatevectorEstimator),
-    "sampling": Place(UNNAMED, lambda: BatchedStatevectorEstimator, sampled=True),
+    "shots": Place(UNNAMED, lambda: BatchedStatevectorEstimator, sampled=True),
     "statevector": Place(
         UNNAMED, lambda: StatevectorEstimator, estimator=lambda: StatevectorEstimator()
     ),
-    "aer": Place(Setting(plain_aer), lambda: AerEstimator, OnBackend),
-    "aer, line": Place(Setting(ideal_device, on_aer=True), lambda: AerEstimator, OnBackend),
-    "aer, noisy": Place(Setting(noisy_device, on_aer=True), lambda: AerEstimator, OnBackend),
+    "aer": Place(Setting(plain_aer, measured=False), lambda: AerEstimator, OnBackend),
+    "aer, line": Place(ON_AER, lambda: AerEstimator, OnBackend),
+    "aer, noisy": Place(NOISY_ON_AER, lambda: AerEstimator, OnBackend),
     "generic": Place(Setting(noisy_device), lambda: BackendEstimatorV2, OnBackend, sampled=True),
     "127 qubits": Place(Setting(large_device), lambda: BackendEstimatorV2, OnBackend, sampled=True),
     "runtime, local": Place(
-        Setting(noisy_device),
-        runtime_estimator,
-        lambda device: OnBackend(session(device), options={"simulator": {"seed_simulator": 8}}),
-        sampled=True,
+        Setting(noisy_device), of_runtime("EstimatorV2"), in_session, sampled=True
+    ),
+    "exact engine, probabilities": Place(
+        UNNAMED, lambda: BatchedStatevectorSampler, asked=PROBABILITIES
+    ),
+    "shots, probabilities": sampling(UNNAMED, lambda: BatchedStatevectorSampler),
+    "statevector, probabilities": sampling(
+        UNNAMED, lambda: StatevectorSampler, estimator=lambda: StatevectorSampler(seed=SEED)
+    ),
+    "aer, probabilities": sampling(Setting(plain_aer), lambda: AerSampler, on=OnBackend),
+    "aer, noisy, probabilities": sampling(
+        NOISY_ON_AER._replace(measured=True), lambda: AerSampler, on=OnBackend
+    ),
+    "generic, probabilities": sampling(
+        Setting(noisy_device), lambda: BackendSamplerV2, on=OnBackend
+    ),
+    "127 qubits, probabilities": sampling(
+        Setting(large_device), lambda: BackendSamplerV2, on=OnBackend
+    ),
+    "runtime, local, probabilities": sampling(
+        Setting(noisy_device), of_runtime("SamplerV2"), on=in_session
     ),
 }
-
+ASKED = {name: place.asked for name, place in PLACES.items()}
 SETTINGS = {name: place.setting for name, place in PLACES.items()}
 
 
@@ -208,20 +311,22 @@ def noise_in(setting: Setting) -> Noise:
     if setting.device is ideal_device:
         return NOISELESS
     circuits = [circuit_in(setting, level) for level in LEVELS]
-    return noise_of(setting.device().target, circuits, measured=not setting.on_aer)
+    return noise_of(setting.device().target, circuits, measured=setting.measured)
 
 
 @functools.cache
-def reference(setting: Setting, level: int, *, noisy: bool = True) -> NoisyReference:
-    """Exact expectation values there, as functions of inputs followed by weights."""
+def reference(place: str, level: int, *, noisy: bool = True) -> NoisyReference:
+    """What is exact there, as functions of inputs followed by weights."""
+    setting, operators = SETTINGS[place], ASKED[place].operators
     if setting.device is plain_aer:  # its gates are not those that the reference takes
-        return reference(UNNAMED, level)
+        setting = UNNAMED
     noise = noise_in(setting) if noisy else NOISELESS
-    return NoisyReference(circuit_in(setting, level), OPERATORS, [*X, *W], noise)
+    return NoisyReference(circuit_in(setting, level), operators, [*X, *W], noise)
 
 
 def module(place: str, level: int, gradient: Any, shots: int = SHOTS) -> TorchQuantumModule:
-    """The triangle there; a third-party gradient runs on the estimator that the place has."""
+    """The triangle there; a third-party gradient runs on the primitive that the place has."""
+    asked = ASKED[place]
     arguments = {
         **PLACES[place].arguments(level, shots),
         "input_params": X,
@@ -230,17 +335,17 @@ def module(place: str, level: int, gradient: Any, shots: int = SHOTS) -> TorchQu
         "seed": SEED,
     }
     if gradient == THIRD_PARTY:
-        gradient = ParamShiftEstimatorGradient
+        gradient = asked.third_party
     if isinstance(gradient, type):
-        plain = TorchQuantumModule(triangle(), OBSERVABLES, **arguments)
-        gradient = gradient(plain.estimator or BatchedStatevectorEstimator())
-    return TorchQuantumModule(triangle(), OBSERVABLES, gradient=gradient, **arguments)
+        plain = TorchQuantumModule(triangle(), asked.measurement, **arguments)
+        gradient = gradient(plain.estimator or asked.own())
+    return TorchQuantumModule(triangle(), asked.measurement, gradient=gradient, **arguments)
 
 
-def step(m: TorchQuantumModule) -> tuple[Array, Array, Array]:
+def step(m: TorchQuantumModule, cotangent: Array) -> tuple[Array, Array, Array]:
     """Outputs ``(B, O)``, gradients by the inputs ``(B, I)`` and by the weights ``(W,)``."""
     inputs = torch.tensor(INPUTS, requires_grad=True)
     outputs = m(inputs)
-    outputs.backward(torch.from_numpy(COTANGENT))
+    outputs.backward(torch.from_numpy(cotangent))
     assert inputs.grad is not None and m.weight.grad is not None
     return outputs.detach().numpy(), inputs.grad.numpy(), m.weight.grad.numpy()

@@ -23,7 +23,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_aer.primitives import SamplerV2 as AerSampler
 
-from qiskit_torch_bridge.backends.simulators import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
 from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
@@ -102,7 +102,7 @@ def test_facts_of_each_kind_alone_and_held_by_another(fact):
         assert holds(make()) == (name in HOLDS[fact]), name
         assert holds(Holder(make())) == (name in HOLDS[fact]), name
     for name, make in MAKE.items():
-        assert holds(FreshSeeds(make(), 1)) == (name in HOLDS[fact]), name
+        assert holds(FreshSeedsEstimator(make(), 1)) == (name in HOLDS[fact]), name
         assert holds(CountingEstimator(make())) == (name in HOLDS[fact]), name
 
 

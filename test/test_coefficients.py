@@ -24,7 +24,7 @@ from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.backends import ExecutorEstimator
-from qiskit_torch_bridge.backends.simulators import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
 from qiskit_torch_bridge.exceptions import ObservableError, StateDictError
 from qiskit_torch_bridge.gradients import (
     AdjointEstimatorGradient,
@@ -103,7 +103,7 @@ def test_every_form_of_an_observable_keeps_its_size(form, size):
 DISPATCHING = {
     "dispatching": lambda: DispatchingEstimator([StatevectorEstimator()]),
     "executor": lambda: ExecutorEstimator(ThreadPoolExecutor(1), StatevectorEstimator()),
-    "reseeded": lambda: FreshSeeds(StatevectorEstimator(), 1),
+    "reseeded": lambda: FreshSeedsEstimator(StatevectorEstimator(), 1),
 }
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends import ExecutorEstimator
-from qiskit_torch_bridge.backends.simulators import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
 from qiskit_torch_bridge.exceptions import EstimatorTypeError, ExecutionError
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
@@ -192,7 +192,7 @@ def test_seeds_are_those_of_jobs_here() -> None:
     """What a worker measures is what the same estimator measures here with the same seed."""
     with ThreadPoolExecutor(1) as pool:
         there = values(ExecutorEstimator(pool, sampling(noisy()), seed=3), 3)
-    assert there == values(FreshSeeds(sampling(noisy()), seed=3), 3)
+    assert there == values(FreshSeedsEstimator(sampling(noisy()), seed=3), 3)
 
 
 def test_a_pool_runs_the_estimator_as_it_was() -> None:

@@ -20,17 +20,18 @@ from circuits import X as INPUT_ANGLES
 from expected_gradients import analytic, expected, step_size
 from noisy_reference import Array, Noise, NoisyReference
 from places import (
-    COTANGENT,
+    ASKED,
+    EXPECTATION_VALUES,
     GRADIENTS,
     INPUTS,
     LEVELS,
     OBSERVABLES,
-    OPERATORS,
     OWN,
     PLACES,
     SEED,
     SETTINGS,
     SHOTS,
+    THIRD_PARTY,
     VALUES,
     WEIGHTS,
     W,
@@ -48,7 +49,6 @@ from places import (
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.passmanager import BasePassManager
 from qiskit.primitives import BackendEstimatorV2
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import SparsePauliOp, Statevector, SuperOp
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer.noise import depolarizing_error
@@ -62,13 +62,14 @@ from scipy import stats
 from qiskit_torch_bridge import OnBackend, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import BridgeError, GradientError
 from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
+from qiskit_torch_bridge.primitives.families import family_of
 from qiskit_torch_bridge.primitives.usage import Usage
 
 # The runtime's local mode tells of every option that has no effect there.
 pytestmark = pytest.mark.filterwarnings("ignore:Options .* have no effect:UserWarning")
 
 MANY_SHOTS = 2**15
-NUMBERS = len(PLACES) * len(LEVELS) * (len(GRADIENTS) + 4) * 8
+NUMBERS = len(PLACES) * len(LEVELS) * (len(GRADIENTS) + 4) * 12
 SIGMAS = stats.norm.isf(1e-6 / 2 / NUMBERS)
 ROUNDING = 1e-9  # of exact simulations, divided by the step where differences are taken
 ROWS = len(INPUTS)
@@ -76,7 +77,7 @@ ROWS = len(INPUTS)
 # To either side of one direction.
 POINTS = {"parameter-shift": 6, "aqgd": 10, "finite-difference": 6, "spsa": 2}
 # What the other package asks for, of each row in a PUB of its own: two for the same angles.
-FOREIGN = {"ParamShiftEstimatorGradient": 6}
+FOREIGN = {THIRD_PARTY: 6}
 
 
 def assert_within(found: Array, exact: Array, bound: Array) -> None:
@@ -94,8 +95,8 @@ def test_the_reference_without_noise_is_the_state_of_the_circuit(place: str, lev
     for values in VALUES:
         bound = triangle().assign_parameters(dict(zip([*X, *W], values, strict=True)))
         state = Statevector(bound)
-        exact.append([state.expectation_value(o).real for o in OPERATORS])
-    found = reference(SETTINGS[place], level, noisy=False)(VALUES)
+        exact.append([state.expectation_value(o).real for o in ASKED[place].operators])
+    found = reference(place, level, noisy=False)(VALUES)
     np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12)
 
 
@@ -133,7 +134,8 @@ def assert_gradients(place: str, found: tuple[Array, Array], expected: tuple[Arr
 
 def deviations(exact: NoisyReference, shots: int) -> Array:
     """Standard deviations ``(B, O)`` of sampled outputs, at most."""
-    each = [exact.spread(VALUES, np.tile(w, (2, 1)), shots) for w in np.eye(2)]
+    weights = np.eye(len(exact.coefficients))
+    each = [exact.spread(VALUES, np.tile(w, (2, 1)), shots) for w in weights]
     return np.stack(each, axis=-1)
 
 
@@ -146,7 +148,7 @@ def jobs_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], list[list[int]]
         inner = estimator.run
 
         def run(self: Any, pubs: Any, **options: Any) -> Any:
-            pubs = [EstimatorPub.coerce(pub, options.get("precision")) for pub in pubs]
+            pubs = [family_of(self).coerce(pub) for pub in pubs]
             jobs.append([pub.parameter_values.size for pub in pubs])
             return inner(self, pubs, **options)
 
@@ -173,13 +175,11 @@ class PlaceContract:
 
     place: str
 
-    @pytest.mark.parametrize("level", LEVELS)
-    @pytest.mark.parametrize("gradient", GRADIENTS)
     def test_values_and_gradients_everywhere(self, gradient: str, level: int) -> None:
         """Exact to rounding where nothing is sampled, else within the errors derived above."""
         m = module(self.place, level, gradient)
-        outputs, *gradients = step(m)
-        exact = reference(SETTINGS[self.place], level)
+        outputs, *gradients = step(m, ASKED[self.place].cotangent)
+        exact = reference(self.place, level)
         z = SIGMAS if PLACES[self.place].sampled else 0.0
         assert_within(outputs, exact(VALUES), z * deviations(exact, SHOTS) + ROUNDING)
         assert_gradients(self.place, tuple(gradients), expected(self.place, level, gradient))
@@ -189,37 +189,16 @@ class PlaceContract:
     def test_every_level_is_that_of_qiskit_and_moves_the_qubits(self) -> None:
         """No line of qubits fits a triangle: a SWAP at least permutes them, from level 0 on."""
         layouts = []
-        for level in LEVELS:
+        for level in PLACES[self.place].levels:
             m = module(self.place, level, "parameter-shift")
             isa = circuit_in(SETTINGS[self.place], level)
             assert m.isa_circuit == isa
             layouts.append(m.isa_circuit.layout.final_index_layout(filter_ancillas=True))
             assert layouts[-1] == isa.layout.final_index_layout()
         assert layouts[0] != [0, 1, 2]
-        if self.place == "127 qubits":
+        if self.place.startswith("127 qubits"):
             assert (m.isa_circuit.num_qubits, m.circuit.num_qubits) == (127, 3)
 
-    def test_linear_combinations_need_a_place_that_takes_any_circuit(self) -> None:
-        """They add a qubit and composite gates, which simulators of devices and Aer refuse.
-
-        Each gate angle is one evaluation of weight one, not two of weight one half: the bound on
-        the errors of shift rules, times the root of two.
-        """
-        m = module(self.place, 1, LinCombEstimatorGradient)
-        if SETTINGS[self.place].by_level:
-            with pytest.raises(BridgeError, match="failed.*(unknown instruction|5 qubits)"):
-                step(m)
-            assert m.weight.grad is None
-            return
-        derivatives, errors = analytic(reference(SETTINGS[self.place], 1))
-        assert_gradients(self.place, step(m)[1:], (derivatives, 2**0.5 * errors))
-
-    def test_reverse_gradients_are_those_without_noise(self) -> None:
-        """They simulate the circuit exactly, without an estimator, as adjoint ones do."""
-        found = step(module(self.place, 1, ReverseEstimatorGradient()))
-        assert_gradients(self.place, found[1:], expected(self.place, 1, "adjoint"))
-
-    @pytest.mark.parametrize("gradient", GRADIENTS)
     def test_jobs_and_pubs_of_a_step(self, gradient: str, jobs_of: Any) -> None:
         """Seen by the estimator, by a Tracker, and announced by ``cost``: three times the same.
 
@@ -234,89 +213,159 @@ class PlaceContract:
         seen_forward = jobs.copy()
         jobs.clear()
         with Tracker() as backward:
-            outputs.backward(torch.from_numpy(COTANGENT))
+            outputs.backward(torch.from_numpy(ASKED[self.place].cotangent))
 
-        exact = self.place == "exact engine" and gradient == "adjoint"
-        assert seen_forward == ([] if exact else [[ROWS]])
+        none = PLACES[self.place].makes_no_job(gradient)
+        assert seen_forward == ([] if none else [[ROWS]])
         assert without_shots(forward.usage) == usage(seen_forward)
         assert m.cost(ROWS, backward=False).usage == forward.usage
         if gradient in FOREIGN:
             points = FOREIGN[gradient]
-            dispatched = self.place == "runtime, local"
+            dispatched = self.place.startswith("runtime")
             assert jobs == ([[points]] * ROWS if dispatched else [[points] * ROWS])
             assert without_shots(backward.usage) == (usage(jobs) if dispatched else Usage())
             with pytest.raises(GradientError, match="known to its own package"):
                 m.cost(ROWS)
             return
-        assert jobs == ([[ROWS * POINTS[gradient]]] if gradient in OWN else [])
+        assert jobs == ([[ROWS * POINTS[gradient]]] if gradient in OWN and not none else [])
         assert without_shots(backward.usage) == usage(jobs)
         assert m.cost(ROWS, input_gradients=True).usage == forward.usage + backward.usage
+
+
+class ExpectationContract(PlaceContract):
+    """What holds besides of expectation values: more gradients of another package."""
+
+    def test_linear_combinations_need_a_place_that_takes_any_circuit(self) -> None:
+        """They add a qubit and composite gates, which simulators of devices and Aer refuse.
+
+        Each gate angle is one evaluation of weight one, not two of weight one half: the bound on
+        the errors of shift rules, times the root of two.
+        """
+        m = module(self.place, 1, LinCombEstimatorGradient)
+        if SETTINGS[self.place].by_level:
+            with pytest.raises(BridgeError, match="failed.*(unknown instruction|5 qubits)"):
+                step(m, ASKED[self.place].cotangent)
+            assert m.weight.grad is None
+            return
+        derivatives, errors = analytic(self.place, reference(self.place, 1))
+        _, *found = step(m, ASKED[self.place].cotangent)
+        assert_gradients(self.place, tuple(found), (derivatives, 2**0.5 * errors))
+
+    def test_reverse_gradients_are_those_without_noise(self) -> None:
+        """They simulate the circuit exactly, without an estimator, as adjoint ones do."""
+        cotangent = ASKED[self.place].cotangent
+        found = step(module(self.place, 1, ReverseEstimatorGradient()), cotangent)
+        assert_gradients(self.place, found[1:], expected(self.place, 1, "adjoint"))
 
 
 class NoisyPlaceContract(PlaceContract):
     """What holds besides where the noise of a device is simulated, its readout errors included."""
 
-    @pytest.mark.parametrize("level", LEVELS)
     def test_the_noise_is_that_of_the_qubits_in_use(self, level: int) -> None:
         """At 32,768 shots gate errors and readout errors are larger than chance would allow."""
         outputs = module(self.place, level, "adjoint", MANY_SHOTS)(torch.from_numpy(INPUTS))
-        exact = reference(SETTINGS[self.place], level)
+        exact = reference(self.place, level)
         bound = SIGMAS * deviations(exact, MANY_SHOTS)
         assert_within(outputs.detach().numpy(), exact(VALUES), bound)
-        if self.place == "127 qubits":
+        if self.place.startswith("127 qubits"):
             return  # its errors are small where a level finds good qubits
         noise = noise_in(SETTINGS[self.place])
         for less in (noise._replace(readout={}), noise._replace(gates={})):
             other = NoisyReference(
-                circuit_in(SETTINGS[self.place], level), OPERATORS, [*X, *W], less
+                circuit_in(SETTINGS[self.place], level), ASKED[self.place].operators, [*X, *W], less
             )
             assert (np.abs(other(VALUES) - exact(VALUES)) > 2 * bound).any()
 
 
-class TestExactEngine(PlaceContract):
+class TestExactEngine(ExpectationContract):
     place = "exact engine"
 
 
-class TestSampling(PlaceContract):
-    place = "sampling"
+class TestShots(ExpectationContract):
+    place = "shots"
 
 
-class TestStatevector(PlaceContract):
+class TestStatevector(ExpectationContract):
     place = "statevector"
 
 
-class TestAer(PlaceContract):
-    place = "aer"
+class CouplesAllQubits(PlaceContract):
+    """Aer without a device: nothing is moved."""
 
     def test_every_level_is_that_of_qiskit_and_moves_the_qubits(self) -> None:
-        """It couples all qubits, so nothing is moved."""
         m = module(self.place, 1, "parameter-shift")
         assert m.isa_circuit == circuit_in(SETTINGS[self.place], 1)
 
 
-class TestAerOnALine(PlaceContract):
+class TestAer(CouplesAllQubits, ExpectationContract):
+    place = "aer"
+
+
+class TestAerOnALine(ExpectationContract):
     place = "aer, line"
 
 
-class TestAerWithNoise(PlaceContract):
+class TestAerWithNoise(ExpectationContract):
     place = "aer, noisy"
 
 
-class TestGenericDevice(NoisyPlaceContract):
+class TestGenericDevice(NoisyPlaceContract, ExpectationContract):
     place = "generic"
 
 
-class TestLargeDevice(NoisyPlaceContract):
+class TestLargeDevice(NoisyPlaceContract, ExpectationContract):
     place = "127 qubits"
 
 
-class TestLocalRuntime(NoisyPlaceContract):
+class TestLocalRuntime(NoisyPlaceContract, ExpectationContract):
     place = "runtime, local"
 
 
+class TestExactProbabilities(PlaceContract):
+    place = "exact engine, probabilities"
+
+
+class TestShotsOfProbabilities(PlaceContract):
+    place = "shots, probabilities"
+
+
+class TestStatevectorSampler(PlaceContract):
+    place = "statevector, probabilities"
+
+
+class TestAerSampler(CouplesAllQubits):
+    place = "aer, probabilities"
+
+
+class TestAerSamplerWithNoise(NoisyPlaceContract):
+    place = "aer, noisy, probabilities"
+
+
+class TestSamplerOnGenericDevice(NoisyPlaceContract):
+    place = "generic, probabilities"
+
+
+class TestSamplerOnLargeDevice(NoisyPlaceContract):
+    place = "127 qubits, probabilities"
+
+
+class TestSamplerOfLocalRuntime(NoisyPlaceContract):
+    place = "runtime, local, probabilities"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The levels and gradients that a place has."""
+    place = PLACES.get(getattr(metafunc.cls, "place", None))
+    if place is not None:
+        for name, values in (("level", place.levels), ("gradient", place.gradients)):
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, values)
+
+
 def test_every_place_keeps_the_contract() -> None:
-    kinds = {*PlaceContract.__subclasses__(), *NoisyPlaceContract.__subclasses__()}
-    assert {kind.place for kind in kinds if kind is not NoisyPlaceContract} == set(PLACES)
+    kinds = [kind for kind in globals().values() if isinstance(kind, type)]
+    tested = [k.place for k in kinds if issubclass(k, PlaceContract) and hasattr(k, "place")]
+    assert sorted(tested) == sorted(PLACES)
 
 
 # -- other packages' gradients -----------------------------------------------------------------
@@ -351,7 +400,7 @@ def test_observables_with_and_without_the_layout_on_the_device(level: int) -> No
         estimator = BackendEstimatorV2(backend=noisy_device(), options=options)
         found[layout] = outputs_of(isa, observables, estimator=estimator, shots=SHOTS)
     np.testing.assert_array_equal(found["virtual"], found["physical"])
-    exact = reference(SETTINGS["generic"], level)
+    exact = reference("generic", level)
     assert_within(found["virtual"], exact(VALUES), SIGMAS * deviations(exact, SHOTS))
 
 
@@ -363,13 +412,13 @@ def test_observables_with_and_without_the_layout_transpiled_once_more(level: int
         outputs = outputs_of(
             isa, observables, backend=OnBackend(aer(ideal_device), optimization_level=level)
         )
-        exact = reference(SETTINGS["statevector"], level)
+        exact = reference("statevector", level)
         np.testing.assert_allclose(outputs, exact(VALUES), rtol=0, atol=ROUNDING)
 
 
 def given(isa: QuantumCircuit) -> dict[str, list[Any]]:
     """The observables on the qubits before transpilation, and on those after it."""
-    physical = [o.apply_layout(isa.layout) for o in OPERATORS]
+    physical = [o.apply_layout(isa.layout) for o in EXPECTATION_VALUES.operators]
     return {"virtual": OBSERVABLES, "physical": physical}
 
 

@@ -18,7 +18,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
-from qiskit_torch_bridge.backends.simulators import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
 from qiskit_torch_bridge.primitives import cutting
 
 CIRCUIT, THETA = rotation()
@@ -49,11 +49,11 @@ def count_calls(estimator, pub):
 
 
 def test_jobs_differ_and_the_sequence_repeats(make):
-    first = sequence(FreshSeeds(make(), 5))
+    first = sequence(FreshSeedsEstimator(make(), 5))
     assert len(set(first)) == 4
-    assert sequence(FreshSeeds(make(), 5)) == first
-    assert set(sequence(FreshSeeds(make(), 6))).isdisjoint(first)
-    assert set(sequence(FreshSeeds(make(), None))).isdisjoint(first)
+    assert sequence(FreshSeedsEstimator(make(), 5)) == first
+    assert set(sequence(FreshSeedsEstimator(make(), 6))).isdisjoint(first)
+    assert set(sequence(FreshSeedsEstimator(make(), None))).isdisjoint(first)
 
 
 def test_a_fixed_seed_would_repeat_its_noise(make):
@@ -67,12 +67,14 @@ def test_a_fixed_seed_would_repeat_its_noise(make):
 
 
 def test_on_a_generic_backend():
-    first = sequence(FreshSeeds(MAKERS["generic"](), 5), 2)
-    assert len(set(first)) == 2 and sequence(FreshSeeds(MAKERS["generic"](), 5), 2) == first
+    first = sequence(FreshSeedsEstimator(MAKERS["generic"](), 5), 2)
+    assert (
+        len(set(first)) == 2 and sequence(FreshSeedsEstimator(MAKERS["generic"](), 5), 2) == first
+    )
 
 
 def test_values_have_the_noise_asked_for(make):
-    found = np.array(sequence(FreshSeeds(make(), 1), 8, precision=0.05))
+    found = np.array(sequence(FreshSeedsEstimator(make(), 1), 8, precision=0.05))
     exact = np.cos(np.linspace(1, 2, 8))
     # 64 values of standard deviation at most 0.05 each; 5 standard deviations.
     assert np.abs(found - exact).max() < 5 * 0.05
@@ -81,13 +83,13 @@ def test_values_have_the_noise_asked_for(make):
 
 def test_options_and_default_precision_are_the_estimators(make):
     estimator = make()
-    fresh = FreshSeeds(estimator, 1)
+    fresh = FreshSeedsEstimator(estimator, 1)
     assert fresh.options is estimator.options and fresh.default_precision == 0.01
 
 
 def test_threads_take_their_seeds_from_one_sequence(make):
-    expected = sorted(sequence(FreshSeeds(make(), 9), 12))
-    shared, found = FreshSeeds(make(), 9), []
+    expected = sorted(sequence(FreshSeedsEstimator(make(), 9), 12))
+    shared, found = FreshSeedsEstimator(make(), 9), []
 
     def work():
         found.extend(sequence(shared, 3))
@@ -102,7 +104,7 @@ def test_threads_take_their_seeds_from_one_sequence(make):
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_copies_go_on_where_the_original_is(copied):
-    estimator = FreshSeeds(MAKERS["aer"](), 3)
+    estimator = FreshSeedsEstimator(MAKERS["aer"](), 3)
     sequence(estimator, 2)
     twin = copied(estimator)
     assert sequence(twin, 2) == sequence(estimator, 2)
@@ -115,12 +117,12 @@ def test_what_takes_long_is_run_in_several_calls(make, monkeypatch):
     estimator.run = lambda pubs: (runs.append(len(pubs)), run(pubs))[1]
     points = np.repeat(np.linspace(1, 2, 3), 4)
     pub = (CIRCUIT, [["Z"], ["X"]], {(THETA,): points[:, None]})
-    whole = FreshSeeds(estimator, 5)
+    whole = FreshSeedsEstimator(estimator, 5)
     assert count_calls(estimator, EstimatorPub.coerce(pub)) == 1
     whole.run([pub], precision=0.05)
     assert len(runs) == 1
     monkeypatch.setattr(cutting, "INTERRUPTS", cutting.INTERRUPTS._replace(most=1))
-    fresh, again = FreshSeeds(estimator, 5), FreshSeeds(estimator, 5)
+    fresh, again = FreshSeedsEstimator(estimator, 5), FreshSeedsEstimator(estimator, 5)
     result = fresh.run([pub, PUB], precision=0.05).result()
     assert len(runs) == 1 + 12 + 8
     found = result[0].data.evs

@@ -20,7 +20,7 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends.simulators import FreshSeeds
+from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
 from qiskit_torch_bridge.exceptions import BudgetError, InputError, InputTypeError
 from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision
@@ -78,7 +78,7 @@ def step(estimator, rows=2, **options):
         (lambda: StatevectorEstimator(default_precision=0.125), None, False),
         (lambda: AerEstimator(), None, False),
         (lambda: AerEstimator(), 50, False),
-        (lambda: FreshSeeds(AerEstimator(), 1), 50, False),
+        (lambda: FreshSeedsEstimator(AerEstimator(), 1), 50, False),
     ],
 )
 def test_usage_is_what_a_counting_estimator_sees(make, shots, samples):

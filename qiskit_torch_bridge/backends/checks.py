@@ -6,19 +6,23 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError
 from ..lru_cache import LRUCache
+from ..primitives.families import Pub
 from ..program import AngleMap
 from ..program.definitions import is_box, operations_of
 from ..program.identity import content_key, round_trip_agrees
+
+Check: TypeAlias = Callable[[Pub], None]
+"""Raises to refuse a PUB before anything is submitted."""
 
 
 def check_isa(circuit: QuantumCircuit, backend: BackendV2) -> None:
@@ -46,6 +50,18 @@ def _check_gates(circuit: QuantumCircuit, indices: Sequence[int], backend: Backe
             )
 
 
+def check_measured(qubits: Sequence[int], backend: BackendV2) -> None:
+    """Raise :class:`CircuitError` if a backend cannot measure some of the qubits."""
+    target = backend.target
+    wrong = [q for q in qubits if not target.instruction_supported("measure", (q,))]
+    if wrong:
+        raise CircuitError(
+            f"{backend.name} cannot measure {'qubits' if len(wrong) > 1 else 'qubit'} "
+            f"{', '.join(map(str, wrong))}, where the transpiler has put what is asked for. Choose "
+            "others: OnBackend(backend, initial_layout=[...]), one for each qubit of the circuit."
+        )
+
+
 LIMITED = {"rzz": (0.0, math.pi / 2)}
 SLACK = 1e-9
 
@@ -55,7 +71,7 @@ def has_limited_angles(circuit: QuantumCircuit) -> bool:
     return any(operation.name in LIMITED for operation in operations_of(circuit))
 
 
-def check_angles(pub: EstimatorPub) -> None:
+def check_angles(pub: Pub) -> None:
     """Raise :class:`.InputError` if a PUB binds an angle that its gate does not take."""
     circuit = pub.circuit
     parameters = list(circuit.parameters)
@@ -82,7 +98,7 @@ class TravelCheck:
     def __init__(self) -> None:
         self._arrived: LRUCache[None] = LRUCache(64)
 
-    def __call__(self, pub: EstimatorPub) -> None:
+    def __call__(self, pub: Pub) -> None:
         """Raise :class:`.CircuitError` if the circuit of a PUB cannot be sent."""
         self._arrived(content_key(pub.circuit), lambda: check_travels(pub.circuit))
 

@@ -1,29 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a backend to the estimator that runs on it and the circuit that it takes."""
+"""From a backend to the primitive that runs on it and the circuit that it takes."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import warnings
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from qiskit.circuit import QuantumCircuit
-from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Layout, TranspilerError, generate_preset_pass_manager
 
 from ..arguments import require_instance, require_seed, shown
 from ..exceptions import BackendError, CircuitError
-from ..jobs import DispatchingEstimator
-from ..primitives.capabilities import repeats_noise
+from ..primitives.families import Primitive
 from ..program import CircuitProgram
-from .checks import TravelCheck, check_angles, check_isa, check_travels, has_limited_angles
+from .checks import (
+    Check,
+    TravelCheck,
+    check_angles,
+    check_isa,
+    check_measured,
+    check_travels,
+    has_limited_angles,
+)
 from .fake_devices import make_simulator
+from .make_primitive import classes_for, make_primitive
 from .on_backend import Kind, OnBackend, Session
-from .simulators import FreshSeeds
 
 
 class PassManager(Protocol):
@@ -53,14 +55,15 @@ class Prepared(NamedTuple):
 
     Attributes:
         program: The program to submit.
-        estimator: Runs it.
+        primitive: Runs it: an estimator if the program asks for expectation values, a sampler if
+            for outcomes.
         isa_circuit: The circuit transpiled for the whole backend, with its layout.
         kind: What the backend is.
         backend: The backend.
     """
 
     program: CircuitProgram
-    estimator: BaseEstimatorV2
+    primitive: Primitive
     isa_circuit: QuantumCircuit
     kind: Kind
     backend: BackendV2
@@ -73,7 +76,11 @@ def prepare(
     pass_manager: PassManager | None = None,
     seed: int | None = None,
 ) -> Prepared:
-    """Transpile a program for a backend, once, and make the estimator that runs it there.
+    """Transpile a program for a backend, once, and make what runs it there.
+
+    Expectation values take an estimator, outcomes a sampler. The circuit is transpiled without
+    measurements; a sampler's get theirs when they are submitted, on the qubits where the transpiler
+    has left those that are asked for.
 
     Args:
         program: The program.
@@ -84,13 +91,14 @@ def prepare(
     Raises:
         BackendTypeError: If ``on_backend`` is something else.
         BackendError: If options or an extra package are missing or wrong.
+        MeasurementError: If no backend can measure what the program asks for.
         CircuitError: If the transpiled circuit does not fit the backend, or cannot be sent to it.
         JournalError: If the journal cannot be opened.
     """
     require_instance(program, "program", CircuitProgram, "a CircuitProgram", error=CircuitError)
     on = OnBackend.coerce(on_backend)
     require_seed(seed)
-    backend, kind = on.device, on.kind
+    backend, kind, classes = on.device, on.kind, classes_for(program)
     transpiler = _choose_transpiler(on, pass_manager, program.circuit.num_qubits)
     if kind in ("aer", "fake") or "box" not in backend.target.operation_names:
         program = program.without_boxes
@@ -100,21 +108,20 @@ def prepare(
         isa = isa.on_aer  # which has no layout any more
     else:
         check_isa(transpiled, backend)
+        check_measured(isa.readout.measured, backend)
+    simulator = None
     if kind == "fake":
         isa, kept = isa.without_idle_qubits()
-        made: BaseEstimatorV2 = FreshSeeds(
-            _make_backend_estimator(make_simulator(backend, kept), on.options), seed
-        )
-    else:
-        made = _make_estimator(on, seed)
-    checks: list[Callable[[EstimatorPub], None]] = []
+        simulator = make_simulator(backend, kept)
+    made = make_primitive(classes, on, seed, simulator)
+    checks: list[Check] = []
     if kind == "runtime":
         check_travels(isa.circuit)
         checks.append(TravelCheck())
         if has_limited_angles(isa.circuit):
             checks.append(check_angles)
     if on.jobs is not None or kind in ("runtime", "device"):
-        made = DispatchingEstimator(made, on.jobs, checks=checks)
+        made = classes.dispatching(made, on.jobs, checks=checks)
     return Prepared(isa, made, transpiled, kind, backend)
 
 
@@ -180,59 +187,3 @@ def _refused_options(on: OnBackend, error: Exception) -> BackendError:
         f"Qiskit's preset pass manager does not take these options: {error}. transpile_options is "
         f"{shown(on.transpile_options)}."
     )
-
-
-def _make_estimator(on: OnBackend, seed: int | None) -> BaseEstimatorV2:
-    backend, options = on.device, on.options
-    if on.kind == "runtime":
-        return _make_runtime_estimator(on.backend, options)
-    if on.kind == "aer":
-        from qiskit_aer.primitives import EstimatorV2
-
-        if getattr(backend.options, "executor", None) is not None:
-            warnings.warn(
-                "Aer accepts executor= and makes no use of it. To run on a pool or a Dask cluster "
-                "use qiskit_torch_bridge.backends.ExecutorEstimator.",
-                stacklevel=6,  # whoever makes the module
-            )
-        estimator = EstimatorV2.from_backend(backend)
-        _set_options(estimator.options, options, "qiskit_aer.primitives.EstimatorV2")
-        seeded = seed is None and repeats_noise(estimator)  # by the user, who wants it so
-        return estimator if seeded else FreshSeeds(estimator, seed)
-    made = _make_backend_estimator(backend, options)
-    return made if seed is None else FreshSeeds(made, seed)
-
-
-def _make_backend_estimator(
-    backend: BackendV2, options: Mapping[str, object] | None
-) -> BaseEstimatorV2:
-    estimator = BackendEstimatorV2(backend=backend)
-    _set_options(estimator.options, options, "BackendEstimatorV2")
-    return estimator
-
-
-def _make_runtime_estimator(
-    mode: BackendV2 | Session, options: Mapping[str, object] | None
-) -> BaseEstimatorV2:
-    from qiskit_ibm_runtime import EstimatorV2
-
-    with warnings.catch_warnings():
-        # It announces a successor of the same interface.
-        warnings.filterwarnings("ignore", "The EstimatorV2 class is deprecated")
-        try:
-            estimator: BaseEstimatorV2 = EstimatorV2(
-                mode=mode, options=None if options is None else dict(options)
-            )
-        except (TypeError, ValueError) as error:
-            raise BackendError(
-                f"The runtime's EstimatorV2 does not take these options: {error}"
-            ) from error
-    return estimator
-
-
-def _set_options(target: object, options: Mapping[str, object] | None, who: str) -> None:
-    for name, value in (options or {}).items():
-        if not hasattr(target, name):
-            known = ", ".join(sorted(vars(target)))
-            raise BackendError(f"{who} has no option {name!r}. Its options are: {known}.")
-        setattr(target, name, copy.deepcopy(value))  # seeds are written into some of them

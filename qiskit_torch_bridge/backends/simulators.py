@@ -1,62 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Estimators on simulators: each job with a seed of its own, here or on an executor."""
+"""Primitives on simulators: each job with a seed of its own, here or on an executor."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from qiskit.primitives import (
     BaseEstimatorV2,
+    BaseSamplerV2,
     PrimitiveJob,
     PrimitiveResult,
     PubResult,
     StatevectorEstimator,
+    StatevectorSampler,
 )
 from qiskit.primitives.containers import DataBin
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
 from ..arguments import require_seed, shown
 from ..exceptions import EstimatorTypeError
-from ..primitives import BatchedStatevectorEstimator, cutting
+from ..primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler, cutting
 from ..primitives.aer_circuits import AerCircuits
-from ..primitives.evaluation import coerce_pubs, validate_estimator
-from ..primitives.precision import default_precision
+from ..primitives.capabilities import is_from_aer
+from ..primitives.evaluation import coerce_pubs
+from ..primitives.families import ESTIMATORS, SAMPLERS, Effort, Primitive, Pub
+from ..primitives.precision import default_precision, default_shots
 
 
-class FreshSeeds(BaseEstimatorV2):
-    """Gives a simulating estimator a new seed for every job, all of them from one seed.
+class FreshSeeds:
+    """Gives a simulating primitive a new seed for every job, all of them from one seed.
 
-    With a fixed seed, estimators on Aer give every job the same noise: the gradients of all steps
+    With a fixed seed, primitives on Aer give every job the same noise: the gradients of all steps
     would be wrong in the same way. What Aer would take long for is run in several calls, one after
     the other, so that an interrupt need not wait for all of it.
 
     Args:
-        estimator: ``BackendEstimatorV2`` or Aer's ``EstimatorV2``.
+        inner: The estimator or sampler.
         seed: Makes the sequence of jobs reproducible; ``None`` for another one each time.
     """
 
-    def __init__(self, estimator: BaseEstimatorV2, seed: int | None) -> None:
-        self.inner = estimator
-        self._generator = np.random.default_rng(require_seed(seed))
+    stream: ClassVar[tuple[int, ...]] = ()
+    """Tells the seeds of jobs apart that others make from the same seed."""
+
+    inner: Any
+
+    def __init__(self, inner: Primitive, seed: int | None) -> None:
+        self.inner = inner
+        source = np.random.SeedSequence(require_seed(seed), spawn_key=self.stream)
+        self._generator = np.random.default_rng(source)
         self._lock = Lock()
 
     @property
     def options(self) -> Any:
-        """The options of the estimator."""
+        """The options of the primitive."""
         return getattr(self.inner, "options", None)
 
-    @property
-    def default_precision(self) -> float | None:
-        """The precision used where none is requested."""
-        return default_precision(self.inner)
-
-    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
+    def _start(self, pubs: Iterable[Any], effort: Effort) -> Any:
         """Run ``pubs`` with a seed of their own."""
-        coerced = coerce_pubs(pubs, precision, self)
+        coerced = coerce_pubs(pubs, effort, self)
         calls = cutting.cut_into_calls(coerced, self.inner, cutting.INTERRUPTS)
         with self._lock:
             seed = self._next()
@@ -70,16 +74,21 @@ class FreshSeeds(BaseEstimatorV2):
         job._submit()
         return job
 
-    def _run(self, pubs: list[EstimatorPub], seed: int) -> Any:
+    def _run(self, pubs: list[Any], seed: int) -> Any:
         job = reseeded(self.inner, seed).run(pubs)
         # The job reads the options in its own thread: let it finish before the next seed.
         job.result()
         return job
 
-    def skip_job(self, pub: EstimatorPub) -> None:
+    def skip_job(self, pub: Pub) -> None:
         """Go on as after another job: for one that was answered from a journal."""
         with self._lock:
             self._next()
+
+    def spawn_seed(self) -> int:
+        """Return a seed for random numbers that are independent of these, another each time."""
+        (spawned,) = self._generator.spawn(1)
+        return int(spawned.integers(1, 2**31))
 
     def _next(self) -> int:
         return int(self._generator.integers(1, 2**31))
@@ -91,7 +100,59 @@ class FreshSeeds(BaseEstimatorV2):
         self.__dict__.update(state, _lock=Lock())
 
 
-class ExecutorEstimator(FreshSeeds):
+class FreshSeedsEstimator(FreshSeeds, BaseEstimatorV2):
+    """Gives ``BackendEstimatorV2`` or Aer's ``EstimatorV2`` a new seed for every job."""
+
+    @property
+    def default_precision(self) -> float | None:
+        """The precision used where none is requested."""
+        return default_precision(self.inner)
+
+    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
+        """Run ``pubs`` with a seed of their own."""
+        return self._start(pubs, precision)
+
+
+class FreshSeedsSampler(FreshSeeds, BaseSamplerV2):
+    """Gives ``BackendSamplerV2`` or Aer's ``SamplerV2`` a new seed for every job.
+
+    They are not those that an estimator gets from the same seed: what is sampled beside values that
+    are estimated has noise of its own.
+    """
+
+    stream = (1,)
+
+    @property
+    def default_shots(self) -> int | None:
+        """The shots taken where none are requested."""
+        return default_shots(self.inner)
+
+    def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
+        """Run ``pubs`` with a seed of their own."""
+        return self._start(pubs, shots)
+
+
+class _OnExecutor(FreshSeeds):
+    """Runs jobs on an executor."""
+
+    def __init__(self, executor: Any, inner: Primitive, seed: int | None) -> None:
+        super().__init__(inner, seed)
+        self.executor = executor
+        self._for_aer = AerCircuits([inner])
+        self._submit = _submission_to(executor)
+
+    def _start(self, pubs: Iterable[Any], effort: Effort) -> Any:
+        coerced = [self._for_aer(pub) for pub in coerce_pubs(pubs, effort, self)]
+        # As it is now: pools of processes pickle it later, and in threads others share it.
+        inner = copy.deepcopy(self.inner)
+        with self._lock:
+            future = self._submit(_run_there, inner, coerced, self._next())
+        job = PrimitiveJob(_received, future)
+        job._submit()
+        return job
+
+
+class ExecutorEstimator(_OnExecutor, FreshSeedsEstimator):
     """Runs the jobs of a simulating estimator on an executor, each with a seed of its own.
 
     One for each worker, given to a module as ``estimator=[...]``, divides every request among the
@@ -131,45 +192,102 @@ class ExecutorEstimator(FreshSeeds):
     def __init__(
         self, executor: Any, estimator: BaseEstimatorV2, *, seed: int | None = None
     ) -> None:
-        super().__init__(validate_estimator(estimator), seed)
-        self.executor = executor
-        self._for_aer = AerCircuits([estimator])
-        self._submit = _submission_to(executor)
+        super().__init__(executor, ESTIMATORS.validate(estimator), seed)
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """Submit ``pubs`` to the executor."""
-        coerced = [self._for_aer(pub) for pub in coerce_pubs(pubs, precision, self)]
-        # As it is now: pools of processes pickle it later, and in threads others share it.
-        estimator = copy.deepcopy(self.inner)
-        with self._lock:
-            future = self._submit(_run_there, estimator, coerced, self._next())
-        job = PrimitiveJob(_received, future)
-        job._submit()
-        return job
+        return self._start(pubs, precision)
 
 
-def reseeded(estimator: BaseEstimatorV2, seed: int) -> BaseEstimatorV2:
-    """Return a simulating estimator for one job with a seed: the same one, or one like it.
+class ExecutorSampler(_OnExecutor, FreshSeedsSampler):
+    """Runs the jobs of a simulating sampler on an executor, each with a seed of its own.
+
+    It is to samplers what :class:`ExecutorEstimator` is to estimators.
+
+    Args:
+        executor: A ``concurrent.futures.Executor``, or the ``Client`` of a Dask cluster.
+        sampler: Aer's ``SamplerV2``, ``BackendSamplerV2`` on a simulator, ``StatevectorSampler`` or
+            :class:`.BatchedStatevectorSampler`.
+        seed: Makes the sequence of jobs reproducible; ``None`` for another one each time.
+
+    Raises:
+        EstimatorTypeError: If ``executor`` is something else.
+        SamplerTypeError: If ``sampler`` is something else.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from qiskit.circuit import Parameter, QuantumCircuit
+        >>> from qiskit_aer.primitives import SamplerV2
+        >>> from qiskit_torch_bridge import Probabilities, TorchQuantumModule
+        >>> from qiskit_torch_bridge.backends import ExecutorSampler
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.ry(Parameter("theta"), 0)
+        >>> with ThreadPoolExecutor(2) as pool:
+        ...     workers = [ExecutorSampler(pool, SamplerV2(), seed=k) for k in range(2)]
+        ...     module = TorchQuantumModule(
+        ...         circuit, Probabilities(), estimator=workers, initial_weights=[0.0]
+        ...     )
+        ...     module().tolist()
+        [1.0, 0.0]
+    """
+
+    def __init__(self, executor: Any, sampler: BaseSamplerV2, *, seed: int | None = None) -> None:
+        super().__init__(executor, SAMPLERS.validate(sampler), seed)
+
+    def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
+        """Submit ``pubs`` to the executor."""
+        return self._start(pubs, shots)
+
+
+def reseeded(primitive: Any, seed: int) -> Any:
+    """Return a simulating primitive for one job with a seed: the same one, or one like it.
 
     What does not simulate here is returned as it is.
     """
-    if type(estimator) is BatchedStatevectorEstimator:
-        return BatchedStatevectorEstimator(
-            default_precision=estimator.default_precision,
-            noise=estimator.noise,
-            seed=seed,
-            dtype=estimator.dtype,
-        )
-    if type(estimator) is StatevectorEstimator:
-        return StatevectorEstimator(default_precision=estimator.default_precision, seed=seed)
-    options: Any = getattr(estimator, "options", None)
+    make = _MADE_ANEW.get(type(primitive))
+    if make is not None:
+        return make(primitive, seed)
+    if isinstance(primitive, BaseSamplerV2) and is_from_aer(primitive):
+        return _reseed_aers_sampler(primitive, seed)
+    options: Any = getattr(primitive, "options", None)
     if hasattr(options, "seed_simulator"):
         options.seed_simulator = seed
     elif isinstance(getattr(options, "run_options", None), dict):
         options.run_options["seed_simulator"] = seed
     elif hasattr(getattr(options, "simulator", None), "seed_simulator"):  # the runtime's local mode
         options.simulator.seed_simulator = seed
-    return estimator
+    return primitive
+
+
+_MADE_ANEW: dict[type, Callable[[Any, int], Primitive]] = {
+    BatchedStatevectorEstimator: lambda e, seed: BatchedStatevectorEstimator(
+        default_precision=e.default_precision, noise=e.noise, seed=seed, dtype=e.dtype
+    ),
+    BatchedStatevectorSampler: lambda s, seed: BatchedStatevectorSampler(
+        default_shots=s.default_shots, seed=seed, dtype=s.dtype
+    ),
+    StatevectorEstimator: lambda e, seed: StatevectorEstimator(
+        default_precision=e.default_precision, seed=seed
+    ),
+    StatevectorSampler: lambda s, seed: StatevectorSampler(
+        default_shots=s.default_shots, seed=seed
+    ),
+}
+"""Primitives whose seed cannot be set."""
+
+
+def _reseed_aers_sampler(sampler: Any, seed: int) -> Any:
+    """Return a sampler of Aer's like another: its own seed comes before the one among its options.
+
+    Aer 0.17 does not take that one at all.
+    """
+    options = {k: v for k, v in sampler.options.run_options.items() if k != "seed_simulator"}
+    return type(sampler).from_backend(
+        sampler._backend,
+        default_shots=sampler.default_shots,
+        seed=seed,
+        options={"run_options": options},
+    )
 
 
 def _submission_to(executor: Any) -> Any:
@@ -186,16 +304,18 @@ def _submission_to(executor: Any) -> Any:
 
 
 def _run_there(
-    estimator: BaseEstimatorV2, pubs: Sequence[EstimatorPub], seed: int
-) -> list[tuple[Any, Any, dict[str, Any]]]:
-    results = reseeded(estimator, seed).run(pubs).result()
+    primitive: Any, pubs: Sequence[Pub], seed: int
+) -> list[tuple[type[PubResult], dict[str, Any], tuple[int, ...], dict[str, Any]]]:
     # Not the results themselves: before Qiskit 2.2 they do not survive being pickled.
-    return [(r.data.evs, getattr(r.data, "stds", None), dict(r.metadata)) for r in results]
+    return [
+        (type(r), dict(r.data.items()), r.data.shape, dict(r.metadata))
+        for r in reseeded(primitive, seed).run(pubs).result()
+    ]
 
 
 def _received(future: Any) -> PrimitiveResult[PubResult]:
-    results = []
-    for evs, stds, metadata in future.result():
-        arrays = {"evs": evs} if stds is None else {"evs": evs, "stds": stds}
-        results.append(PubResult(DataBin(**arrays, shape=evs.shape), metadata))
+    results = [
+        kind(DataBin(**fields, shape=shape), metadata)
+        for kind, fields, shape, metadata in future.result()
+    ]
     return PrimitiveResult(results, metadata={"version": 2})

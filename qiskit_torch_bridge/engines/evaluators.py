@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, BitArray
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import PauliList, SparsePauliOp
 from typing_extensions import Self, override
@@ -24,17 +24,17 @@ from ..exceptions import MeasurementError, MemoryLimitError
 from ..execution import Exact
 from ..jobs.budget import PlannedRequest
 from ..memory import available
-from ..primitives import SamplerEstimator
 from ..primitives.capabilities import binds_rightly, is_sampler, takes_projectors
-from ..primitives.evaluation import make_points_pub, submit
-from ..primitives.outcomes import read_frequencies, submit_samples
-from ..primitives.precision import precision_to_shots
+from ..primitives.evaluation import make_points_pub, make_sampling_pub, submit
+from ..primitives.families import Primitive
+from ..primitives.outcomes import Frequencies, read_frequencies, submit_samples
+from ..primitives.precision import default_shots, precision_to_shots
+from ..primitives.results import Samples
 from ..program import CircuitProgram
 from ..program.operators import walsh_hadamard
 from ..program.readouts import Expectations, Interpretation, Outcomes, Readout
 from ..simulation.interface import make_simulator
 
-Primitive: TypeAlias = BaseEstimatorV2 | BaseSamplerV2
 NO_WEIGHTS = np.zeros((1, 0))
 MOST_ESTIMATED_BITS = 12
 """With more qubits, an estimator would be asked for too many strings of Z."""
@@ -62,13 +62,9 @@ class Estimates(NamedTuple):
         """
         if self.stds is None:
             return None
-        if self.shots is None:
-            variances = ((weights * self.stds) ** 2).sum(-1)
-        else:
-            mean = (weights * self.values).sum(-1)
-            square = (weights**2 * self.values).sum(-1)
-            variances = np.maximum(square - mean**2, 0) / max(1, self.shots - 1)
-        errors: FloatArray = np.sqrt(variances)
+        if self.shots is not None:
+            return Frequencies(self.values, self.shots).stds_of_sums(weights)
+        errors: FloatArray = np.sqrt(((weights * self.stds) ** 2).sum(-1))
         return errors
 
 
@@ -203,24 +199,41 @@ class Sampling(_OnPrimitive):
 
     primitive: BaseSamplerV2
 
+    def draw(self, points: FloatArray, shots: int | None) -> Samples:
+        """Return the outcomes at ``N`` points, each drawn on its own, also where they are the same.
+
+        Args:
+            points: Shape ``(N, P)``; there is no job for none.
+            shots: At each point; ``None`` for the default of the sampler.
+        """
+        self.program.analysed.check(points)
+        width, pub = len(self._readout.qubits), self._pub(points)
+        if not len(points):
+            wanted = shots or default_shots(self.primitive) or 0
+            return Samples(width, BitArray(np.zeros((0, wanted, -(-width // 8)), np.uint8), width))
+        # Without parameters to bind there is one point, which does not stand for the others.
+        pubs = [pub] * (1 if self.program.circuit.parameters else len(points))
+        found = submit_samples(self.primitive, pubs, shots)()
+        if len(pubs) == 1 or any(each.bits is None for each in found):
+            return found[0]
+        arrays = [each.bits.array for each in found if each.bits is not None]
+        return Samples(width, BitArray(np.stack(arrays), width))
+
     @override
     def _submit(self, points: FloatArray, asked: int) -> Callable[[], Estimates]:
         shots = None if self.precision is None else precision_to_shots(self.precision)
         wait = submit_samples(self.primitive, [self._pub(points)], shots)
 
         def estimates() -> Estimates:
-            (result,) = wait()
-            found = read_frequencies(result, self._readout, asked)
+            (samples,) = wait()
+            found = read_frequencies(samples, self._readout)
             return Estimates(found.probabilities, found.stds, found.shots)
 
         return estimates
 
     @override
     def _pub(self, points: FloatArray) -> tuple[object, ...]:
-        circuit = self._measured
-        if not circuit.parameters:
-            return (circuit,)
-        return circuit, self.program.analysed.bindings(points, circuit)
+        return make_sampling_pub(self.program.analysed, points, self._measured)
 
     @property
     def _readout(self) -> Outcomes:
@@ -361,7 +374,11 @@ def _evaluator_of(
 def _(
     readout: Expectations, program: CircuitProgram, primitive: Primitive, precision: float | None
 ) -> Evaluator:
-    estimator = SamplerEstimator(primitive) if is_sampler(primitive) else primitive
+    estimator = primitive
+    if is_sampler(primitive):
+        from ..primitives.sampler_estimator import SamplerEstimator
+
+        estimator = SamplerEstimator(primitive)
     return Estimation(program, estimator, precision)
 
 

@@ -22,7 +22,8 @@ from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.operators import Observable
 from ..program.readouts import Expectations
 from ..simulation.statevector import SimulatorCache
-from .base import BridgeGradient, BridgeGradientResult, check_derivative_type, place_among
+from .base import BridgeGradient, BridgeGradientResult, check_derivative_type
+from .evaluated_gradient import place_among
 
 
 class AdjointEstimatorGradient(BridgeGradient):

@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms import AlgorithmJob
 from qiskit_algorithms.gradients import (
     BaseEstimatorGradient,
+    BaseSamplerGradient,
     DerivativeType,
     EstimatorGradientResult,
+    SamplerGradientResult,
 )
 
 from ..arguments import UNREADABLE, require_instance, require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import BridgeError, GradientError
-from ..program.operators import Observable
 
 REAL_IN_TORCH = (
     "Derivatives of a module are real. Give it a gradient object of its own, with "
@@ -39,6 +42,22 @@ class BridgeGradientResult(EstimatorGradientResult):
     """
 
     stds: list[FloatArray | None] = field(default_factory=list)
+
+
+Distributions = list[dict[int, float]]
+"""For each parameter a number for each outcome; those of outcomes left out are zero."""
+
+
+@dataclass(frozen=True)
+class BridgeSamplerGradientResult(SamplerGradientResult):
+    """Gradients of probabilities with their standard errors.
+
+    Attributes:
+        stds: For each entry the propagated standard errors of its derivatives, in the same form, or
+            ``None`` where they cannot be known: from one shot, or from quasi-probabilities.
+    """
+
+    stds: list[Distributions | None] = field(default_factory=list)
 
 
 class BridgeGradient(BaseEstimatorGradient):
@@ -81,30 +100,67 @@ class BridgeGradient(BaseEstimatorGradient):
                 derivative type has been set to one that this gradient does not compute.
         """
         self._check_part()
-        try:
-            for position, values in enumerate(parameter_values):
-                require_real_array(values, f"parameter_values[{position}]", (None,))
+        with _lists_read(
+            parameter_values,
+            circuits=circuits,
+            observables=observables,
+            parameter_values=parameter_values,
+            parameters=parameters,
+        ):
             return super().run(
                 circuits, observables, parameter_values, parameters, precision=precision
             )
-        except BridgeError:
-            raise
-        except UNREADABLE as error:  # it submits nothing before it has looked at all of them
-            raise GradientError(
-                "Expected lists of circuits, observables, parameter values and, if not all are "
-                "wanted, parameters, one of each for every gradient; got "
-                f"{shown(circuits)}, {shown(observables)}, {shown(parameter_values)} and "
-                f"{shown(parameters)}: {error}"
-            ) from error
 
 
-def place_among(distinct: list[Observable], operator: Observable) -> int:
-    """Return the place of an operator among those that are distinct; append it if it is new."""
-    matches = (k for k, o in enumerate(distinct) if o is operator or o == operator)
-    place = next(matches, len(distinct))
-    if place == len(distinct):
-        distinct.append(operator)
-    return place
+class BridgeSamplerGradient(BaseSamplerGradient):
+    """A gradient object for the probabilities of outcomes."""
+
+    @property
+    def sampler(self) -> BaseSamplerV2:
+        """The sampler given."""
+        return self._sampler
+
+    def run(
+        self,
+        circuits: Sequence[QuantumCircuit],
+        parameter_values: Sequence[Sequence[float]],
+        parameters: Sequence[Sequence[Parameter] | None] | None = None,
+        *,
+        shots: int | Sequence[int] | None = None,
+    ) -> AlgorithmJob[SamplerGradientResult]:
+        """Submit gradients; see :meth:`qiskit_algorithms.gradients.BaseSamplerGradient.run`.
+
+        Raises:
+            GradientError: If the arguments are no such lists or do not belong together.
+        """
+        with _lists_read(
+            parameter_values,
+            circuits=circuits,
+            parameter_values=parameter_values,
+            parameters=parameters,
+        ):
+            return super().run(circuits, parameter_values, parameters, shots=shots)
+
+
+@contextlib.contextmanager
+def _lists_read(all_values: Any, **arguments: object) -> Iterator[None]:
+    """Turn errors that wrong lists cause into :class:`.GradientError`, which names all of them.
+
+    Nothing is submitted before all of them have been looked at.
+    """
+    try:
+        for position, values in enumerate(all_values):
+            require_real_array(values, f"parameter_values[{position}]", (None,))
+        yield
+    except BridgeError:
+        raise
+    except UNREADABLE as error:
+        *most, last = arguments
+        found = " and ".join(shown(given) for given in arguments.values())
+        raise GradientError(
+            f"Expected lists of {', '.join(most).replace('_', ' ')} and, if not all are wanted, "
+            f"{last}, one of each for every gradient; got {found}: {error}"
+        ) from error
 
 
 def check_derivative_type(derivative_type: object) -> DerivativeType:
