@@ -146,7 +146,7 @@ def _(measurement: Entropy, raw: Tensor) -> Tensor:
 @complete.register
 def _(measurement: Fidelity, raw: Tensor) -> Tensor:
     state = _amplitudes(raw)
-    target = torch.tensor(measurement.state, dtype=state.dtype, device=state.device)
+    target = torch.tensor(measurement.amplitudes, dtype=state.dtype, device=state.device)
     matrix = _split(state, measurement.positions, smaller_first=False)
     if target.ndim == 2:
         return _inner(matrix, target @ matrix)[..., None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit, Qubit
 from typing_extensions import Self, override
 
@@ -24,9 +25,7 @@ from .operators import (
     Observable,
     axes_of,
     diagonal_of,
-    operator_from_list,
     restrict_operator,
-    terms_of,
 )
 from .readouts import Outcomes, Readout, brief
 
@@ -106,7 +105,8 @@ class Probabilities(Measurement):
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
-        return self == Probabilities() and shape == (readout.size,)
+        room = readout.size <= 1 << MOST_BITS
+        return self == Probabilities() and room and shape == (readout.size,)
 
     @override
     def describe(self, readout: Readout) -> str:
@@ -187,24 +187,32 @@ class CVaR(Measurement):
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
-        return math.prod(shape) == len(self.operators) and all(
-            readout == Outcomes(readout.measured) and len(readout.measured) == o.num_qubits
-            for o in self.operators
+        qubits = readout.measured
+        return (
+            math.prod(shape) == len(self.operators)
+            and readout == Outcomes(qubits)
+            and len(qubits) == self.operators[0].num_qubits <= MOST_BITS
         )
 
-    @override
-    def options(self) -> dict[str, Any]:
-        return {"observable": list(map(terms_of, self.operators)), "alpha": self.alpha}
-
-    @classmethod
-    @override
-    def from_options(cls, observable: Any, alpha: float) -> Self:
-        return cls([operator_from_list(terms) for terms in observable], alpha)
-
     @property
+    @override
     def operators(self) -> tuple[Observable, ...]:
         """The observables one after the other."""
         return cast(Operators, self.observable).flat
+
+    @override
+    def settings(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+    @classmethod
+    @override
+    def from_parts(
+        cls,
+        settings: dict[str, Any],
+        operators: tuple[Observable, ...],
+        amplitudes: NDArray[np.complex128] | None,
+    ) -> Self:
+        return cls(list(operators), **settings)
 
     @functools.cached_property
     def values(self) -> FloatArray:
