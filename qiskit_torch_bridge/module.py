@@ -43,6 +43,7 @@ from .program import CircuitProgram
 from .program.measurements import Measurement
 from .program.observables import Layout, ObservablesLike
 from .program.program import Parameters
+from .samples import Samples, draw_samples, find_most_likely
 from .state_dicts import check_marks, check_weights, mark, refuse_old
 
 
@@ -225,24 +226,27 @@ class TorchQuantumModule(nn.Module):
         Args:
             algorithm: ``VQE``, ``VQD``, ``SamplingVQE`` or ``QAOA`` of qiskit-algorithms or
                 qiskit-optimization, or ``AdaptVQE`` that has run: ansatz, estimator, gradient,
-                transpiler and initial point are taken from it. For one on a sampler an estimator
-                on the same backend, with as many shots, takes its place. The exact engine takes
-                that of an exact simulator, and logs it: of ``StatevectorEstimator``,
+                transpiler and initial point are taken from it. For one on a sampler the estimator
+                on the same backend, with as many shots, takes its place; with an aggregation it
+                stays, and so it does where no such estimator is known. The exact engine takes the
+                place of an exact simulator, and logs it: of ``StatevectorEstimator``,
                 ``BatchedStatevectorEstimator`` and Aer's ``EstimatorV2`` without precision and
-                noise, and of ``StatevectorSampler`` with its default number of shots, unless the
-                gradient is one of estimates.
-            operator: The operator whose expectation value the module gives.
+                noise, and of ``StatevectorSampler`` and ``BatchedStatevectorSampler`` with their
+                default number of shots, unless the gradient is one of estimates.
+            operator: The operator whose expectation value the module gives; with
+                ``aggregation=alpha`` its :class:`.CVaR`.
             result: What ``compute_minimum_eigenvalue`` returned: its circuit and parameters are
                 then the module's, to go on training from there.
             **options: Arguments of the module that replace those of the algorithm, such as
-                ``estimator=vqe.estimator`` to keep an exact simulator. With another place to run
+                ``estimator=vqe.estimator`` to keep an exact simulator, or
+                ``estimator=qaoa.sampler`` to measure on the sampler. With another place to run
                 (``estimator``, ``backend`` ...) its gradient is not taken over: it belongs to its
                 own estimator.
 
         Raises:
             AlgorithmTypeError: If it is not an algorithm.
             AlgorithmError: If it has no ansatz, a primitive of version 1, or something that a
-                module has no counterpart for, such as an aggregation.
+                module has no counterpart for, such as a function as aggregation.
 
         Example:
             >>> import torch
@@ -263,13 +267,15 @@ class TorchQuantumModule(nn.Module):
 
     @classmethod
     def from_qnn(cls, qnn: Any, **options: Any) -> TorchQuantumModule:
-        """Return a module with what an ``EstimatorQNN`` of qiskit-machine-learning holds.
+        """Return a module with what a network of qiskit-machine-learning holds.
 
-        Circuit, observables, roles of the parameters, estimator, precision and gradient are taken
-        over. The exact engine takes the place of an exact simulator, as in :meth:`from_algorithm`,
-        and logs it; the precision 0.015625, which networks have by default, does not count then.
-        Initial weights are those of a ``TorchConnector`` if you pass
-        ``initial_weights=connector.weight``.
+        Circuit, roles of the parameters, estimator or sampler, precision and gradient are taken
+        over; of an ``EstimatorQNN`` its observables, of a ``SamplerQNN`` the probabilities of its
+        outcomes with ``interpret``, in the shape ``(*batch, *output_shape)``. The output is dense,
+        also that of a sparse network, which is logged. The exact engine takes the place of an exact
+        simulator, as in :meth:`from_algorithm`, and logs it; the precision 0.015625, which networks
+        have by default, does not count then. Initial weights are those of a ``TorchConnector`` if
+        you pass ``initial_weights=connector.weight``.
 
         Args:
             qnn: The network.
@@ -277,7 +283,8 @@ class TorchQuantumModule(nn.Module):
 
         Raises:
             AlgorithmTypeError: If it is another kind of network.
-            AlgorithmError: If its primitive is of version 1 or its gradient has no counterpart.
+            AlgorithmError: If its primitive is of version 1, its gradient has no counterpart, or
+                ``interpret`` gives something that is no output.
         """
         return cls(**{**read_qnn(qnn, options).arguments, **options})
 
@@ -355,6 +362,74 @@ class TorchQuantumModule(nn.Module):
             [1.0, 0.8776]
         """
         return submit(self._deployed.node, inputs, self.weight)
+
+    def sample(self, inputs: Tensor | None = None, shots: int | None = None) -> Samples:
+        """Return outcomes of the qubits, drawn where the module is evaluated.
+
+        Whatever the module gives, all qubits of the circuit as it was given are measured at its
+        end, in the basis of Z; of modules that give :class:`.Probabilities` or a :class:`.CVaR`
+        those that they measure, in their order. Shots are new at each call, and independent in
+        each row.
+
+        On the exact engine they are drawn in this process, seeded by the module's seed; on a
+        sampler, by that one; on a backend, by a sampler for the circuit as it is transpiled,
+        with the module's journal and budget. Beside an estimator it is the sampler that goes
+        with it: on the same backend and with the same noise.
+
+        Args:
+            inputs: Shape ``(*batch, I)``, as for calling the module.
+            shots: Shots for each row; default: those of a forward pass, or of the sampler.
+
+        Returns:
+            Bits ``(*batch, shots, n)``, Qiskit's ``BitArray`` and counts; see :class:`.Samples`.
+
+        Raises:
+            BridgeError: One of its subclasses for anything that is wrong, before a job is
+                submitted: :class:`.MeasurementError` if no sampler is known that goes with an
+                estimator, :class:`.TracingError` under ``torch.compile``.
+
+        Cost:
+            One job, with a point for each row. There is no gradient.
+
+        Example:
+            >>> import torch
+            >>> from qiskit.circuit import Parameter, QuantumCircuit
+            >>> from qiskit_torch_bridge import TorchQuantumModule
+            >>> x = Parameter("x")
+            >>> circuit = QuantumCircuit(2)
+            >>> _ = circuit.ry(x, 0)
+            >>> module = TorchQuantumModule(circuit, "XX", input_params=[x])
+            >>> module.sample(torch.tensor([[0.0], [torch.pi]]), shots=10).counts()
+            [{'00': 10}, {'01': 10}]
+        """
+        return draw_samples(self.program, self._deployed, inputs, self.weight, shots)
+
+    def most_likely(self, inputs: Tensor | None = None, shots: int | None = None) -> Tensor:
+        """Return the likeliest outcome for each row as bits ``(*batch, n)``, of dtype int8.
+
+        Entry ``k`` is the bit of qubit ``k``; which qubits there are is as for :meth:`sample`. On
+        the exact engine it is the outcome of the largest probability, without any shots unless some
+        are asked for. Elsewhere it is the outcome found most often. Of several that are equal, it
+        is the smallest as a number.
+
+        Args:
+            inputs: Shape ``(*batch, I)``, as for calling the module.
+            shots: Shots for each row; default: none on the exact engine, elsewhere as for
+                :meth:`sample`.
+
+        Raises:
+            BridgeError: As :meth:`sample`, and :class:`.MemoryLimitError` if the probabilities of
+                a row do not fit into memory.
+
+        Example:
+            >>> from qiskit.circuit import Parameter, QuantumCircuit
+            >>> from qiskit_torch_bridge import TorchQuantumModule
+            >>> circuit = QuantumCircuit(2)
+            >>> _ = circuit.ry(Parameter("a"), 1)
+            >>> TorchQuantumModule(circuit, initial_weights=[2.0]).most_likely()
+            tensor([0, 1], dtype=torch.int8)
+        """
+        return find_most_likely(self.program, self._deployed, inputs, self.weight, shots)
 
     @property
     def _deployed(self) -> _Deployed:

@@ -8,50 +8,62 @@ algorithms of qiskit-optimization and of older releases are understood as well.
 from __future__ import annotations
 
 import logging
+import math
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from numbers import Integral
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.primitives import (
-    BackendEstimatorV2,
-    BackendSamplerV2,
-    BaseEstimatorV2,
-    BaseSamplerV2,
-    StatevectorSampler,
-)
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, StatevectorSampler
 from qiskit.quantum_info.operators.base_operator import BaseOperator
+from qiskit_algorithms.gradients import BaseEstimatorGradient, BaseSamplerGradient
 
-from ..arguments import shown
+from ..arguments import as_real, shown
 from ..arrays import FloatArray
+from ..backends.counterparts import find_counterpart
 from ..backends.prepare import PassManager
 from ..exceptions import AlgorithmError, AlgorithmTypeError
-from ..execution import Exact, Execution
-from ..primitives import BatchedStatevectorEstimator, shots_to_precision
+from ..execution import Exact, Execution, GradientChoice, Primitive
+from ..primitives import BatchedStatevectorSampler
 from ..primitives.capabilities import is_exact
+from ..program.final_measurements import split_final_measurements
+from ..program.interpretations import TABULATED
+from ..program.measurements import Measurement
+from ..program.outcome_measurements import CVaR, Probabilities
+from ..program.readouts import Outcomes
 
 _log = logging.getLogger("qiskit_torch_bridge")
 
 PLACES = frozenset({"estimator", "backend"})
-"""Arguments of a module that say where to run, in the place of the algorithm's own estimator."""
+"""Arguments of a module that say where to run, in the place of the algorithm's own primitive."""
 
 EXACT_GRADIENTS = frozenset(
-    {"AdjointEstimatorGradient", "LinCombEstimatorGradient", "ParamShiftEstimatorGradient"}
+    f"{method}{primitive}Gradient"
+    for method in ("Adjoint", "LinComb", "ParamShift")
+    for primitive in ("Estimator", "Sampler")
 )
-"""Gradients that are exact where their estimator is."""
+"""Gradients that are exact where their primitive is."""
 
 NETWORK_PRECISION = 0.015625
 """The precision that networks ask of their estimator where nobody has chosen one."""
 
-NETWORK_GRADIENTS = {
+NETWORK_GRADIENTS: dict[str, str | None] = {
     "ParamShiftEstimatorGradient": "parameter-shift",
+    "ParamShiftSamplerGradient": "parameter-shift",
     "SPSAEstimatorGradient": "spsa",
+    "SPSASamplerGradient": "spsa",
+    "FiniteDiffEstimatorGradient": "finite-difference",
+    "FiniteDiffSamplerGradient": "finite-difference",
     "LinCombEstimatorGradient": None,
+    "LinCombSamplerGradient": None,
     "NoneType": None,
 }
 """What stands for the gradients of networks; ``None`` for the default."""
+
+Asked: TypeAlias = "BaseOperator | list[BaseOperator] | Measurement"
 
 
 @dataclass(frozen=True)
@@ -59,8 +71,8 @@ class ModuleParts:
     """What a module is made of, as far as an algorithm or a network says it.
 
     Attributes:
-        circuit: The ansatz, without measurements.
-        observables: The operators.
+        circuit: The ansatz.
+        observables: The operators, or another measurement.
         execution: Where and how they are evaluated.
         input_params: The parameters that are inputs; ``None`` for the module's default.
         weight_params: Those that are weights; likewise.
@@ -69,7 +81,7 @@ class ModuleParts:
     """
 
     circuit: QuantumCircuit
-    observables: BaseOperator | list[BaseOperator]
+    observables: Asked
     execution: Execution
     input_params: list[Parameter] | None = None
     weight_params: list[Parameter] | None = None
@@ -107,6 +119,7 @@ def read_algorithm(
     named = _read_names(given)
     algorithm = _unwrap_solver(algorithm, result)
     _check_algorithm(algorithm)
+    asked = _aggregate(algorithm, operator)
     found = _read_result(result)
     circuit = (_find_ansatz(algorithm, operator) if found is None else found).copy()
     if "measure" in circuit.count_ops():  # SamplingVQE leaves its own in the ansatz
@@ -116,8 +129,8 @@ def read_algorithm(
     transpiler = _find_transpiler(algorithm, found)
     return ModuleParts(
         circuit=circuit,
-        observables=operator,
-        execution=_read_execution(algorithm, circuit.num_qubits, named, transpiler),
+        observables=asked,
+        execution=_read_execution(algorithm, asked, circuit.num_qubits, named, transpiler),
         observables_layout=None if circuit.layout is None else _find_layout(circuit, operator),
         initial_weights=(
             None if "initial_weights" in named else _find_start(algorithm, circuit, result)
@@ -126,33 +139,32 @@ def read_algorithm(
 
 
 def read_qnn(qnn: object, given: Collection[str] = ()) -> ModuleParts:
-    """Return what a module takes from an ``EstimatorQNN`` of qiskit-machine-learning.
+    """Return what a module takes from a network of qiskit-machine-learning.
 
     Args:
-        qnn: The network.
+        qnn: An ``EstimatorQNN`` or a ``SamplerQNN``.
         given: Names of arguments that the user gives, which need not be found in the network.
 
     Raises:
         AlgorithmTypeError: If it is another kind of network.
-        AlgorithmError: If its gradient has no counterpart.
+        AlgorithmError: If its primitive is of version 1, or its gradient or what it makes of
+            outcomes has no counterpart.
     """
-    wanted = ("circuit", "observables", "input_params", "weight_params", "estimator", "gradient")
-    missing = [a for a in wanted if not hasattr(qnn, a)]
+    kind = _SAMPLER_QNN if hasattr(qnn, "sampler") else _ESTIMATOR_QNN
+    missing = [a for a in ("circuit", *kind.attributes, *_ROLES) if not hasattr(qnn, a)]
     if missing:
         raise AlgorithmTypeError(
-            "Expected an EstimatorQNN of qiskit-machine-learning; got "
-            f"{type(qnn).__name__}, which has no {missing[0]}. Networks on samplers give "
-            "probabilities, not expectation values: make an EstimatorQNN with observables."
+            "Expected an EstimatorQNN or a SamplerQNN of qiskit-machine-learning; got "
+            f"{type(qnn).__name__}, which has no {missing[0]}."
         )
     network: Any = qnn
     return ModuleParts(
         circuit=network.circuit,
-        observables=list(network.observables),
-        execution=_read_network_execution(network, _read_names(given)),
+        observables=kind.measurement(network),
+        execution=_read_network_execution(network, kind, _read_names(given)),
         input_params=list(network.input_params or ()),
         weight_params=list(network.weight_params or ()),
-        # A network hands both to its estimator as they are.
-        observables_layout=None if network.circuit.layout is None else "physical",
+        observables_layout=None if network.circuit.layout is None else kind.layout,
     )
 
 
@@ -190,12 +202,22 @@ def _check_algorithm(algorithm: object) -> None:
             "Expected an algorithm with an ansatz and an estimator or a sampler, such as VQE, "
             f"SamplingVQE, QAOA or AdaptVQE; got {name}."
         )
+
+
+def _aggregate(algorithm: object, operator: BaseOperator) -> Asked:
+    """Return what is made of an operator's values: the mean, or the mean of the lowest."""
     aggregation = getattr(algorithm, "aggregation", None)
-    if aggregation is not None:
+    if aggregation is None:
+        return operator
+    if callable(aggregation):
+        name = getattr(aggregation, "__name__", shown(aggregation))
         raise AlgorithmError(
-            f"{name} has aggregation={aggregation!r}; a module gives expectation values, the plain "
-            "mean. Leave out aggregation, or keep the algorithm."
+            f"{type(algorithm).__name__} has aggregation={name}, a function; a module gives the "
+            "plain mean, or with a number the mean of the lowest values (CVaR). Set aggregation to "
+            "None or to a number, or keep the algorithm."
         )
+    alpha = as_real(aggregation)
+    return operator if math.isclose(alpha, 1) else CVaR(operator, alpha)
 
 
 def _is_qaoa(algorithm: object) -> bool:
@@ -306,7 +328,11 @@ def _find_start(
 
 
 def _read_execution(
-    algorithm: Any, num_qubits: int, given: set[str], transpiler: PassManager | None
+    algorithm: Any,
+    asked: Asked,
+    num_qubits: int,
+    given: set[str],
+    transpiler: PassManager | None,
 ) -> Execution:
     if PLACES & given:
         return Execution(pass_manager=transpiler)
@@ -318,32 +344,70 @@ def _read_execution(
         return Execution(exact.estimator, pass_manager=transpiler)
     estimator = getattr(algorithm, "estimator", None)
     if estimator is None:
-        estimator = make_equivalent_estimator(getattr(algorithm, "sampler", None))
+        estimator = _choose_primitive(getattr(algorithm, "sampler", None), asked)
     elif not isinstance(estimator, BaseEstimatorV2):
         raise AlgorithmError(_explain_version("estimator", estimator, "its estimator"))
-    # The gradient is one on the same estimator.
+    # The gradient is one on the same primitive.
     chosen = None if "gradient" in given else gradient
     return Execution(estimator, gradient=chosen, pass_manager=transpiler)
 
 
-def _read_network_execution(qnn: Any, given: set[str]) -> Execution:
-    estimator = None
+def _choose_primitive(sampler: object, asked: Asked) -> Primitive:
+    """Return what evaluates on a sampler's device: the estimator that goes with it, or itself."""
+    if not isinstance(sampler, BaseSamplerV2):
+        raise AlgorithmError(_explain_version("sampler", sampler, "its sampler"))
+    if isinstance(asked, Measurement) and asked.reads is Outcomes:
+        return sampler
+    return find_counterpart(sampler) or sampler
+
+
+class _Network(NamedTuple):
+    """One of the two kinds of networks.
+
+    Attributes:
+        primitive: The name of what it runs on.
+        base: The class of that.
+        attributes: What one of this kind has.
+        measurement: Returns what it measures.
+        layout: Which qubits of a transpiled circuit it means.
+    """
+
+    primitive: str
+    base: type[BaseEstimatorV2] | type[BaseSamplerV2]
+    attributes: tuple[str, ...]
+    measurement: Callable[[Any], Asked]
+    layout: str
+
+
+def _read_network_execution(qnn: Any, kind: _Network, given: set[str]) -> Execution:
+    primitive = None
     precision = getattr(qnn, "default_precision", None) or None
     if not PLACES & given:
-        estimator, width = qnn.estimator, qnn.circuit.num_qubits
+        primitive, width = getattr(qnn, kind.primitive), qnn.circuit.num_qubits
         if precision in (None, NETWORK_PRECISION):
-            exact = _find_exact(type(qnn).__name__, estimator, qnn.gradient, width, given)
+            exact = _find_exact(type(qnn).__name__, primitive, qnn.gradient, width, given)
             if exact is not None:
                 return exact
-        if not isinstance(estimator, BaseEstimatorV2):
-            raise AlgorithmError(_explain_version("estimator", estimator, "qnn.estimator"))
-    kind = type(qnn.gradient).__name__
-    if kind not in NETWORK_GRADIENTS and "gradient" not in given:
-        raise AlgorithmError(
-            f"The network's gradient, {kind}, has no counterpart here. Give gradient= as well: "
-            "TorchQuantumModule.from_qnn(qnn, gradient='parameter-shift')."
-        )
-    return Execution(estimator, gradient=NETWORK_GRADIENTS.get(kind), precision=precision)
+        if not isinstance(primitive, kind.base):
+            raise AlgorithmError(
+                _explain_version(kind.primitive, primitive, f"qnn.{kind.primitive}")
+            )
+        if _gives_no_shots(primitive):
+            primitive = None
+    chosen = None if "gradient" in given else _network_gradient(qnn.gradient)
+    return Execution(primitive, gradient=chosen, precision=precision)
+
+
+def _network_gradient(gradient: object) -> GradientChoice | None:
+    kind = type(gradient).__name__
+    if kind in NETWORK_GRADIENTS:
+        return NETWORK_GRADIENTS[kind]
+    if isinstance(gradient, (BaseEstimatorGradient, BaseSamplerGradient)):
+        return gradient
+    raise AlgorithmError(
+        f"The network's gradient, {kind}, has no counterpart here. Give gradient= as well: "
+        "TorchQuantumModule.from_qnn(qnn, gradient='parameter-shift')."
+    )
 
 
 def _find_exact(
@@ -372,14 +436,25 @@ def _find_exact(
 def _means_exact_values(primitive: object, num_qubits: int) -> bool:
     """Whether what is meant by a primitive are exact values.
 
-    Shots that nobody asked for are not meant: a ``StatevectorSampler`` has no other way to give
-    expectation values than the number of shots that it draws by default.
+    Shots that nobody asked for are not meant: samplers of state vectors have no other way to give
+    anything than the number of shots that they draw by default.
     """
-    if isinstance(primitive, StatevectorSampler) and type(primitive) is StatevectorSampler:
-        return primitive.default_shots == StatevectorSampler().default_shots
+    if _gives_no_shots(primitive):
+        return True
+    if type(primitive) in (StatevectorSampler, BatchedStatevectorSampler):
+        sampler = cast(Any, primitive)
+        return bool(sampler.default_shots == type(primitive)().default_shots)
     if type(primitive).__name__ == "QMLEstimator":  # the default of qiskit-machine-learning
         return not getattr(primitive, "default_precision", 0.0)
     return is_exact(primitive, num_qubits)
+
+
+def _gives_no_shots(primitive: object) -> bool:
+    """Whether it is the sampler of qiskit-machine-learning that gives probabilities instead."""
+    options = getattr(primitive, "options", None)
+    return type(primitive).__name__ == "QMLSampler" and (
+        getattr(options, "default_shots", None) is None
+    )
 
 
 def _is_exact_gradient(gradient: object, num_qubits: int) -> bool:
@@ -390,7 +465,7 @@ def _is_exact_gradient(gradient: object, num_qubits: int) -> bool:
     name = type(gradient).__name__
     if name in ("NoneType", "ReverseEstimatorGradient"):
         return True
-    own = getattr(gradient, "_estimator", None)
+    own = getattr(gradient, "_estimator", getattr(gradient, "_sampler", None))
     return name in EXACT_GRADIENTS and (own is None or _means_exact_values(own, num_qubits))
 
 
@@ -402,67 +477,85 @@ def _explain_version(kind: str, primitive: object, where: str) -> str:
     )
 
 
-def make_equivalent_estimator(sampler: object) -> BaseEstimatorV2:
-    """Return an estimator that measures on the same backend with as many shots as a sampler.
+# -- Networks on samplers ------------------------------------------------------------------------
 
-    Raises:
-        AlgorithmError: If the sampler is of an unknown kind.
+
+def _read_outcomes(network: Any) -> Probabilities:
+    """Return the probabilities that a ``SamplerQNN`` gives."""
+    shape = tuple(int(size) for size in network.output_shape)
+    if network.sparse:
+        _log.warning(
+            "%s is sparse; a module returns dense tensors, here of shape (*batch, %s).",
+            type(network).__name__,
+            ", ".join(map(str, shape)),
+        )
+    places = _bits_of_outcomes(network.circuit)
+    outputs = _Outputs(network.interpret, places, shape)
+    if len(places) > TABULATED:
+        return Probabilities(interpret=outputs, output_size=shape)
+    table = np.array([outputs(outcome) for outcome in range(1 << len(places))])
+    plain = shape == table.shape and np.array_equal(table, np.arange(len(table)))
+    return Probabilities() if plain else Probabilities(interpret=table, output_size=shape)
+
+
+def _bits_of_outcomes(circuit: QuantumCircuit) -> list[int]:
+    """Return which bit of the number that a network reads is each measured bit.
+
+    A network reads the register ``meas`` if there is one, and otherwise all registers; it measures
+    all qubits of a circuit without classical bits.
     """
-    if not isinstance(sampler, BaseSamplerV2):
-        raise AlgorithmError(_explain_version("sampler", sampler, "its sampler"))
-    for kind in type(sampler).__mro__:
-        make = _ESTIMATORS.get((kind.__module__.partition(".")[0], kind.__name__))
-        if make is not None:
-            return make(sampler)
-    raise AlgorithmError(
-        f"A module needs an estimator; none is known that matches {type(sampler).__name__}. Give "
-        "one: TorchQuantumModule.from_algorithm(algorithm, operator, estimator=...)."
-    )
+    if not circuit.num_clbits:
+        count = circuit.num_qubits
+        if circuit.layout is not None:
+            count = len(circuit.layout.final_index_layout(filter_ancillas=True))
+        return list(range(count))
+    registers = [r for r in circuit.cregs if r.name == "meas"] or circuit.cregs
+    number = {bit: i for i, bit in enumerate(bit for register in registers for bit in register)}
+    measured = [circuit.clbits[c] for c in split_final_measurements(circuit).qubit_of]
+    if not number.keys() >= set(measured):
+        raise AlgorithmError(
+            "The network reads the register 'meas' alone, and its circuit measures into others as "
+            "well. Measure once, into one register."
+        )
+    return [number[bit] for bit in measured]
 
 
-def _make_statevector_estimator(sampler: StatevectorSampler) -> BaseEstimatorV2:
-    seed = sampler.seed if isinstance(sampler.seed, int) else None
-    precision = shots_to_precision(sampler.default_shots)
-    return BatchedStatevectorEstimator(default_precision=precision, seed=seed)
+class _Outputs:
+    """Which output of a network an outcome counts for, all of them numbered in C order."""
+
+    def __init__(
+        self,
+        interpret: Callable[[int], int | Iterable[int]] | None,
+        places: list[int],
+        shape: tuple[int, ...],
+    ) -> None:
+        self._interpret, self._places, self._shape = interpret, places, shape
+
+    def __call__(self, outcome: int) -> int:
+        number = sum((outcome >> i & 1) << place for i, place in enumerate(self._places))
+        found: Any = number if self._interpret is None else self._interpret(number)
+        index = (found,) if isinstance(found, Integral) else tuple(found)
+        try:
+            return int(np.ravel_multi_index(index, self._shape))
+        except (TypeError, ValueError) as error:
+            raise AlgorithmError(
+                f"Expected the network's interpret to give an index of an output of shape "
+                f"{self._shape}; for {number} it gave {shown(found)}."
+            ) from error
 
 
-def _make_backend_estimator(sampler: BackendSamplerV2) -> BaseEstimatorV2:
-    options = {
-        "default_precision": shots_to_precision(sampler.options.default_shots),
-        "seed_simulator": sampler.options.seed_simulator,
-    }
-    return BackendEstimatorV2(backend=sampler.backend, options=options)
-
-
-def _make_aer_estimator(sampler: Any) -> BaseEstimatorV2:
-    from qiskit_aer.primitives import EstimatorV2
-
-    seeded = {} if sampler.seed is None else {"seed_simulator": sampler.seed}
-    options = {
-        "backend_options": dict(sampler.options.backend_options),
-        "run_options": {**sampler.options.run_options, **seeded},
-        "default_precision": shots_to_precision(sampler.default_shots),
-    }
-    # The backend is not public; it may have been given to from_backend with its noise.
-    estimator: BaseEstimatorV2 = EstimatorV2.from_backend(sampler._backend, options=options)
-    return estimator
-
-
-def _make_runtime_estimator(sampler: Any) -> BaseEstimatorV2:
-    from qiskit_ibm_runtime import EstimatorV2
-
-    estimator = EstimatorV2(mode=sampler.mode if sampler.mode is not None else sampler.backend())
-    shots = getattr(sampler.options, "default_shots", None)
-    if isinstance(shots, int):
-        estimator.options.default_shots = shots
-    found: BaseEstimatorV2 = estimator
-    return found
-
-
-_ESTIMATORS: dict[tuple[str, str], Callable[[Any], BaseEstimatorV2]] = {
-    ("qiskit", "StatevectorSampler"): _make_statevector_estimator,
-    ("qiskit", "BackendSamplerV2"): _make_backend_estimator,
-    ("qiskit_aer", "SamplerV2"): _make_aer_estimator,
-    ("qiskit_ibm_runtime", "SamplerV2"): _make_runtime_estimator,
-}
-"""What makes the estimator of a kind of sampler, by package and name of its class."""
+_ROLES = ("input_params", "weight_params", "gradient")
+_ESTIMATOR_QNN = _Network(
+    primitive="estimator",
+    base=BaseEstimatorV2,
+    attributes=("observables", "estimator"),
+    measurement=lambda network: list(network.observables),
+    layout="physical",  # it hands circuit and observables to its estimator as they are
+)
+_SAMPLER_QNN = _Network(
+    primitive="sampler",
+    base=BaseSamplerV2,
+    attributes=("sampler", "interpret", "output_shape", "sparse"),
+    measurement=_read_outcomes,
+    layout="virtual",
+)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, BitArray
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import PauliList, SparsePauliOp
 from typing_extensions import Self, override
@@ -28,7 +28,8 @@ from ..primitives.capabilities import binds_rightly, is_sampler, takes_projector
 from ..primitives.evaluation import make_points_pub, make_sampling_pub, submit
 from ..primitives.families import Primitive
 from ..primitives.outcomes import Frequencies, read_frequencies, submit_samples
-from ..primitives.precision import precision_to_shots
+from ..primitives.precision import default_shots, precision_to_shots
+from ..primitives.results import Samples
 from ..program import CircuitProgram
 from ..program.operators import walsh_hadamard
 from ..program.readouts import Expectations, Interpretation, Outcomes, Readout
@@ -197,6 +198,26 @@ class Sampling(_OnPrimitive):
     """Probabilities of outcomes on a sampler: how often they were found."""
 
     primitive: BaseSamplerV2
+
+    def draw(self, points: FloatArray, shots: int | None) -> Samples:
+        """Return the outcomes at ``N`` points, each drawn on its own, also where they are the same.
+
+        Args:
+            points: Shape ``(N, P)``; there is no job for none.
+            shots: At each point; ``None`` for the default of the sampler.
+        """
+        self.program.analysed.check(points)
+        width, pub = len(self._readout.qubits), self._pub(points)
+        if not len(points):
+            wanted = shots or default_shots(self.primitive) or 0
+            return Samples(width, BitArray(np.zeros((0, wanted, -(-width // 8)), np.uint8), width))
+        # Without parameters to bind there is one point, which does not stand for the others.
+        pubs = [pub] * (1 if self.program.circuit.parameters else len(points))
+        found = submit_samples(self.primitive, pubs, shots)()
+        if len(pubs) == 1 or any(each.bits is None for each in found):
+            return found[0]
+        arrays = [each.bits.array for each in found if each.bits is not None]
+        return Samples(width, BitArray(np.stack(arrays), width))
 
     @override
     def _submit(self, points: FloatArray, asked: int) -> Callable[[], Estimates]:
