@@ -74,7 +74,7 @@ class ResultError(BridgeError, ValueError):
 
 
 class StateDictError(BridgeError, ValueError):
-    """A saved state belongs to another circuit, other observables or other roles."""
+    """A saved state belongs to another circuit, another measurement or other roles."""
 
 
 class MemoryLimitError(BridgeError, MemoryError):

@@ -84,5 +84,5 @@ def _another(difference: str) -> StateDictError:
     return StateDictError(
         f"The state belongs to another program; they differ in {difference} (this module against "
         "the saved one). No weight of this module was changed. Build it with the circuit, "
-        "observables and roles it was saved with."
+        "measurement and roles it was saved with."
     )

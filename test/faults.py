@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qiskit.primitives import BaseEstimatorV2, PrimitiveResult, PubResult
+from estimators import QuantileSampler
+from qiskit.primitives import (
+    BaseEstimatorV2,
+    BaseSamplerV2,
+    BitArray,
+    PrimitiveResult,
+    PubResult,
+    SamplerPubResult,
+)
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
@@ -60,7 +69,9 @@ except ImportError:  # stand-ins: errors are told apart by the names of their cl
             self.status_code = status_code
 
 
-Fault = BaseException | Callable[[np.ndarray], Any]
+Values = np.ndarray | BitArray
+"""What a job gives: expectation values, or outcomes."""
+Fault = BaseException | Callable[[Any], Any]
 
 
 def failed_job(code: int) -> RuntimeJobFailureError:
@@ -156,12 +167,12 @@ class Plan:
 
 
 EXACT = BatchedStatevectorEstimator()
-ANSWERS: dict[str, np.ndarray] = {}  # the same question has the same answer, and saves time
+ANSWERS: dict[str, Values] = {}  # the same question has the same answer, and saves time
 LOSES_JOB = ("RuntimeJobFailureError", "RuntimeJobMaxTimeoutError", "RuntimeInvalidStateError")
 
 
-class Service(BaseEstimatorV2):
-    """An exact estimator with jobs that have ids, tags and a ledger, and can be fetched."""
+class _Service:
+    """A primitive with jobs that have ids, tags and a ledger, and can be fetched."""
 
     def __init__(
         self,
@@ -176,11 +187,14 @@ class Service(BaseEstimatorV2):
         self.plan = Plan() if plan is None else plan
         self.most_rows = most_rows
         self.job_tag: str | None = None
-        self.default_precision = 0.0
         self.phase = ""  # written to the ledger with each job
         self.fetched: list[str] = []
 
-    def run(self, pubs: Any, *, precision: float | None = None) -> Job:
+    def _compute(self, pub: Any) -> Values:
+        """Work out the answer to a PUB."""
+        raise NotImplementedError
+
+    def _take(self, pubs: list[Any]) -> Job:
         plan, number = self.plan, self.plan.count
         plan.count += 1
         refusals = plan.on_submission.get(number)
@@ -188,10 +202,10 @@ class Service(BaseEstimatorV2):
             error = refusals.pop(0)
             plan.count -= bool(refusals)  # the next attempt meets the next one
             raise error
-        (pub,) = (EstimatorPub.coerce(p, precision) for p in pubs)
+        (pub,) = pubs
         digest = content_of(pub)
         if digest not in ANSWERS:
-            ANSWERS[digest] = np.asarray(EXACT.run([pub]).result()[0].data.evs)
+            ANSWERS[digest] = self._compute(pub)
         values = ANSWERS[digest]
         job_id = f"{self.name}-{len(self.ledger.jobs)}"
         self.ledger.write(
@@ -200,7 +214,7 @@ class Service(BaseEstimatorV2):
             tag=self.job_tag,
             phase=self.phase,
             shape=list(values.shape),
-            values=[float(v).hex() for v in values.ravel()],
+            values=written(values),
         )
         plan.log.append(("accepted", job_id))
         if number in plan.on_answer:
@@ -208,7 +222,7 @@ class Service(BaseEstimatorV2):
         faults = plan.on_result.get(number, [])
         return Job(self, job_id, values, self._too_long(values) or faults)
 
-    def _too_long(self, values: np.ndarray) -> list[Fault]:
+    def _too_long(self, values: Values) -> list[Fault]:
         if self.most_rows is None or values.shape[-1] <= self.most_rows:
             return []
         return [RuntimeJobMaxTimeoutError("Error code 1305; Job took too long.")]
@@ -217,7 +231,7 @@ class Service(BaseEstimatorV2):
         self.fetched.append(job_id)
         for job in self.ledger.jobs:
             if job["id"] == job_id and job_id.startswith(self.name):
-                values = np.array([float.fromhex(v) for v in job["values"]]).reshape(job["shape"])
+                values = read(job["values"], job["shape"])
                 return Job(self, job_id, values, self._too_long(values))
         raise RuntimeJobNotFound(f"Job not found: {job_id}")
 
@@ -227,10 +241,35 @@ class Service(BaseEstimatorV2):
         return self.retrieve_job(ids[-1]) if ids else None
 
 
-class Job:
-    """A job of :class:`Service`; one that has failed stays so."""
+class Service(_Service, BaseEstimatorV2):
+    """An exact estimator."""
 
-    def __init__(self, service: Service, job_id: str, values: np.ndarray, faults: list[Fault]):
+    default_precision = 0.0
+
+    def run(self, pubs: Any, *, precision: float | None = None) -> Job:
+        return self._take([EstimatorPub.coerce(pub, precision) for pub in pubs])
+
+    def _compute(self, pub: Any) -> Values:
+        return np.asarray(EXACT.run([pub]).result()[0].data.evs)
+
+
+class SamplerService(_Service, BaseSamplerV2):
+    """A sampler that is sure of its outcomes, in one register called ``meas``."""
+
+    default_shots = 40
+
+    def run(self, pubs: Any, *, shots: int | None = None) -> Job:
+        return self._take([SamplerPub.coerce(pub, shots) for pub in pubs])
+
+    def _compute(self, pub: Any) -> Values:
+        found: BitArray = QuantileSampler().run([pub]).result()[0].data.meas
+        return found
+
+
+class Job:
+    """A job of a service; one that has failed stays so."""
+
+    def __init__(self, service: _Service, job_id: str, values: Values, faults: list[Fault]):
         self.service, self._id, self.values = service, job_id, values
         self.faults = faults
 
@@ -252,25 +291,45 @@ class Job:
                 self.service.ledger.write(failed=self._id, why=str(fault))
             raise fault
         if fault is not None:
-            return fault(self.values.copy())
+            return fault(copy.deepcopy(self.values))
         return result_of(self.values)
 
 
-def result_of(values: np.ndarray) -> PrimitiveResult[PubResult]:
+def written(values: Values) -> Any:
+    """Values as the ledger keeps them."""
+    if isinstance(values, BitArray):
+        return {"bits": values.num_bits, "array": values.array.tolist()}
+    return [float(v).hex() for v in values.ravel()]
+
+
+def read(kept: Any, shape: list[int]) -> Values:
+    """Values from the ledger."""
+    if isinstance(kept, dict):
+        return BitArray(np.array(kept["array"], dtype=np.uint8), kept["bits"])
+    return np.array([float.fromhex(v) for v in kept]).reshape(shape)
+
+
+def result_of(values: Values) -> PrimitiveResult[PubResult]:
+    if isinstance(values, BitArray):
+        return PrimitiveResult([SamplerPubResult(DataBin(meas=values, shape=values.shape))])
     data = DataBin(evs=values, stds=np.zeros(values.shape), shape=values.shape)
     return PrimitiveResult([PubResult(data)])
 
 
-def with_nan(values: np.ndarray) -> PrimitiveResult[PubResult]:
-    values.flat[-1] = np.nan
+def with_nan(values: Values) -> PrimitiveResult[PubResult]:
+    """A value that is no number, or an outcome of more bits than were measured."""
+    if isinstance(values, BitArray):
+        values.array.flat[-1] = 255
+    else:
+        values.flat[-1] = np.nan
     return result_of(values)
 
 
-def misshapen(values: np.ndarray) -> PrimitiveResult[PubResult]:
+def misshapen(values: Values) -> PrimitiveResult[PubResult]:
     return result_of(values[..., :-1])
 
 
-def missing(values: np.ndarray) -> PrimitiveResult[PubResult]:
+def missing(values: Values) -> PrimitiveResult[PubResult]:
     return PrimitiveResult([])
 
 

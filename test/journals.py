@@ -5,18 +5,14 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-from circuits import hybrid
-from faults import FakeTime, Ledger, Plan, Service
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from families import ESTIMATOR
+from faults import FakeTime, Ledger, Plan
 
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
+from qiskit_torch_bridge.jobs import Jobs, Journal
 
 
 def pub_of(seed=0, rows=4):
-    circuit = hybrid()
-    values = np.random.default_rng(seed).uniform(-3, 3, (rows, 5))
-    return EstimatorPub.coerce((circuit, [["ZZ"], ["XX"]], {tuple(circuit.parameters): values}))
+    return ESTIMATOR.pub((rows,), seed)
 
 
 def events(path):
@@ -30,7 +26,8 @@ def kinds(path):
 class World:
     """A service and a journal that are met again by each new 'process'."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, family=ESTIMATOR, **options):
+        self.family = family
         self.path, self.ledger = folder / "journal", Ledger(folder / "ledger")
         self.time, self.options = FakeTime(), options
         self.journal = None
@@ -44,11 +41,28 @@ class World:
         made = Plan()
         vars(made).update(plan)
         names = "ab"[:count]
-        self.services = [Service(self.ledger, name=n, plan=made, **self.options) for n in names]
-        estimator = self.services if count > 1 else self.services[0]
+        self.services = [
+            self.family.service(self.ledger, name=n, plan=made, **self.options) for n in names
+        ]
         self.end()
         self.journal = Journal(self.path)
-        return DispatchingEstimator(estimator, Jobs(journal=self.journal, retry=self.time.retry()))
+        return self.dispatch(retry=self.time.retry())
+
+    def dispatch(self, **options):
+        """What dispatches to the services with the journal."""
+        given = self.services if len(self.services) > 1 else self.services[0]
+        return self.family.dispatching(given, Jobs(journal=self.journal, **options))
+
+    def pub(self, seed=0, rows=4):
+        return self.family.pub((rows,), seed)
+
+    def ask(self, primitive, seed=0, rows=4):
+        """The values of a PUB."""
+        return self.family.values_of(primitive, self.pub(seed, rows))[0]
+
+    def expected(self, seed=0, rows=4):
+        """The values that it has without any disturbance."""
+        return self.family.truth(self.pub(seed, rows))[0]
 
 
 def evs(estimator, pub, **options):

@@ -126,6 +126,21 @@ def test_cuts_are_those_of_the_graphs():
     torch.testing.assert_close(ratios, expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize(("part", "rows"), [("rotation", 12), ("qaoa", 8)])
+def test_rate_batch_and_memory_are_taken_from_the_flags(part, rows, monkeypatch):
+    """For QAOA it is half as many walks, in whole graphs of four."""
+    trained = []
+
+    def train(optimizer, draw, steps, epochs, label, rate):
+        _, start = draw()
+        trained.append((optimizer.cell.hidden_size, len(start), rate, epochs))
+
+    monkeypatch.setattr(meta, "train", train)
+    options = ("--hidden", 1, "--lr", 0.1, "--batch-size", 12, "--epochs", 7, "--steps", 1)
+    run("--part", part, *SMALL_QAOA[2:], *options)
+    assert trained == [(1, rows, 0.1, 7)] * 2
+
+
 def test_no_unseen_graph_is_a_known_one_renumbered():
     rng = np.random.default_rng(1)
     known = meta.draw_graphs(30, [6], rng)

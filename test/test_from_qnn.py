@@ -28,9 +28,7 @@ OF_VERSION_1 = tuple(int(n) for n in __version__.split(".")[:2]) < (0, 9)
 with_exact_sampler = pytest.mark.skipif(
     OF_VERSION_1, reason="this release has no V2 sampler that gives probabilities"
 )
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*circuit.library.* is deprecated as of Qiskit 2.1"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:.*circuit.library.* is deprecated as of Qiskit 2.1")
 
 # Sums of some dozens of products of double precision numbers.
 EXACT = {"rtol": 0, "atol": 1e-10}

@@ -372,7 +372,9 @@ def test_an_estimator_without_a_sampler_is_named():
     for given in (Unknown(), [Unknown(), StatevectorEstimator()]):
         module = make(estimator=given)
         for ask in (module.sample, module.most_likely):
-            with pytest.raises(MeasurementError, match=r"No sampler .*module.with_backend\(estimator="):
+            with pytest.raises(
+                MeasurementError, match=r"No sampler .*module.with_backend\(estimator="
+            ):
                 ask(INPUTS)
     moved = make(estimator=Unknown()).with_backend(estimator=StatevectorSampler())
     assert moved.sample(INPUTS, shots=3).shots == 3
@@ -403,7 +405,7 @@ def test_what_is_wrong_is_named_before_a_job_is_submitted(wrong, place):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.* is deprecated")
 def test_tracers_and_transforms_are_refused():
     module = make()
-    for ask in (lambda x: module.sample(x).bits, lambda x: module.most_likely(x)):  # noqa: PLW0108
+    for ask in (lambda x: module.sample(x).bits, lambda x: module.most_likely(x)):
         with pytest.raises(TracingError, match="drawn anew"):
             torch.func.vmap(ask)(INPUTS)
         with pytest.raises(TracingError, match="drawn anew"):

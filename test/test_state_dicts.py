@@ -175,7 +175,7 @@ def renamed():
 
 OTHERS = {
     "the circuit's gates or angles": lambda: node(scale=2.01),
-    "the observables": lambda: node(observables=("ZI", "XY")),
+    "the measurement": lambda: node(observables=("ZI", "XY")),
     "the inputs": lambda: TorchQuantumModule(circuit()[0], ["ZI", "XX"]),
     "the weights": renamed,
 }
@@ -203,7 +203,7 @@ def test_marks_are_the_same_everywhere():
     a, b = node(observables=[reordered]), node(observables=[reordered[::-1].simplify()])
     assert difference_of_marks(a.program.marks, b.program.marks) is None
     tiny, other = (node(observables=[SparsePauliOp("ZI", c)]) for c in (1e-14, 1.001e-14))
-    assert difference_of_marks(tiny.program.marks, other.program.marks) == "the observables"
+    assert difference_of_marks(tiny.program.marks, other.program.marks) == "the measurement"
 
 
 @pytest.mark.parametrize(

@@ -477,7 +477,6 @@ def _explain_version(kind: str, primitive: object, where: str) -> str:
     )
 
 
-
 # -- Networks on samplers ------------------------------------------------------------------------
 
 

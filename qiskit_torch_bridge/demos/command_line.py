@@ -6,11 +6,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
+import torch
 from qiskit.providers import BackendV2
 from qiskit.transpiler import generate_preset_pass_manager
 
@@ -162,6 +164,17 @@ def check_extras(path: Path | None) -> None:
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a device, a pipe or a socket"
         raise DemoError(f"Expected --plot to name a file; '{path}' is {kind}.")
+
+
+@contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def progress(total: float, description: str, unit: str = "step") -> Any:

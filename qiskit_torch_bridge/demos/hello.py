@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hello: one qubit, three angles, and why the gradient matters once there is shot noise."""
+"""Hello: a circuit of one gate, and why the gradient matters once there is shot noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from qiskit.circuit import Parameter, QuantumCircuit
 
 from .. import TorchQuantumModule, Tracker, expectation
 from ..gradients import FiniteDifference
@@ -29,6 +28,7 @@ from .command_line import (
     table,
     whole,
 )
+from .node_circuits import TWO_QUBITS, NodeCircuit, one_qubit
 from .plots import plot_hello
 
 SUMMARY = "one qubit learns a given sigma-z expectation value, with three kinds of gradient"
@@ -37,8 +37,19 @@ EPSILON = 0.01
 """The step of the finite differences. It is small enough for a good difference quotient; at 100
 shots the noise it lets through is several times the largest slope there is."""
 
-START = dict.fromkeys(("theta", "phi", "lam"), math.pi / 4)
-"""The initial weights: the same for all cases, and no place where the noise is special."""
+STARTS: dict[str, list[float]] = {
+    "u": [math.pi / 4] * 3,
+    "u3": [math.pi / 4] * 3,
+    "u2": [0.0, math.pi / 4],
+    "ry": [0.0],
+    "two-u3": [math.pi / 4] * 3,
+    "qaoa": [math.pi / 4, math.pi / 4, 1.0, 0.5, 0.1],
+}
+"""The circuits and their initial weights: the same for all cases, and for the first circuit no
+place where the noise is special. The others are those of the project's origin, and so are their
+weights."""
+
+LEARNING_RATES = {"sgd": 0.3, "adam": 0.1}
 
 NOISE_REPEATS = 40
 
@@ -51,8 +62,25 @@ OPTIONS: Options = {
     **BACKEND_OPTION,
     "--target": option("the expectation value to learn, from -1 to 1", number(-1, 1), -0.4),
     "--epsilon": option(f"step of the finite differences (default {EPSILON} radians)", positive),
+    "--circuit": option(
+        "one gate on one qubit; with another name than u after an H gate, or on two qubits",
+        default="u",
+        choices=list(STARTS),
+    ),
+    "--start": option(
+        "the first angles, in radians (default: pi/4 each for u)",
+        number(-math.inf, math.inf),
+        nargs="+",
+        metavar="ANGLE",
+    ),
     "--steps": option("training steps", whole(1), 200),
-    "--lr": option("learning rate of the first step; it falls to zero", positive, 0.3),
+    "--optimizer": option("the optimizer", default="sgd", choices=list(LEARNING_RATES)),
+    "--lr": option("learning rate of the first step (default 0.3 for sgd, 0.1 for adam)", positive),
+    "--schedule": option(
+        "how the learning rate goes on: it falls to zero along a cosine, or stays",
+        default="cosine",
+        choices=["cosine", "constant"],
+    ),
 }
 
 
@@ -86,61 +114,77 @@ class Training(NamedTuple):
     seconds: float
 
 
+def build_circuit(name: str) -> NodeCircuit:
+    """Return a circuit of :data:`STARTS`: ``"u"`` alone begins without an H gate.
+
+    After ``U(theta, phi, lam)`` alone the expectation value of Z is cos(theta).
+    """
+    if name in TWO_QUBITS:
+        return TWO_QUBITS[name]()
+    return one_qubit("u3", after_h=False) if name == "u" else one_qubit(name)
+
+
 def build_module(
-    case: Case, epsilon: float, seed: int, backend: str | None = None
+    case: Case,
+    epsilon: float,
+    seed: int,
+    backend: str | None = None,
+    circuit: str = "u",
+    start: Sequence[float] | None = None,
 ) -> TorchQuantumModule:
-    """Return one U gate as a module; the expectation value of Z after it is cos(theta)."""
-    circuit = QuantumCircuit(1)
-    angles = [Parameter(name) for name in START]
-    circuit.u(angles[0], angles[1], angles[2], 0)
+    """Return a circuit of :data:`STARTS` as a module whose weights are all of its angles."""
+    node = build_circuit(circuit)
     differences = case.gradient == "finite-difference"
     return TorchQuantumModule(
-        circuit,
-        "Z",
-        weight_params=angles,
+        node.circuit,
+        node.observables,
+        weight_params=node.angles,
         gradient=FiniteDifference(epsilon) if differences else GRADIENTS[case.gradient],
         shots=case.shots,
-        initial_weights=list(START.values()),
+        initial_weights=STARTS[circuit] if start is None else start,
         seed=seed,
-        **place_on(backend, 1, seed),
+        **place_on(backend, node.circuit.num_qubits, seed),
     )
 
 
-def train(module: TorchQuantumModule, case: Case, target: float, steps: int, lr: float) -> Training:
-    """Minimise the squared distance to ``target`` by stochastic gradient descent.
+def train(module: TorchQuantumModule, case: Case, options: argparse.Namespace) -> Training:
+    """Minimise the squared distance to the target.
 
-    The learning rate falls to zero along a cosine: with noisy gradients a constant one would
-    leave the weights trembling around the optimum for ever.
+    As a rule by stochastic gradient descent, with a learning rate that falls to zero: with noisy
+    gradients a constant one would leave the weights trembling around the optimum for ever.
     """
     noise = measure_noise(module)
-    curve, start = [], time.perf_counter()
-    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    with progress(steps, case.label) as bar, Tracker() as tracker:
-        for _ in range(steps):
+    curve, began = [], time.perf_counter()
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[options.optimizer]
+    optimizer = kind(module.parameters(), lr=options.lr or LEARNING_RATES[options.optimizer])
+    falls = options.schedule == "cosine"
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
+    with progress(options.steps, case.label) as bar, Tracker() as tracker:
+        for _ in range(options.steps):
             curve.append(exact_value(module))
             optimizer.zero_grad()
-            loss = (module() - target).square().sum()
+            loss = (module().sum() - options.target).square()
             loss.backward()
             optimizer.step()
-            schedule.step()
+            if falls:
+                schedule.step()
             bar.set_postfix(value=f"{curve[-1]:+.3f}", refresh=False)
             bar.update()
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
     curve.append(exact_value(module))
     with torch.no_grad():
-        sampled = module().item()
+        sampled = module().sum().item()
     return Training(case, curve, sampled, noise, tracker.usage.points, seconds)
 
 
 @torch.no_grad()
 def exact_value(module: TorchQuantumModule) -> float:
-    """Return the expectation value without shot noise."""
-    return expectation(module.program, weights=module.weight).item()
+    """Return the expectation value without shot noise, or the sum of two."""
+    return expectation(module.program, weights=module.weight).sum().item()
 
 
 def measure_noise(module: TorchQuantumModule) -> float:
-    """Return the standard deviation of the slope with respect to theta at the weights."""
+    """Return the standard deviation of the slope with respect to the first angle."""
     repeats = range(NOISE_REPEATS)
     slopes = [torch.autograd.grad(module().sum(), module.weight)[0][0] for _ in repeats]
     return torch.stack(slopes).std().item()
@@ -163,21 +207,38 @@ def run(options: argparse.Namespace) -> list[Training]:
     """Train every case from the same start, print a summary, and plot if asked."""
     cases = choose_cases(options)
     check_extras(options.plot)
+    expected = len(STARTS[options.circuit])
+    if options.start is not None and len(options.start) != expected:
+        raise DemoError(
+            f"Expected --start to give {expected} angle{'s' * (expected > 1)} for the circuit "
+            f"{options.circuit}; got {len(options.start)}."
+        )
     epsilon = options.epsilon or EPSILON
     trainings = []
     for case in cases:
-        module = build_module(case, epsilon, options.seed, options.backend)
-        trainings.append(train(module, case, options.target, options.steps, options.lr))
-    print(summarise(trainings, options.target, options.steps, epsilon))
+        module = build_module(
+            case, epsilon, options.seed, options.backend, options.circuit, options.start
+        )
+        trainings.append(train(module, case, options))
+    print(summarise(trainings, options, epsilon))
     if options.plot is not None:
         plot_hello(options.plot, trainings, options.target)
         print(f"\nThe training curves are in {options.plot}.")
     return trainings
 
 
-def summarise(trainings: Sequence[Training], target: float, steps: int, epsilon: float) -> str:
+def summarise(trainings: Sequence[Training], options: argparse.Namespace, epsilon: float) -> str:
     """Return the table that is printed at the end."""
-    header = ("case", "final <Z>", "error", "measured", "slope noise", "evaluations", "seconds")
+    target, value = options.target, "<Z>" if options.circuit not in TWO_QUBITS else "<Z> + <Z>"
+    header = (
+        "case",
+        f"final {value}",
+        "error",
+        "measured",
+        "slope noise",
+        "evaluations",
+        "seconds",
+    )
     rows = [
         (
             t.case.label,
@@ -191,12 +252,14 @@ def summarise(trainings: Sequence[Training], target: float, steps: int, epsilon:
         for t in trainings
     ]
     text = f"""
-Target <Z> = {target:+.3f}, {steps} steps, start at {trainings[0].curve[0]:+.3f}
+Circuit {options.circuit}: target {value} = {target:+.3f}, {options.steps} steps, start at \
+{trainings[0].curve[0]:+.3f}
 
 {table(header, rows)}
 
-final <Z>: exact, at the final weights; measured: the same with the shots of the case.
-slope noise: standard deviation of one measured d<Z>/d(theta), which is never above 1."""
+final {value}: exact, at the final weights; measured: the same with the shots of the case.
+slope noise: standard deviation of one measured slope, with respect to the first angle, at the
+start."""
     if any(t.case.gradient == "finite-difference" for t in trainings):
         text += f"\nFinite differences are central, with a step of {epsilon:g}."
     return text

@@ -14,9 +14,6 @@ from .command_line import progress
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """The learning rates among which the best one is taken for an optimizer of torch."""
 
-LEARNING_RATE = 0.01
-"""That of the training of a learned optimizer; it falls to zero."""
-
 OBSERVATION_SCALE = 4.0
 """What is observed changes by hundredths late in a run; the network should still notice."""
 
@@ -105,12 +102,14 @@ def train(
     steps: int,
     epochs: int,
     label: str,
+    rate: float = 0.01,
 ) -> list[float]:
     """Train an optimizer on fresh problems and starts in every epoch; return the losses.
 
-    The loss is the mean along the walk: who is there sooner is better.
+    The loss is the mean along the walk: who is there sooner is better. The learning rate falls from
+    ``rate`` to zero.
     """
-    descent = torch.optim.Adam(optimizer.parameters(), lr=LEARNING_RATE)
+    descent = torch.optim.Adam(optimizer.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, epochs)
     history = []
     with progress(epochs, label, unit="epoch") as bar:

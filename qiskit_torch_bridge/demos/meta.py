@@ -27,6 +27,7 @@ from .command_line import (
     common_options,
     name_values,
     option,
+    positive,
     table,
     whole,
 )
@@ -42,17 +43,11 @@ Walk: TypeAlias = Callable[[Task, Tensor, int], Tensor]
 Node: TypeAlias = tuple[TorchQuantumModule, int]
 """The QAOA circuit of a graph, and the number of its edges."""
 
-BATCH = 64
-"""Targets in an epoch of the training."""
-
 TARGETS = 1000
 """Unseen targets that optimizers of the rotation are compared on."""
 
 TUNED_ON_TARGETS = 1000
 """Other targets, that learning rates are chosen on."""
-
-GRAPHS = 8
-"""Graphs in an epoch of the training."""
 
 STARTS = 4
 """Random starts for each graph, in training and in the comparison."""
@@ -141,7 +136,8 @@ def rotation(options: argparse.Namespace, places: Places) -> Iterator[Comparison
     start = torch.zeros(TARGETS, 1)
 
     def draw() -> tuple[Task, Tensor]:
-        return rotation_problem(to_train, *draw_rotations(BATCH)), torch.zeros(BATCH, 1)
+        targets = options.batch_size
+        return rotation_problem(to_train, *draw_rotations(targets)), torch.zeros(targets, 1)
 
     walks = train_optimizers(draw, options, 1)
     for kind in (SGD, Adam):
@@ -179,7 +175,8 @@ def qaoa(options: argparse.Namespace, places: Places) -> Iterator[Comparison]:
     to_train = cut_nodes(known, layers, **places.to_train)
 
     def draw() -> tuple[Task, Tensor]:
-        chosen = torch.randperm(len(known))[:GRAPHS].tolist()
+        graphs = math.ceil(options.batch_size / (2 * STARTS))
+        chosen = torch.randperm(len(known))[:graphs].tolist()
         problem = cut_problem([to_train[index] for index in chosen])
         return problem, random_angles(len(chosen) * STARTS, layers)
 
@@ -216,7 +213,8 @@ def train_optimizers(
     walks: dict[str, Walk] = {}
     for slopes, told in ((False, "values"), (True, "values, slopes")):
         optimizer = LearnedOptimizer(num_angles, options.hidden, slopes, guess)
-        train(optimizer, draw, options.steps, options.epochs, f"learning from {told}")
+        label = f"learning from {told}"
+        train(optimizer, draw, options.steps, options.epochs, label, options.lr)
         walks[f"LSTM ({told})"] = optimizer.walk
     return walks
 
@@ -386,6 +384,14 @@ OPTIONS: Options = {
     "--steps": option("steps of every optimizer", whole(1), 10),
     "--epochs": option("epochs of each training", whole(1), 200),
     "--hidden": option("size of the LSTM's memory", whole(1), 32),
+    "--lr": option(
+        "learning rate of the training in its first epoch; it falls to zero", positive, 0.01
+    ),
+    "--batch-size": option(
+        "targets of the rotation in an epoch; half as many walks for qaoa, four for each graph",
+        whole(1),
+        64,
+    ),
     "--layers": option("layers of QAOA", whole(1), 2),
     "--nodes": option(
         "nodes of the graphs, in training up to two fewer", whole(4, MAX_NODES - LARGER), 8

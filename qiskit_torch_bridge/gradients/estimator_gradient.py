@@ -101,7 +101,7 @@ class EstimatorGradient(EvaluatedGradient, BridgeGradient):
         projectors = takes_projectors(self._estimator)
         evaluations = evaluate(
             self._estimator,
-            [pub.content(self._submit(pub.target), projectors) for pub in pubs],
+            [pub.content(self._circuit_of(pub.target), projectors) for pub in pubs],
             [pub.shape for pub in pubs],
         )
         # Without points no wanted parameter acts on any gate.

@@ -116,7 +116,9 @@ class EvaluatedGradient(ABC):
             return analysed.on_aer
         return analysed if runs_boxes(self._primitive) else analysed.without_boxes
 
-    def _submit(self, target: AnalysedCircuit, readout: Outcomes | None = None) -> QuantumCircuit:
+    def _circuit_of(
+        self, target: AnalysedCircuit, readout: Outcomes | None = None
+    ) -> QuantumCircuit:
         """Return the circuit as the primitive is given it: measured and transpiled once, if at all.
 
         Transpilers keep track of what bits are read from, so a readout is added before.

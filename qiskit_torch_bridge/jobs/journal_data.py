@@ -28,8 +28,7 @@ def decode_result(data: dict[str, Any], pub: Pub) -> PubResult:
 
 def _encode(value: Any) -> dict[str, Any]:
     if isinstance(value, BitArray):
-        # Bits that only fill up a byte, and outcomes that are frequent, take little room.
-        packed = zlib.compress(np.ascontiguousarray(value.array).tobytes(), 1)
+        packed = _compress(np.ascontiguousarray(value.array).tobytes())
         shape = list(value.array.shape)
         return {"bits": value.num_bits, "shape": shape, "zlib": base64.b64encode(packed).decode()}
     array = np.asarray(value)
@@ -38,6 +37,16 @@ def _encode(value: Any) -> dict[str, Any]:
         return {"weights": weights, "shape": list(array.shape)}
     data = array.astype("<f8")  # of any shape, that of a number included
     return {"shape": list(data.shape), "base64": base64.b64encode(data.tobytes()).decode()}
+
+
+def _compress(data: bytes) -> bytes:
+    """Return outcomes in about as many bits as their entropy has.
+
+    Shots do not repeat what others before them were; looking for that takes time and finds chance.
+    So bytes are coded by their frequency, and only runs of equal ones by their length.
+    """
+    coder = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 8, zlib.Z_RLE)
+    return coder.compress(data) + coder.flush()
 
 
 def _decode(described: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from ..program import AnalysedCircuit
 from ..program.operators import Observable
 from ..program.readouts import Expectations
 from ..simulation.statevector import StatevectorSimulator
+from .drawing import find_probabilities
 from .pubs import AnalysedPub, PointBlock, merge_blocks
 from .sampling import (
     MeasurementPlan,
@@ -181,7 +182,8 @@ def _sampled(
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
         for group, generator in zip(measured.groups, generators, strict=True):
-            mean, variance = sample_group(group, group.probabilities(states), shots, generator)
+            probabilities = find_probabilities(states, group.bits, group.changes)
+            mean, variance = sample_group(group, probabilities, shots, generator)
             evs[:, group.members] += mean
             variances[:, group.members] += variance
         yield chunk, evs, variances

@@ -103,6 +103,15 @@ def operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
             yield instruction.operation
 
 
+def global_phases_of(circuit: QuantumCircuit) -> Iterator[Angle]:
+    """Yield the global phases of a circuit and of what is in its boxes, those that are not zero."""
+    if isinstance(circuit.global_phase, ParameterExpression) or circuit.global_phase:
+        yield circuit.global_phase
+    for instruction in circuit.data:
+        if is_box(instruction.operation):
+            yield from global_phases_of(instruction.operation.body)
+
+
 def read_steps(circuit: QuantumCircuit) -> list[Step]:
     """Return a circuit's operations with their qubits, boxes as such."""
     return [(instruction.operation, instruction.qubits) for instruction in circuit.data]

@@ -56,6 +56,7 @@ from .definitions import (
     Step,
     circuit_of,
     definition_of,
+    global_phases_of,
     has_matrix,
     is_box,
     is_standard,
@@ -118,10 +119,18 @@ def write_out_evolutions(
         operation, qubits = step
         if not _is_open(operation):
             return [step]
-        return place_steps(_write_out(operation, evolutions, as_gates), qubits)
+        written = _write_out(operation, evolutions, as_gates)
+        phases.extend(global_phases_of(written))
+        return place_steps(written, qubits)
 
+    phases: list[Angle] = []
     # In boxes, binding a copy of a circuit changes gates that are not Qiskit's own.
-    return rewrite(circuit, lambda step: write_out(step, False), lambda step: write_out(step, True))
+    result = rewrite(
+        circuit, lambda step: write_out(step, False), lambda step: write_out(step, True)
+    )
+    for phase in phases:
+        result.global_phase = result.global_phase + phase
+    return result
 
 
 def _write_out(operation: Operation, evolutions: Evolutions, as_gates: bool) -> QuantumCircuit:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ from typing_extensions import override
 
 from ..arguments import UNREADABLE, is_whole_number, require_whole_number, shown
 from ..arrays import IntArray
-from ..exceptions import MeasurementError
+from ..exceptions import MeasurementError, StateDictError
 from .readouts import Interpretation
 
 Interpret: TypeAlias = "str | Callable[[int], int] | ArrayLike | Interpretation"
@@ -90,6 +91,19 @@ def interpretation_for(
     return OutcomeFunction(interpret, output_size)
 
 
+def read_interpretation(described: Any, num_bits: int) -> Interpretation | None:
+    """Return an interpretation that was described for a file.
+
+    Raises:
+        MeasurementError: If it is none of so many bits.
+    """
+    if described is None:
+        return None
+    outputs, size = described["outputs"], described["size"]
+    found = check_interpretation("parity" if outputs == "parity" else list(outputs), size)
+    return interpretation_for(found, None, num_bits)
+
+
 class OutcomeTable(Interpretation):
     """An output for each outcome.
 
@@ -116,6 +130,15 @@ class OutcomeTable(Interpretation):
         for byte in np.moveaxis(packed, -1, 0):
             index = index << 8 | byte
         return self.outputs[index]
+
+    @override
+    def describe(self) -> dict[str, Any]:
+        return {"outputs": self.outputs.tolist(), "size": self.size}
+
+    @property
+    @override
+    def mark(self) -> str:
+        return hashlib.sha256(f"{self.size} ".encode() + self.outputs.tobytes()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -150,6 +173,15 @@ class Parity(Interpretation):
     @override
     def of_packed(self, packed: NDArray[np.uint8], num_bits: int) -> IntArray:
         return np.bitwise_count(np.bitwise_xor.reduce(packed, axis=-1)).astype(np.int64) & 1
+
+    @override
+    def describe(self) -> dict[str, Any]:
+        return {"outputs": "parity", "size": self.size}
+
+    @property
+    @override
+    def mark(self) -> str:
+        return f"parity {self.size}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Parity) and self.size == other.size
@@ -187,6 +219,19 @@ class OutcomeFunction(Interpretation):
     def _outputs(self, outcomes: Iterable[int], count: int) -> IntArray:
         outputs = (_call(self.function, outcome, self.size) for outcome in outcomes)
         return np.fromiter(outputs, dtype=np.int64, count=count)
+
+    @override
+    def describe(self) -> dict[str, Any]:
+        raise StateDictError(
+            f"Expected an interpretation that is data; got {shown(self.function)}, a function of "
+            f"outcomes of more than {TABULATED} bits, which cannot be written to a file or sent to "
+            "another process. Say interpret='parity', or measure fewer qubits."
+        )
+
+    @property
+    @override
+    def mark(self) -> str:
+        return f"function {self.size}"
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -37,6 +37,7 @@ from qiskit.circuit.library import (
     CRYGate,
     CRZGate,
     CU1Gate,
+    GlobalPhaseGate,
     Initialize,
     PhaseGate,
     RXGate,
@@ -61,7 +62,7 @@ from .definitions import (
     is_box,
     is_standard,
     operations_of,
-    steps_of_definition,
+    place_steps,
 )
 from .expressions import expressions_of, is_free
 
@@ -187,18 +188,32 @@ def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
 
 
 def flatten(
-    step: Step, accept: Callable[[Operation], bool], *, for_noise: bool = False
+    step: Step,
+    accept: Callable[[Operation], bool],
+    *,
+    for_noise: bool = False,
+    phases: bool = False,
 ) -> Iterator[Step]:
-    """Yield a step, or the steps of its definition if it is refused, without global phases."""
+    """Yield a step, or the steps of its definition if it is refused.
+
+    Args:
+        step: The step.
+        accept: Whether an operation can stay.
+        for_noise: Whether noise that is tied to the names of gates must find them.
+        phases: Whether the global phases of definitions are yielded as well, as gates on no qubit.
+    """
     operation, qubits = step
     if accept(operation):
         yield step
         return
     # Aer has no open controls: its noise is that of the gate between two X.
     opened = for_noise and getattr(operation, "ctrl_state", None) == 0
-    rewritten = None if opened else _rotations_of_controlled(operation, qubits)
+    rewritten = None if opened else _rotations_of_controlled(operation, qubits, phases)
     if rewritten is None:
-        rewritten = steps_of_definition(operation, qubits)
+        definition = definition_of(operation)
+        rewritten = place_steps(definition, qubits)
+        if phases and (is_free(definition.global_phase) or definition.global_phase):
+            rewritten.append((GlobalPhaseGate(definition.global_phase), ()))
     named = for_noise and is_standard(operation) and operation.name in _AER_NAMES
 
     # A block inside would be expanded without its label, some day, and its parts find their noise.
@@ -207,7 +222,8 @@ def flatten(
         return accept(inner) and (bool(expressions_of(inner)) or accepts_aer(inner))
 
     known = accept_with_aer if named else accept
-    steps = (leaf for inner in rewritten for leaf in flatten(inner, known, for_noise=for_noise))
+    options = {"for_noise": for_noise, "phases": phases}
+    steps = (leaf for inner in rewritten for leaf in flatten(inner, known, **options))
     yield from _label_for_noise(operation, qubits, list(steps)) if named else steps
 
 
@@ -225,8 +241,13 @@ def _label_for_noise(gate: Operation, qubits: tuple[Qubit, ...], steps: list[Ste
     return labelled
 
 
-def _rotations_of_controlled(operation: Operation, qubits: tuple[Qubit, ...]) -> list[Step] | None:
-    """Write ``crx``, ``crz``, ``cry``, ``cp`` and ``cu1`` as commuting rotations."""
+def _rotations_of_controlled(
+    operation: Operation, qubits: tuple[Qubit, ...], phases: bool
+) -> list[Step] | None:
+    """Write ``crx``, ``crz``, ``cry``, ``cp`` and ``cu1`` as commuting rotations.
+
+    The last two have a quarter of their angle as a phase beside these.
+    """
     kind = class_of(operation)
     if kind not in (CRXGate, CRYGate, CRZGate, CPhaseGate, CU1Gate):
         return None
@@ -250,6 +271,7 @@ def _rotations_of_controlled(operation: Operation, qubits: tuple[Qubit, ...]) ->
         (RZGate(sign * half), (control,)),
         (RZGate(half), (target,)),
         (RZZGate(-sign * half), qubits),
+        *([(GlobalPhaseGate(half / 2), ())] if phases else []),
     ]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit
 from typing_extensions import Self, override
 
@@ -76,14 +77,29 @@ class Measurement(ABC):
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
         """Whether a bound measurement makes an output of some shape of what is read."""
 
-    def options(self) -> dict[str, Any]:
-        """Return the arguments that make a bound measurement again, as JSON has them."""
+    @property
+    def operators(self) -> tuple[Observable, ...]:
+        """The observables that a bound measurement holds itself."""
+        return ()
+
+    @property
+    def amplitudes(self) -> NDArray[np.complex128] | None:
+        """The state that a bound measurement holds."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a bound measurement was made with beside these, as JSON has it."""
         return {}
 
     @classmethod
-    def from_options(cls, **options: Any) -> Self:
-        """Make a measurement of what :meth:`options` returned."""
-        return cls(**options)
+    def from_parts(
+        cls,
+        settings: dict[str, Any],
+        operators: tuple[Observable, ...],
+        amplitudes: NDArray[np.complex128] | None,
+    ) -> Self:
+        """Make a bound measurement again."""
+        return cls(**settings)
 
     def describe(self, readout: Readout) -> str:
         """Return what is measured as ``print`` shows it of a program."""
@@ -233,4 +249,4 @@ class Variance(Measurement):
     @override
     def describe(self, readout: Readout) -> str:
         half = readout.operators[: readout.size // 2]
-        return f"variances={Expectations(half)}"
+        return f"measurement=Variance({Expectations(half)})"

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit, Qubit
 from typing_extensions import Self, override
 
@@ -24,14 +24,14 @@ from .operators import (
     Observable,
     axes_of,
     diagonal_of,
-    operator_from_list,
     restrict_operator,
-    terms_of,
 )
 from .readouts import Outcomes, Readout, brief
 
 MOST_BITS = 30
 """Probabilities of outcomes of more bits are more than any memory holds."""
+MOST_VALUES = 1 << 25
+"""Values of observables, all outcomes of each, that a conditional value at risk keeps: 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,26 @@ class Probabilities(Measurement):
         count = len(qubits)
         size = _count_outputs(self.output_size)
         interpretation = interpretation_for(self.interpret, size, count)
-        if interpretation is None:
-            _check_room(count, "measure fewer qubits, or say by interpret= what they count for")
+        if interpretation is None and count > MOST_BITS:
+            raise MeasurementError(
+                f"Expected at most {MOST_BITS} qubits, whose outcomes have 2**{MOST_BITS} "
+                f"probabilities; got {count}. Measure fewer qubits, or say by interpret= what "
+                "outcomes count for."
+            )
         readout = Outcomes(qubits, interpretation)
         shape = self.output_size if isinstance(self.output_size, tuple) else (readout.size,)
         return Bound(Probabilities(), readout, shape, split.circuit)
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
-        return self == Probabilities() and math.prod(shape) == readout.size
+        room = readout.size <= 1 << MOST_BITS
+        return self == Probabilities() and room and math.prod(shape) == readout.size
 
     @override
     def describe(self, readout: Readout) -> str:
-        return f"probabilities of qubits {list(readout.measured)}"
+        interpretation = cast(Outcomes, readout).interpretation
+        counted = "" if interpretation is None else f", interpret={interpretation!r}"
+        return f"measurement=Probabilities({list(readout.measured)}{counted})"
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class CVaR(Measurement):
     Args:
         observable: A sum of products of Z and of projectors on 0 and 1 in any form that
             :class:`.TorchQuantumModule` takes, or nested lists of these. The qubits that they act
-            on, together at most 30, are measured; the output has the shape in which they are
+            on, together at most 25, are measured; the output has the shape in which they are
             nested.
         alpha: The part of the distribution, above 0 and at most 1.
 
@@ -159,6 +166,8 @@ class CVaR(Measurement):
 
     observable: ObservablesLike | Operators
     alpha: float
+    values: FloatArray = field(init=False, repr=False, compare=False)
+    """The values of the observables for each outcome: ``(O, 2**k)``; of a bound one only."""
 
     reads = Outcomes
     is_read = False
@@ -184,35 +193,59 @@ class CVaR(Measurement):
         operators, shape = cast(Operators, self.observable).on(circuit, layout)
         support = np.any([axes_of(operator)[1].any(axis=0) for operator in operators], axis=0)
         qubits = tuple(np.flatnonzero(support).tolist()) or (0,)
-        _check_room(len(qubits), "take observables of fewer qubits")
+        self._check_size(len(qubits))
         measured = CVaR([restrict_operator(o, qubits) for o in operators], self.alpha)
-        return Bound(measured, Outcomes(qubits), shape, split_final_measurements(circuit).circuit)
-
-    @override
-    def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
-        return math.prod(shape) == len(self.operators) and all(
-            readout == Outcomes(readout.measured) and len(readout.measured) == o.num_qubits
-            for o in self.operators
+        return Bound(
+            measured._with_values(),
+            Outcomes(qubits),
+            shape,
+            split_final_measurements(circuit).circuit,
         )
 
     @override
-    def options(self) -> dict[str, Any]:
-        return {"observable": list(map(terms_of, self.operators)), "alpha": self.alpha}
-
-    @classmethod
-    @override
-    def from_options(cls, observable: Any, alpha: float) -> Self:
-        return cls([operator_from_list(terms) for terms in observable], alpha)
+    def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
+        qubits = readout.measured
+        return (
+            math.prod(shape) == len(self.operators)
+            and readout == Outcomes(qubits)
+            and len(qubits) == self.operators[0].num_qubits
+        )
 
     @property
+    @override
     def operators(self) -> tuple[Observable, ...]:
         """The observables one after the other."""
         return cast(Operators, self.observable).flat
 
-    @functools.cached_property
-    def values(self) -> FloatArray:
-        """The values of the observables for each outcome: ``(O, 2**k)``; of a bound one only."""
-        return np.stack([diagonal_of(operator) for operator in self.operators])
+    @override
+    def settings(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+    @classmethod
+    @override
+    def from_parts(
+        cls,
+        settings: dict[str, Any],
+        operators: tuple[Observable, ...],
+        amplitudes: NDArray[np.complex128] | None,
+    ) -> Self:
+        made = cls(list(operators), **settings)
+        made._check_size(operators[0].num_qubits)
+        return made._with_values()
+
+    def _check_size(self, count: int) -> None:
+        most = MOST_VALUES // len(self.operators)
+        if 1 << count > most:
+            raise MeasurementError(
+                f"Expected observables that act on at most {most.bit_length() - 1} qubits "
+                f"together, since each has a value for each outcome; got some on {count}. Take "
+                "fewer observables at once, or such that act on fewer qubits."
+            )
+
+    def _with_values(self) -> Self:
+        values = np.stack([diagonal_of(operator) for operator in self.operators])
+        object.__setattr__(self, "values", values)
+        return self
 
 
 def _count_outputs(output_size: Any) -> Any:
@@ -221,11 +254,3 @@ def _count_outputs(output_size: Any) -> Any:
         return output_size
     sizes = [require_whole_number(n, "output_size", 1, error=MeasurementError) for n in output_size]
     return math.prod(sizes)
-
-
-def _check_room(count: int, remedy: str) -> None:
-    if count > MOST_BITS:
-        raise MeasurementError(
-            f"Expected at most {MOST_BITS} measured qubits, whose outcomes have 2**{MOST_BITS} "
-            f"probabilities; got {count} qubits. To have less, {remedy}."
-        )

@@ -7,23 +7,35 @@ texts that fit beside weights; they only tell a program from others.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import functools
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.exceptions import QiskitError
 
-from ..arguments import shown
+from ..arguments import UNREADABLE, shown
 from ..exceptions import BridgeError, ObservableError, StateDictError
 from .identity import GRIDS, fingerprint, fingerprints_agree
-from .measurements import EXPECTATION_VALUES, Measurement
-from .operators import ROUNDING, Observable, ProductOperator, operator_from_list, term_keys
-from .readouts import Expectations, Readout
+from .interpretations import read_interpretation
+from .measured_qubits import refuse_doubled
+from .measurements import EXPECTATION_VALUES, Measurement, Variance
+from .operators import (
+    ROUNDING,
+    Observable,
+    ProductOperator,
+    operator_from_list,
+    term_keys,
+    terms_of,
+)
+from .outcome_measurements import CVaR, Probabilities
+from .readouts import Amplitudes, Expectations, Outcomes, Readout
+from .state_measurements import Entropy, Fidelity, Purity, State
 
 if TYPE_CHECKING:
     from .program import CircuitProgram
@@ -36,10 +48,15 @@ MAX_EXPANDED = 256
 NAMES = {
     "inputs": "the inputs",
     "weights": "the weights",
-    "observables": "the observables",
+    "observables": "the measurement",
     "circuit": "the circuit's gates or angles",
 }
-"""What is marked, in words."""
+"""What is marked, in words; in files, the measurement has the name of its commonest kind."""
+KINDS: dict[str, type[Measurement]] = {
+    kind.__name__: kind
+    for kind in (Variance, Probabilities, CVaR, Purity, Entropy, Fidelity, State)
+}
+"""The measurements that are no expectation values, by their names in states."""
 
 
 class ProgramDescription(NamedTuple):
@@ -72,23 +89,22 @@ class ProgramDescription(NamedTuple):
         """
         try:
             found = json.loads(text)
+            measurement, readout = _read_measurement(found)
             names, shape = found["parameters"], tuple(found["shape"])
             fits = (
                 all(type(name) is str for name in names)
                 and len(set(names)) == len(names)
                 and sorted([*found["inputs"], *found["weights"]]) == sorted(names)
                 and all(type(length) is int and length > 0 for length in shape)
-                and math.prod(shape) == len(found["observables"])
+                and measurement.accepts(readout, shape)
                 and type(found["expanded"]) is bool
             )
             inputs, weights = tuple(found["inputs"]), tuple(found["weights"])
-            observables = tuple(operator_from_list(terms) for terms in found["observables"])
-        except (KeyError, TypeError, ValueError, RecursionError, QiskitError) as error:
+        except (*UNREADABLE, QiskitError) as error:
             raise StateDictError(f"The saved program is damaged: {error!r}.") from error
         if not fits:
             raise StateDictError("The saved program is damaged: its parts do not fit each other.")
-        parts = (EXPECTATION_VALUES, Expectations(observables))
-        return cls(found["expanded"], tuple(names), inputs, weights, shape, *parts)
+        return cls(found["expanded"], tuple(names), inputs, weights, shape, measurement, readout)
 
     def find_parameters(
         self, circuit: QuantumCircuit
@@ -101,9 +117,7 @@ class ProgramDescription(NamedTuple):
         known = {p.name: p for p in circuit.parameters}
         for name in self.parameters:
             known.setdefault(name, Parameter(name))
-        if not set(known) <= set(self.parameters) or any(
-            o.num_qubits != circuit.num_qubits for o in self.readout.operators
-        ):
+        if not set(known) <= set(self.parameters) or not _fits(self.readout, circuit.num_qubits):
             raise StateDictError("The saved program is damaged: its circuit is another one.")
         parameters, inputs, weights = (
             tuple([known[name] for name in names])
@@ -120,8 +134,10 @@ def describe_program(program: CircuitProgram, expanded: bool) -> str:
         "inputs": [p.name for p in program.input_params],
         "weights": [p.name for p in program.weight_params],
         "shape": list(program.output_shape),
-        "observables": [[[label, c.real] for label, c in o.to_list()] for o in program.observables],
+        **_describe_readout(program.readout),
     }
+    if program.measurement != EXPECTATION_VALUES:
+        described["measurement"] = _describe_measurement(program.measurement)
     return json.dumps(described)
 
 
@@ -133,6 +149,95 @@ def check_state(state: object) -> None:
             "Expected what CircuitProgram.to_state() returns, a mapping with circuit (bytes) "
             f"and program (text); got {shown(state)}."
         )
+
+
+# -- what is measured ----------------------------------------------------------------------------
+
+
+def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": type(measurement).__name__,
+        "settings": measurement.settings(),
+        "operators": list(map(terms_of, measurement.operators)),
+    }
+    amplitudes = measurement.amplitudes
+    if amplitudes is not None:
+        described["amplitudes"] = base64.b64encode(amplitudes.tobytes()).decode()
+        described["shape"] = list(amplitudes.shape)
+    return described
+
+
+def _read_measurement(found: Any) -> tuple[Measurement, Readout]:
+    """Return what a description says is measured, and what is read for it."""
+    described = found.get("measurement") if isinstance(found, dict) else found[""]
+    if described is None:
+        return EXPECTATION_VALUES, _READERS[Expectations](found)
+    kind = KINDS[described["name"]]
+    amplitudes = None
+    if "amplitudes" in described:
+        content = base64.b64decode(described["amplitudes"], validate=True)
+        amplitudes = np.frombuffer(content, dtype=np.complex128).reshape(described["shape"])
+    operators = tuple(map(operator_from_list, described["operators"]))
+    measurement = kind.from_parts(described["settings"], operators, amplitudes)
+    return measurement, _READERS[kind.reads](found)
+
+
+@functools.singledispatch
+def _describe_readout(readout: Readout) -> dict[str, Any]:
+    raise StateDictError(f"Expected a readout that can be saved; got {shown(readout)}.")
+
+
+@_describe_readout.register
+def _(readout: Expectations) -> dict[str, Any]:
+    return {"observables": list(map(terms_of, readout.operators))}
+
+
+@_describe_readout.register
+def _(readout: Amplitudes) -> dict[str, Any]:
+    return {"qubits": list(readout.qubits)}
+
+
+@_describe_readout.register
+def _(readout: Outcomes) -> dict[str, Any]:
+    interpretation = readout.interpretation
+    described = None if interpretation is None else interpretation.describe()
+    return {"qubits": list(readout.qubits), "interpretation": described}
+
+
+def _read_expectations(found: Any) -> Expectations:
+    return Expectations(tuple(map(operator_from_list, found["observables"])))
+
+
+def _read_amplitudes(found: Any) -> Amplitudes:
+    return Amplitudes(_read_qubits(found))
+
+
+def _read_outcomes(found: Any) -> Outcomes:
+    qubits = _read_qubits(found)
+    return Outcomes(qubits, read_interpretation(found["interpretation"], len(qubits)))
+
+
+def _read_qubits(found: Any) -> tuple[int, ...]:
+    qubits = tuple(found["qubits"])
+    if not qubits or any(type(q) is not int or q < 0 for q in qubits):
+        raise ValueError("no qubits")
+    refuse_doubled(qubits)
+    return qubits
+
+
+_READERS: dict[type[Readout], Callable[[Any], Readout]] = {
+    Expectations: _read_expectations,
+    Outcomes: _read_outcomes,
+    Amplitudes: _read_amplitudes,
+}
+
+
+def _fits(readout: Readout, num_qubits: int) -> bool:
+    """Whether what is read can be read of so many qubits."""
+    qubits = getattr(readout, "qubits", ())
+    return all(o.num_qubits == num_qubits for o in readout.operators) and (
+        max(qubits, default=-1) < num_qubits
+    )
 
 
 # -- marks ---------------------------------------------------------------------------------------
@@ -148,7 +253,7 @@ def marks_of(program: CircuitProgram) -> dict[str, str]:
     marks = {
         "inputs": _of_names(inputs),
         "weights": _of_names(weights),
-        "observables": _of_operators(program.observables, program.output_shape),
+        "observables": _of_measurement(program),
     }
     try:
         return {**marks, "circuit": fingerprint(program.circuit, (*inputs, *weights))}
@@ -169,11 +274,18 @@ def _of_names(parameters: Sequence[Parameter]) -> str:
     return hashlib.sha256(repr([p.name for p in parameters]).encode()).hexdigest()[:32]
 
 
-def _of_operators(operators: Sequence[Observable], shape: tuple[int, ...]) -> str:
+def _of_measurement(program: CircuitProgram) -> str:
+    measurement, readout = program.measurement, program.readout
+    head: Any = program.output_shape
+    if measurement != EXPECTATION_VALUES:
+        head = (head, type(measurement).__name__, measurement.settings(), _discrete(readout))
+    operators = list(map(_expanded, (*readout.operators, *measurement.operators)))
+    amplitudes = measurement.amplitudes
+    numbers = np.zeros(0) if amplitudes is None else amplitudes.ravel().view(float)
     texts = []
     for grid in GRIDS:
-        content = hashlib.sha256(repr(shape).encode())
-        for operator in map(_expanded, operators):
+        content = hashlib.sha256(repr(head).encode())
+        for operator in operators:
             paulis, place = np.unique(term_keys(operator), return_inverse=True)
             found = np.zeros(len(paulis))
             np.add.at(found, place.reshape(-1), operator.coeffs.real)
@@ -181,8 +293,15 @@ def _of_operators(operators: Sequence[Observable], shape: tuple[int, ...]) -> st
             content.update(f"{operator.num_qubits} {kept.sum()}".encode())
             content.update(paulis[kept].tobytes())
             content.update("".join(f" {c:.{DIGITS}e}" for c in found[kept] * grid).encode())
+        content.update((np.round(numbers * grid, DIGITS) + 0.0).tobytes())  # no negative zeros
         texts.append(content.hexdigest()[:32])
     return "-".join(texts)
+
+
+def _discrete(readout: Readout) -> tuple[object, ...]:
+    """Return what is read beside operators, as text for a mark."""
+    interpretation = getattr(readout, "interpretation", None)
+    return readout.measured, interpretation and interpretation.mark
 
 
 def _expanded(operator: Observable) -> Observable:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,15 @@ class Interpretation(ABC):
     @abstractmethod
     def table(self, num_bits: int) -> IntArray:
         """Return the outputs of all outcomes in order: ``(2**k,)``."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+
+    @property
+    @abstractmethod
+    def mark(self) -> str:
+        """A short text that is the same for equal ones, in every process."""
 
     @abstractmethod
     def of_packed(self, packed: NDArray[np.uint8], num_bits: int) -> IntArray:

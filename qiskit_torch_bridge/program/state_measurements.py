@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import math
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from .analysis import AnalysedCircuit
 from .measured_qubits import QubitsLike, find_qubits, list_qubits, visible_qubits
 from .measurements import Bound, Measurement
 from .observables import Layout
+from .operators import Observable
 from .readouts import Amplitudes, Readout
 
 NORMALISED = 1e-6
@@ -65,7 +65,7 @@ class _OfSubsystem(_OfState):
         return shape == (1,) and _are_positions(self.qubits, readout)
 
     @override
-    def options(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         return asdict(self)
 
     @property
@@ -195,11 +195,6 @@ class Fidelity(_OfState):
             object.__setattr__(self, "qubits", list_qubits(self.qubits))
 
     @property
-    def state(self) -> NDArray[np.complex128]:
-        """The target's amplitudes ``(2**k,)``, or the density matrix of a mixed one."""
-        return cast("NDArray[np.complex128]", self.target)
-
-    @property
     def positions(self) -> tuple[int, ...]:
         """The bits of the index of an amplitude that are compared, of a bound one."""
         return cast("tuple[int, ...]", self.qubits)
@@ -210,58 +205,67 @@ class Fidelity(_OfState):
             places = visible_qubits(circuit, layout)
         else:
             places = find_qubits(cast("tuple[int | Qubit, ...]", self.qubits), circuit, layout)
-        if len(self.state) != 1 << len(places):
-            width = len(self.state).bit_length() - 1
+        if len(self.amplitudes) != 1 << len(places):
+            width = len(self.amplitudes).bit_length() - 1
             raise MeasurementError(
                 f"Expected the target to be a state of {len(places)} qubits, those that are "
                 f"compared; got one of {width}."
             )
         readout = self._read(circuit, layout, places)
-        if self.state.ndim == 2 and len(places) < len(readout.qubits):
+        if self.amplitudes.ndim == 2 and len(places) < len(readout.qubits):
             raise MeasurementError(
                 "Expected the target to be a pure state, since it is compared with a subsystem; "
                 "got a mixed one. Compare all qubits, or with a pure state."
             )
         positions = tuple(readout.qubits.index(place) for place in places)
-        return Bound(Fidelity(self.state, positions), readout, (1,), circuit)
+        return Bound(Fidelity(self.amplitudes, positions), readout, (1,), circuit)
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
-        whole = readout.size == 2 * len(self.state)
+        whole = readout.size == 2 * len(self.amplitudes)
         return (
             shape == (1,)
             and self.qubits is not None
             and _are_positions(self.qubits, readout)
-            and len(self.state) == 1 << len(self.positions)
-            and (self.state.ndim == 1 or whole)
+            and len(self.amplitudes) == 1 << len(self.positions)
+            and (self.amplitudes.ndim == 1 or whole)
         )
 
+    @property
     @override
-    def options(self) -> dict[str, Any]:
-        text = base64.b64encode(self.state.tobytes()).decode()
-        return {"target": text, "mixed": self.state.ndim == 2, "qubits": self.qubits}
+    def amplitudes(self) -> NDArray[np.complex128]:
+        """The target's amplitudes ``(2**k,)``, or the density matrix of a mixed one."""
+        return cast("NDArray[np.complex128]", self.target)
+
+    @override
+    def settings(self) -> dict[str, Any]:
+        return {"qubits": self.qubits}
 
     @classmethod
     @override
-    def from_options(cls, target: str, mixed: bool, qubits: Any) -> Self:
-        found = np.frombuffer(base64.b64decode(target, validate=True), dtype=np.complex128)
-        return cls(found.reshape(math.isqrt(len(found)), -1) if mixed else found, qubits)
+    def from_parts(
+        cls,
+        settings: dict[str, Any],
+        operators: tuple[Observable, ...],
+        amplitudes: NDArray[np.complex128] | None,
+    ) -> Self:
+        return cls(cast("NDArray[np.complex128]", amplitudes), **settings)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Fidelity)
             and self.qubits == other.qubits
-            and self.state.shape == other.state.shape
-            and bool(np.abs(self.state - other.state).max() < SAME_STATE)
+            and self.amplitudes.shape == other.amplitudes.shape
+            and bool(np.abs(self.amplitudes - other.amplitudes).max() < SAME_STATE)
         )
 
     def __hash__(self) -> int:
-        return hash((Fidelity, self.state.shape, self.qubits))
+        return hash((Fidelity, self.amplitudes.shape, self.qubits))
 
     def __repr__(self) -> str:
-        kind = "mixed" if self.state.ndim == 2 else "pure"
+        kind = "mixed" if self.amplitudes.ndim == 2 else "pure"
         of = "" if self.qubits is None else f", qubits={list(self.positions)}"
-        return f"Fidelity(<{kind} state of {len(self.state).bit_length() - 1} qubits>{of})"
+        return f"Fidelity(<{kind} state of {len(self.amplitudes).bit_length() - 1} qubits>{of})"
 
 
 @dataclass(frozen=True)
@@ -309,7 +313,6 @@ def _read_state(target: Any) -> NDArray[np.complex128]:
         array = array / norm
     else:
         array = _read_density_matrix(array, target)
-    array.flags.writeable = False
     return array
 
 

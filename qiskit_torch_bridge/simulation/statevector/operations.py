@@ -62,12 +62,16 @@ ROTATIONS: dict[type[Operation], str] = {
 }
 """Gates that are one Pauli rotation, up to a phase: the letters on the gate's qubits."""
 
+PHASED = (library.PhaseGate, library.U1Gate)
+"""Those of them that have half of their angle as a phase beside the rotation."""
+
 EULER: dict[type[Operation], tuple[int | None, int, int]] = {
     library.UGate: (0, 1, 2),
     library.U3Gate: (0, 1, 2),
     library.U2Gate: (None, 0, 1),
 }
-"""Gates that are RZ(phi) RY(theta) RZ(lambda): the places of their three angles."""
+"""Gates that are RZ(phi) RY(theta) RZ(lambda): the places of their three angles. They have half of
+phi plus lambda as a phase beside these."""
 
 _CONTROLLED = (library.CXGate, library.CYGate, library.CZGate)
 

@@ -20,10 +20,11 @@ import scipy.sparse
 from ... import memory
 from ...arrays import IntArray
 from ...program import AnalysedCircuit
-from ...program.readouts import Expectations, Interpretation, Outcomes, Readout
+from ...program.readouts import Amplitudes, Expectations, Interpretation, Outcomes, Readout
 from .kernels.tables import Outputs
 from .pauli_sums import PauliSums, compile_both, compile_sums
 from .paulis import PauliString
+from .phases import compile_tape_with_phase, locate_amplitudes
 from .tape import Tape, compile_tape
 
 _NO_INDICES = np.zeros(0, dtype=np.int64)
@@ -40,12 +41,14 @@ class CompiledReadout:
         outputs: The basis states of each output; none if it is observables.
         masks: The masks ``x`` and ``z`` of strings, shape ``(K, 2)``: what commutes with all of
             them and with all that comes after it has no effect. ``None`` if everything has.
+        is_whole: Whether nothing but the outputs is left of the state, whatever the values are.
     """
 
     tape: Tape
     sums: PauliSums
     outputs: Outputs = NO_OUTPUTS
     masks: IntArray | None = None
+    is_whole: bool = True
 
     @property
     def work(self) -> float:
@@ -86,6 +89,17 @@ def _(readout: Outcomes, analysed: AnalysedCircuit) -> CompiledReadout:
     masks = np.array([(0, s.z) for s in strings if s.z], dtype=np.int64).reshape(-1, 2)
     outputs = _sort_states(labels, readout.size)
     return CompiledReadout(tape, compile_sums((), tape), outputs, masks)
+
+
+@compile_readout.register
+def _(readout: Amplitudes, analysed: AnalysedCircuit) -> CompiledReadout:
+    memory.require_outputs(1, readout.size)
+    tape = compile_tape_with_phase(analysed)
+    bits = [tape.position.get(q) for q in readout.qubits]
+    memory.require(40 << len(bits), tape.num_bits)
+    outputs = locate_amplitudes(tape.frame, bits)
+    is_whole = len(outputs.states) == 1 << tape.num_bits
+    return CompiledReadout(tape, compile_sums((), tape), outputs, is_whole=is_whole)
 
 
 def _label_states(

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from ... import memory
 from ...arrays import FloatArray, IntArray
-from ...exceptions import BridgeError, InputError
+from ...exceptions import BridgeError, CircuitError, InputError
 from ...lru_cache import LRUCache
 from ...program import AnalysedCircuit
 from ...program.operators import term_keys
@@ -35,7 +35,8 @@ from .kernels.tables import (
     Sources,
     pack,
 )
-from .operations import FixedMatrix, Rotation
+from .operations import Angle, FixedMatrix, Rotation
+from .paulis import PauliString
 from .readouts import compile_readout
 from .schedule import choose_rows_side_by_side, drop_ineffective, lay_out, want_derivatives
 from .tape import Tape
@@ -120,7 +121,10 @@ class StatevectorSimulator(Simulator):
         memory.require(2 * self.dtype.itemsize << tape.num_bits, tape.num_bits)
         self.analysed, self.tape = analysed, tape
         self.sums, self._outputs = compiled.sums, compiled.outputs
+        self._is_whole = compiled.is_whole
         self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
+        if tape.phase:  # a rotation about no axis
+            self.operations = [*tape.operations, Rotation(PauliString(0, 0), Angle())]
         if compiled.masks is not None:
             self.operations = drop_ineffective(
                 tape.operations, tape.preparations, compiled.masks, tape.num_bits
@@ -165,6 +169,8 @@ class StatevectorSimulator(Simulator):
         self._execute(FORWARD, rows_t, x, w, evs=evs, kept=kept)
         if self._constants is not None:
             evs += self._constants
+        if not self._is_whole:
+            self._check_norms(evs)
         return evs, kept
 
     def vjp(
@@ -265,16 +271,18 @@ class StatevectorSimulator(Simulator):
         ):
             entries.setdefault(a, []).append((places[p], c))
         starts, columns, coefficients, offsets = [0], [], [], []
+        last = self.operations[-1] if self.operations else None
         for operation in self.operations:
             if isinstance(operation, FixedMatrix):
                 continue
-            angle = operation.angle
-            total = angle.offset
-            if not angle.is_fixed:
-                total += angle.scale * angle_map.offset[angle.source]
-                for place, c in entries.get(angle.source, ()):
-                    columns.append(place)
-                    coefficients.append(c * angle.scale)
+            total = 0.0
+            for angle in (operation.angle, *(self.tape.phase if operation is last else ())):
+                total += angle.offset
+                if not angle.is_fixed:
+                    total += angle.scale * angle_map.offset[angle.source]
+                    for place, c in entries.get(angle.source, ()):
+                        columns.append(place)
+                        coefficients.append(c * angle.scale)
             offsets.append(total)
             starts.append(len(columns))
         return Sources(
@@ -412,6 +420,21 @@ class StatevectorSimulator(Simulator):
             total = np.vdot(x, x) + np.vdot(w, w)
             if not math.isfinite(total) and not (np.isfinite(x).all() and np.isfinite(w).all()):
                 raise self._error(x, w)
+
+    def _check_norms(self, amplitudes: FloatArray) -> None:
+        """Raise unless the amplitudes that are read are all that there is of each state.
+
+        Each operation rounds each amplitude once or twice.
+        """
+        missing = 1 - np.einsum("bi,bi->b", amplitudes, amplitudes)
+        rounding = 16 * (len(self.operations) + 4) * float(np.finfo(self._float).eps)
+        if len(missing) and missing.max() > rounding:
+            raise CircuitError(
+                "Expected all qubits but those whose amplitudes are read to be in state zero at "
+                f"the end; row {int(missing.argmax())} leaves them in other states with "
+                f"probability {missing.max():.3g}, so that there is no state of the others alone. "
+                "Read all qubits, or let the circuit bring its ancilla qubits back to zero."
+            )
 
     def _error(self, x: FloatArray, w: FloatArray) -> Exception:
         """Return the error for values at which an angle is not finite."""

@@ -18,6 +18,7 @@ from qiskit.circuit import (
 from qiskit.circuit.library import (
     CXGate,
     CZGate,
+    GlobalPhaseGate,
     Initialize,
     StatePreparation,
     UnitaryGate,
@@ -29,12 +30,13 @@ from ...program.angle_map import AngleMap
 from ...program.definitions import Step, class_of, opaque_error
 from ...program.evolutions import TIMED
 from ...program.expressions import is_free
-from ...program.lowering import expand, flatten
+from ...program.lowering import flatten
 from ..interface import ComplexArray
 from .operations import (
     CLIFFORDS,
     EULER,
     NOTHING,
+    PHASED,
     ROTATIONS,
     Angle,
     FixedMatrix,
@@ -64,6 +66,8 @@ class Tape:
         operations: Rotations and matrices in the order in which they act.
         frame: The Clifford gates :math:`F` that were absorbed, for the observables.
         angle_map: From values ``(B, P)`` to the angles that rotations refer to.
+        phase: Angles whose sum :math:`a` is the phase :math:`e^{-ia/2}` of all this, where it is
+            known: see :func:`.compile_tape_with_phase`.
     """
 
     position: dict[int, int]
@@ -71,6 +75,7 @@ class Tape:
     operations: tuple[Rotation | FixedMatrix, ...]
     frame: CliffordFrame
     angle_map: AngleMap
+    phase: tuple[Angle, ...] = ()
 
     @property
     def num_bits(self) -> int:
@@ -104,17 +109,15 @@ def compile_tape(
     Raises:
         CircuitError: If an operation cannot be simulated exactly; it is named.
     """
-    builder = _Builder(analysed.steps, in_full, axes)
+    builder = TapeBuilder(analysed.steps)
+    if in_full or axes is not None:
+        builder.apply_frame()
+    for bit, axis in enumerate(axes or ""):
+        builder.turn(bit, axis)
     for qubit in measured:
         if qubit in builder.position:
             builder.make_diagonal(builder.position[qubit])
-    return Tape(
-        builder.position,
-        tuple(builder.preparations),
-        tuple(builder.operations),
-        builder.frame,
-        analysed.angle_map(builder.expressions),
-    )
+    return builder.write(analysed)
 
 
 def _accepts_gates(operation: Operation) -> bool:
@@ -129,8 +132,8 @@ def _does_nothing(operation: Operation) -> bool:
     )
 
 
-def _taken(steps: Iterable[Step]) -> Iterator[Step]:
-    """Yield the steps that a tape takes and that do something."""
+def _taken(steps: Iterable[Step], phases: bool) -> Iterator[Step]:
+    """Yield the steps that a tape takes and that do something, and phases if they count."""
     for step in steps:
         operation = step[0]
         if is_simple(operation):
@@ -142,16 +145,20 @@ def _taken(steps: Iterable[Step]) -> Iterator[Step]:
                 "it."
             )
         else:
-            for inner in flatten(step, accepts_tape):
-                if inner[1] and not _does_nothing(inner[0]):
+            for inner in flatten(step, accepts_tape, phases=phases):
+                is_phase = isinstance(inner[0], GlobalPhaseGate)
+                if phases if is_phase else inner[1] and not _does_nothing(inner[0]):
                     yield inner
 
 
-class _Builder:
-    """Walks the circuit once and writes the tape."""
+class TapeBuilder:
+    """Walks a circuit once and writes its tape."""
 
-    def __init__(self, steps: Iterable[Step], in_full: bool, axes: str | None = None) -> None:
-        taken = list(_taken(steps))
+    follows_phase = False
+    """Whether global phases are followed, on which alone amplitudes depend."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        taken = list(_taken(steps, self.follows_phase))
         active = sorted(set(itertools.chain.from_iterable(qubits for _, qubits in taken))) or [0]
         if len(active) > MAX_BITS:
             raise CircuitError(
@@ -171,17 +178,30 @@ class _Builder:
             bits = tuple([self.position[q] for q in qubits]) if moved else qubits
             self._append(operation, bits)
         self._settle_all(tuple(self.pending))
-        if in_full or axes is not None:
-            self.apply_frame()
-        for bit, axis in enumerate(axes or ""):
-            self.turn(bit, axis)
+
+    def write(self, analysed: AnalysedCircuit, phase: tuple[Angle, ...] = ()) -> Tape:
+        """Return what has been written of a circuit."""
+        return Tape(
+            self.position,
+            tuple(self.preparations),
+            tuple(self.operations),
+            self.frame,
+            analysed.angle_map(self.expressions),
+            phase,
+        )
+
+    def _turn_phase(self, angle: Angle, factor: float = 1.0) -> None:
+        """Turn the phase of the state by :math:`e^{-i f a / 2}`."""
 
     def _append(self, operation: Operation, bits: tuple[int, ...]) -> None:
         kind = class_of(operation)
         letters = ROTATIONS.get(kind)
         if letters is not None and is_free(operation.params[0]):  # most of what there is
             self._settle_all(bits)
-            self._rotate(letters, bits, self._angle(operation.params[0]))
+            angle = self._angle(operation.params[0])
+            self._rotate(letters, bits, angle)
+            if kind in PHASED:
+                self._turn_phase(angle, -1.0)
             return
         if len(bits) == 1 and self._merge(operation, kind, bits[0]):
             return
@@ -200,8 +220,12 @@ class _Builder:
             )
             for letter, angle in (("Z", lam), ("Y", theta), ("Z", phi)):
                 self._rotate(letter, bits, angle)
+            self._turn_phase(phi, -1.0)
+            self._turn_phase(lam, -1.0)
         elif isinstance(operation, TIMED):
             self._evolve(operation, bits)
+        elif isinstance(operation, GlobalPhaseGate):
+            self._turn_phase(self._angle(operation.params[0]), -2.0)
         elif isinstance(operation, UnitaryGate):
             self.apply_frame()
             matrix = np.asarray(operation.to_matrix(), dtype=complex)
@@ -233,11 +257,14 @@ class _Builder:
     def _settle(self, bit: int) -> None:
         """Write down the fixed gates that have been merged on one bit."""
         self.touched.add(bit)
-        for letter, turns, angle in _turns_of(self.pending.pop(bit).tobytes()):
+        matrix = self.pending.pop(bit).tobytes()
+        for letter, turns, angle in _turns_of(matrix):
             if turns is None:
                 self._rotate(letter, (bit,), Angle(offset=angle))
             else:
                 self._turn((letter, turns), (bit,))
+        if self.follows_phase:
+            self._turn_phase(Angle(offset=_phase_angle_of(matrix)))
 
     def _angle(self, angle: ParameterExpression | float) -> Angle:
         if not is_free(angle):
@@ -250,6 +277,7 @@ class _Builder:
             turns = count_quarter_turns(angle.offset)
             if turns is not None:
                 self._turn((letters, turns), bits)
+                self._turn_phase(Angle(offset=angle.offset - turns * np.pi / 2))
                 return
         pauli = self.frame.conjugate(_string(letters, bits))
         self.operations.append(Rotation(pauli, angle))
@@ -278,15 +306,16 @@ class _Builder:
             if letters:
                 angle = Angle(factor * time.offset, factor * time.scale, time.source)
                 self._rotate(letters, tuple([bits[q] for q in places]), angle)
+            else:
+                self._turn_phase(time, factor)
 
     def _prepare(self, operation: Operation, bits: tuple[int, ...]) -> None:
         amplitudes = find_prepared_amplitudes(operation)
         fresh = not self.touched.intersection(bits) and not any(b in self.pending for b in bits)
         if not fresh and isinstance(operation, StatePreparation):
-            definition = expand(operation.definition, _accepts_gates)
-            for inner in definition.data:
-                places = [definition.find_bit(q).index for q in inner.qubits]
-                self._append(inner.operation, tuple(bits[q] for q in places))
+            by_gates = flatten((operation, bits), _accepts_gates, phases=self.follows_phase)
+            for inner, places in by_gates:
+                self._append(inner, places)
             return
         if not fresh or amplitudes is None:
             raise CircuitError(
@@ -340,6 +369,17 @@ _string = functools.lru_cache(maxsize=4096)(make_pauli_string)
 def _matrix_of_kind(kind: Any) -> ComplexArray:
     """Return the matrix of a gate without angles."""
     return np.asarray(kind().to_matrix(), dtype=complex)
+
+
+@functools.lru_cache(maxsize=4096)
+def _phase_angle_of(matrix: bytes) -> float:
+    """Return the angle of the phase that a matrix has beside its rotations."""
+    rest = np.frombuffer(matrix, dtype=complex).reshape(2, 2)
+    for letter, turns, angle in reversed(_turns_of(matrix)):
+        half = (angle if turns is None else turns * np.pi / 2) / 2
+        pauli = np.array([[0, -1j], [1j, 0]]) if letter == "Y" else np.diag([1, -1])
+        rest = (np.cos(half) * np.eye(2) + 1j * np.sin(half) * pauli) @ rest
+    return -2 * float(np.angle(np.trace(rest)))
 
 
 @functools.lru_cache(maxsize=4096)
