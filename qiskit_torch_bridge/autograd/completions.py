@@ -11,8 +11,9 @@ Everything here is made of torch's own operations, so that derivatives of any ki
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,6 @@ SMALLEST = 2.0**-53
 """The smallest amplitude that can be told from zero beside amplitudes of about one."""
 
 
-@functools.singledispatch
 def complete(measurement: Measurement, raw: Tensor) -> Tensor:
     """Return what a bound measurement makes of what is read, with derivatives of two orders.
 
@@ -36,10 +36,10 @@ def complete(measurement: Measurement, raw: Tensor) -> Tensor:
     Returns:
         The outputs ``(..., prod(shape))``: complex for :class:`.State`, real for all others.
     """
-    return raw
+    completion = COMPLETIONS.get(type(measurement))
+    return raw if completion is None else completion(measurement, raw)
 
 
-@functools.singledispatch
 def complete_errors(
     measurement: Measurement, raw: FloatArray, stds: FloatArray
 ) -> FloatArray | None:
@@ -54,20 +54,21 @@ def complete_errors(
         Standard errors ``(B, prod(shape))``; ``None`` where what is read has none, since it is
         computed.
     """
-    return stds
+    if type(measurement) not in COMPLETIONS:
+        return stds
+    completion = ERRORS.get(type(measurement))
+    return None if completion is None else completion(measurement, raw, stds)
 
 
 # -- variances -----------------------------------------------------------------------------------
 
 
-@complete.register
-def _(measurement: Variance, raw: Tensor) -> Tensor:
+def _variance(measurement: Variance, raw: Tensor) -> Tensor:
     means, squares = raw.chunk(2, dim=-1)
     return squares - means * means
 
 
-@complete_errors.register
-def _(measurement: Variance, raw: FloatArray, stds: FloatArray) -> FloatArray:
+def _variance_errors(measurement: Variance, raw: FloatArray, stds: FloatArray) -> FloatArray:
     means = np.split(raw, 2, axis=-1)[0]
     of_means, of_squares = np.split(stds, 2, axis=-1)
     result: FloatArray = of_squares + 2 * np.abs(means) * of_means  # however they correlate
@@ -77,9 +78,8 @@ def _(measurement: Variance, raw: FloatArray, stds: FloatArray) -> FloatArray:
 # -- conditional values at risk ------------------------------------------------------------------
 
 
-@complete.register
-def _(measurement: CVaR, raw: Tensor) -> Tensor:
-    values = torch.tensor(measurement.values, dtype=raw.dtype, device=raw.device)
+def _cvar(measurement: CVaR, raw: Tensor) -> Tensor:
+    values = torch.as_tensor(measurement.values, dtype=raw.dtype, device=raw.device)
     losses = [_below_quantile(measurement.alpha, v, raw) for v in values.unbind()]
     return torch.stack(losses, dim=-1)
 
@@ -100,8 +100,7 @@ def _below_quantile(alpha: float, values: Tensor, raw: Tensor) -> Tensor:
     return quantile - (raw * shortfalls).sum(-1) / alpha
 
 
-@complete_errors.register
-def _(measurement: CVaR, raw: FloatArray, stds: FloatArray) -> FloatArray:
+def _cvar_errors(measurement: CVaR, raw: FloatArray, stds: FloatArray) -> FloatArray:
     r"""Return :math:`\sqrt{(\sum_i p_i g_i^2 - (\sum_i p_i g_i)^2) / s}` for the gradient ``g``.
 
     Frequencies of outcomes are those of a multinomial distribution; how many shots ``s`` there
@@ -125,40 +124,28 @@ def _(measurement: CVaR, raw: FloatArray, stds: FloatArray) -> FloatArray:
 # -- what is computed from amplitudes ------------------------------------------------------------
 
 
-@complete.register
-def _(measurement: State, raw: Tensor) -> Tensor:
+def _state(measurement: State, raw: Tensor) -> Tensor:
     return _amplitudes(raw)
 
 
-@complete.register
-def _(measurement: Purity, raw: Tensor) -> Tensor:
+def _purity(measurement: Purity, raw: Tensor) -> Tensor:
     matrix = _split(_amplitudes(raw), measurement.positions)
     gram = matrix @ torch.complex(matrix.real, -matrix.imag).transpose(-2, -1)
     return _squared(gram).sum((-2, -1))[..., None]
 
 
-@complete.register
-def _(measurement: Entropy, raw: Tensor) -> Tensor:
+def _entropy(measurement: Entropy, raw: Tensor) -> Tensor:
     matrix = _split(_amplitudes(raw), measurement.positions)
-    return _entropy(matrix)[..., None] / math.log(measurement.base)
+    return _von_neumann(matrix)[..., None] / math.log(measurement.base)
 
 
-@complete.register
-def _(measurement: Fidelity, raw: Tensor) -> Tensor:
+def _fidelity(measurement: Fidelity, raw: Tensor) -> Tensor:
     state = _amplitudes(raw)
-    target = torch.tensor(measurement.amplitudes, dtype=state.dtype, device=state.device)
+    target = torch.as_tensor(measurement.amplitudes, dtype=state.dtype, device=state.device)
     matrix = _split(state, measurement.positions, smaller_first=False)
     if target.ndim == 2:
         return _inner(matrix, target @ matrix)[..., None]
     return _squared(target.conj() @ matrix).sum(-1)[..., None]
-
-
-@complete_errors.register(State)
-@complete_errors.register(Purity)
-@complete_errors.register(Entropy)
-@complete_errors.register(Fidelity)
-def _(measurement: Measurement, raw: FloatArray, stds: FloatArray) -> None:
-    return None
 
 
 def _amplitudes(raw: Tensor) -> Tensor:
@@ -194,7 +181,7 @@ def _split(state: Tensor, positions: tuple[int, ...], smaller_first: bool = True
     return grid.reshape(*state.shape[:-1], 1 << len(sides[0]), -1)
 
 
-def _entropy(matrix: Tensor) -> Tensor:
+def _von_neumann(matrix: Tensor) -> Tensor:
     r"""Return :math:`-\sum_i \sigma_i^2 \log \sigma_i^2` of the singular values: ``(...)``.
 
     Args:
@@ -254,3 +241,18 @@ def _divided_differences(sigma: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]
     h = slopes * kept
     sums = (h[..., :, None] + h[..., None, :]) / (kept[..., :, None] + kept[..., None, :])
     return differences, sums
+
+
+COMPLETIONS: dict[type[Measurement], Callable[[Any, Tensor], Tensor]] = {
+    Variance: _variance,
+    CVaR: _cvar,
+    State: _state,
+    Purity: _purity,
+    Entropy: _entropy,
+    Fidelity: _fidelity,
+}
+"""What there is to do; a look-up that compilers see through."""
+ERRORS: dict[type[Measurement], Callable[[Any, FloatArray, FloatArray], FloatArray]] = {
+    Variance: _variance_errors,
+    CVaR: _cvar_errors,
+}

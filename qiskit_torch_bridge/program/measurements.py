@@ -249,4 +249,4 @@ class Variance(Measurement):
     @override
     def describe(self, readout: Readout) -> str:
         half = readout.operators[: readout.size // 2]
-        return f"variances={Expectations(half)}"
+        return f"measurement=Variance({Expectations(half)})"

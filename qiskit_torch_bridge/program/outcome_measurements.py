@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit, Qubit
 from typing_extensions import Self, override
 
-from ..arguments import as_real, shown
+from ..arguments import as_real, require_whole_number, shown
 from ..arrays import FloatArray
 from ..exceptions import MeasurementError, ObservableError
 from .final_measurements import split_final_measurements
@@ -31,6 +30,8 @@ from .readouts import Outcomes, Readout, brief
 
 MOST_BITS = 30
 """Probabilities of outcomes of more bits are more than any memory holds."""
+MOST_VALUES = 1 << 25
+"""Values of observables, all outcomes of each, that a conditional value at risk keeps: 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Probabilities(Measurement):
             an output for each outcome, or ``"parity"``, the number of ones modulo 2. A function is
             called once for each outcome of up to 20 bits, and becomes an array. With more bits,
             samplers call it for the outcomes they find; such a program cannot be saved.
-        output_size: The number of outputs; default: one more than the largest.
+        output_size: The number of outputs; default: one more than the largest. Several numbers are
+            the shape of the output of a row, whose entries count in C order.
 
     Raises:
         MeasurementError: If the circuit has no such qubits, if ``interpret`` gives anything but
@@ -78,14 +80,14 @@ class Probabilities(Measurement):
 
     qubits: QubitsLike | None = None
     interpret: Interpret | None = None
-    output_size: int | None = None
+    output_size: int | tuple[int, ...] | None = None
 
     reads = Outcomes
 
     def __post_init__(self) -> None:
         if self.qubits is not None:
             object.__setattr__(self, "qubits", list_qubits(self.qubits))
-        interpret = check_interpretation(self.interpret, self.output_size)
+        interpret = check_interpretation(self.interpret, _count_outputs(self.output_size))
         object.__setattr__(self, "interpret", interpret)
 
     @override
@@ -97,20 +99,28 @@ class Probabilities(Measurement):
             qubits = tuple(split.qubit_of.values()) or visible_qubits(circuit, layout)
             refuse_doubled(qubits)
         count = len(qubits)
-        interpretation = interpretation_for(self.interpret, self.output_size, count)
-        if interpretation is None:
-            _check_room(count, "measure fewer qubits, or say by interpret= what they count for")
+        size = _count_outputs(self.output_size)
+        interpretation = interpretation_for(self.interpret, size, count)
+        if interpretation is None and count > MOST_BITS:
+            raise MeasurementError(
+                f"Expected at most {MOST_BITS} qubits, whose outcomes have 2**{MOST_BITS} "
+                f"probabilities; got {count}. Measure fewer qubits, or say by interpret= what "
+                "outcomes count for."
+            )
         readout = Outcomes(qubits, interpretation)
-        return Bound(Probabilities(), readout, (readout.size,), split.circuit)
+        shape = self.output_size if isinstance(self.output_size, tuple) else (readout.size,)
+        return Bound(Probabilities(), readout, shape, split.circuit)
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
         room = readout.size <= 1 << MOST_BITS
-        return self == Probabilities() and room and shape == (readout.size,)
+        return self == Probabilities() and room and math.prod(shape) == readout.size
 
     @override
     def describe(self, readout: Readout) -> str:
-        return f"probabilities of qubits {list(readout.measured)}"
+        interpretation = cast(Outcomes, readout).interpretation
+        counted = "" if interpretation is None else f", interpret={interpretation!r}"
+        return f"measurement=Probabilities({list(readout.measured)}{counted})"
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ class CVaR(Measurement):
     Args:
         observable: A sum of products of Z and of projectors on 0 and 1 in any form that
             :class:`.TorchQuantumModule` takes, or nested lists of these. The qubits that they act
-            on, together at most 30, are measured; the output has the shape in which they are
+            on, together at most 25, are measured; the output has the shape in which they are
             nested.
         alpha: The part of the distribution, above 0 and at most 1.
 
@@ -156,6 +166,8 @@ class CVaR(Measurement):
 
     observable: ObservablesLike | Operators
     alpha: float
+    values: FloatArray = field(init=False, repr=False, compare=False)
+    """The values of the observables for each outcome: ``(O, 2**k)``; of a bound one only."""
 
     reads = Outcomes
     is_read = False
@@ -181,9 +193,14 @@ class CVaR(Measurement):
         operators, shape = cast(Operators, self.observable).on(circuit, layout)
         support = np.any([axes_of(operator)[1].any(axis=0) for operator in operators], axis=0)
         qubits = tuple(np.flatnonzero(support).tolist()) or (0,)
-        _check_room(len(qubits), "take observables of fewer qubits")
+        self._check_size(len(qubits))
         measured = CVaR([restrict_operator(o, qubits) for o in operators], self.alpha)
-        return Bound(measured, Outcomes(qubits), shape, split_final_measurements(circuit).circuit)
+        return Bound(
+            measured._with_values(),
+            Outcomes(qubits),
+            shape,
+            split_final_measurements(circuit).circuit,
+        )
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
@@ -191,7 +208,7 @@ class CVaR(Measurement):
         return (
             math.prod(shape) == len(self.operators)
             and readout == Outcomes(qubits)
-            and len(qubits) == self.operators[0].num_qubits <= MOST_BITS
+            and len(qubits) == self.operators[0].num_qubits
         )
 
     @property
@@ -212,17 +229,28 @@ class CVaR(Measurement):
         operators: tuple[Observable, ...],
         amplitudes: NDArray[np.complex128] | None,
     ) -> Self:
-        return cls(list(operators), **settings)
+        made = cls(list(operators), **settings)
+        made._check_size(operators[0].num_qubits)
+        return made._with_values()
 
-    @functools.cached_property
-    def values(self) -> FloatArray:
-        """The values of the observables for each outcome: ``(O, 2**k)``; of a bound one only."""
-        return np.stack([diagonal_of(operator) for operator in self.operators])
+    def _check_size(self, count: int) -> None:
+        most = MOST_VALUES // len(self.operators)
+        if 1 << count > most:
+            raise MeasurementError(
+                f"Expected observables that act on at most {most.bit_length() - 1} qubits "
+                f"together, since each has a value for each outcome; got some on {count}. Take "
+                "fewer observables at once, or such that act on fewer qubits."
+            )
+
+    def _with_values(self) -> Self:
+        values = np.stack([diagonal_of(operator) for operator in self.operators])
+        object.__setattr__(self, "values", values)
+        return self
 
 
-def _check_room(count: int, remedy: str) -> None:
-    if count > MOST_BITS:
-        raise MeasurementError(
-            f"Expected at most {MOST_BITS} measured qubits, whose outcomes have 2**{MOST_BITS} "
-            f"probabilities; got {count} qubits. To have less, {remedy}."
-        )
+def _count_outputs(output_size: Any) -> Any:
+    """Return the number of outputs, for a shape as well; what is neither is refused later."""
+    if not isinstance(output_size, tuple):
+        return output_size
+    sizes = [require_whole_number(n, "output_size", 1, error=MeasurementError) for n in output_size]
+    return math.prod(sizes)

@@ -313,7 +313,6 @@ def _read_state(target: Any) -> NDArray[np.complex128]:
         array = array / norm
     else:
         array = _read_density_matrix(array, target)
-    array.flags.writeable = False
     return array
 
 
