@@ -252,6 +252,10 @@ def dispatching() -> jobs.DispatchingEstimator:
     return jobs.DispatchingEstimator(ESTIMATOR)
 
 
+def dispatching_sampler() -> jobs.DispatchingSampler:
+    return jobs.DispatchingSampler(primitives.BatchedStatevectorSampler())
+
+
 def aqgd() -> gradients.AQGDEstimatorGradient:
     return gradients.AQGDEstimatorGradient(ESTIMATOR)
 
@@ -482,6 +486,21 @@ CASES: dict[str, Case] = {
         lambda **k: dispatching().usage(**k),
         lambda: {"pubs": pubs()},
         {"precision": NOT_NEGATIVE, "pubs": EMPTY},
+    ),
+    "jobs.DispatchingSampler": Case(
+        jobs.DispatchingSampler,
+        lambda: {"samplers": primitives.BatchedStatevectorSampler()},
+        {"checks": EMPTY},
+    ),
+    "jobs.DispatchingSampler.run": Case(
+        lambda **k: dispatching_sampler().run(**k).result(),
+        lambda: {"pubs": [sampled()]},
+        {"shots": SMALL_COUNT, "pubs": EMPTY},
+    ),
+    "jobs.DispatchingSampler.usage": Case(
+        lambda **k: dispatching_sampler().usage(**k),
+        lambda: {"pubs": [sampled()]},
+        {"shots": SMALL_COUNT, "pubs": EMPTY},
     ),
     "backends.ExecutorEstimator": Case(
         backends.ExecutorEstimator,
