@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypeAlias, get_args
@@ -28,11 +29,9 @@ def list_qubits(qubits: Any) -> tuple[int | Qubit, ...]:
         MeasurementError: If these are no qubits, or one is given twice, or none.
     """
     listed = [qubits]
-    if not isinstance(qubits, (Qubit, str, bytes, dict)) and isinstance(qubits, Iterable):
-        try:
+    if not isinstance(qubits, (Qubit, str, bytes, dict)):
+        with contextlib.suppress(*UNREADABLE):  # numbers, and what is refused below
             listed = list(qubits)
-        except UNREADABLE:
-            listed = [None]
     for qubit in listed:
         known = isinstance(qubit, Qubit) or (is_whole_number(qubit) and 0 <= qubit < MOST_QUBITS)
         if not known:
