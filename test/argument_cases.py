@@ -244,6 +244,10 @@ def sampled() -> tuple[Any, ...]:
     return circuit, np.zeros((0, 1))
 
 
+def measuring() -> primitives.SamplerEstimator:
+    return primitives.SamplerEstimator(primitives.BatchedStatevectorSampler())
+
+
 def dispatching() -> jobs.DispatchingEstimator:
     return jobs.DispatchingEstimator(ESTIMATOR)
 
@@ -769,6 +773,17 @@ CASES: dict[str, Case] = {
     "primitives.BatchedStatevectorSampler.skip_job": Case(
         method(primitives.BatchedStatevectorSampler, "skip_job"),
         lambda: {"pub": SamplerPub.coerce(sampled())},
+    ),
+    "primitives.SamplerEstimator": Case(
+        primitives.SamplerEstimator, lambda: {"sampler": primitives.BatchedStatevectorSampler()}
+    ),
+    "primitives.SamplerEstimator.run": Case(
+        lambda **k: measuring().run(**k).result(),
+        lambda: {"pubs": [(rotation()[0], "Z", np.zeros((0, 1)))]},
+        {"pubs": EMPTY, "precision": POSITIVE},
+    ),
+    "primitives.SamplerEstimator.skip_job": Case(
+        method(measuring, "skip_job"), lambda: {"pub": primitives.evaluation.coerce_pub(pubs()[0])}
     ),
     "primitives.Usage": Case(
         primitives.Usage,

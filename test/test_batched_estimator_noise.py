@@ -24,6 +24,7 @@ from test_batched_estimator import SHAPES, VALUES, nested
 
 from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
+    measurement_groups,
     sampling,
     shots_to_precision,
     simulation,
@@ -235,7 +236,7 @@ def test_outcomes_follow_the_probabilities(bases, count, monkeypatch):
     for few, table in ((64, 1 << 22), (64, 1), (0, 1)):  # counts at once, or shot by shot
         monkeypatch.setattr(sampling, "FEW_OUTCOMES", few)
         monkeypatch.setattr(sampling, "OUTCOMES_PER_SHOT", few)
-        monkeypatch.setattr(sampling, "TABLE_SIZE", table)
+        monkeypatch.setattr(measurement_groups, "TABLE_SIZE", table)
         letters = [{"Z": "01", "X": "+-", "Y": "rl"}[basis] for basis in bases]
         labels = [a + b for a in letters[0] for b in letters[1]]
         evs, _ = drawn(hybrid(), labels, np.tile(POINT, (SAMPLES, 1)), count)

@@ -32,6 +32,7 @@ from qiskit.quantum_info import (
 from strategies import PARAMETERS, Case, expressions, observables
 
 from qiskit_torch_bridge import CircuitProgram
+from qiskit_torch_bridge.program.readouts import Readout
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 FULL = os.environ.get("QTB_HYPOTHESIS_PROFILE") == "full"
@@ -59,12 +60,14 @@ class ExactCase(Case):
     shares_weights: bool  # whether all rows have the same weights
 
 
-def simulator_of(case: Case, states: bool = False) -> StatevectorSimulator:
-    """The simulator of a case's circuit and observables, or of its states alone."""
+def simulator_of(
+    case: Case, states: bool = False, readout: Readout | None = None
+) -> StatevectorSimulator:
+    """The simulator of a case's circuit and observables, of another readout or of states alone."""
     roles = {"input_params": case.inputs, "weight_params": case.weights}
     program = CircuitProgram(case.circuit, list(case.observables), **roles)
     columns = (program.input_columns, program.weight_columns)
-    measured = None if states else program.readout
+    measured = None if states else readout or program.readout
     return StatevectorSimulator(program.analysed, measured, *columns)
 
 

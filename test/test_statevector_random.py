@@ -8,7 +8,8 @@ below 1e-12 for some hundred gates; derivatives of the circuits' expressions enl
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import reference
@@ -17,18 +18,22 @@ from hypothesis import event, given, settings
 from test_statevector_cases import CIRCUITS, SEEDS, ExactCase, exact_cases, simulator_of
 from torch import Tensor
 
+from qiskit_torch_bridge.program.readouts import Readout
+
 EXACT, SECOND = 1e-10, 1e-8
 DENSE = 256  # amplitudes times rows up to which the reference takes all rows of a batch
 
 Arrays = tuple[np.ndarray, ...]
+Read: TypeAlias = "Callable[[Tensor], Tensor]"
+"""What the reference reads at rows of values: ``(R, P)`` to ``(R, S)``."""
 
 
 class ByValues:
     """The simulator, and rows of values as the inputs and weights that it takes."""
 
-    def __init__(self, case: ExactCase) -> None:
+    def __init__(self, case: ExactCase, readout: Readout | None = None) -> None:
         self.case = case
-        self.simulator = simulator_of(case)
+        self.simulator = simulator_of(case, readout=readout)
 
     def split(self, rows: Tensor) -> Arrays:
         """Rows of values or tangents ``(B, P)`` as the inputs and the weights in them."""
@@ -58,16 +63,18 @@ class ByValues:
 class Truth(NamedTuple):
     """What the reference gives for some rows ``R``; derivatives are those of a weighted sum."""
 
-    evs: Tensor  # (R, O)
+    values: Tensor  # (R, S) what is read, observables or others
     gradient: Tensor  # (R, P)
     hessian: Tensor  # (R, P, P)
-    tangents: Tensor  # (R, O) derivatives along a direction
+    tangents: Tensor  # (R, S) derivatives along a direction
     dgradient: Tensor  # (R, P) gradient for the other cotangent
 
 
-def truth(case: ExactCase, rows: np.ndarray, weights: Tensor, others: Tensor, d: Tensor) -> Truth:
-    values, c = case.values[rows].requires_grad_(), weights[rows].requires_grad_()
-    evs = reference.expectations(case.twin, case.observables, case.parameters, values)
+def truth(
+    read: Read, values: Tensor, rows: np.ndarray, weights: Tensor, others: Tensor, d: Tensor
+) -> Truth:
+    values, c = values[rows].requires_grad_(), weights[rows].requires_grad_()
+    evs = read(values)
     options = {"materialize_grads": True, "retain_graph": True}
     (g,) = torch.autograd.grad((c * evs).sum(), values, create_graph=True, **options)
     columns = [torch.autograd.grad(column.sum(), values, **options)[0] for column in g.mT]
@@ -85,9 +92,19 @@ def check(found: Arrays, expected: Arrays, tolerance: float, size: float) -> Non
 @settings(max_examples=CIRCUITS)
 @given(exact_cases(), SEEDS)
 def test_values_and_all_derivatives(case: ExactCase, seed: int) -> None:
-    ours = ByValues(case)
+    norms = [float(np.abs(o.coeffs).sum()) for o in case.observables]
+
+    def read(values: Tensor) -> Tensor:
+        return reference.expectations(case.twin, case.observables, case.parameters, values)
+
+    check_derivatives(ByValues(case), read, seed, max(1.0, *norms))
+
+
+def check_derivatives(ours: ByValues, read: Read, seed: int, norm: float) -> None:
+    """Compare values and all derivatives with those of the reference, for some rows of a case."""
+    case = ours.case
     rng = np.random.default_rng(seed)
-    count, (total, num_params) = len(case.observables), case.values.shape
+    count, (total, num_params) = ours.simulator.size, case.values.shape
     some = max(1, min(total, DENSE >> case.circuit.num_qubits))
     rows = np.sort(rng.choice(total, some, replace=False))
     # Rows that the reference leaves out get no weight: nothing may come from them.
@@ -96,19 +113,18 @@ def test_values_and_all_derivatives(case: ExactCase, seed: int) -> None:
     direction = torch.from_numpy(rng.normal(size=(total, num_params)))
     if case.shares_weights:
         direction[:, case.num_inputs :] = direction[:1, case.num_inputs :]
-    true = truth(case, rows, weights, others, direction)
+    true = truth(read, case.values, rows, weights, others, direction)
 
     def spread(part: Tensor) -> Tensor:
         whole = torch.zeros(total, *part.shape[1:], dtype=torch.float64)
         whole[rows] = part
         return whole
 
-    norms = [float(np.abs(o.coeffs).sum()) for o in case.observables]
-    size = some * max(1.0, *norms) * max(1.0, *(float(t.abs().max()) for t in true if t.numel()))
+    size = some * norm * max(1.0, *(float(t.abs().max()) for t in true if t.numel()))
     event(f"affine: {ours.simulator.tape.angle_map.is_affine}")
     event(f"rotations: {min(len(ours.simulator.tape.rotations), 50) // 10}0")
     evs, _ = ours.simulator.evaluate(*ours.point())
-    check((evs[rows],), (true.evs.numpy(),), EXACT, size)
+    check((evs[rows],), (true.values.numpy(),), EXACT, size)
     c, dc = weights.numpy(), others.numpy()
     check(ours.simulator.vjp(*ours.point(), c), ours.summed(spread(true.gradient)), EXACT, size)
     tangents = ours.simulator.tangent(*ours.point(direction))[rows]

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
-from qiskit_algorithms.gradients import BaseEstimatorGradient
 
 from ..backends import prepare
 from ..backends.prepare import PassManager
 from ..exceptions import GradientError, MeasurementError
-from ..execution import Exact, Execution, Primitive
-from ..gradients import AdjointEstimatorGradient, EstimatorGradient
+from ..execution import Exact, Execution, GradientObject
+from ..gradients import AdjointEstimatorGradient, AdjointSamplerGradient
+from ..gradients.evaluated_gradient import EvaluatedGradient
 from ..primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler, is_aer
 from ..primitives.capabilities import innermost, names_with_noise, runs_boxes
+from ..primitives.families import Primitive
 from ..primitives.precision import estimate_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
@@ -27,7 +28,7 @@ from .evaluations import RuleEngine, SimultaneousPerturbationEngine
 from .evaluators import Evaluator, make_evaluator
 from .exact import AdjointEngine, ExactEngine
 from .interface import Engine
-from .plugin import PluginEngine
+from .plugin import make_plugin_engine
 
 
 @dataclass(frozen=True)
@@ -134,13 +135,18 @@ def _own_of(gradient: object) -> _Own:
 
 
 @_own_of.register
-def _(gradient: EstimatorGradient) -> _Own:
-    return _Own(gradient.estimator, gradient.precision, gradient.pass_manager)
+def _(gradient: EvaluatedGradient) -> _Own:
+    return _Own(_worker_of(gradient), gradient.precision, gradient.pass_manager)
 
 
 @_own_of.register
 def _(gradient: AdjointEstimatorGradient) -> _Own:
     return _Own(gradient.estimator if gradient.has_estimator else None, measures=False)
+
+
+@_own_of.register
+def _(gradient: AdjointSamplerGradient) -> _Own:
+    return _Own(gradient.sampler if gradient.has_sampler else None, measures=False)
 
 
 def _choose_primitive(program: CircuitProgram, execution: Execution) -> Primitive | None:
@@ -157,8 +163,8 @@ def _choose_primitive(program: CircuitProgram, execution: Execution) -> Primitiv
 def _primitive_with_shots(readout: Readout, program: CircuitProgram, seed: int | None) -> Primitive:
     """Return what measures with shots in this process."""
     raise MeasurementError(
-        f"{program.measurement!r} needs the amplitudes of the state, which shots do not give. Leave "
-        "out shots and precision for the exact engine, or ask for Probabilities."
+        f"{program.measurement!r} needs the amplitudes of the state, which shots do not "
+        "give. Leave out shots and precision for the exact engine, or ask for Probabilities."
     )
 
 
@@ -189,7 +195,7 @@ def _transpile(program: CircuitProgram, execution: Execution) -> CircuitProgram:
     return program if pass_manager is None else program.rewritten(pass_manager.run)
 
 
-def form_for(program: CircuitProgram, primitives: tuple[Any, Any]) -> CircuitProgram:
+def form_for(program: CircuitProgram, primitives: tuple[Any, ...]) -> CircuitProgram:
     """Decompose for simulators what they do not know or would bind wrongly."""
     on_aer = [primitive for primitive in primitives if is_aer(primitive)]
     for primitive in on_aer:
@@ -206,17 +212,20 @@ def _worker_of(gradient: object) -> Any:
 
 @functools.singledispatch
 def _engine_of(
-    gradient: BaseEstimatorGradient, forward: Evaluator, execution: Execution, place: Place
+    gradient: GradientObject, forward: Evaluator, execution: Execution, place: Place
 ) -> Engine:
     """Return the engine with a gradient; in general one that asks the gradient object."""
-    return PluginEngine(
-        forward, gradient, execution.gradient_precision or execution.forward_precision
-    )
+    precision = execution.gradient_precision or execution.forward_precision
+    return make_plugin_engine(gradient, forward, precision)
 
 
-@_engine_of.register
+@_engine_of.register(AdjointEstimatorGradient)
+@_engine_of.register(AdjointSamplerGradient)
 def _(
-    gradient: AdjointEstimatorGradient, forward: Evaluator, execution: Execution, place: Place
+    gradient: AdjointEstimatorGradient | AdjointSamplerGradient,
+    forward: Evaluator,
+    execution: Execution,
+    place: Place,
 ) -> Engine:
     chosen = execution.exact or Exact(dtype=gradient.dtype.name)
     exact = ExactEngine(forward.program, chosen)
@@ -225,10 +234,10 @@ def _(
 
 @_engine_of.register
 def _(
-    gradient: EstimatorGradient, forward: Evaluator, execution: Execution, place: Place
+    gradient: EvaluatedGradient, forward: Evaluator, execution: Execution, place: Place
 ) -> Engine:
     own = execution.gradient_precision or gradient.precision or forward.precision
-    points = make_evaluator(forward.program, gradient.estimator, own, Exact())
+    points = make_evaluator(forward.program, _worker_of(gradient), own, Exact())
     return _engine_with_rule(gradient.rule(_expect_noise(points, own)), forward, points)
 
 

@@ -10,6 +10,7 @@ options, and need no primitive.
 
 from ..rules import FiniteDifference, SimultaneousPerturbation
 from .adjoint import AdjointEstimatorGradient
+from .adjoint_sampler import AdjointSamplerGradient
 from .base import BridgeGradientResult, BridgeSamplerGradientResult
 from .estimator_gradient import EstimatorGradient
 from .estimator_rule_gradients import (
@@ -30,6 +31,7 @@ __all__ = [
     "AQGDEstimatorGradient",
     "AQGDSamplerGradient",
     "AdjointEstimatorGradient",
+    "AdjointSamplerGradient",
     "BridgeGradientResult",
     "BridgeSamplerGradientResult",
     "EstimatorGradient",

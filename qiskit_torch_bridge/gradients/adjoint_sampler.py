@@ -37,11 +37,11 @@ class AdjointSamplerGradient(BridgeSamplerGradient):
     .. math:: \frac{\partial p_i}{\partial v}
         = 2\,\mathrm{Re} \sum_{b \to i} \langle\psi|b\rangle\langle b|\partial_v\psi\rangle
 
-    over the basis states :math:`b` that are measured as outcome :math:`i`. A parameter's derivatives
-    of all outcomes take one sweep with the state and its tangent; where there are fewer outcomes
-    than parameters, an outcome's derivatives with respect to all parameters take one adjoint sweep
-    instead. All is simulated in this process: **noise, shots and the backend of a sampler have no
-    influence on this gradient**. What outcomes are is as for :class:`SamplerGradient`.
+    over the basis states :math:`b` that are measured as outcome :math:`i`. The derivatives of all
+    outcomes with respect to one parameter take a sweep with the state and its tangent; where there
+    are few outcomes, the derivatives of one outcome with respect to all parameters take an adjoint
+    sweep instead. All is simulated in this process: **noise, shots and the backend of a sampler
+    have no influence on this gradient**. What outcomes are is as for :class:`SamplerGradient`.
 
     Args:
         sampler: Runs nothing for the gradient. It says what evolutions by terms that do not commute

@@ -69,7 +69,7 @@ def _split(circuit: QuantumCircuit) -> tuple[QuantumCircuit, MeasuredBits]:
     if not qubits and not bare.clbits:  # what is measured earlier is refused with the gates
         raise CircuitError(
             "Expected a circuit that measures some of its qubits into a classical register; got "
-            f"{shown(circuit)}, which has no measurement. Measure all of them: circuit.measure_all()."
+            f"{shown(circuit)}, which measures none. Measure all of them: circuit.measure_all()."
         )
     place = {qubit: k for k, qubit in enumerate(qubits)}
     read = ((bit, place[q]) for bit, q in enumerate(sources) if q is not None)

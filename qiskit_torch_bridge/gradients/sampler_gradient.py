@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients of the probabilities of outcomes, made of samples: one ``run`` of a sampler per call."""
+"""Gradients of the probabilities of outcomes, made of samples: one ``run`` per call."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class SamplerGradient(EvaluatedGradient, BridgeSamplerGradient):
 
     @property
     def precision(self) -> float | None:
-        """What :attr:`shots` are as a precision: the largest standard error of a probability, twice.
+        """The precision that :attr:`shots` give: twice the largest standard error of a probability.
 
-        It is the standard error of an expectation value between -1 and 1 at that many shots.
+        It is the standard error of an expectation value between -1 and 1.
         """
         return None if self.shots is None else shots_to_precision(self.shots)
 

@@ -6,12 +6,14 @@ from .batched_sampler import BatchedStatevectorSampler
 from .capabilities import is_aer
 from .evaluation import Evaluation, evaluate
 from .precision import shots_to_precision, validate_precision
+from .sampler_estimator import SamplerEstimator
 from .usage import Tracker, Usage
 
 __all__ = [
     "BatchedStatevectorEstimator",
     "BatchedStatevectorSampler",
     "Evaluation",
+    "SamplerEstimator",
     "Tracker",
     "Usage",
     "evaluate",

@@ -53,14 +53,15 @@ def _is_from(thing: object, package: str) -> bool:
     return any(kind.__module__.partition(".")[0] == package for kind in type(thing).__mro__)
 
 
-def _backend_of(primitive: object) -> Any:
+def find_backend(primitive: object) -> Any:
+    """Return the backend of a primitive that does the work itself; ``None`` without one."""
     # That of the runtime's primitives is what a method called backend returns.
     return getattr(primitive, "_backend", None) or getattr(primitive, "backend", None)
 
 
 def _holds_simulator(primitive: object) -> bool:
     """Whether a primitive runs circuits on a backend that is known to be a simulator."""
-    backend = _backend_of(primitive)
+    backend = find_backend(primitive)
     modules = [kind.__module__ for kind in type(backend).__mro__]
     simulators = ("fake_provider", "basic_provider")
     return is_from_aer(backend) or any(part in name for name in modules for part in simulators)
@@ -221,6 +222,7 @@ def is_exact(primitive: Any, num_qubits: int) -> bool:
 
 def repeats_noise(primitive: object) -> bool:
     """Whether a fixed seed gives every job of a primitive the same noise."""
+    primitive = getattr(primitive, "sampler", primitive)  # which seeds nothing itself
     if innermost(primitive) is not primitive:
         return False  # it is given a new seed for every job
     options = getattr(primitive, "options", None)
@@ -230,7 +232,7 @@ def repeats_noise(primitive: object) -> bool:
         getattr(options, "seed_simulator", None),
         run_options.get("seed_simulator") if isinstance(run_options, dict) else None,
         getattr(getattr(options, "simulator", None), "seed_simulator", None),
-        getattr(getattr(_backend_of(primitive), "options", None), "seed_simulator", None),
+        getattr(getattr(find_backend(primitive), "options", None), "seed_simulator", None),
     ]
     return any(isinstance(seed, int) for seed in seeds)
 
@@ -239,6 +241,6 @@ def names_with_noise(primitive: object) -> frozenset[str]:
     """Return the names and labels of gates that a simulator's noise is tied to."""
     names: frozenset[str] = frozenset()
     for worker in workers(primitive):
-        model = getattr(getattr(_backend_of(worker), "options", None), "noise_model", None)
+        model = getattr(getattr(find_backend(worker), "options", None), "noise_model", None)
         names |= frozenset(getattr(model, "noise_instructions", None) or ())
     return names

@@ -228,12 +228,8 @@ class _Estimators(Family[EstimatorPub]):
         if not measures(primitive):
             return 0
         inner = innermost(primitive)
-        if effort is None:
-            options = getattr(inner, "options", None)
-            shots = getattr(options, "default_shots", None)
-            if isinstance(shots, int):
-                return shots
-        return precision_to_shots(estimate_precision(inner, effort))
+        shots = default_shots(inner) if effort is None else None
+        return precision_to_shots(estimate_precision(inner, effort)) if shots is None else shots
 
     @override
     def is_noisy(self, primitive: Any, effort: Effort) -> bool:

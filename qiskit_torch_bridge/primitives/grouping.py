@@ -28,7 +28,7 @@ def group_labels(labels: Sequence[str]) -> IntArray:
     letters = np.frombuffer(text, dtype=np.uint8).reshape(len(labels), -1)[:, ::-1]
     x = (letters == ord("X")) | (letters == ord("Y"))
     z = (letters == ord("Z")) | (letters == ord("Y"))
-    return group_qubit_wise(_pack_words(x), _pack_words(z), letters.shape[1])
+    return group_qubit_wise(pack_words(x), pack_words(z), letters.shape[1])
 
 
 def group_qubit_wise(x: IntArray, z: IntArray, num_bits: int) -> IntArray:
@@ -88,7 +88,7 @@ def _find_conflicts(strings: Words, t: int, others: Words) -> BoolArray:
     return found
 
 
-def _pack_words(table: BoolArray) -> IntArray:
+def pack_words(table: BoolArray) -> IntArray:
     """Pack bits ``(K, n)`` into words of 64: ``(K, words)``."""
     padded = np.zeros((len(table), -(-table.shape[1] // 64) * 64), dtype=bool)
     padded[:, : table.shape[1]] = table

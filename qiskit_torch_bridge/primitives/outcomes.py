@@ -24,9 +24,6 @@ from ..program.readouts import Outcomes
 from .evaluation import coerce_pubs, submit_pubs, validate_sampler
 from .results import UNUSED, QuasiArray, Samples, read_samples
 
-MOST_INDEX_BITS = 24
-"""Bits of outcomes up to which each is looked up in a table of all of them."""
-
 
 def submit_samples(
     sampler: BaseSamplerV2, pubs: Sequence[Any], shots: int | None = None
@@ -158,13 +155,10 @@ def _sum_weights(weights: QuasiArray, width: int, readout: Outcomes) -> FloatArr
 
 def _outputs_of(packed: NDArray[np.uint8], width: int, readout: Outcomes) -> IntArray:
     """Return which output each outcome counts for, from ``(..., bytes)``."""
-    interpretation = readout.interpretation
-    if interpretation is not None and width > MOST_INDEX_BITS:
-        return interpretation.of_packed(packed, width)
+    if readout.interpretation is not None:
+        return readout.interpretation.of_packed(packed, width)
     index = packed[..., 0].astype(np.int64)
     for byte in range(1, packed.shape[-1]):
         index <<= 8
         index |= packed[..., byte]
-    if interpretation is None:
-        return index
-    return interpretation.table(width)[index]
+    return index

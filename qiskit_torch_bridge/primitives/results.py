@@ -140,6 +140,23 @@ def read_samples(
     return Samples(width, bits[0] if len(bits) == 1 else BitArray.concatenate_bits(bits))
 
 
+def take_last_bits(samples: Samples, width: int) -> Samples:
+    """Return the outcomes of the last ``width`` bits, those of the circuit's last registers."""
+    first = samples.num_bits - width
+    if not first:
+        return samples
+    if samples.bits is not None:
+        return Samples(width, samples.bits.slice_bits(range(first, samples.num_bits)))
+    assert samples.weights is not None
+    marginal = np.empty(samples.weights.size, dtype=object)
+    for row, weights in enumerate(samples.weights.ravel()):
+        marginal[row] = {}
+        for outcome, weight in weights.items():
+            own = marginal[row]
+            own[outcome >> first] = own.get(outcome >> first, 0.0) + weight
+    return Samples(width, None, marginal.reshape(samples.weights.shape))
+
+
 def check_registers(
     result: PubResult,
     circuit: QuantumCircuit,

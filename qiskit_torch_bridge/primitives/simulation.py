@@ -16,6 +16,7 @@ from ..program import AnalysedCircuit
 from ..program.operators import Observable
 from ..program.readouts import Expectations
 from ..simulation.statevector import StatevectorSimulator
+from .drawing import find_probabilities
 from .pubs import AnalysedPub, PointBlock, merge_blocks
 from .sampling import (
     MeasurementPlan,
@@ -181,15 +182,16 @@ def _sampled(
         evs = np.tile(measured.constants, (len(states), 1))
         variances = np.zeros_like(evs)
         for group, generator in zip(measured.groups, generators, strict=True):
-            mean, variance = sample_group(group, group.probabilities(states), shots, generator)
+            probabilities = find_probabilities(states, group.bits, group.changes)
+            mean, variance = sample_group(group, probabilities, shots, generator)
             evs[:, group.members] += mean
             variances[:, group.members] += variance
         yield chunk, evs, variances
 
 
-def split_rows(rows: int, row_bytes: int) -> Iterator[slice]:
-    """Split rows into chunks that fit into :data:`MEMORY`."""
-    most = max(1, MEMORY // max(1, row_bytes))
+def split_rows(rows: int, row_bytes: int, most_bytes: int | None = None) -> Iterator[slice]:
+    """Split rows into chunks that fit into :data:`MEMORY`, or into so many bytes."""
+    most = max(1, (most_bytes or MEMORY) // max(1, row_bytes))
     for start in range(0, rows, most):
         yield slice(start, min(start + most, rows))
 

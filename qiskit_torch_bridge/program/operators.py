@@ -248,6 +248,14 @@ def axes_of(operator: Observable) -> tuple[BoolArray, BoolArray]:
     return np.asarray(operator.paulis.x), np.asarray(operator.paulis.z)
 
 
+def as_products(operator: Observable) -> ProductOperator:
+    """Return an operator as products, which Pauli strings are, too."""
+    if isinstance(operator, ProductOperator):
+        return operator
+    x, z = axes_of(operator)
+    return ProductOperator(np.uint8(X) * x + np.uint8(Z) * z, operator.coeffs)
+
+
 def as_paulis(operator: Observable) -> SparsePauliOp:
     """Return an operator as Pauli strings."""
     return operator.expanded() if isinstance(operator, ProductOperator) else operator
