@@ -559,10 +559,10 @@ MADE = {
     "size alone": (lambda: Probabilities(output_size=2), "interpret= together with output_size"),
     "another word": (lambda: Probabilities(interpret="party"), "or 'parity'; got 'party'"),
     "numbers between": (lambda: Probabilities(interpret=[0.5, 1.0]), "whole numbers of shape"),
-    "below zero": (lambda: Probabilities(interpret=[0, -1]), "for the outcome 1 it gave -1"),
+    "below zero": (lambda: Probabilities(interpret=[0, -1]), "got -1 for the outcome 1"),
     "beyond the size": (
         lambda: Probabilities(interpret=[0, 3], output_size=3),
-        "from 0 to 2; for the outcome 1 it gave 3",
+        "from 0 to 2; got 3 for the outcome 1",
     ),
     "no size": (lambda: Probabilities(interpret=[0], output_size=0), "from 1 to"),
     "no part": (lambda: CVaR("Z", 0), "alpha to be a number above 0 and at most 1.*got 0"),
@@ -588,13 +588,13 @@ BOUND = {
     "function": (
         Probabilities([0], interpret=lambda i: i - 1),
         MeasurementError,
-        "for the outcome 0 it gave -1",
+        "got -1 for the outcome 0",
     ),
     "raising": (Probabilities([0], interpret=lambda i: 1 // i), MeasurementError, "of 0 it raised"),
     "too large": (
         Probabilities([0], interpret=lambda i: 9, output_size=3),
         MeasurementError,
-        "from 0 to 2; for the outcome 0 it gave 9",
+        "from 0 to 2; got 9 for the outcome 0",
     ),
     "target": (Fidelity([1, 0]), MeasurementError, "a state of 4 qubits.*got one of 1"),
     "mixed": (Fidelity(np.eye(2) / 2, [0]), MeasurementError, "a pure state, since it is compared"),
