@@ -27,10 +27,16 @@ from wrong_values import WRONG
 from qiskit_torch_bridge import (
     AnalysedCircuit,
     CircuitProgram,
+    CVaR,
+    Entropy,
     Exact,
     Execution,
+    Fidelity,
+    Probabilities,
+    Purity,
     Shots,
     TorchQuantumModule,
+    Variance,
     algorithms,
     backends,
     gradients,
@@ -88,6 +94,7 @@ START = right(
     "a number, or numbers, to begin at", "5", "-1", "0", "10**9", "1.5", "[]", "(0,)", "(0, 0)"
 )
 EMPTY = right("there may be none", "[]")
+QUBITS = right("the one qubit of the circuit", "0", "(0,)")
 
 
 class Case(NamedTuple):
@@ -204,6 +211,11 @@ def checkpoint() -> str:
 
 def pubs() -> list[Any]:
     return [(rotation()[0], "Z", [[0.5]])]
+
+
+def asked(measurement: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call that makes a measurement, and asks a circuit of one qubit for it."""
+    return lambda **arguments: CircuitProgram(rotation()[0], measurement(**arguments))
 
 
 def closure() -> Callable[[], Any]:
@@ -460,6 +472,35 @@ CASES: dict[str, Case] = {
     "algorithms.read_qnn": Case(algorithms.read_qnn, lambda: {"qnn": qnn()}, {"given": NAMES}),
     "algorithms.bits_by_qubit": Case(
         algorithms.bits_by_qubit, fixed(outcome="011"), {"num_qubits": NONE}
+    ),
+    "algorithms.unpack_bits": Case(
+        algorithms.unpack_bits, fixed(outcomes=["011"]), {"num_qubits": NONE}
+    ),
+    "Probabilities": Case(
+        asked(Probabilities),
+        fixed(qubits=[0], interpret="parity", output_size=2),
+        {
+            "qubits": QUBITS | NONE,
+            "interpret": NONE | right("outputs of the outcomes", "(0, 0)", "a tensor of bools"),
+            "output_size": NONE | right("2 or more outputs", "5", "10**9"),
+        },
+        {"interpret": fixed(qubits=[0], interpret=[0, 1])},
+    ),
+    "CVaR": Case(asked(CVaR), fixed(observable="Z", alpha=0.5)),
+    "Variance": Case(asked(Variance), fixed(observables="Z"), {"observables": NONE}),
+    "Purity": Case(asked(Purity), fixed(qubits=[0]), {"qubits": QUBITS}),
+    "Entropy": Case(
+        asked(Entropy),
+        fixed(qubits=[0], base=2),
+        {"qubits": QUBITS, "base": right("finite numbers above 1", "5", "10**9", "1.5")},
+    ),
+    "Fidelity": Case(
+        asked(Fidelity),
+        fixed(target=[1, 0], qubits=[0]),
+        {
+            "target": right("states", "a complex array", "a circuit without parameters"),
+            "qubits": QUBITS | NONE,
+        },
     ),
     "jobs.Budget": Case(jobs.Budget, fixed(limits=5), {"limits": COUNT}),
     "jobs.Budget.check": Case(
