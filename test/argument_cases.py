@@ -553,6 +553,20 @@ CASES: dict[str, Case] = {
         lambda: {"pubs": pubs()},
         {"precision": NOT_NEGATIVE, "pubs": EMPTY},
     ),
+    "backends.ExecutorSampler": Case(
+        backends.ExecutorSampler,
+        lambda: {"executor": pool(), "sampler": primitives.BatchedStatevectorSampler()},
+        {"seed": SEED},
+    ),
+    "backends.ExecutorSampler.run": Case(
+        lambda **k: (
+            backends.ExecutorSampler(pool(), primitives.BatchedStatevectorSampler())
+            .run(**k)
+            .result()
+        ),
+        lambda: {"pubs": [sampled()]},
+        {"shots": COUNT | NONE, "pubs": EMPTY},
+    ),
     "jobs.Journal": Case(jobs.Journal, lambda: {"path": new_path()}, {"path": PATH}),
     "jobs.Retry": Case(
         jobs.Retry,
