@@ -21,6 +21,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_algorithms import VQE
 from qiskit_algorithms.optimizers import COBYLA
+from samplers import CountingSampler
 from torch import nn
 from wrong_values import WRONG
 
@@ -116,6 +117,7 @@ class Case(NamedTuple):
 # -- what the calls are made with ---------------------------------------------------------------
 
 ESTIMATOR = CountingEstimator()
+SAMPLER = CountingSampler()
 """The estimator of all calls: nothing may have reached it before an error."""
 
 
@@ -282,6 +284,20 @@ def one_gradient() -> dict[str, Any]:
 
 def result_of_gradient(**arguments: Any) -> Any:
     return aqgd().run(**arguments).result()
+
+
+def of_samples() -> gradients.AQGDSamplerGradient:
+    return gradients.AQGDSamplerGradient(SAMPLER)
+
+
+def one_gradient_of_samples() -> dict[str, Any]:
+    circuit, _ = rotation()
+    circuit.measure_all()
+    return {"circuits": [circuit], "parameter_values": [[0.5]]}
+
+
+def result_of_samples(**arguments: Any) -> Any:
+    return of_samples().run(**arguments).result()
 
 
 def plan() -> rules.Differentiation:
@@ -638,6 +654,23 @@ CASES: dict[str, Case] = {
             "parameters": right("None in it stands for all", "[None]"),
         },
     ),
+    "gradients.AQGDSamplerGradient": Case(
+        gradients.AQGDSamplerGradient,
+        fixed(sampler=SAMPLER),
+        {"transpiler_options": OPTIONS, "shots": SMALL_COUNT},
+    ),
+    "gradients.AQGDSamplerGradient.run": Case(
+        result_of_samples,
+        one_gradient_of_samples,
+        {
+            "shots": right("whole numbers from 1 up", "5")
+            | right("one for each, None for the default", "[None]"),
+            "parameters": right("None in it stands for all", "[None]"),
+        },
+    ),
+    "gradients.AdjointSamplerGradient": Case(
+        gradients.AdjointSamplerGradient, fixed(sampler=SAMPLER)
+    ),
     "gradients.AdjointEstimatorGradient": Case(
         gradients.AdjointEstimatorGradient, fixed(estimator=ESTIMATOR)
     ),
@@ -648,6 +681,32 @@ CASES: dict[str, Case] = {
     ),
     "gradients.EstimatorGradient.rule": Case(
         method(aqgd, "rule"), fixed(precision=0.1), {"precision": SAME_RULE}
+    ),
+    "gradients.SamplerGradient": Case(
+        gradients.ParameterShiftSamplerGradient,
+        fixed(sampler=SAMPLER),
+        {"transpiler_options": OPTIONS, "shots": SMALL_COUNT},
+    ),
+    "gradients.ParameterShiftSamplerGradient": Case(
+        gradients.ParameterShiftSamplerGradient,
+        fixed(sampler=SAMPLER),
+        {"transpiler_options": OPTIONS, "shots": SMALL_COUNT},
+    ),
+    "gradients.FiniteDifferenceSamplerGradient": Case(
+        gradients.FiniteDifferenceSamplerGradient,
+        fixed(sampler=SAMPLER),
+        {"transpiler_options": OPTIONS, "shots": SMALL_COUNT, "epsilon": POSITIVE},
+    ),
+    "gradients.SPSASamplerGradient": Case(
+        gradients.SPSASamplerGradient,
+        fixed(sampler=SAMPLER),
+        {
+            "transpiler_options": OPTIONS,
+            "shots": SMALL_COUNT,
+            "epsilon": POSITIVE,
+            "resamplings": COUNT,
+            "seed": SEED,
+        },
     ),
     "gradients.FiniteDifference": Case(gradients.FiniteDifference, fixed(), {"epsilon": POSITIVE}),
     "gradients.SimultaneousPerturbation": Case(
@@ -970,6 +1029,7 @@ RECORDS = dict.fromkeys(
         "exceptions.ObjectiveError",
         "exceptions.UnknownJobError",
         "gradients.BridgeGradientResult",
+        "gradients.BridgeSamplerGradientResult",
         "primitives.Evaluation",
     ),
     "a record that the package fills in and hands out",
@@ -990,5 +1050,7 @@ RECORDS = dict.fromkeys(
 NOT_RUN = {
     # Right, and it would take as long as it says.
     ("optim.QNSPSA.calibrate", "steps"): ("10**9", "10**400"),
+    # Right, and StatevectorSampler has no room for the outcomes.
+    ("gradients.AQGDSamplerGradient.run", "shots"): ("10**9",),
 }
 """Calls that are not made."""
