@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from circuits import X, hybrid, rotation
 from estimators import CountingEstimator
+from qiskit.primitives import BitArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
@@ -29,6 +30,7 @@ from qiskit_torch_bridge import (
     CircuitProgram,
     Exact,
     Execution,
+    Samples,
     Shots,
     TorchQuantumModule,
     algorithms,
@@ -354,6 +356,9 @@ CASES: dict[str, Case] = {
     "Shots": Case(
         Shots, fixed(forward=10), {"forward": SMALL_COUNT, "gradient": SMALL_COUNT | NONE}
     ),
+    "Samples": Case(
+        Samples, lambda: {"bit_array": BitArray(np.zeros((2, 5, 1), np.uint8), 3)}
+    ),
     "TorchQuantumModule": Case(
         TorchQuantumModule,
         lambda: {
@@ -391,6 +396,16 @@ CASES: dict[str, Case] = {
         {"operator": right("a module measures Z on each qubit by default", "None")},
     ),
     "TorchQuantumModule.from_qnn": Case(TorchQuantumModule.from_qnn, lambda: {"qnn": qnn()}),
+    "TorchQuantumModule.most_likely": Case(
+        method(module, "most_likely"),
+        lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
+        {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
+    ),
+    "TorchQuantumModule.sample": Case(
+        method(module, "sample"),
+        lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
+        {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
+    ),
     "TorchQuantumModule.shots": Case(
         setter(measured, "shots"), fixed(shots=10), {"shots": SMALL_COUNT | NONE}
     ),
