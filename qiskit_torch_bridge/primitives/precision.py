@@ -8,7 +8,7 @@ import numbers
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
-from ..arguments import is_whole_number, require_real_number, require_whole_number, shown
+from ..arguments import require_real_number, require_whole_number, shown
 from ..exceptions import PrecisionError
 
 MOST_SHOTS = 2**52
@@ -105,6 +105,6 @@ def default_shots(primitive: BaseEstimatorV2 | BaseSamplerV2 | None) -> int | No
     """Return the shots a sampler takes when none are requested; ``None`` if it hides them."""
     for holder in (primitive, getattr(primitive, "options", None)):
         found = getattr(holder, "default_shots", None)
-        if is_whole_number(found):
+        if isinstance(found, numbers.Integral):
             return int(found)
     return None
