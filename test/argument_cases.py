@@ -153,6 +153,12 @@ def module() -> TorchQuantumModule:
 
 
 @functools.cache
+def simulated() -> TorchQuantumModule:
+    """Return a module with inputs on the exact engine."""
+    return TorchQuantumModule(hybrid(), "ZZ", input_params=X)
+
+
+@functools.cache
 def trained() -> TorchQuantumModule:
     """Return a module without inputs on the exact engine."""
     return TorchQuantumModule(rotation()[0], "Z", initial_weights=[0.5])
@@ -397,12 +403,12 @@ CASES: dict[str, Case] = {
     ),
     "TorchQuantumModule.from_qnn": Case(TorchQuantumModule.from_qnn, lambda: {"qnn": qnn()}),
     "TorchQuantumModule.most_likely": Case(
-        method(module, "most_likely"),
+        method(simulated, "most_likely"),
         lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
         {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
     ),
     "TorchQuantumModule.sample": Case(
-        method(module, "sample"),
+        method(simulated, "sample"),
         lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
         {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
     ),
@@ -931,5 +937,7 @@ RECORDS = dict.fromkeys(
 NOT_RUN = {
     # Right, and it would take as long as it says.
     ("optim.QNSPSA.calibrate", "steps"): ("10**9", "10**400"),
+    ("TorchQuantumModule.most_likely", "shots"): ("10**9",),
+    ("TorchQuantumModule.sample", "shots"): ("10**9",),
 }
 """Calls that are not made."""
