@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -185,8 +185,8 @@ def _read_call(
     program: CircuitProgram, inputs: Tensor | None, weights: Tensor
 ) -> tuple[Call, NDArray[np.float64]]:
     """Return checked inputs and weights, and the points ``(B, P)``."""
-    given = [weights] if inputs is None else [inputs, weights]
-    tensors = [tensor for tensor in given if isinstance(tensor, Tensor)]
+    given: tuple[Any, ...] = (inputs, weights)
+    tensors = (tensor for tensor in given if isinstance(tensor, Tensor))
     if is_compiling() or transformed() or not is_concrete(*tensors):
         raise TracingError(
             "Outcomes are drawn anew at each call, so they cannot be recorded by torch.compile, "
