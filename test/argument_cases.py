@@ -602,7 +602,7 @@ CASES: dict[str, Case] = {
             .result()
         ),
         lambda: {"pubs": [sampled()]},
-        {"shots": COUNT | NONE, "pubs": EMPTY},
+        {"shots": SMALL_COUNT | NONE, "pubs": EMPTY},
     ),
     "jobs.Journal": Case(jobs.Journal, lambda: {"path": new_path()}, {"path": PATH}),
     "jobs.Retry": Case(
