@@ -255,16 +255,18 @@ class Execution:
     @property
     def gradient_object(self) -> GradientObject | None:
         """The gradient, if it was given as an object with a primitive of its own."""
-        return None if is_named_gradient(self.gradient) else self.gradient  # type: ignore[return-value]
+        given = self.gradient
+        return given if isinstance(given, (BaseEstimatorGradient, BaseSamplerGradient)) else None
 
     def named_rule(self, precision: float | None) -> Rule:
         """Return the rule of a gradient that is chosen by name, for evaluations of a precision."""
-        choice = self.gradient or "parameter-shift"
+        choice: Any = self.gradient or "parameter-shift"
         if isinstance(choice, str):
             return RULES[choice](precision, self.seed)
-        if isinstance(choice, SimultaneousPerturbation) and choice.seed is None:
+        if getattr(choice, "seed", self.seed) is None:
             choice = replace(choice, seed=self.seed)
-        return choice.rule(precision)  # type: ignore[union-attr]
+        rule: Rule = choice.rule(precision)
+        return rule
 
     @property
     def jobs(self) -> Jobs | None:

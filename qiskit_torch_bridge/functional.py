@@ -31,10 +31,10 @@ from .execution import (
     EstimatorChoice,
     Execution,
     GradientChoice,
-    Primitive,
     Shots,
 )
 from .lru_cache import LRUCache
+from .primitives.families import Primitive
 from .program import CircuitProgram
 from .program.observables import Layout
 from .rules.difference_rules import is_named_gradient

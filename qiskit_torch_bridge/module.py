@@ -31,7 +31,6 @@ from .execution import (
     ExecutionFields,
     GradientChoice,
     HowFields,
-    Primitive,
     Shots,
     check_evaluation,
 )
@@ -39,6 +38,7 @@ from .functional import PendingOutput, evaluate, refuse_onnx, submit
 from .initial_weights import WeightsChoice
 from .initial_weights import initial_weights as starting_weights
 from .jobs.budget import Cost, estimate_cost
+from .primitives.families import Primitive
 from .program import CircuitProgram
 from .program.measurements import Measurement
 from .program.observables import Layout, ObservablesLike

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qiskit.primitives import BitArray
 from torch import Tensor
 
+from .algorithms import unpack_bits
 from .autograd import Node
 from .autograd.calls import Call
 from .autograd.operators import numbers, weight_rows
@@ -28,7 +29,6 @@ from .primitives.precision import precision_to_shots, validate_shots
 from .program import CircuitProgram
 
 Counts: TypeAlias = "dict[str, int] | list[Counts]"
-Bits: TypeAlias = NDArray[np.int8]
 
 TIE = {"complex128": 1e-12, "complex64": 1e-5}
 """Probabilities that differ by less, relatively, count as equal: rounding makes as much."""
@@ -67,7 +67,7 @@ class Samples:
         ``int8`` has a sign, so that ``1 - 2 * bits`` are the values of Z. Sums are of dtype int64,
         as PyTorch has it; means take ``bits.double()``.
         """
-        return torch.from_numpy(_unpack(self.bit_array.array, self.bit_array.num_bits))
+        return torch.from_numpy(unpack_bits(self.bit_array))
 
     @property
     def most_frequent(self) -> Tensor:
@@ -76,13 +76,12 @@ class Samples:
         Of several found equally often it is the smallest as a number.
         """
         packed = self.bit_array.array
-        rows = packed.reshape(-1, *packed.shape[-2:])
-        found = np.zeros((len(rows), packed.shape[-1]), np.uint8)
-        for row, shots in enumerate(rows):
-            outcomes, counts = np.unique(shots, axis=0, return_counts=True)  # in ascending order
+        found = np.zeros((*packed.shape[:-2], 1, packed.shape[-1]), np.uint8)
+        for row in np.ndindex(packed.shape[:-2]):
+            outcomes, counts = np.unique(packed[row], axis=0, return_counts=True)  # ascending
             found[row] = outcomes[counts.argmax()]
-        found = found.reshape(*packed.shape[:-2], packed.shape[-1])
-        return torch.from_numpy(_unpack(found, self.bit_array.num_bits))
+        bits = unpack_bits(BitArray(found, self.bit_array.num_bits))
+        return torch.from_numpy(bits[..., 0, :])
 
     def counts(self) -> Counts:
         """Return how often each bit string was found, in Qiskit's order: qubit 0 last.
@@ -172,8 +171,7 @@ def find_most_likely(
         probabilities = simulation.evaluate(points[rows]).values
         largest = probabilities.max(axis=1, keepdims=True)
         likeliest[rows] = (probabilities >= largest * (1 - TIE[exact.dtype])).argmax(axis=1)
-    bits = (likeliest[:, None] >> np.arange(width) & 1).astype(np.int8)
-    return torch.from_numpy(bits.reshape(*call.batch, width))
+    return torch.from_numpy(unpack_bits(likeliest.reshape(call.batch), width))
 
 
 def _read_call(
@@ -215,10 +213,3 @@ def _split_rows(count: int, width: int) -> Iterator[slice]:
         )
     for start in range(0, count, room):
         yield slice(start, start + room)
-
-
-def _unpack(packed: Any, num_bits: int) -> Bits:
-    """Return the bits of outcomes ``(..., bytes)``, first bit first: ``(..., num_bits)``."""
-    bits = np.unpackbits(packed, axis=-1)[..., ::-1][..., :num_bits]
-    found: Bits = np.ascontiguousarray(bits).view(np.int8)
-    return found

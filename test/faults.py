@@ -326,7 +326,8 @@ def with_nan(values: Values) -> PrimitiveResult[PubResult]:
 
 
 def misshapen(values: Values) -> PrimitiveResult[PubResult]:
-    return result_of(values[..., :-1])
+    every = (slice(None),) * (values.ndim - 1)
+    return result_of(values[(*every, slice(-1))])
 
 
 def missing(values: Values) -> PrimitiveResult[PubResult]:

@@ -341,6 +341,13 @@ class EvaluationsContract(GradientContract):
         (found,) = self.run(self.make(counting), [entry]).gradients
         assert not self.numbers(found, self.single).any() and counting.runs == []
 
+    def test_a_parameter_that_is_but_a_phase(self):
+        circuit = QuantumCircuit(1, global_phase=Parameter("x"))
+        circuit.h(0)
+        counting = self.counting()
+        (found,) = self.run(self.make(counting), [(circuit, self.single, [0.1])]).gradients
+        assert not self.numbers(found, self.single).any() and counting.runs == []
+
     def test_a_primitive_is_needed(self):
         with pytest.raises(self.refusal, match=self.word):
             self.kind(None)

@@ -55,6 +55,7 @@ class Asked:
         measurement: The module's second argument.
         operators: The operators whose expectation values it gives.
         cotangent: What arrives from the layer after, ``(B, O)``.
+        many_shots: So many that gate errors and readout errors are larger than chance allows.
         third_party: The gradient of another package.
         own: The primitive of this package that gives it.
     """
@@ -62,6 +63,7 @@ class Asked:
     measurement: Any
     operators: list[SparsePauliOp]
     cotangent: Array
+    many_shots: int
     third_party: type
     own: type
 
@@ -80,14 +82,16 @@ EXPECTATION_VALUES = Asked(
     OBSERVABLES,
     [SparsePauliOp(o) for o in OBSERVABLES],
     np.array([[1.0, -0.5], [0.5, 1.0]]),
+    2**15,
     ParamShiftEstimatorGradient,
     BatchedStatevectorEstimator,
 )
-MEASURED = (2, 0)  # of three qubits, not in their order
+MEASURED = (1, 0)  # of three qubits, not in their order
 PROBABILITIES = Asked(
     Probabilities(MEASURED),
     [projector(MEASURED, outcome) for outcome in range(4)],
     np.array([[1.0, -0.5, 0.2, 0.7], [0.5, 1.0, -0.3, 0.1]]),
+    2**17,
     ParamShiftSamplerGradient,
     BatchedStatevectorSampler,
 )
@@ -223,7 +227,7 @@ class Place:
     @property
     def gradients(self) -> tuple[str, ...]:
         """The gradients that there are: another package's has shots wherever it samples."""
-        exact = self.asked is PROBABILITIES and not self.sampled
+        exact = self.asked is PROBABILITIES
         return tuple(g for g in GRADIENTS if not (exact and g == THIRD_PARTY))
 
     def makes_no_job(self, gradient: str) -> bool:

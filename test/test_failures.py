@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from circuits import rotation
+from families import both
 from faults import (
     FakeTime,
     IBMRuntimeError,
@@ -17,7 +18,6 @@ from faults import (
     RuntimeJobFailureError,
     RuntimeJobMaxTimeoutError,
     RuntimeJobTimeoutError,
-    Service,
     failed_job,
     hidden,
 )
@@ -175,57 +175,62 @@ def test_defaults_really_wait():
 # -- attempts and deadline ---------------------------------------------------------------------
 
 
-def run(service, retry, rows=3):
-    circuit, theta = rotation()
-    pub = (circuit, "Z", {(theta,): np.linspace(0, 1, rows)[:, None]})
-    return DispatchingEstimator(service, Jobs(retry=retry)).run([pub]).result()[0].data.evs
+def run(family, service, retry, rows=3):
+    return family.dispatching(service, Jobs(retry=retry)).run([family.pub((rows,))]).result()
 
 
-def test_as_many_attempts_as_allowed(tmp_path):
+@both
+def test_as_many_attempts_as_allowed(family, tmp_path):
     for failures, attempts in ((4, 5), (0, 1)):
         plan, time = Plan(), FakeTime()
         plan.on_submission[0] = [ConnectionError("lost")] * failures
-        run(Service(tmp_path / "ledger", plan=plan), time.retry(attempts=attempts, lookup=0))
+        service = family.service(tmp_path / "ledger", plan=plan)
+        run(family, service, time.retry(attempts=attempts, lookup=0))
         assert len(time.delays) == failures
     assert time.now == 0
 
 
-def test_one_more_failure_raises_with_its_cause(tmp_path):
+@both
+def test_one_more_failure_raises_with_its_cause(family, tmp_path):
     plan, time = Plan(), FakeTime()
     errors = [ConnectionError(str(k)) for k in range(5)]
     plan.on_submission[0] = list(errors)
-    service = Service(tmp_path / "ledger", plan=plan)
+    service = family.service(tmp_path / "ledger", plan=plan)
     with pytest.raises(JobError, match="none was submitted") as caught:
-        run(service, time.retry(attempts=5, lookup=0))
+        run(family, service, time.retry(attempts=5, lookup=0))
     assert caught.value.__cause__ is errors[-1] and caught.value.job_ids == ()
     assert len(time.delays) == 4 and time.delays[3] > time.delays[0] * 4 * 0.999
     assert service.ledger.jobs == []
 
 
-def test_the_deadline_ends_submission(tmp_path):
+@both
+def test_the_deadline_ends_submission(family, tmp_path):
     plan, time = Plan(), FakeTime()
     plan.on_submission[0] = [RequestsApiError("busy", 429)] * 1000
+    service = family.service(tmp_path / "ledger", plan=plan)
     with pytest.raises(JobError):
-        run(Service(tmp_path / "ledger", plan=plan), time.retry(attempts=1000, deadline=300.0))
+        run(family, service, time.retry(attempts=1000, deadline=300.0))
     assert 300 < time.now <= 360  # at most one longest delay late
 
 
-def test_the_deadline_ends_waiting_and_leaves_the_job(tmp_path):
+@both
+def test_the_deadline_ends_waiting_and_leaves_the_job(family, tmp_path):
     plan, time = Plan(), FakeTime()
     plan.on_result[0] = [RuntimeJobTimeoutError("slow")] * 10_000
-    service = Service(tmp_path / "ledger", plan=plan)
+    service = family.service(tmp_path / "ledger", plan=plan)
     with pytest.raises(JobError, match="job-0 was not done within 3600 s.* goes on") as caught:
-        run(service, time.retry(deadline=3600.0))
+        run(family, service, time.retry(deadline=3600.0))
     assert caught.value.job_ids == ("job-0",)
     assert isinstance(caught.value.__cause__, RuntimeJobTimeoutError)
     assert 3600 < time.now <= 3660 and len(service.ledger.jobs) == 1
 
 
-def test_job_ids_name_the_jobs_that_failed_before(tmp_path):
+@both
+def test_job_ids_name_the_jobs_that_failed_before(family, tmp_path):
     plan, time = Plan(), FakeTime()
     plan.on_result = {0: [failed_job(1006)], 1: [failed_job(1010)], 2: [failed_job(9999)]}
     with pytest.raises(JobError, match="job-0, job-1, job-2") as caught:
-        run(Service(tmp_path / "ledger", plan=plan), time.retry())
+        run(family, family.service(tmp_path / "ledger", plan=plan), time.retry())
     assert caught.value.job_ids == ("job-0", "job-1", "job-2")
     assert "9999" in str(caught.value.__cause__)
 

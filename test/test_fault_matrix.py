@@ -18,6 +18,7 @@ from faults import (
     RuntimeInvalidStateError,
     RuntimeJobMaxTimeoutError,
     RuntimeJobTimeoutError,
+    SamplerService,
     Service,
     failed_job,
     hidden,
@@ -25,54 +26,97 @@ from faults import (
     missing,
     with_nan,
 )
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
 
-from qiskit_torch_bridge import TorchQuantumModule, Tracker
+from qiskit_torch_bridge import Probabilities, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import JobError, ResultError
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal
+from qiskit_torch_bridge.jobs import DispatchingEstimator, DispatchingSampler, Jobs, Journal
 from qiskit_torch_bridge.primitives.cutting import measure_input
 
 STEPS, ROWS = 3, 6
 MODES = ("single", "chunked", "several")
 PLACES = ("first", "middle", "last")
+EACH = [*(("estimator", place) for place in PLACES), ("sampler", "middle")]
+"""What is common to both families is tried at every place with one of them."""
 PHASES = ("forward", "backward")
 
 
-class Phased(DispatchingEstimator):
+class Phased:
     """Tells the services which request a job is of, and cuts by rows."""
 
     chunk, requests = False, -1
 
-    def run(self, pubs: Any, *, precision: float | None = None) -> Any:
-        pubs = [EstimatorPub.coerce(pub) for pub in pubs]
+    def run(self, pubs: Any, **options: Any) -> Any:
+        pubs = [self.family.pub_class.coerce(pub) for pub in pubs]
         self.requests += 1
-        for service in self.estimators:
+        for service in self.primitives:
             service.phase = f"{self.requests} {PHASES[self.requests % 2]}"
         if self.chunk:
             size, rows = measure_input(self, pubs[0]), pubs[0].shape[-1]
             self.max_bytes = size.fixed + size.rows * (rows / 3) / rows + 1e-6
-        return super().run(pubs, precision=precision)
+        return super().run(pubs, **options)
+
+
+class PhasedEstimator(Phased, DispatchingEstimator):
+    pass
+
+
+class PhasedSampler(Phased, DispatchingSampler):
+    pass
+
+
+class Trained(NamedTuple):
+    """What is trained on services of one family.
+
+    Attributes:
+        name: Of the family.
+        service: The service.
+        dispatching: What dispatches to some.
+        measurement: What is measured.
+        shots: How many.
+    """
+
+    name: str
+    service: Any
+    dispatching: Any
+    measurement: Any
+    shots: int | None
+
+
+FAMILIES = {
+    "estimator": Trained("estimator", Service, PhasedEstimator, ["ZZ", "XI"], None),
+    "sampler": Trained("sampler", SamplerService, PhasedSampler, Probabilities([0, 1]), 40),
+}
 
 
 class Training:
-    """Three steps on two observables; what a training loop would keep is kept."""
+    """Three steps on two observables, or on four probabilities, which are noisy but always alike.
+
+    What a training loop would keep is kept.
+    """
 
     def __init__(
-        self, folder: Path, mode: str, plan: Plan, journal: Any = None, **retry: Any
+        self,
+        folder: Path,
+        mode: str,
+        plan: Plan,
+        journal: Any = None,
+        family: str = "estimator",
+        **retry: Any,
     ) -> None:
-        self.ledger = Ledger(folder / "ledger")
+        self.ledger, kind = Ledger(folder / "ledger"), FAMILIES[family]
         names = ("a", "b") if mode == "several" else ("a",)
-        services = [Service(self.ledger, name=name, plan=plan) for name in names]
+        services = [kind.service(self.ledger, name=name, plan=plan) for name in names]
         self.services, self.time = services, FakeTime()
         jobs = Jobs(retry=self.time.retry(lookup=0, **retry), journal=journal)
-        estimator = Phased(services, jobs)
+        estimator = kind.dispatching(services, jobs)
         estimator.chunk = mode == "chunked"
         self.estimator = estimator
         self.module = TorchQuantumModule(
             hybrid(),
-            ["ZZ", "XI"],
+            kind.measurement,
             input_params=X,
             estimator=estimator,
+            shots=kind.shots,
             gradient="parameter-shift",
             initial_weights=[0.3, -0.8, 1.1],
         ).double()
@@ -101,8 +145,8 @@ class Undisturbed(NamedTuple):
 
 
 @functools.cache
-def undisturbed(mode: str, folder: Path) -> Undisturbed:
-    training = Training(folder, mode, Plan())
+def undisturbed(family: str, mode: str, folder: Path) -> Undisturbed:
+    training = Training(folder, mode, Plan(), family=family)
     training.run()
     assert training.ledger.duplicates() == [] and training.time.delays == []
     return Undisturbed(training.history, [j["phase"] for j in training.ledger.jobs])
@@ -110,7 +154,15 @@ def undisturbed(mode: str, folder: Path) -> Undisturbed:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    return {mode: undisturbed(mode, tmp_path_factory.mktemp(mode)) for mode in MODES}
+    """The training without failures, of a family in a mode."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+
+    def find(family, mode):
+        own = folder / f"{family}-{mode}"
+        own.mkdir(exist_ok=True)
+        return undisturbed(family, mode, own)
+
+    return find
 
 
 def number_of(reference: Undisturbed, place: str, phase: str) -> int:
@@ -166,15 +218,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("family", "place"), EACH)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CASES)
-def test_one_failure(reference, tmp_path, name, mode, phase, place):
-    case, truth = CASES[name], reference[mode]
+def test_one_failure(reference, tmp_path, name, family, mode, phase, place):
+    case, truth = CASES[name], reference(family, mode)
     number, plan, fault = number_of(truth, place, phase), Plan(), CASES[name].make()
     (plan.on_submission if case.where == "submission" else plan.on_result)[number] = [fault]
-    training = Training(tmp_path, mode, plan)
+    training = Training(tmp_path, mode, plan, family=family)
     expected = case.several if mode == "several" else case.single
     ledger = training.ledger
     if expected is None:
@@ -199,13 +251,13 @@ def test_one_failure(reference, tmp_path, name, mode, phase, place):
     assert len(ledger.failed) == case.lost
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("family", "place"), EACH)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("mode", MODES)
-def test_a_job_over_its_limit(reference, tmp_path, mode, phase, place):
-    truth, plan = reference[mode], Plan()
+def test_a_job_over_its_limit(reference, tmp_path, family, mode, phase, place):
+    truth, plan = reference(family, mode), Plan()
     plan.on_result[number_of(truth, place, phase)] = [RuntimeJobMaxTimeoutError("code 1305")]
-    training = Training(tmp_path, mode, plan)
+    training = Training(tmp_path, mode, plan, family=family)
     assert training.run() == truth.history[-1]
     jobs = training.ledger.jobs
     assert len(jobs) == len(truth.phases) + 2 and len(training.ledger.failed) == 1
@@ -213,17 +265,19 @@ def test_a_job_over_its_limit(reference, tmp_path, mode, phase, place):
     assert training.ledger.duplicates() == [] and lost >= 2
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("family", "place"), EACH)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("error", [ConnectionError("lost"), TimeoutError("no answer")])
 @pytest.mark.parametrize("written", [True, False], ids=["journal", "no journal"])
-def test_an_answer_lost_after_submission(reference, tmp_path, written, error, mode, phase, place):
+def test_an_answer_lost_after_submission(
+    reference, tmp_path, written, error, family, mode, phase, place
+):
     """The job is there though its id is not known; it is found by its tag."""
-    truth, plan = reference[mode], Plan()
+    truth, plan = reference(family, mode), Plan()
     plan.on_answer[number_of(truth, place, phase)] = error
     journal = Journal(tmp_path / "journal") if written else None
-    training = Training(tmp_path, mode, plan, journal)
+    training = Training(tmp_path, mode, plan, journal, family)
     with Tracker() as tracker:
         assert training.run() == truth.history[-1]
     assert len(training.ledger.jobs) == len(truth.phases)
@@ -231,33 +285,35 @@ def test_an_answer_lost_after_submission(reference, tmp_path, written, error, mo
     assert tracker.usage.jobs == training.estimator.used.jobs == len(truth.phases)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("family", "place"), EACH)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("mode", MODES)
-def test_an_interrupt(reference, tmp_path, mode, phase, place):
+def test_an_interrupt(reference, tmp_path, family, mode, phase, place):
     """What was submitted before is found again by the next process with the same journal."""
-    truth, plan = reference[mode], Plan()
+    truth, plan = reference(family, mode), Plan()
     plan.on_result[number_of(truth, place, phase)] = [KeyboardInterrupt()]
     journal = Journal(tmp_path / "journal")
-    training = Training(tmp_path, mode, plan, journal)
+    training = Training(tmp_path, mode, plan, journal, family)
     with pytest.raises(KeyboardInterrupt):
         training.run()
     assert training.weights == truth.history[training.done]
     journal.close()  # a restart without a checkpoint: everything is asked for again
-    training = Training(tmp_path, mode, plan, Journal(tmp_path / "journal"))
+    again = Journal(tmp_path / "journal")
+    training = Training(tmp_path, mode, plan, again, family)
     assert training.run() == truth.history[-1]
     assert len(training.ledger.jobs) == len(truth.phases)
     assert training.ledger.duplicates() == []
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("mode", MODES)
-def test_many_failures_at_once(reference, tmp_path, mode):
-    truth, plan = reference[mode], Plan()
+def test_many_failures_at_once(reference, tmp_path, family, mode):
+    truth, plan = reference(family, mode), Plan()
     for k in range(0, 40, 3):
         plan.on_submission[k] = [RequestsApiError("busy", 429), ConnectionError("lost")]
     for k in range(0, 60, 2):
         plan.on_result[k] = [RuntimeJobTimeoutError("slow"), ConnectionError(), failed_job(1006)]
-    training = Training(tmp_path, mode, plan, attempts=100)
+    training = Training(tmp_path, mode, plan, family=family, attempts=100)
     assert training.run() == truth.history[-1]
     assert (
         training.ledger.duplicates() == [] and len(training.ledger.failed) > len(truth.phases) / 4

@@ -21,7 +21,7 @@ from qiskit_algorithms.state_fidelities import ComputeUncompute
 
 from qiskit_torch_bridge import Exact, Execution, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.algorithms import TorchOptimizer
-from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError
+from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError, MeasurementError
 from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
@@ -347,8 +347,12 @@ def test_what_cannot_be_read_is_refused():
     refused(AlgorithmError, "V2 estimator .*got OfVersionOne.*estimator= of its own", old)
     old = SamplingVQE(OfVersionOne(), ansatz(), SLSQP())
     refused(AlgorithmError, "V2 sampler .*got OfVersionOne.*Give the algorithm a V2 sampler", old)
-    risk = SamplingVQE(sampler, ansatz(), SLSQP(), aggregation=0.2)
-    refused(AlgorithmError, "aggregation=0.2; .*Leave out aggregation", risk)
+    own = SamplingVQE(sampler, ansatz(), SLSQP(), aggregation=max)
+    refused(AlgorithmError, "aggregation=max, a function; .*None or to a number", own)
+    for alpha in (0, 1.5, "a"):
+        own.aggregation = alpha
+        with pytest.raises(MeasurementError, match="alpha to be a number above 0"):
+            TorchQuantumModule.from_algorithm(own, DIAGONAL)
     short = VQE(estimator, ansatz(), SLSQP(), initial_point=[0.1])
     refused(AlgorithmError, r"12 parameters; VQE has one of shape \(1,\)", short)
     for other in (NumPyMinimumEigensolver(), 3, None, ansatz(), VQE):

@@ -29,8 +29,7 @@ from qiskit_ibm_runtime import SamplerV2 as RuntimeSampler
 from test_from_algorithm import OPERATOR, assert_energies, energy_of
 
 from qiskit_torch_bridge import TorchQuantumModule
-from qiskit_torch_bridge.algorithms.module_parts import make_equivalent_estimator
-from qiskit_torch_bridge.exceptions import AlgorithmError
+from qiskit_torch_bridge.backends.counterparts import find_counterpart
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 COST = SparsePauliOp(["IZZ", "ZZI"])
@@ -103,22 +102,22 @@ def test_a_blueprint_of_excitations():
 
 @pytest.mark.parametrize("shots", [1, 2, 7, 15, 100, 1000, 1024, 4097])
 def test_estimators_take_as_many_shots_as_samplers(shots):
-    estimator = make_equivalent_estimator(StatevectorSampler(default_shots=shots, seed=5))
+    estimator = find_counterpart(StatevectorSampler(default_shots=shots, seed=5))
     assert isinstance(estimator, BatchedStatevectorEstimator)
     circuit = QuantumCircuit(1)
     circuit.h(0)
     (first,) = estimator.run([(circuit, "Z")]).result()
     assert first.metadata["shots"] == shots
-    again = make_equivalent_estimator(StatevectorSampler(default_shots=shots, seed=5))
+    again = find_counterpart(StatevectorSampler(default_shots=shots, seed=5))
     assert again.run([(circuit, "Z")]).result()[0].data.evs == first.data.evs
     generator = StatevectorSampler(seed=np.random.default_rng(1))
-    assert make_equivalent_estimator(generator).default_precision == pytest.approx(1 / 32)
+    assert find_counterpart(generator).default_precision == pytest.approx(1 / 32)
 
 
 def test_a_backends_sampler():
     backend = AerSimulator()
     options = {"default_shots": 15, "seed_simulator": 7}
-    estimator = make_equivalent_estimator(BackendSamplerV2(backend=backend, options=options))
+    estimator = find_counterpart(BackendSamplerV2(backend=backend, options=options))
     assert isinstance(estimator, BackendEstimatorV2) and estimator.backend is backend
     assert estimator.options.seed_simulator == 7
     circuit = QuantumCircuit(1)
@@ -144,7 +143,7 @@ def flipping():
 def test_noise_and_seed_of_aer_are_kept(make):
     """Depolarizing by p shrinks Z to (1 - p); the mean of 1024 trajectories errs by 0.03."""
     sampler = make(flipping())
-    estimator = make_equivalent_estimator(sampler)
+    estimator = find_counterpart(sampler)
     assert isinstance(estimator, AerEstimator)
     assert estimator.options.run_options["seed_simulator"] == 3
     assert estimator.options.default_precision == pytest.approx(1 / 32)
@@ -159,7 +158,7 @@ def test_a_runtime_sampler_in_local_mode():
     backend = AerSimulator()
     sampler = RuntimeSampler(mode=backend)
     sampler.options.default_shots = 321
-    estimator = make_equivalent_estimator(sampler)
+    estimator = find_counterpart(sampler)
     assert isinstance(estimator, RuntimeEstimator)
     assert estimator.options.default_shots == 321
     assert estimator.backend().name == backend.name
@@ -170,11 +169,12 @@ class OwnSampler(StatevectorSampler.__mro__[1]):
         raise NotImplementedError
 
 
-def test_an_unknown_sampler_needs_an_estimator():
+def test_an_unknown_sampler_is_kept():
+    """Where no estimator is known that goes with it."""
     algorithm = SamplingVQE(OwnSampler(), hybrid(), SLSQP())
     operator = SparsePauliOp("ZZ")
-    with pytest.raises(AlgorithmError, match="matches OwnSampler. Give one: .*estimator=..."):
-        TorchQuantumModule.from_algorithm(algorithm, operator)
+    module = TorchQuantumModule.from_algorithm(algorithm, operator)
+    assert module.estimator is algorithm.sampler
     exact = StatevectorEstimator()
     module = TorchQuantumModule.from_algorithm(algorithm, operator, estimator=exact)
     assert module.estimator is exact

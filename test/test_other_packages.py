@@ -19,7 +19,7 @@ from qiskit_machine_learning.gradients import (
     ParamShiftEstimatorGradient,
     SPSAEstimatorGradient,
 )
-from qiskit_machine_learning.neural_networks import EstimatorQNN, SamplerQNN
+from qiskit_machine_learning.neural_networks import EstimatorQNN
 from qiskit_optimization.algorithms import MinimumEigenOptimizer
 from qiskit_optimization.minimum_eigensolvers import QAOA, VQE
 from qiskit_optimization.problems import QuadraticProgram
@@ -97,12 +97,6 @@ def test_a_transpiled_network():
     module = TorchQuantumModule.from_qnn(qnn, initial_weights=torch.from_numpy(weights))
     expected = qnn.forward(ROWS.numpy(), weights)
     np.testing.assert_allclose(module(ROWS).detach(), expected, rtol=0, atol=1e-10)
-
-
-def test_networks_on_samplers_are_refused():
-    qnn = SamplerQNN(circuit=hybrid(), weight_params=[*X, *A], sampler=StatevectorSampler())
-    with pytest.raises(AlgorithmTypeError, match="SamplerQNN, which has no observables"):
-        TorchQuantumModule.from_qnn(qnn)
 
 
 def test_a_regressor_learns_with_a_torch_optimizer():

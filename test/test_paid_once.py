@@ -14,16 +14,26 @@ from typing import Any
 import numpy as np
 import pytest
 from circuits import rotation
-from faults import FakeTime, Ledger, Plan, RequestsApiError, Service, failed_job
-from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2, StatevectorEstimator
+from families import SAMPLER, Family, both
+from faults import FakeTime, Ledger, Plan, RequestsApiError, SamplerService, Service, failed_job
+from qiskit.primitives import (
+    BackendEstimatorV2,
+    BackendSamplerV2,
+    BaseEstimatorV2,
+    BaseSamplerV2,
+    StatevectorEstimator,
+    StatevectorSampler,
+)
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+from qiskit_aer.primitives import SamplerV2 as AerSampler
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker
 from qiskit_torch_bridge.backends import ExecutorEstimator
+from qiskit_torch_bridge.backends.simulators import ExecutorSampler
 from qiskit_torch_bridge.exceptions import (
     BudgetError,
     ExecutionError,
@@ -32,10 +42,17 @@ from qiskit_torch_bridge.exceptions import (
     JournalError,
     UnknownJobError,
 )
-from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs, Journal, Retry
+from qiskit_torch_bridge.jobs import (
+    Budget,
+    DispatchingEstimator,
+    DispatchingSampler,
+    Jobs,
+    Journal,
+    Retry,
+)
 from qiskit_torch_bridge.jobs import journal as entries_of
 from qiskit_torch_bridge.jobs.journal import RequestLog, RequestRecord
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler
 from qiskit_torch_bridge.primitives.capabilities import costs_nothing
 from qiskit_torch_bridge.primitives.usage import Usage
 
@@ -46,38 +63,60 @@ def pub_of(rows: int = 3, begin: float = 0.0) -> EstimatorPub:
     return EstimatorPub.coerce((circuit, "Z", {(theta,): angles}))
 
 
-class Remote(BaseEstimatorV2):
+class _Remote:
     """Of a kind that nobody knows: it takes jobs, and has no index of them."""
+
+    inside: Any
 
     def __init__(self, *errors: BaseException, environment: Any = None) -> None:
         self.errors = list(errors)  # raised after a job was taken
         self.options = SimpleNamespace(
             environment=SimpleNamespace(job_tags=None) if environment is None else environment
         )
-        self.taken: list[tuple[EstimatorPub, list[str]]] = []
+        self.taken: list[tuple[Any, list[str]]] = []
 
-    def run(self, pubs: Any, *, precision: float | None = None) -> Any:
+    def run(self, pubs: Any, **options: Any) -> Any:
         (pub,) = pubs
         self.taken.append((pub, self.options.environment.job_tags))
         if self.errors:
             raise self.errors.pop(0)
-        return BatchedStatevectorEstimator().run([pub])
+        return self.inside().run([pub])
 
 
-class Late(Service):
+class Remote(_Remote, BaseEstimatorV2):
+    inside = BatchedStatevectorEstimator
+
+
+class RemoteSampler(_Remote, BaseSamplerV2):
+    inside = SAMPLER.sure
+
+
+def remote_of(family: Family, *errors: BaseException) -> Any:
+    return (RemoteSampler if family is SAMPLER else Remote)(*errors)
+
+
+class _Late:
     """A service whose index shows a job some seconds after it was taken."""
 
     def __init__(self, ledger: Any, time: FakeTime, lag: float, plan: Plan) -> None:
         super().__init__(ledger, plan=plan)
         self.time, self.lag, self.taken_at = time, lag, {}
 
-    def run(self, pubs: Any, *, precision: float | None = None) -> Any:
+    def run(self, pubs: Any, **options: Any) -> Any:
         self.taken_at.setdefault(self.job_tag, self.time.now)
-        return super().run(pubs, precision=precision)
+        return super().run(pubs, **options)
 
     def find_job(self, tag: str) -> Any:
         due = self.time.now - self.taken_at.get(tag, 0.0) >= self.lag
         return super().find_job(tag) if due else None
+
+
+class Late(_Late, Service):
+    pass
+
+
+class LateSampler(_Late, SamplerService):
+    pass
 
 
 # -- lost answers ------------------------------------------------------------------------------
@@ -94,12 +133,13 @@ LOST = [
 ]
 
 
+@both
 @pytest.mark.parametrize("error", LOST, ids=lambda e: type(e).__name__)
-def test_where_nothing_can_tell_the_user_is_asked(error: Exception) -> None:
-    remote, time = Remote(error), FakeTime()
-    request = DispatchingEstimator(remote, Jobs(retry=time.retry()))
+def test_where_nothing_can_tell_the_user_is_asked(error: Exception, family: Family) -> None:
+    remote, time = remote_of(family, error), FakeTime()
+    request = family.dispatching(remote, Jobs(retry=time.retry()))
     with pytest.raises(UnknownJobError, match="cannot be found out") as caught:
-        request.run([pub_of()])
+        request.run([family.pub()])
     ((_, tags),) = remote.taken
     assert caught.value.tag == tags[-1] and caught.value.tag in str(caught.value)
     assert caught.value.__cause__ is error and str(error) in str(caught.value)
@@ -108,18 +148,19 @@ def test_where_nothing_can_tell_the_user_is_asked(error: Exception) -> None:
     assert time.delays == []
 
 
+@both
 @pytest.mark.parametrize("error", LOST[2:7], ids=lambda e: type(e).__name__)
-def test_the_user_may_choose_to_pay_again(error: Exception) -> None:
+def test_the_user_may_choose_to_pay_again(error: Exception, family: Family) -> None:
     """Both submissions count against the budget, since both may have been taken."""
-    remote, time = Remote(error), FakeTime()
+    remote, time, pub = remote_of(family, error), FakeTime(), family.pub()
     retry = time.retry(lost="again")
-    estimator = DispatchingEstimator(remote, Jobs(retry=retry, budget=Usage(jobs=2)))
+    dispatching = family.dispatching(remote, Jobs(retry=retry, budget=Usage(jobs=2)))
     with Tracker() as tracker:
-        evs = estimator.run([pub_of()]).result()[0].data.evs
-    np.testing.assert_allclose(evs, np.cos(np.linspace(0, 1, 3)), rtol=0, atol=1e-12)
-    assert len(remote.taken) == estimator.used.jobs == 2 and tracker.usage.jobs == 1
+        (found,) = family.values_of(dispatching, pub)
+    assert (found == family.truth(pub)[0]).all()
+    assert len(remote.taken) == dispatching.used.jobs == 2 and tracker.usage.jobs == 1
     with pytest.raises(BudgetError):
-        estimator.run([pub_of()])
+        dispatching.run([pub])
 
 
 def test_paying_again_has_its_limits() -> None:
@@ -153,14 +194,18 @@ def test_a_lost_answer_is_not_sent_elsewhere(error: Exception, tmp_path: Any) ->
     assert job.job_ids == ("a-0",) and job.result() and len(ledger.jobs) == 1
 
 
+@both
 @pytest.mark.parametrize("lag", [0.0, 2.0, 29.0])
 @pytest.mark.parametrize("error", LOST, ids=lambda e: type(e).__name__)
-def test_the_index_is_waited_for(error: Exception, lag: float, tmp_path: Any) -> None:
+def test_the_index_is_waited_for(
+    error: Exception, lag: float, family: Family, tmp_path: Any
+) -> None:
     time, plan = FakeTime(), Plan()
     plan.on_answer[0] = error
-    service = Late(tmp_path / "ledger", time, lag, plan)
-    estimator = DispatchingEstimator(service, Jobs(retry=time.retry()))
-    estimator.run([pub_of()]).result()
+    late = LateSampler if family is SAMPLER else Late
+    service = late(tmp_path / "ledger", time, lag, plan)
+    estimator = family.dispatching(service, Jobs(retry=time.retry()))
+    estimator.run([family.pub()]).result()
     assert len(service.ledger.jobs) == estimator.used.jobs == 1 and lag <= time.now <= 30.0
 
 
@@ -278,21 +323,31 @@ LOCAL = {
     "backend, fake": lambda: BackendEstimatorV2(backend=GenericBackendV2(2, seed=1)),
     "backend, basic": lambda: BackendEstimatorV2(backend=BasicSimulator()),
     "several": lambda: DispatchingEstimator([AerEstimator(), StatevectorEstimator()]),
+    "statevector sampler": StatevectorSampler,
+    "batched sampler": BatchedStatevectorSampler,
+    "aer sampler": AerSampler,
+    "backend sampler, aer": lambda: BackendSamplerV2(backend=AerSimulator()),
+    "backend sampler, fake": lambda: BackendSamplerV2(backend=GenericBackendV2(2, seed=1)),
+    "several samplers": lambda: DispatchingSampler([AerSampler(), StatevectorSampler()]),
 }
 
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_simulators_here_cost_nothing(name: str) -> None:
-    estimator = LOCAL[name]()
-    assert costs_nothing(estimator)
+    primitive = LOCAL[name]()
+    assert costs_nothing(primitive)
+    executor = ExecutorSampler if "sampler" in name else ExecutorEstimator
     with ThreadPoolExecutor(1) as pool:
-        assert costs_nothing(ExecutorEstimator(pool, estimator))
+        assert costs_nothing(executor(pool, primitive))
 
 
 def test_everything_else_may_cost(tmp_path: Any) -> None:
     assert not costs_nothing(Remote())
     assert not costs_nothing(Service(tmp_path / "ledger"))
     assert not costs_nothing(DispatchingEstimator([StatevectorEstimator(), Remote()]))
+    assert not costs_nothing(RemoteSampler())
+    assert not costs_nothing(SamplerService(tmp_path / "ledger"))
+    assert not costs_nothing(DispatchingSampler([StatevectorSampler(), RemoteSampler()]))
     device = GenericBackendV2(2, seed=1)
     foreign = type("Device", (type(device).__mro__[1],), {"__module__": "provider"})
     assert not costs_nothing(SimpleNamespace(backend=foreign))
@@ -357,32 +412,38 @@ def test_run_must_return_a_job(returned: Any, base: type) -> None:
 # -- budgets -----------------------------------------------------------------------------------
 
 
+@both
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_what_is_tried_again_counts_before_it_is_tried(tmp_path: Any, limit: int) -> None:
+def test_what_is_tried_again_counts_before_it_is_tried(
+    tmp_path: Any, limit: int, family: Family
+) -> None:
     plan, time = Plan(), FakeTime()
     plan.on_result = {k: [failed_job(1006)] for k in range(3)}
-    service = Service(tmp_path / "ledger", plan=plan)
-    estimator = DispatchingEstimator(service, Jobs(retry=time.retry(), budget=Usage(jobs=limit)))
+    service = family.service(tmp_path / "ledger", plan=plan)
+    jobs = Jobs(retry=time.retry(), budget=Usage(jobs=limit))
+    estimator = family.dispatching(service, jobs)
     with pytest.raises(BudgetError, match=rf"{limit} of the budget of {limit}.*job-0"):
-        estimator.run([pub_of()]).result()
+        estimator.run([family.pub()]).result()
     assert len(service.ledger.jobs) == estimator.used.jobs == limit
 
 
-def test_what_is_done_elsewhere_counts_before_it_is_sent(tmp_path: Any) -> None:
+@both
+def test_what_is_done_elsewhere_counts_before_it_is_sent(tmp_path: Any, family: Family) -> None:
     plan, ledger = Plan(), Ledger(tmp_path / "ledger")
     plan.on_result = {0: [failed_job(1517)]}
-    services = [Service(ledger, name=name, plan=plan) for name in "ab"]
-    estimator = DispatchingEstimator(services, Jobs(budget=Usage(points=1)))
+    services = [family.service(ledger, name=name, plan=plan) for name in "ab"]
+    estimator = family.dispatching(services, Jobs(budget=Usage(points=1)))
     with pytest.raises(BudgetError, match="1 of the budget of 1 are used.*a-0"):
-        estimator.run([pub_of(rows=1)]).result()
+        estimator.run([family.pub((1,))]).result()
     assert len(ledger.jobs) == 1
 
 
-def test_halves_count_before_they_are_sent(tmp_path: Any) -> None:
-    service = Service(tmp_path / "ledger", most_rows=2)
-    estimator = DispatchingEstimator(service, Jobs(budget=Usage(jobs=2)))
+@both
+def test_halves_count_before_they_are_sent(tmp_path: Any, family: Family) -> None:
+    service = family.service(tmp_path / "ledger", most_rows=2)
+    estimator = family.dispatching(service, Jobs(budget=Usage(jobs=2)))
     with pytest.raises(BudgetError, match="2 of the budget of 2"):
-        estimator.run([pub_of(rows=4)]).result()
+        estimator.run([family.pub((4,))]).result()
     assert len(service.ledger.jobs) == 2
 
 

@@ -28,6 +28,7 @@ from places import (
     OBSERVABLES,
     OWN,
     PLACES,
+    PROBABILITIES,
     SEED,
     SETTINGS,
     SHOTS,
@@ -68,7 +69,6 @@ from qiskit_torch_bridge.primitives.usage import Usage
 # The runtime's local mode tells of every option that has no effect there.
 pytestmark = pytest.mark.filterwarnings("ignore:Options .* have no effect:UserWarning")
 
-MANY_SHOTS = 2**15
 NUMBERS = len(PLACES) * len(LEVELS) * (len(GRADIENTS) + 4) * 12
 SIGMAS = stats.norm.isf(1e-6 / 2 / NUMBERS)
 ROUNDING = 1e-9  # of exact simulations, divided by the step where differences are taken
@@ -132,8 +132,11 @@ def assert_gradients(place: str, found: tuple[Array, Array], expected: tuple[Arr
     assert_within(by_weights, derivatives[:, 1:].sum(0), z * summed + ROUNDING)
 
 
-def deviations(exact: NoisyReference, shots: int) -> Array:
-    """Standard deviations ``(B, O)`` of sampled outputs, at most."""
+def deviations(place: str, exact: NoisyReference, shots: int) -> Array:
+    """Standard deviations ``(B, O)`` of sampled outputs; of expectation values at most."""
+    if ASKED[place] is PROBABILITIES:
+        p = exact(VALUES)
+        return np.sqrt(p * (1 - p) / shots)
     weights = np.eye(len(exact.coefficients))
     each = [exact.spread(VALUES, np.tile(w, (2, 1)), shots) for w in weights]
     return np.stack(each, axis=-1)
@@ -181,7 +184,7 @@ class PlaceContract:
         outputs, *gradients = step(m, ASKED[self.place].cotangent)
         exact = reference(self.place, level)
         z = SIGMAS if PLACES[self.place].sampled else 0.0
-        assert_within(outputs, exact(VALUES), z * deviations(exact, SHOTS) + ROUNDING)
+        assert_within(outputs, exact(VALUES), z * deviations(self.place, exact, SHOTS) + ROUNDING)
         assert_gradients(self.place, tuple(gradients), expected(self.place, level, gradient))
         if gradient == "finite-difference":
             assert f"epsilon={step_size(self.place):.3g})" in m.gradient
@@ -262,10 +265,11 @@ class NoisyPlaceContract(PlaceContract):
     """What holds besides where the noise of a device is simulated, its readout errors included."""
 
     def test_the_noise_is_that_of_the_qubits_in_use(self, level: int) -> None:
-        """At 32,768 shots gate errors and readout errors are larger than chance would allow."""
-        outputs = module(self.place, level, "adjoint", MANY_SHOTS)(torch.from_numpy(INPUTS))
+        """Both gate errors and readout errors are there, as large as they are."""
+        shots = ASKED[self.place].many_shots
+        outputs = module(self.place, level, "adjoint", shots)(torch.from_numpy(INPUTS))
         exact = reference(self.place, level)
-        bound = SIGMAS * deviations(exact, MANY_SHOTS)
+        bound = SIGMAS * deviations(self.place, exact, shots)
         assert_within(outputs.detach().numpy(), exact(VALUES), bound)
         if self.place.startswith("127 qubits"):
             return  # its errors are small where a level finds good qubits
@@ -401,7 +405,7 @@ def test_observables_with_and_without_the_layout_on_the_device(level: int) -> No
         found[layout] = outputs_of(isa, observables, estimator=estimator, shots=SHOTS)
     np.testing.assert_array_equal(found["virtual"], found["physical"])
     exact = reference("generic", level)
-    assert_within(found["virtual"], exact(VALUES), SIGMAS * deviations(exact, SHOTS))
+    assert_within(found["virtual"], exact(VALUES), SIGMAS * deviations("generic", exact, SHOTS))
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -534,8 +534,8 @@ class _Outputs:
     def __call__(self, outcome: int) -> int:
         number = sum((outcome >> i & 1) << place for i, place in enumerate(self._places))
         found: Any = number if self._interpret is None else self._interpret(number)
-        index = (found,) if isinstance(found, Integral) else tuple(found)
         try:
+            index = (found,) if isinstance(found, Integral) else tuple(found)
             return int(np.ravel_multi_index(index, self._shape))
         except (TypeError, ValueError) as error:
             raise AlgorithmError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -24,6 +24,7 @@ from ..exceptions import MeasurementError, MemoryLimitError
 from ..execution import Exact
 from ..jobs.budget import PlannedRequest
 from ..memory import available
+from ..primitives import SamplerEstimator
 from ..primitives.capabilities import binds_rightly, is_sampler, takes_projectors
 from ..primitives.evaluation import make_points_pub, make_sampling_pub, submit
 from ..primitives.families import Primitive
@@ -374,11 +375,9 @@ def _evaluator_of(
 def _(
     readout: Expectations, program: CircuitProgram, primitive: Primitive, precision: float | None
 ) -> Evaluator:
-    estimator = primitive
+    estimator: Any = primitive  # whose family is_sampler tells
     if is_sampler(primitive):
-        from ..primitives.sampler_estimator import SamplerEstimator
-
-        estimator = SamplerEstimator(primitive)
+        estimator = SamplerEstimator(estimator)
     return Estimation(program, estimator, precision)
 
 

@@ -13,11 +13,12 @@ from qiskit.providers import BackendV2
 from ..backends import prepare
 from ..backends.prepare import PassManager
 from ..exceptions import GradientError, MeasurementError
-from ..execution import Exact, Execution, GradientObject, Primitive
+from ..execution import Exact, Execution, GradientObject
 from ..gradients import AdjointEstimatorGradient, AdjointSamplerGradient
 from ..gradients.evaluated_gradient import EvaluatedGradient
 from ..primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler, is_aer
 from ..primitives.capabilities import innermost, names_with_noise, runs_boxes
+from ..primitives.families import Primitive
 from ..primitives.precision import estimate_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
@@ -194,7 +195,7 @@ def _transpile(program: CircuitProgram, execution: Execution) -> CircuitProgram:
     return program if pass_manager is None else program.rewritten(pass_manager.run)
 
 
-def form_for(program: CircuitProgram, primitives: tuple[Any, Any]) -> CircuitProgram:
+def form_for(program: CircuitProgram, primitives: tuple[Any, ...]) -> CircuitProgram:
     """Decompose for simulators what they do not know or would bind wrongly."""
     on_aer = [primitive for primitive in primitives if is_aer(primitive)]
     for primitive in on_aer:

@@ -247,8 +247,7 @@ class SharedPub(Generic[Asked]):
         row = next((r for r in rows if (r, position) not in self._pairs), len(self._rows))
         if row == len(self._rows):
             rows.append(row)
-            points = d.points(values).reshape(-1, self.target.num_parameters)
-            self._rows.append(Row(d, values, points))
+            self._rows.append(Row(d, values, d.points(values)[:, 0]))
         self._pairs.add((row, position))
         self._entries.append((place, row, position))
 

@@ -29,8 +29,10 @@ from .pubs import check_pubs
 from .sampler_pubs import AnalysedSamplerPub, MeasuredCircuits, read_sampler_pub
 from .simulation import NO_WEIGHTS, split_rows
 
-DRAWN_BYTES = 64
+DRAWN_BYTES = 32
 """What drawing a shot takes while it is under way."""
+NEAR_BYTES = 1 << 20
+"""What is under way at once, so that a core has it near."""
 
 
 class BatchedStatevectorSampler(BatchedPrimitive, BaseSamplerV2):
@@ -140,8 +142,7 @@ class SamplePlan(NamedTuple):
         request, registers = self.request, self.request.measured.registers
         rows, shots = len(request.values), request.shots
         packed = {r.name: np.zeros((rows, shots, r.num_bytes), np.uint8) for r in registers}
-        if any(q is not None for r in registers for q in r.qubits):
-            self._draw(packed, np.random.default_rng(seeds))
+        self._draw(packed, np.random.default_rng(seeds))
         arrays = {
             r.name: BitArray(
                 packed[r.name].reshape(*request.shape, *packed[r.name].shape[1:]), len(r.qubits)
@@ -152,20 +153,22 @@ class SamplePlan(NamedTuple):
         return SamplerPubResult(DataBin(**arrays, shape=request.shape), metadata=metadata)
 
     def _draw(self, packed: dict[str, ByteArray], generator: np.random.Generator) -> None:
-        """Write outcomes into the registers."""
+        """Write outcomes into the registers, in which all bits are zero so far."""
         request, position = self.request, self.simulator.tape.position
         bits = sorted(position[q] for q in request.measured.measured if q in position)
+        if not bits:
+            return
         place = {q: bits.index(position[q]) for q in request.measured.measured if q in position}
         places = {
-            r.name: [None if q is None else place.get(q) for q in r.qubits]
+            r.name: tuple([None if q is None else place.get(q) for q in r.qubits])
             for r in request.measured.registers
         }
         for chunk in split_rows(len(request.values), 32 << self.simulator.tape.num_bits):
             states = self.simulator.states(request.values[chunk], NO_WEIGHTS)
             probabilities = find_probabilities(states, bits)
-            for rows in split_rows(len(states), DRAWN_BYTES * request.shots):
+            for rows in split_rows(len(states), DRAWN_BYTES * request.shots, NEAR_BYTES):
                 some = probabilities[rows]
-                for shots in split_rows(request.shots, DRAWN_BYTES * len(some)):
+                for shots in split_rows(request.shots, DRAWN_BYTES * len(some), NEAR_BYTES):
                     outcomes = draw_outcomes(some, shots.stop - shots.start, generator)
                     for name, array in packed.items():
-                        array[chunk][rows, shots] = pack_bits(outcomes, places[name])
+                        pack_bits(outcomes, places[name], array[chunk][rows, shots])

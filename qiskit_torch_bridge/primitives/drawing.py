@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,49 +67,35 @@ def draw_outcomes(
         shots: How many to draw from each row.
         generator: Where randomness comes from; rows take it one after the other.
     """
-    return _invert(probabilities, generator.random((len(probabilities), shots)))
+    from .inversion import invert  # which takes longer to import than this package
 
-
-def _invert(probabilities: FloatArray, uniform: FloatArray) -> IntArray:
-    """Return the outcomes at which the cumulative probability passes each of ``uniform``."""
-    cumulative = np.cumsum(probabilities, axis=1)
-    cumulative /= cumulative[:, -1:]
-    outcomes = np.zeros(uniform.shape, dtype=np.int64)
-    step = probabilities.shape[1] // 2
-    while step:
-        passed = np.take_along_axis(cumulative, outcomes + (step - 1), axis=1) <= uniform
-        outcomes += step * passed
-        step //= 2
+    outcomes = np.empty((len(probabilities), shots), dtype=np.int64)
+    invert(probabilities, generator.random(outcomes.shape), outcomes)
     return outcomes
 
 
-def pack_bits(outcomes: IntArray, places: Sequence[int | None]) -> ByteArray:
-    """Return the bits of a register as Qiskit packs them: ``(..., bytes)``, the first bit last.
+def pack_bits(outcomes: IntArray, places: tuple[int | None, ...], packed: ByteArray) -> None:
+    """Write the bits of a register as Qiskit packs them: ``(..., bytes)``, the first bit last.
 
     Args:
         outcomes: Whole numbers of any shape.
         places: For each bit of the register, the bit of the outcome that it shows; ``None`` if it
             is zero.
+        packed: Where they go; zero so far.
     """
-    count = -(-len(places) // 8)
-    packed = np.zeros((*outcomes.shape, count), dtype=np.uint8)
     parts = outcomes.astype("<i8", copy=False).view(np.uint8).reshape(*outcomes.shape, 8)
-    read = sorted({place // 8 for place in places if place is not None})
-    for byte in read:  # of the outcome
-        table = _table_of(places, byte)
-        for at in np.flatnonzero(table.any(axis=0)).tolist():
-            packed[..., at] |= table[:, at][parts[..., byte]]
-    return packed
+    for byte, at, table in _tables_of(places):
+        packed[..., at] |= np.take(table, parts[..., byte])
 
 
-def _table_of(places: Sequence[int | None], byte: int) -> ByteArray:
-    """Return what each value of a byte of the outcome adds to the register: ``(256, bytes)``."""
-    count = -(-len(places) // 8)
-    table = np.zeros((256, count), dtype=np.uint8)
+@functools.lru_cache(maxsize=64)
+def _tables_of(places: tuple[int | None, ...]) -> list[tuple[int, int, ByteArray]]:
+    """Return which byte of the outcome shows in which byte of the register, and how: ``(256,)``."""
+    found: dict[tuple[int, int], ByteArray] = {}
     values = np.arange(256)
     for bit, place in enumerate(places):
-        if place is not None and place // 8 == byte:
-            table[:, count - 1 - bit // 8] |= ((values >> place % 8 & 1) << bit % 8).astype(
-                np.uint8
-            )
-    return table
+        if place is not None:
+            key = place // 8, -(-len(places) // 8) - 1 - bit // 8
+            shown = (values >> place % 8 & 1) << bit % 8
+            found[key] = found.get(key, 0) | shown.astype(np.uint8)
+    return [(*key, table) for key, table in found.items()]

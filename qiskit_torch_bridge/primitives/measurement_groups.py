@@ -143,16 +143,18 @@ def _make_group(letters: Any, c: FloatArray, owners: IntArray) -> MeasurementGro
     bits = np.flatnonzero((x | z).any(axis=0)).tolist()
     changes = tuple((b, bool(z[:, b].any())) for b in np.flatnonzero(x.any(axis=0)).tolist())
     parity = (x | z) & ~terms.projected
-    masks = (_as_outcomes(table[:, bits]) for table in (parity, terms.projected, terms.negative))
+    masks, fixed, wanted = (
+        _as_outcomes(table[:, bits]) for table in (parity, terms.projected, terms.negative)
+    )
     members, places = np.unique(owners, return_inverse=True)
-    return MeasurementGroup(tuple(bits), changes, members, *masks, places, c)
+    return MeasurementGroup(tuple(bits), changes, members, masks, fixed, wanted, places, c)
 
 
 def _as_outcomes(table: BoolArray) -> IntArray:
     """Return bits ``(T, k)`` as whole numbers ``(T,)``, or as words ``(T, words)``."""
     words = pack_words(table)
     # NumPy counts the bits of the absolute value of negative numbers.
-    return words[:, 0] if table.shape[1] <= WORD else words.view(np.uint64)  # type: ignore[return-value]
+    return words[:, 0] if table.shape[1] <= WORD else words.view(np.uint64)
 
 
 def estimate_from_counts(

@@ -8,7 +8,7 @@ import numbers
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
-from ..arguments import is_whole_number, require_real_number, require_whole_number, shown
+from ..arguments import require_real_number, require_whole_number, shown
 from ..exceptions import PrecisionError
 
 MOST_SHOTS = 2**52
@@ -81,25 +81,30 @@ UNKNOWN_PRECISION = 1 / 64
 """Assumed where an estimator does not say: the default precision of Qiskit's backend primitives."""
 
 
-def estimate_precision(estimator: BaseEstimatorV2, requested: float | None) -> float:
+def estimate_precision(
+    primitive: BaseEstimatorV2 | BaseSamplerV2, requested: float | None
+) -> float:
     """Return the noise to expect of an evaluation: requested, the default, or an assumed one."""
-    found = default_precision(estimator) if requested is None else requested
+    found = default_precision(primitive) if requested is None else requested
+    if found is None:
+        shots = default_shots(primitive)
+        found = None if shots is None else shots_to_precision(shots)
     return UNKNOWN_PRECISION if found is None else found
 
 
-def default_precision(estimator: BaseEstimatorV2 | None) -> float | None:
+def default_precision(primitive: BaseEstimatorV2 | BaseSamplerV2 | None) -> float | None:
     """Return the precision an estimator uses when none is requested; ``None`` if it hides it."""
-    for holder in (estimator, getattr(estimator, "options", None)):
+    for holder in (primitive, getattr(primitive, "options", None)):
         found = getattr(holder, "default_precision", None)
         if isinstance(found, numbers.Real):
             return float(found)
     return None
 
 
-def default_shots(sampler: BaseSamplerV2 | None) -> int | None:
+def default_shots(primitive: BaseEstimatorV2 | BaseSamplerV2 | None) -> int | None:
     """Return the shots a sampler takes when none are requested; ``None`` if it hides them."""
-    for holder in (sampler, getattr(sampler, "options", None)):
+    for holder in (primitive, getattr(primitive, "options", None)):
         found = getattr(holder, "default_shots", None)
-        if is_whole_number(found):
+        if isinstance(found, numbers.Integral):
             return int(found)
     return None

@@ -359,7 +359,7 @@ def _read_outcomes(packed: NDArray[np.uint8], width: int) -> IntArray:
     found = padded.view(">u8")[..., ::-1]  # the first word has the first bits
     if width <= WORD:
         return found[..., 0].astype(np.int64)
-    return found.astype(np.uint64)  # type: ignore[return-value]
+    return found.astype(np.uint64)
 
 
 # -- the job -----------------------------------------------------------------------------------

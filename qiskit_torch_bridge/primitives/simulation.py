@@ -189,9 +189,9 @@ def _sampled(
         yield chunk, evs, variances
 
 
-def split_rows(rows: int, row_bytes: int) -> Iterator[slice]:
-    """Split rows into chunks that fit into :data:`MEMORY`."""
-    most = max(1, MEMORY // max(1, row_bytes))
+def split_rows(rows: int, row_bytes: int, most_bytes: int | None = None) -> Iterator[slice]:
+    """Split rows into chunks that fit into :data:`MEMORY`, or into so many bytes."""
+    most = max(1, (most_bytes or MEMORY) // max(1, row_bytes))
     for start in range(0, rows, most):
         yield slice(start, min(start + most, rows))
 

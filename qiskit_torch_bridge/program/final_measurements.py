@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 from qiskit.circuit import Clbit, Operation, QuantumCircuit, Qubit
@@ -66,7 +67,9 @@ def _copy_without_bits(circuit: QuantumCircuit) -> QuantumCircuit:
         return result
     # Qiskit removes bits only together with the last measurement into them.
     result.measure([0] * circuit.num_clbits, result.clbits)
-    return result.remove_final_measurements(inplace=False)
+    with warnings.catch_warnings():  # Qiskit 2.2 warns of what it does itself
+        warnings.filterwarnings("ignore", "Trying to add QuantumRegister")
+        return result.remove_final_measurements(inplace=False)
 
 
 def _measures(operation: Operation) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit, Qubit
 from typing_extensions import Self, override
 
-from ..arguments import as_real, shown
+from ..arguments import as_real, require_whole_number, shown
 from ..arrays import FloatArray
 from ..exceptions import MeasurementError, ObservableError
 from .final_measurements import split_final_measurements
@@ -57,7 +57,8 @@ class Probabilities(Measurement):
             an output for each outcome, or ``"parity"``, the number of ones modulo 2. A function is
             called once for each outcome of up to 20 bits, and becomes an array. With more bits,
             samplers call it for the outcomes they find; such a program cannot be saved.
-        output_size: The number of outputs; default: one more than the largest.
+        output_size: The number of outputs; default: one more than the largest. Several numbers are
+            the shape of the output of a row, whose entries count in C order.
 
     Raises:
         MeasurementError: If the circuit has no such qubits, if ``interpret`` gives anything but
@@ -79,14 +80,14 @@ class Probabilities(Measurement):
 
     qubits: QubitsLike | None = None
     interpret: Interpret | None = None
-    output_size: int | None = None
+    output_size: int | tuple[int, ...] | None = None
 
     reads = Outcomes
 
     def __post_init__(self) -> None:
         if self.qubits is not None:
             object.__setattr__(self, "qubits", list_qubits(self.qubits))
-        interpret = check_interpretation(self.interpret, self.output_size)
+        interpret = check_interpretation(self.interpret, _count_outputs(self.output_size))
         object.__setattr__(self, "interpret", interpret)
 
     @override
@@ -98,7 +99,8 @@ class Probabilities(Measurement):
             qubits = tuple(split.qubit_of.values()) or visible_qubits(circuit, layout)
             refuse_doubled(qubits)
         count = len(qubits)
-        interpretation = interpretation_for(self.interpret, self.output_size, count)
+        size = _count_outputs(self.output_size)
+        interpretation = interpretation_for(self.interpret, size, count)
         if interpretation is None and count > MOST_BITS:
             raise MeasurementError(
                 f"Expected at most {MOST_BITS} qubits, whose outcomes have 2**{MOST_BITS} "
@@ -106,12 +108,13 @@ class Probabilities(Measurement):
                 "outcomes count for."
             )
         readout = Outcomes(qubits, interpretation)
-        return Bound(Probabilities(), readout, (readout.size,), split.circuit)
+        shape = self.output_size if isinstance(self.output_size, tuple) else (readout.size,)
+        return Bound(Probabilities(), readout, shape, split.circuit)
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
         room = readout.size <= 1 << MOST_BITS
-        return self == Probabilities() and room and shape == (readout.size,)
+        return self == Probabilities() and room and math.prod(shape) == readout.size
 
     @override
     def describe(self, readout: Readout) -> str:
@@ -243,3 +246,11 @@ class CVaR(Measurement):
         values = np.stack([diagonal_of(operator) for operator in self.operators])
         object.__setattr__(self, "values", values)
         return self
+
+
+def _count_outputs(output_size: Any) -> Any:
+    """Return the number of outputs, for a shape as well; what is neither is refused later."""
+    if not isinstance(output_size, tuple):
+        return output_size
+    sizes = [require_whole_number(n, "output_size", 1, error=MeasurementError) for n in output_size]
+    return math.prod(sizes)

@@ -93,14 +93,6 @@ class CliffordFrame:
                 images[q] = _rotated(images[q], image, turns)
                 masks ^= low
 
-    def prepend_rotation(self, pauli: PauliString, quarter_turns: int) -> None:
-        r"""Let :math:`e^{-i t \pi P / 4}` act before all that is in the frame."""
-        turns = quarter_turns % 4
-        for images in (self.of_x, self.of_z):
-            for q, image in enumerate(images):
-                if turns and not image.commutes(pauli):
-                    images[q] = _rotated(image, pauli, turns)
-
     def append_cx(self, control: int, target: int) -> None:
         """Append a controlled X."""
         self.of_x[control] = self.of_x[control] * self.of_x[target]
@@ -132,6 +124,27 @@ class CliffordFrame:
                 result_x[at] ^= image.x
                 result_z[at] ^= image.z
         return result_x, result_z, result_k % 4
+
+
+def diagonalise(strings: Sequence[PauliString]) -> tuple[list[PauliString], list[PauliString]]:
+    """Turn commuting strings to products of Z, by as many turns as are independent with X.
+
+    Of two strings that anticommute, a quarter turn about their product makes the one from the
+    other: one with X and the Z of one of its qubits. What was diagonal before stays so, since it
+    commutes with both.
+
+    Returns:
+        The strings about which to turn by a quarter, one after the other, and what the turns make
+        of the given ones.
+    """
+    turned, turns = list(strings), []
+    for place in range(len(turned)):
+        string = turned[place]
+        if string.x:
+            about = (string * PauliString(0, string.x & -string.x)).times_i(1)
+            turned = [s if s.commutes(about) else _rotated(s, about, 3) for s in turned]
+            turns.append(about)
+    return turns, turned
 
 
 def _rotated(pauli: PauliString, about: PauliString, turns: int) -> PauliString:

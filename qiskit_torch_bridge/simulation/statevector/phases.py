@@ -31,6 +31,9 @@ from .operations import CLIFFORDS, Angle, Rotation, Turn
 from .paulis import CliffordFrame, PauliString, make_pauli_string
 from .tape import Tape, TapeBuilder
 
+PHASE = Rotation(PauliString(0, 0), Angle())
+"""The rotation about no axis that a tape's phase is, by the angles that the tape has for it."""
+
 
 def compile_tape_with_phase(analysed: AnalysedCircuit) -> Tape:
     """Compile a circuit so that its amplitudes can be read, phases included.

@@ -22,9 +22,10 @@ from ...arrays import IntArray
 from ...program import AnalysedCircuit
 from ...program.readouts import Amplitudes, Expectations, Interpretation, Outcomes, Readout
 from .kernels.tables import Outputs
+from .operations import Angle, Rotation
 from .pauli_sums import PauliSums, compile_both, compile_sums
-from .paulis import PauliString
-from .phases import compile_tape_with_phase, locate_amplitudes
+from .paulis import PauliString, diagonalise
+from .phases import PHASE, compile_tape_with_phase, locate_amplitudes
 from .tape import Tape, compile_tape
 
 _NO_INDICES = np.zeros(0, dtype=np.int64)
@@ -41,6 +42,7 @@ class CompiledReadout:
         outputs: The basis states of each output; none if it is observables.
         masks: The masks ``x`` and ``z`` of strings, shape ``(K, 2)``: what commutes with all of
             them and with all that comes after it has no effect. ``None`` if everything has.
+        closing: Rotations that follow the tape, whatever of it is left out.
         is_whole: Whether nothing but the outputs is left of the state, whatever the values are.
     """
 
@@ -48,6 +50,7 @@ class CompiledReadout:
     sums: PauliSums
     outputs: Outputs = NO_OUTPUTS
     masks: IntArray | None = None
+    closing: tuple[Rotation, ...] = ()
     is_whole: bool = True
 
     @property
@@ -79,16 +82,20 @@ def _(readout: Expectations, analysed: AnalysedCircuit) -> CompiledReadout:
 @compile_readout.register
 def _(readout: Outcomes, analysed: AnalysedCircuit) -> CompiledReadout:
     memory.require_outputs(1, readout.size)
-    tape = compile_tape(analysed, measured=readout.qubits)
-    idle = PauliString(0, 0)
-    strings = [
-        tape.frame.conjugate(PauliString(0, 1 << tape.position[q])) if q in tape.position else idle
-        for q in readout.qubits
-    ]
+    tape = compile_tape(analysed)
+    bits = [tape.position.get(q) for q in readout.qubits]
+    measured = [PauliString(0, 0 if bit is None else 1 << bit) for bit in bits]
+    strings = [tape.frame.conjugate(string) for string in measured]
+    masks = np.array([string[:2] for string in strings], dtype=np.int64).reshape(-1, 2)
+    turns, strings = diagonalise(strings)
     labels = _label_states(strings, readout.interpretation, tape.num_bits)
-    masks = np.array([(0, s.z) for s in strings if s.z], dtype=np.int64).reshape(-1, 2)
-    outputs = _sort_states(labels, readout.size)
-    return CompiledReadout(tape, compile_sums((), tape), outputs, masks)
+    return CompiledReadout(
+        tape,
+        compile_sums((), tape),
+        _sort_states(labels, readout.size),
+        masks,
+        tuple(Rotation(about, Angle(offset=np.pi / 2)) for about in turns),
+    )
 
 
 @compile_readout.register
@@ -98,8 +105,13 @@ def _(readout: Amplitudes, analysed: AnalysedCircuit) -> CompiledReadout:
     bits = [tape.position.get(q) for q in readout.qubits]
     memory.require(40 << len(bits), tape.num_bits)
     outputs = locate_amplitudes(tape.frame, bits)
-    is_whole = len(outputs.states) == 1 << tape.num_bits
-    return CompiledReadout(tape, compile_sums((), tape), outputs, is_whole=is_whole)
+    return CompiledReadout(
+        tape,
+        compile_sums((), tape),
+        outputs,
+        closing=(PHASE,) if tape.phase else (),
+        is_whole=len(outputs.states) == 1 << tape.num_bits,
+    )
 
 
 def _label_states(

@@ -35,8 +35,8 @@ from .kernels.tables import (
     Sources,
     pack,
 )
-from .operations import Angle, FixedMatrix, Rotation
-from .paulis import PauliString
+from .operations import FixedMatrix, Rotation
+from .phases import PHASE
 from .readouts import compile_readout
 from .schedule import choose_rows_side_by_side, drop_ineffective, lay_out, want_derivatives
 from .tape import Tape
@@ -56,6 +56,7 @@ KEPT_BYTES = 1 << 28
 _VECTORS = {
     FORWARD: 1, ADJOINT: 2, TANGENT: 2, TANGENT_ADJOINT: 4, STATE: 1, TANGENT_STATE: 2,
 }  # fmt: skip
+_EPS = {np.dtype(f): float(np.finfo(f).eps) for f in (np.float32, np.float64)}
 _TANGENTS = (TANGENT, TANGENT_ADJOINT, TANGENT_STATE)
 NONE = np.zeros((0, 0))
 _NO_SIGNALS = np.zeros(SIGNALS, dtype=np.int64)
@@ -122,13 +123,12 @@ class StatevectorSimulator(Simulator):
         self.analysed, self.tape = analysed, tape
         self.sums, self._outputs = compiled.sums, compiled.outputs
         self._is_whole = compiled.is_whole
-        self.operations: Sequence[Rotation | FixedMatrix] = tape.operations
-        if tape.phase:  # a rotation about no axis
-            self.operations = [*tape.operations, Rotation(PauliString(0, 0), Angle())]
+        operations: Sequence[Rotation | FixedMatrix] = tape.operations
         if compiled.masks is not None:
-            self.operations = drop_ineffective(
+            operations = drop_ineffective(
                 tape.operations, tape.preparations, compiled.masks, tape.num_bits
             )
+        self.operations = [*operations, *compiled.closing]
         self._columns = ExpressionColumns(tape.angle_map, inputs, weights)
         self.is_affine = tape.angle_map.is_affine
         self._sources = self._affine_sources(inputs, weights)
@@ -271,12 +271,12 @@ class StatevectorSimulator(Simulator):
         ):
             entries.setdefault(a, []).append((places[p], c))
         starts, columns, coefficients, offsets = [0], [], [], []
-        last = self.operations[-1] if self.operations else None
+        phase = self.tape.phase
         for operation in self.operations:
             if isinstance(operation, FixedMatrix):
                 continue
             total = 0.0
-            for angle in (operation.angle, *(self.tape.phase if operation is last else ())):
+            for angle in (operation.angle, *(phase if operation is PHASE else ())):
                 total += angle.offset
                 if not angle.is_fixed:
                     total += angle.scale * angle_map.offset[angle.source]
@@ -427,7 +427,7 @@ class StatevectorSimulator(Simulator):
         Each operation rounds each amplitude once or twice.
         """
         missing = 1 - np.einsum("bi,bi->b", amplitudes, amplitudes)
-        rounding = 16 * (len(self.operations) + 4) * float(np.finfo(self._float).eps)
+        rounding = 16 * (len(self.operations) + 4) * _EPS[self._float]
         if len(missing) and missing.max() > rounding:
             raise CircuitError(
                 "Expected all qubits but those whose amplitudes are read to be in state zero at "

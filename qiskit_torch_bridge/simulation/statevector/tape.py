@@ -50,7 +50,7 @@ from .operations import (
     find_prepared_amplitudes,
     is_simple,
 )
-from .paulis import CliffordFrame, PauliString, make_pauli_string
+from .paulis import CliffordFrame, make_pauli_string
 
 MAX_BITS = 62
 
@@ -89,11 +89,7 @@ class Tape:
 
 
 def compile_tape(
-    analysed: AnalysedCircuit,
-    *,
-    in_full: bool = False,
-    axes: str | None = None,
-    measured: Sequence[int] = (),
+    analysed: AnalysedCircuit, *, in_full: bool = False, axes: str | None = None
 ) -> Tape:
     """Compile a circuit whose steps and expressions have been read.
 
@@ -103,8 +99,6 @@ def compile_tape(
             circuit's own and the frame is the identity.
         axes: X, Y or Z for each bit: apply them as well, and then turn these axes to Z; the frame
             turns them back.
-        measured: Qubits of which the frame is to make products of Z from Z. As many rotations are
-            added for it as there are independent ones among the products with X.
 
     Raises:
         CircuitError: If an operation cannot be simulated exactly; it is named.
@@ -114,9 +108,6 @@ def compile_tape(
         builder.apply_frame()
     for bit, axis in enumerate(axes or ""):
         builder.turn(bit, axis)
-    for qubit in measured:
-        if qubit in builder.position:
-            builder.make_diagonal(builder.position[qubit])
     return builder.write(analysed)
 
 
@@ -345,18 +336,6 @@ class TapeBuilder:
             about, turns = make_pauli_string("X", [bit]), 1
         self.operations.append(Rotation(about, Angle(offset=turns * np.pi / 2)))
         self.frame.append_rotation(about, -turns)
-
-    def make_diagonal(self, bit: int) -> None:
-        """Turn the state until the frame makes a product of Z from Z of a bit.
-
-        Of two strings that anticommute, a quarter turn about their product makes the one from the
-        other. What was diagonal before and what is made diagonal commute, so all stay diagonal.
-        """
-        string = self.frame.conjugate(make_pauli_string("Z", [bit]))
-        if string.x:
-            about = (string * PauliString(0, string.x & -string.x)).times_i(1)
-            self.operations.append(Rotation(about, Angle(offset=np.pi / 2)))
-            self.frame.prepend_rotation(about, -1)
 
 
 _GATES = frozenset((*CLIFFORDS, *ROTATIONS, *EULER))
