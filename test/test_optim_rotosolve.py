@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from circuits import nonlinear
+from circuits import nonlinear, rotation
 from hypothesis import given
 from hypothesis import strategies as st
 from optimizing import (
@@ -25,7 +25,15 @@ from optimizing import (
 )
 from qiskit.circuit import Parameter, QuantumCircuit
 
-from qiskit_torch_bridge import Exact, TorchQuantumModule
+from qiskit_torch_bridge import (
+    CVaR,
+    Exact,
+    Probabilities,
+    Purity,
+    State,
+    TorchQuantumModule,
+    Variance,
+)
 from qiskit_torch_bridge import exceptions as e
 from qiskit_torch_bridge.optim import Rotosolve
 from qiskit_torch_bridge.optim.rotosolve import choose_sample_points, find_lowest
@@ -263,3 +271,18 @@ def test_what_is_refused_and_how():
 def test_weights_of_unknown_frequency_are_named():
     with pytest.raises(e.GradientError, match=r"'a\[0\]' are unknown.*such as ScipyMinimize"):
         Rotosolve(TorchQuantumModule(nonlinear()))
+
+
+@pytest.mark.parametrize("measurement", [Variance("Z"), CVaR("Z", 0.5), Purity([0]), State()])
+def test_what_is_not_linear_in_expectation_values_is_refused(measurement):
+    circuit, _ = rotation()
+    with pytest.raises(e.OptimizerError, match=f"{type(measurement).__name__}.*not linear"):
+        Rotosolve(TorchQuantumModule(circuit, measurement))
+
+
+def test_probabilities_are_minimised_in_one_sweep():
+    """cos(theta / 2)**2 is least at pi, wherever one begins."""
+    circuit, _ = rotation()
+    node = TorchQuantumModule(circuit, Probabilities(), initial_weights=[0.4])
+    assert Rotosolve(node).step(lambda: node()[0]) == pytest.approx(0, abs=1e-7)
+    assert abs(node.weight.item()) == pytest.approx(np.pi, abs=1e-3)

@@ -17,7 +17,7 @@ from ..arguments import UNREADABLE
 from ..arrays import FloatArray
 from ..engines import Engine, Gradients, Values, make_engine
 from ..engines.interface import BOTH, Wanted
-from ..exceptions import BridgeError, TracingError
+from ..exceptions import BridgeError, ResultError, TracingError
 from ..execution import Exact, Execution
 from ..program import CircuitProgram
 from ..rules import Differentiation
@@ -93,7 +93,18 @@ class Node:
         return self.note(self.engine.evaluate(x, w, keep))
 
     def note(self, values: Values) -> Values:
-        """Note the standard errors of a forward pass."""
+        """Note the standard errors of a forward pass.
+
+        Raises:
+            ResultError: If an engine of somebody else has read something else than was asked for.
+        """
+        if values.evs.shape[1:] != (self.program.num_outputs,):
+            raise ResultError(
+                f"{type(self.engine).__name__} returned values of shape {values.evs.shape}; "
+                f"expected ({len(values.evs)}, {self.program.num_outputs}), the numbers that "
+                f"{self.program.measurement!r} reads. An engine for observables only has to refuse "
+                "other measurements: see the page 'Write an engine of your own'."
+            )
         self.last.stds, self.last.values = values.stds, None
         if values.stds is not None and not self.program.measurement.is_read:
             self.last.values = values.evs.copy()  # the array itself is the caller's

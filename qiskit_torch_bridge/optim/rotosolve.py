@@ -51,7 +51,8 @@ class Rotosolve(QuantumOptimizer):
             ``(1.0,)``, right for parameters of one Pauli rotation each.
 
     Raises:
-        OptimizerError: If the closure is missing or frequencies are wrong.
+        OptimizerError: If the closure is missing, frequencies are wrong, or a module measures
+            something that is not linear in expectation values.
         GradientError: If a weight enters a non-affine expression, whose frequencies are unknown.
 
     The loss must be a *linear* function of expectation values, such as an energy; a warning tells
@@ -160,6 +161,12 @@ class Rotosolve(QuantumOptimizer):
 
 def _find_spectra(module: TorchQuantumModule) -> list[tuple[float, ...]]:
     program = module.program
+    if not program.measurement.is_read:
+        raise OptimizerError(
+            "Rotosolve needs outputs that are expectation values or probabilities, whose course "
+            f"along a weight is known; {program.measurement!r} is not linear in these. Use another "
+            "optimizer, such as ScipyMinimize."
+        )
     spectra = []
     for parameter, column in zip(program.weight_params, program.weight_columns, strict=True):
         try:
