@@ -138,7 +138,7 @@ def innermost(primitive: Any) -> Any:
 
 def workers(primitive: Any) -> list[Any]:
     """Return the primitives that do the work, of which a dispatching one has several."""
-    held = getattr(primitive, "primitives", None) or getattr(primitive, "estimators", None)
+    held = getattr(primitive, "primitives", None)
     if held is None:
         held = [primitive.inner] if hasattr(primitive, "inner") else []
     return [worker for e in held for worker in workers(e)] or [primitive]
