@@ -21,7 +21,7 @@ import environments
 HERE = Path(__file__).parent
 # These need no environment but main.
 ALONE = ("primitive", "shift_step", "second_order", "call", "construction", "optimizers")
-COMPARING = ("exact_step", "energy_gradient", "sweeps", "first_gradient")
+COMPARING = ("exact_step", "probabilities", "energy_gradient", "sweeps", "first_gradient")
 QUICK = {
     **dict.fromkeys(COMPARING, ("--quick", "--repeats", "3", "--turn", "0.05")),
     **dict.fromkeys(

@@ -58,7 +58,7 @@ from qiskit_torch_bridge.primitives import BatchedStatevectorSampler
 
 MEASURED: tuple = ((2, None), (0, 1))
 """Of three qubits, into two registers of which one has a bit that nothing is measured into."""
-SHOTS = 20_000
+SHOTS = 4_000
 Z_LIMIT = 5.5
 """For a few hundred normal deviates, at a level of 1e-5."""
 
