@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from circuits import X, hybrid, rotation
 from estimators import CountingEstimator
+from qiskit.primitives import BitArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
@@ -35,6 +36,7 @@ from qiskit_torch_bridge import (
     Fidelity,
     Probabilities,
     Purity,
+    Samples,
     Shots,
     TorchQuantumModule,
     Variance,
@@ -157,6 +159,12 @@ def analysed() -> AnalysedCircuit:
 def module() -> TorchQuantumModule:
     """Return a module with inputs on the counting estimator."""
     return TorchQuantumModule(hybrid(), "ZZ", input_params=X, estimator=ESTIMATOR)
+
+
+@functools.cache
+def simulated() -> TorchQuantumModule:
+    """Return a module with inputs on the exact engine."""
+    return TorchQuantumModule(hybrid(), "ZZ", input_params=X)
 
 
 @functools.cache
@@ -386,6 +394,7 @@ CASES: dict[str, Case] = {
     "Shots": Case(
         Shots, fixed(forward=10), {"forward": SMALL_COUNT, "gradient": SMALL_COUNT | NONE}
     ),
+    "Samples": Case(Samples, lambda: {"bit_array": BitArray(np.zeros((2, 5, 1), np.uint8), 3)}),
     "TorchQuantumModule": Case(
         TorchQuantumModule,
         lambda: {
@@ -423,6 +432,16 @@ CASES: dict[str, Case] = {
         {"operator": right("a module measures Z on each qubit by default", "None")},
     ),
     "TorchQuantumModule.from_qnn": Case(TorchQuantumModule.from_qnn, lambda: {"qnn": qnn()}),
+    "TorchQuantumModule.most_likely": Case(
+        method(simulated, "most_likely"),
+        lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
+        {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
+    ),
+    "TorchQuantumModule.sample": Case(
+        method(simulated, "sample"),
+        lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
+        {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
+    ),
     "TorchQuantumModule.shots": Case(
         setter(measured, "shots"), fixed(shots=10), {"shots": SMALL_COUNT | NONE}
     ),
@@ -1052,5 +1071,7 @@ NOT_RUN = {
     ("optim.QNSPSA.calibrate", "steps"): ("10**9", "10**400"),
     # Right, and StatevectorSampler has no room for the outcomes.
     ("gradients.AQGDSamplerGradient.run", "shots"): ("10**9",),
+    ("TorchQuantumModule.most_likely", "shots"): ("10**9",),
+    ("TorchQuantumModule.sample", "shots"): ("10**9",),
 }
 """Calls that are not made."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import hello, meta, mnist, qaoa, vqe
+from . import generative, hello, meta, mnist, qaoa, vqe
 
-DEMOS = {"hello": hello, "mnist": mnist, "qaoa": qaoa, "vqe": vqe, "meta": meta}
+DEMOS = {
+    "hello": hello,
+    "mnist": mnist,
+    "qaoa": qaoa,
+    "vqe": vqe,
+    "meta": meta,
+    "generative": generative,
+}
 """A demonstration is a module with ``SUMMARY``, ``OPTIONS`` and ``run(options)``."""
 
 

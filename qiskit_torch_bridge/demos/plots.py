@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from . import hello, meta, mnist, qaoa, vqe
+    from . import generative, hello, meta, mnist, qaoa, vqe
     from .contest import Run
     from .digits import Digits
+    from .distributions import Target
 
 TOLERANCE = 0.05
 CASE_COLORS = ("tab:blue", "tab:red", "tab:green")
@@ -42,6 +43,9 @@ OPTIMIZER_STYLES = {
 SIDES = ("#4c78a8", "#f2a03d")
 LEARNED = (("tab:olive", "o-"), ("tab:green", "o-"))
 OTHERS = (("tab:blue", "s--"), ("tab:red", "s--"))
+
+METHOD_STYLES = {"mmd": ("tab:blue", "-"), "gan": ("tab:red", "--")}
+IMAGES_ACROSS, IMAGES_DOWN = 10, 5
 
 FLOOR = 1e-10
 """Smaller errors of energies are rounding."""
@@ -289,3 +293,114 @@ def _draw_cut(axes: Axes, result: qaoa.Result) -> None:
     title = f"Best cut sampled: {cut:g} of at most {result.largest_cut:g}"
     axes.set(aspect="equal", title=title, xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
     axes.axis("off")
+
+
+def plot_generative(path: Path, trainings: Sequence[generative.Training]) -> None:
+    """Draw what was learned beside the target, the divergences, and images that were sampled."""
+    titles = list(dict.fromkeys(t.target.title for t in trainings))
+    groups = [[t for t in trainings if t.target.title == title] for title in titles]
+    drawn = next((t for t in trainings if t.target.side is not None), None)
+    mosaic: Any = [titles, ["divergence"] * len(titles)]
+    if drawn is not None and len(titles) > 1:
+        mosaic[1][0] = "samples"
+    elif drawn is not None:
+        mosaic.insert(1, ["samples"])
+    with new_figure(path, 6.2 * len(titles), 4 * len(mosaic)) as figure:
+        panels = figure.subplot_mosaic(mosaic)
+        for title, group in zip(titles, groups, strict=True):
+            draw = _draw_numbers if group[0].target.side is None else _draw_patterns
+            draw(panels[title], group)
+            panels[title].set_title(title)
+        if "samples" in panels:
+            assert drawn is not None
+            _draw_images(panels["samples"], drawn)
+        axes = panels["divergence"]
+        for group, width in zip(groups, (2.2, 1.2), strict=False):
+            for t in group:
+                color, line = METHOD_STYLES[t.method]
+                label = t.label if len(titles) > 1 else t.method
+                axes.plot(t.divergences, line, color=color, linewidth=width, label=label)
+        axes.set(
+            xlabel="training step",
+            ylabel="Kullback-Leibler divergence",
+            yscale="log",
+            title="How far the circuit is from the target",
+            xlim=(0, len(trainings[0].divergences) - 1),
+        )
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+
+
+def _draw_numbers(axes: Axes, trainings: Sequence[generative.Training]) -> None:
+    target = trainings[0].target
+    numbers = np.arange(len(target.probabilities))
+    axes.bar(numbers, 100 * target.probabilities, 1.0, color="0.8", label="target")
+    for t in trainings:
+        color, line = METHOD_STYLES[t.method]
+        axes.step(numbers, 100 * t.after, line, where="mid", color=color, label=t.method)
+    before = 100 * trainings[0].before
+    axes.step(numbers, before, ":", where="mid", color="0.6", linewidth=1, label="at the start")
+    axes.set(xlabel="number", ylabel="probability (%)", xlim=(-0.5, len(numbers) - 0.5))
+    axes.set_ylim(top=1.2 * max(100 * t.after.max() for t in trainings))
+    axes.legend(frameon=False, loc="upper right", ncols=4)
+    axes.grid(axis="y", alpha=0.25)
+
+
+def _draw_patterns(axes: Axes, trainings: Sequence[generative.Training]) -> None:
+    """Draw bars over the images that they are about, and one for all other images."""
+    target = trainings[0].target
+    wanted = np.flatnonzero(target.probabilities)
+    places = np.arange(len(wanted) + 1)
+
+    def heights(probabilities: Any) -> Any:
+        found = probabilities[wanted]
+        return 100 * np.append(found, probabilities.sum() - found.sum())
+
+    axes.bar(places, heights(target.probabilities), 0.9, color="0.8", label="target")
+    width = 0.6 / len(trainings)
+    for position, t in enumerate(trainings):
+        shift = (position - (len(trainings) - 1) / 2) * width
+        color = METHOD_STYLES[t.method][0]
+        axes.bar(places + shift, heights(t.after), width, color=color, label=t.method)
+    axes.set(ylabel="probability (%)", xlim=(-0.7, len(wanted) + 0.9), xticks=[])
+    axes.set_ylim(top=1.2 * axes.get_ylim()[1])
+    for place, outcome in enumerate(wanted):
+        inset = axes.inset_axes((place - 0.4, -0.17, 0.8, 0.14), transform=_under(axes))
+        _show_image(inset, target, int(outcome))
+    last = (len(wanted), -0.1)
+    axes.text(*last, "all\nothers", ha="center", va="center", transform=_under(axes), fontsize=8)
+    axes.legend(frameon=False, loc="upper right", ncols=3)
+    axes.grid(axis="y", alpha=0.25)
+
+
+def _under(axes: Axes) -> Any:
+    """Return coordinates of the data across, and of the axes upwards."""
+    return axes.get_xaxis_transform()
+
+
+def _draw_images(axes: Axes, training: generative.Training) -> None:
+    target, count = training.target, IMAGES_ACROSS * IMAGES_DOWN
+    bits = training.module.sample(shots=count).bits.numpy().astype(int)
+    outcomes = (bits << np.arange(target.num_qubits)).sum(-1)
+    right = int((target.probabilities[outcomes] > 0).sum())
+    for position, outcome in enumerate(outcomes.tolist()):
+        down, across = divmod(position, IMAGES_ACROSS)
+        box = (
+            (across + 0.1) / IMAGES_ACROSS,
+            1 - (down + 0.9) / IMAGES_DOWN,
+            0.8 / IMAGES_ACROSS,
+            0.8 / IMAGES_DOWN,
+        )
+        color = "tab:green" if target.probabilities[outcome] > 0 else "tab:red"
+        _show_image(axes.inset_axes(box), target, outcome, color)
+    axes.axis("off")
+    axes.set_title(f"{count} samples of the trained circuit: {right} are bars or stripes")
+
+
+def _show_image(axes: Axes, target: Target, outcome: int, color: str = "0.5") -> None:
+    assert target.side is not None
+    image = target.bits[outcome].reshape(target.side, target.side)
+    axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=color, linewidth=2 if color.startswith("tab") else 1)
