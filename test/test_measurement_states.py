@@ -201,7 +201,7 @@ HOSTILE = {
     "qubits of text": described("all", qubits="01"),
     "no qubits": described("all", qubits=[], shape=[1]),
     "many qubits": described("all", qubits=list(range(60)), shape=[2**60]),
-    "other shape": described("all", shape=[2, 2]),
+    "other shape": described("all", shape=[2, 3]),
     "shape of a state": described("state", shape=[8]),
     "outputs that are none": described("table", interpretation={"outputs": [0.5] * 4, "size": 3}),
     "outputs below zero": described("table", interpretation={"outputs": [0, 0, 0, -1], "size": 3}),

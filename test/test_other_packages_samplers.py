@@ -30,9 +30,7 @@ from scipy import stats
 from qiskit_torch_bridge.primitives import BatchedStatevectorSampler
 
 # qiskit-algorithms builds QAOA of what Qiskit has deprecated.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The class .*is deprecated as of Qiskit:DeprecationWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:The class .*is deprecated as of Qiskit 2.1")
 
 FAMILY = 1e-6
 SHOTS = 2000

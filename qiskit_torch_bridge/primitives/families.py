@@ -26,7 +26,7 @@ from ..exceptions import (
     SamplerTypeError,
 )
 from ..program.observables import elements_of, observables_array
-from .capabilities import innermost, measures, takes_projectors
+from .capabilities import innermost, is_in_local_mode, measures, takes_projectors
 from .counting import count_circuits, count_groups_in, count_terms_in
 from .precision import (
     MOST_SHOTS,
@@ -45,6 +45,9 @@ Effort: TypeAlias = float | int | None
 """The precision asked of an estimator, or the shots asked of a sampler; ``None`` for its own."""
 
 P = TypeVar("P", EstimatorPub, SamplerPub)
+
+LOCAL_SHOTS = 1024
+"""What ``BackendSamplerV2`` takes where nothing is said."""
 
 
 class Family(ABC, Generic[P]):
@@ -296,8 +299,14 @@ class _Samplers(Family[SamplerPub]):
 
     @override
     def count_shots(self, primitive: Any, effort: Effort) -> int:
-        found = default_shots(innermost(primitive)) if effort is None else int(effort)
-        return precision_to_shots(UNKNOWN_PRECISION) if found is None else found
+        if effort is not None:
+            return int(effort)
+        inner = innermost(primitive)
+        found = default_shots(inner)
+        if found is None:  # of the runtime, which here runs Qiskit's own sampler
+            local = is_in_local_mode(inner)
+            return LOCAL_SHOTS if local else precision_to_shots(UNKNOWN_PRECISION)
+        return found
 
     @override
     def is_noisy(self, primitive: Any, effort: Effort) -> bool:

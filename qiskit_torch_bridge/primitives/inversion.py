@@ -6,12 +6,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..arrays import FloatArray, IntArray
+
 CELLS_PER_OUTCOME = 16
 """The most cells for each outcome that the numbers from 0 to 1 are divided into."""
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def invert(probabilities, uniform, outcomes):  # type: ignore[no-untyped-def]
+def invert(probabilities: FloatArray, uniform: FloatArray, outcomes: IntArray) -> None:
     r"""Write the outcomes at which the cumulative probability passes each of ``uniform``.
 
     The numbers from 0 to 1 are divided into cells, about as many as there are shots, and for each

@@ -95,7 +95,7 @@ def find_qubits(
 def _find_object(
     qubit: Qubit, circuit: QuantumCircuit, visible: tuple[int, ...], layout: Layout
 ) -> int:
-    places = set()
+    places: set[int] = set()
     if circuit.layout is not None and layout != "physical":
         number = circuit.layout.input_qubit_mapping.get(qubit, len(visible))
         places.update(visible[number : number + 1])  # none for those the transpiler added
