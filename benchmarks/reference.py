@@ -22,17 +22,21 @@ State = NDArray[np.complex128]  # (2,) * n, the axis of qubit 0 last
 
 
 class Step(NamedTuple):
-    """What a training step computes; gradients are those of the sum of all expectation values."""
+    """What a training step computes; gradients are those of the sum of all expectation values.
 
-    evs: NDArray[np.float64]  # (B, O)
+    Where outcomes have costs, values are probabilities and the sum is that of all mean costs.
+    """
+
+    evs: NDArray[np.float64]  # (B, O), or (B, 2**n)
     by_inputs: NDArray[np.float64]  # (B, I)
     by_weights: NDArray[np.float64]  # (W,)
 
 
 def step(work: Workload) -> Step:
-    """Return expectation values and gradients of a workload."""
+    """Return values and gradients of a workload."""
     inputs = work.x.shape[1]
-    evs = np.array([expectations(work, values) for values in work.values])
+    read = probabilities if len(work.costs) else expectations
+    evs = np.array([read(work, values) for values in work.values])
     gradient = np.array([_gradient(work, values) for values in work.values])
     return Step(evs, gradient[:, :inputs], gradient[:, inputs:].sum(0))
 
@@ -55,6 +59,11 @@ def expectations(work: Workload, values: NDArray[np.float64]) -> list[float]:
     return [float(np.vdot(ket, _observe(o, ket)).real) for o in work.observables]
 
 
+def probabilities(work: Workload, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probabilities of all outcomes at one row of values."""
+    return np.abs(_evolve(work, values).ravel()) ** 2
+
+
 def _evolve(work: Workload, values: NDArray[np.float64]) -> State:
     ket = np.zeros((2,) * work.qubits, dtype=complex)
     ket.flat[0] = 1
@@ -65,7 +74,7 @@ def _evolve(work: Workload, values: NDArray[np.float64]) -> State:
 
 def _gradient(work: Workload, values: NDArray[np.float64]) -> NDArray[np.float64]:
     ket = _evolve(work, values)
-    bra = _observe(work.total, ket)
+    bra = ket * work.costs.reshape(ket.shape) if len(work.costs) else _observe(work.total, ket)
     gradient = np.zeros(len(values))
     for gate in reversed(work.gates):
         if gate.parameter is not None:

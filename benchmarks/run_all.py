@@ -20,12 +20,12 @@ import environments
 
 HERE = Path(__file__).parent
 # These need no environment but main.
-ALONE = ("primitive", "shift_step", "second_order", "call", "construction", "optimizers")
-COMPARING = ("exact_step", "energy_gradient", "sweeps", "first_gradient")
+ALONE = ("primitive", "sampler", "shift_step", "second_order", "call", "construction", "optimizers")
+COMPARING = ("exact_step", "probabilities", "energy_gradient", "sweeps", "first_gradient")
 QUICK = {
     **dict.fromkeys(COMPARING, ("--quick", "--repeats", "3", "--turn", "0.05")),
     **dict.fromkeys(
-        ALONE[:2], ("--qubits", "2", "--layers", "1", "--batch", "2", "--repeats", "3")
+        ALONE[:3], ("--qubits", "2", "--layers", "1", "--batch", "2", "--repeats", "3")
     ),
     "second_order": ("--repeats", "3"),
     "call": ("--repeats", "3", "--calls", "10", "--backend", "aot_eager"),

@@ -11,7 +11,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -45,7 +45,7 @@ Observable = tuple[Term, ...]
 
 @dataclass(frozen=True)
 class Workload:
-    """One training step: expectation values, and gradients of their sum.
+    """One training step: expectation values, and gradients of their sum; or probabilities.
 
     Attributes:
         spec: What it was made from.
@@ -55,6 +55,9 @@ class Workload:
         x: Inputs, ``(B, I)``.
         w: Weights, ``(W,)``.
         layers: How many gates come before the layers, how many one layer has, how many layers.
+        costs: If not empty, what each outcome of all qubits costs, ``(2**n,)``: the step is the
+            probabilities of all outcomes, and gradients of the sum of mean costs. There are no
+            observables then.
     """
 
     spec: Spec
@@ -64,6 +67,7 @@ class Workload:
     x: NDArray[np.float64]
     w: NDArray[np.float64]
     layers: tuple[int, int, int]
+    costs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
     def rotations(self) -> int:
@@ -90,6 +94,7 @@ def label(spec: Spec) -> str:
     if spec["kind"] == "layered":
         text = f"n={spec['qubits']}, L={spec['layers']}, B={spec['batch']}"
         text += f", O={spec['observables']}" if "observables" in spec else ""
+        text += ", all outcomes" if "outcomes" in spec else ""
         return text + (f", W={spec['weights']}" if "weights" in spec else "")
     if spec["kind"] == "heisenberg":
         return f"Heisenberg chain, n={spec['qubits']}"
@@ -105,9 +110,10 @@ def layered(spec: Spec) -> Workload:
     """Inputs by RY, then layers of RY and RZ on each qubit and a ring of CX.
 
     The specification names ``qubits``, ``layers`` and ``batch``. Optional are ``observables``, a
-    number (default: Z on each qubit), ``weights``, a number that the rotations share in turn
-    (default: one each), and ``variant``, a seed that draws the axes of the rotations and the ring's
-    stride, which makes a circuit of the same size that nobody has seen before.
+    number (default: Z on each qubit), ``outcomes``, true for probabilities in their place,
+    ``weights``, a number that the rotations share in turn (default: one each), and ``variant``, a
+    seed that draws the axes of the rotations and the ring's stride, which makes a circuit of the
+    same size that nobody has seen before.
     """
     qubits, layers, batch = spec["qubits"], spec["layers"], spec["batch"]
     axes, stride = ["ry", "rz"] * (qubits * layers), 1
@@ -124,7 +130,9 @@ def layered(spec: Spec) -> Workload:
                 gates.append(Gate(axes[used], (q,), qubits + used % weights))
                 used += 1
         gates += [Gate("cx", (q, (q + stride) % qubits)) for q in range(qubits)]
-    observables = tuple(islice(_paulis(qubits), spec.get("observables", qubits)))
+    outcomes = spec.get("outcomes", False)
+    count = 0 if outcomes else spec.get("observables", qubits)
+    observables = tuple(islice(_paulis(qubits), count))
     return Workload(
         spec,
         qubits,
@@ -133,6 +141,7 @@ def layered(spec: Spec) -> Workload:
         x=_values(batch, qubits),
         w=_values(1, weights)[0],
         layers=(qubits, 3 * qubits, layers),
+        costs=_values(1, 2**qubits if outcomes else 0)[0],
     )
 
 

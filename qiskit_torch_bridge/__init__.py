@@ -21,6 +21,7 @@ from .program import (
     State,
     Variance,
 )
+from .samples import Samples
 
 try:
     __version__ = version("qiskit-torch-bridge")
@@ -40,6 +41,7 @@ __all__ = [
     "OnBackend",
     "Probabilities",
     "Purity",
+    "Samples",
     "Shots",
     "State",
     "TorchQuantumModule",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from qiskit.primitives import BitArray
 from torch import Tensor
 
 from .algorithms import unpack_bits
+from .arguments import require_instance
 from .autograd import Node
 from .autograd.calls import Call
 from .autograd.operators import numbers, weight_rows
@@ -37,8 +38,14 @@ TIE = {"complex128": 1e-12, "complex64": 1e-5}
 class Samples:
     """The outcomes of all shots for each row of a batch: what ``module.sample`` returns.
 
-    Attributes:
+    Args:
         bit_array: The outcomes as Qiskit has them, of shape ``(*batch,)``.
+
+    Attributes:
+        bit_array: As given.
+
+    Raises:
+        InputTypeError: If it is something else.
 
     Example:
         >>> from qiskit.circuit import QuantumCircuit
@@ -53,7 +60,7 @@ class Samples:
     """
 
     def __init__(self, bit_array: BitArray) -> None:
-        self.bit_array = bit_array
+        self.bit_array = require_instance(bit_array, "bit_array", BitArray, "a BitArray of Qiskit")
 
     @property
     def shots(self) -> int:
@@ -178,8 +185,8 @@ def _read_call(
     program: CircuitProgram, inputs: Tensor | None, weights: Tensor
 ) -> tuple[Call, NDArray[np.float64]]:
     """Return checked inputs and weights, and the points ``(B, P)``."""
-    given = [weights] if inputs is None else [inputs, weights]
-    tensors = [tensor for tensor in given if isinstance(tensor, Tensor)]
+    given: tuple[Any, ...] = (inputs, weights)
+    tensors = (tensor for tensor in given if isinstance(tensor, Tensor))
     if is_compiling() or transformed() or not is_concrete(*tensors):
         raise TracingError(
             "Outcomes are drawn anew at each call, so they cannot be recorded by torch.compile, "

@@ -16,21 +16,30 @@ import numpy as np
 import torch
 from circuits import X, hybrid, rotation
 from estimators import CountingEstimator
+from qiskit.primitives import BitArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_algorithms import VQE
 from qiskit_algorithms.optimizers import COBYLA
+from samplers import CountingSampler
 from torch import nn
 from wrong_values import WRONG
 
 from qiskit_torch_bridge import (
     AnalysedCircuit,
     CircuitProgram,
+    CVaR,
+    Entropy,
     Exact,
     Execution,
+    Fidelity,
+    Probabilities,
+    Purity,
+    Samples,
     Shots,
     TorchQuantumModule,
+    Variance,
     algorithms,
     backends,
     gradients,
@@ -88,6 +97,7 @@ START = right(
     "a number, or numbers, to begin at", "5", "-1", "0", "10**9", "1.5", "[]", "(0,)", "(0, 0)"
 )
 EMPTY = right("there may be none", "[]")
+QUBITS = right("the one qubit of the circuit", "0", "(0,)")
 
 
 class Case(NamedTuple):
@@ -109,6 +119,7 @@ class Case(NamedTuple):
 # -- what the calls are made with ---------------------------------------------------------------
 
 ESTIMATOR = CountingEstimator()
+SAMPLER = CountingSampler()
 """The estimator of all calls: nothing may have reached it before an error."""
 
 
@@ -148,6 +159,12 @@ def analysed() -> AnalysedCircuit:
 def module() -> TorchQuantumModule:
     """Return a module with inputs on the counting estimator."""
     return TorchQuantumModule(hybrid(), "ZZ", input_params=X, estimator=ESTIMATOR)
+
+
+@functools.cache
+def simulated() -> TorchQuantumModule:
+    """Return a module with inputs on the exact engine."""
+    return TorchQuantumModule(hybrid(), "ZZ", input_params=X)
 
 
 @functools.cache
@@ -206,6 +223,11 @@ def pubs() -> list[Any]:
     return [(rotation()[0], "Z", [[0.5]])]
 
 
+def asked(measurement: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call that makes a measurement, and asks a circuit of one qubit for it."""
+    return lambda **arguments: CircuitProgram(rotation()[0], measurement(**arguments))
+
+
 def closure() -> Callable[[], Any]:
     return lambda: trained()().sum()
 
@@ -252,6 +274,10 @@ def dispatching() -> jobs.DispatchingEstimator:
     return jobs.DispatchingEstimator(ESTIMATOR)
 
 
+def dispatching_sampler() -> jobs.DispatchingSampler:
+    return jobs.DispatchingSampler(primitives.BatchedStatevectorSampler())
+
+
 def aqgd() -> gradients.AQGDEstimatorGradient:
     return gradients.AQGDEstimatorGradient(ESTIMATOR)
 
@@ -266,6 +292,20 @@ def one_gradient() -> dict[str, Any]:
 
 def result_of_gradient(**arguments: Any) -> Any:
     return aqgd().run(**arguments).result()
+
+
+def of_samples() -> gradients.AQGDSamplerGradient:
+    return gradients.AQGDSamplerGradient(SAMPLER)
+
+
+def one_gradient_of_samples() -> dict[str, Any]:
+    circuit, _ = rotation()
+    circuit.measure_all()
+    return {"circuits": [circuit], "parameter_values": [[0.5]]}
+
+
+def result_of_samples(**arguments: Any) -> Any:
+    return of_samples().run(**arguments).result()
 
 
 def plan() -> rules.Differentiation:
@@ -354,6 +394,7 @@ CASES: dict[str, Case] = {
     "Shots": Case(
         Shots, fixed(forward=10), {"forward": SMALL_COUNT, "gradient": SMALL_COUNT | NONE}
     ),
+    "Samples": Case(Samples, lambda: {"bit_array": BitArray(np.zeros((2, 5, 1), np.uint8), 3)}),
     "TorchQuantumModule": Case(
         TorchQuantumModule,
         lambda: {
@@ -391,6 +432,16 @@ CASES: dict[str, Case] = {
         {"operator": right("a module measures Z on each qubit by default", "None")},
     ),
     "TorchQuantumModule.from_qnn": Case(TorchQuantumModule.from_qnn, lambda: {"qnn": qnn()}),
+    "TorchQuantumModule.most_likely": Case(
+        method(simulated, "most_likely"),
+        lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
+        {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
+    ),
+    "TorchQuantumModule.sample": Case(
+        method(simulated, "sample"),
+        lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
+        {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
+    ),
     "TorchQuantumModule.shots": Case(
         setter(measured, "shots"), fixed(shots=10), {"shots": SMALL_COUNT | NONE}
     ),
@@ -457,6 +508,35 @@ CASES: dict[str, Case] = {
     "algorithms.bits_by_qubit": Case(
         algorithms.bits_by_qubit, fixed(outcome="011"), {"num_qubits": NONE}
     ),
+    "algorithms.unpack_bits": Case(
+        algorithms.unpack_bits, fixed(outcomes=["011"]), {"num_qubits": NONE}
+    ),
+    "Probabilities": Case(
+        asked(Probabilities),
+        fixed(qubits=[0], interpret="parity", output_size=2),
+        {
+            "qubits": QUBITS | NONE,
+            "interpret": NONE | right("outputs of the outcomes", "(0, 0)", "a tensor of bools"),
+            "output_size": NONE | right("2 or more outputs", "5", "10**9"),
+        },
+        {"interpret": fixed(qubits=[0], interpret=[0, 1])},
+    ),
+    "CVaR": Case(asked(CVaR), fixed(observable="Z", alpha=0.5)),
+    "Variance": Case(asked(Variance), fixed(observables="Z"), {"observables": NONE}),
+    "Purity": Case(asked(Purity), fixed(qubits=[0]), {"qubits": QUBITS}),
+    "Entropy": Case(
+        asked(Entropy),
+        fixed(qubits=[0], base=2),
+        {"qubits": QUBITS, "base": right("finite numbers above 1", "5", "10**9", "1.5")},
+    ),
+    "Fidelity": Case(
+        asked(Fidelity),
+        fixed(target=[1, 0], qubits=[0]),
+        {
+            "target": right("states", "a complex array", "a circuit without parameters"),
+            "qubits": QUBITS | NONE,
+        },
+    ),
     "jobs.Budget": Case(jobs.Budget, fixed(limits=5), {"limits": COUNT}),
     "jobs.Budget.check": Case(
         method(jobs.Budget, "check"),
@@ -483,6 +563,21 @@ CASES: dict[str, Case] = {
         lambda: {"pubs": pubs()},
         {"precision": NOT_NEGATIVE, "pubs": EMPTY},
     ),
+    "jobs.DispatchingSampler": Case(
+        jobs.DispatchingSampler,
+        lambda: {"samplers": primitives.BatchedStatevectorSampler()},
+        {"checks": EMPTY},
+    ),
+    "jobs.DispatchingSampler.run": Case(
+        lambda **k: dispatching_sampler().run(**k).result(),
+        lambda: {"pubs": [sampled()]},
+        {"shots": SMALL_COUNT, "pubs": EMPTY},
+    ),
+    "jobs.DispatchingSampler.usage": Case(
+        lambda **k: dispatching_sampler().usage(**k),
+        lambda: {"pubs": [sampled()]},
+        {"shots": SMALL_COUNT, "pubs": EMPTY},
+    ),
     "backends.ExecutorEstimator": Case(
         backends.ExecutorEstimator,
         lambda: {"executor": pool(), "estimator": batched()},
@@ -492,6 +587,20 @@ CASES: dict[str, Case] = {
         lambda **k: backends.ExecutorEstimator(pool(), batched()).run(**k).result(),
         lambda: {"pubs": pubs()},
         {"precision": NOT_NEGATIVE, "pubs": EMPTY},
+    ),
+    "backends.ExecutorSampler": Case(
+        backends.ExecutorSampler,
+        lambda: {"executor": pool(), "sampler": primitives.BatchedStatevectorSampler()},
+        {"seed": SEED},
+    ),
+    "backends.ExecutorSampler.run": Case(
+        lambda **k: (
+            backends.ExecutorSampler(pool(), primitives.BatchedStatevectorSampler())
+            .run(**k)
+            .result()
+        ),
+        lambda: {"pubs": [sampled()]},
+        {"shots": SMALL_COUNT | NONE, "pubs": EMPTY},
     ),
     "jobs.Journal": Case(jobs.Journal, lambda: {"path": new_path()}, {"path": PATH}),
     "jobs.Retry": Case(
@@ -564,6 +673,23 @@ CASES: dict[str, Case] = {
             "parameters": right("None in it stands for all", "[None]"),
         },
     ),
+    "gradients.AQGDSamplerGradient": Case(
+        gradients.AQGDSamplerGradient,
+        fixed(sampler=SAMPLER),
+        {"transpiler_options": OPTIONS, "shots": SMALL_COUNT},
+    ),
+    "gradients.AQGDSamplerGradient.run": Case(
+        result_of_samples,
+        one_gradient_of_samples,
+        {
+            "shots": right("whole numbers from 1 up", "5")
+            | right("one for each, None for the default", "[None]"),
+            "parameters": right("None in it stands for all", "[None]"),
+        },
+    ),
+    "gradients.AdjointSamplerGradient": Case(
+        gradients.AdjointSamplerGradient, fixed(sampler=SAMPLER)
+    ),
     "gradients.AdjointEstimatorGradient": Case(
         gradients.AdjointEstimatorGradient, fixed(estimator=ESTIMATOR)
     ),
@@ -574,6 +700,32 @@ CASES: dict[str, Case] = {
     ),
     "gradients.EstimatorGradient.rule": Case(
         method(aqgd, "rule"), fixed(precision=0.1), {"precision": SAME_RULE}
+    ),
+    "gradients.SamplerGradient": Case(
+        gradients.ParameterShiftSamplerGradient,
+        fixed(sampler=SAMPLER),
+        {"transpiler_options": OPTIONS, "shots": SMALL_COUNT},
+    ),
+    "gradients.ParameterShiftSamplerGradient": Case(
+        gradients.ParameterShiftSamplerGradient,
+        fixed(sampler=SAMPLER),
+        {"transpiler_options": OPTIONS, "shots": SMALL_COUNT},
+    ),
+    "gradients.FiniteDifferenceSamplerGradient": Case(
+        gradients.FiniteDifferenceSamplerGradient,
+        fixed(sampler=SAMPLER),
+        {"transpiler_options": OPTIONS, "shots": SMALL_COUNT, "epsilon": POSITIVE},
+    ),
+    "gradients.SPSASamplerGradient": Case(
+        gradients.SPSASamplerGradient,
+        fixed(sampler=SAMPLER),
+        {
+            "transpiler_options": OPTIONS,
+            "shots": SMALL_COUNT,
+            "epsilon": POSITIVE,
+            "resamplings": COUNT,
+            "seed": SEED,
+        },
     ),
     "gradients.FiniteDifference": Case(gradients.FiniteDifference, fixed(), {"epsilon": POSITIVE}),
     "gradients.SimultaneousPerturbation": Case(
@@ -896,6 +1048,7 @@ RECORDS = dict.fromkeys(
         "exceptions.ObjectiveError",
         "exceptions.UnknownJobError",
         "gradients.BridgeGradientResult",
+        "gradients.BridgeSamplerGradientResult",
         "primitives.Evaluation",
     ),
     "a record that the package fills in and hands out",
@@ -916,5 +1069,9 @@ RECORDS = dict.fromkeys(
 NOT_RUN = {
     # Right, and it would take as long as it says.
     ("optim.QNSPSA.calibrate", "steps"): ("10**9", "10**400"),
+    # Right, and StatevectorSampler has no room for the outcomes.
+    ("gradients.AQGDSamplerGradient.run", "shots"): ("10**9",),
+    ("TorchQuantumModule.most_likely", "shots"): ("10**9",),
+    ("TorchQuantumModule.sample", "shots"): ("10**9",),
 }
 """Calls that are not made."""

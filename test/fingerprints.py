@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import (
     AnnotatedOperation,
+    ClassicalRegister,
     Clbit,
     ControlModifier,
     Gate,
@@ -32,6 +33,7 @@ from qiskit.circuit.library import (
     UnitaryGate,
 )
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import Clifford, SparsePauliOp
 from qiskit.synthesis import LieTrotter, SuzukiTrotter
 
@@ -220,7 +222,21 @@ REQUESTED = [name for name in GATES if name not in ("qubit", "element", "another
 Z = SparsePauliOp(["ZI", "XX"], [0.1, 0.2])
 
 
-def requests() -> dict[str, EstimatorPub]:
+def measured(
+    registers: Sequence[tuple[str, Sequence[int]]] = (("c", (0, 1)),),
+    qubits: Sequence[int] = (0, 1),
+) -> QuantumCircuit:
+    """The plain circuit, read into two bits that are in some registers."""
+    circuit = circuit_of(GATES["angle"])
+    bits = [Clbit(), Clbit()]
+    circuit.add_bits(bits)
+    for name, places in registers:
+        circuit.add_register(ClassicalRegister(bits=[bits[c] for c in places], name=name))
+    circuit.measure(qubits, bits)
+    return circuit
+
+
+def requests() -> dict[str, EstimatorPub | SamplerPub]:
     """Make all of them anew, with parameters of their own."""
     pubs = {name: (circuit_of(GATES[name]), Z, POINTS) for name in REQUESTED}
     plain = circuit_of(GATES["angle"])
@@ -236,7 +252,22 @@ def requests() -> dict[str, EstimatorPub]:
         "another precision": (plain, Z, POINTS, np.float32(0.1)),
         "fewer": (plain, Z, POINTS[:1]),
     }
-    return {name: EstimatorPub.coerce(pub) for name, pub in pubs.items()}
+    two = (("a", (0,)), ("b", (1,)))
+    sampled = {
+        "outcomes": (measured(), POINTS, 10),
+        "other shots": (measured(), POINTS, 11),
+        "own shots": (measured(), POINTS),
+        "outcomes at another point": (measured(), other, 10),
+        "outcomes of another shape": (measured(), POINTS[:, None], 10),
+        "outcomes of another circuit": (measured(qubits=(1, 0)), POINTS, 10),
+        "another name": (measured((("d", (0, 1)),)), POINTS, 10),
+        "another order": (measured((("c", (1, 0)),)), POINTS, 10),
+        "two registers": (measured(two), POINTS, 10),
+        "two registers in another order": (measured(two[::-1]), POINTS, 10),
+        "two registers of other bits": (measured((("a", (1,)), ("b", (0,)))), POINTS, 10),
+    }
+    estimated = {name: EstimatorPub.coerce(pub) for name, pub in pubs.items()}
+    return estimated | {name: SamplerPub.coerce(pub) for name, pub in sampled.items()}
 
 
 def digests() -> dict[str, str]:

@@ -17,19 +17,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faults import Ledger, Service
+from faults import Ledger, SamplerService, Service
 from fingerprints import digests
 from moments import Moments
 from trainings import Training
 
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal, Retry
+from qiskit_torch_bridge import Probabilities
+from qiskit_torch_bridge.jobs import (
+    DispatchingEstimator,
+    DispatchingSampler,
+    Jobs,
+    Journal,
+    Retry,
+)
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 STEPS = 6
-PLACES = ("services", "simulator")
+PLACES = ("services", "simulator", "samplers")
 KINDS = ("any time", "checkpoint", "journal", "service")
 """What the processes are killed at, in turn: the last three while it is being written."""
-MOST = 5
+MOST = 4
 """Kills of one training."""
 
 
@@ -41,11 +48,17 @@ def train(folder: Path, place: str, moments: Moments) -> None:
     resumes = checkpoint.exists()
     # What is drawn after resuming comes from the checkpoint, whatever the seeds here.
     seed = os.getpid() if resumes else 0
-    services = [Service(ledger, name=name, most_rows=20) for name in "ab"]
-    simulator, sampled = BatchedStatevectorEstimator(seed=seed), place != "services"
+    kind = SamplerService if place == "samplers" else Service
+    services = [kind(ledger, name=name, most_rows=20) for name in "ab"]
     jobs = Jobs(journal=journal, retry=Retry(lookup=0))  # the ledger shows every job at once
-    estimator = DispatchingEstimator(simulator if sampled else services, jobs)
-    options = {"shots": 40} if sampled else {}
+    options: dict[str, Any] = {} if place == "services" else {"shots": 40}
+    if place == "samplers":
+        options["observable"] = Probabilities([0, 1], interpret="parity")
+        estimator: Any = DispatchingSampler(services, jobs)
+    elif place == "simulator":
+        estimator = DispatchingEstimator(BatchedStatevectorEstimator(seed=seed), jobs)
+    else:
+        estimator = DispatchingEstimator(services, jobs)
     training = Training(seed=seed, estimator=estimator, gradient="parameter-shift", **options)
     begun = training.load(checkpoint, journal=journal).step if resumes else 0
     for step in range(begun, STEPS):
@@ -158,7 +171,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         outcomes.append(outcome(calm, -1, place, []))
     kinds = list(itertools.islice(itertools.cycle(KINDS), kills))
     for number in itertools.count():
-        here, place = folder / str(number), PLACES[number % 2]
+        here, place = folder / str(number), PLACES[number % len(PLACES)]
         here.mkdir()
         struck = killed(here, place, folder / f"calm {place}", durations[place], kinds, rng)
         outcomes.append(outcome(here, number, place, struck))

@@ -20,8 +20,16 @@ from qiskit.transpiler import StagedPassManager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
+from scipy import stats
 
-from qiskit_torch_bridge import Execution, OnBackend, Shots, TorchQuantumModule, Tracker
+from qiskit_torch_bridge import (
+    Execution,
+    OnBackend,
+    Probabilities,
+    Shots,
+    TorchQuantumModule,
+    Tracker,
+)
 from qiskit_torch_bridge.backends.checks import check_angles
 from qiskit_torch_bridge.backends.fake_devices import restrict_target
 from qiskit_torch_bridge.backends.simulators import FreshSeeds
@@ -38,9 +46,9 @@ from qiskit_torch_bridge.exceptions import (
     PrecisionError,
 )
 from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
-from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs
+from qiskit_torch_bridge.jobs import DispatchingEstimator, DispatchingSampler, Jobs
 from qiskit_torch_bridge.optim import ShotsSchedule
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler
 from qiskit_torch_bridge.program.operators import restrict_operator
 
 OBSERVABLES = ["ZI", SparsePauliOp(["XX", "IY"], [0.5, 1.0])]
@@ -451,3 +459,124 @@ def test_more_of_what_is_refused() -> None:
     runtime = pytest.importorskip("qiskit_ibm_runtime")
     with pytest.raises(BackendTypeError, match=r"with Session\(backend=...\)"):
         module(backend=runtime.Session)
+
+
+# -- probabilities -------------------------------------------------------------------------------
+
+
+def sampled(**options: Any) -> TorchQuantumModule:
+    """The same circuit, of which qubit 1 is bit 0."""
+    return TorchQuantumModule(
+        hybrid(),
+        Probabilities([1, 0]),
+        input_params=X,
+        weight_params=A,
+        initial_weights=torch.tensor(WEIGHTS, dtype=torch.float64),
+        **options,
+    )
+
+
+EXACT_PROBABILITIES = sampled()(INPUTS).detach()
+
+
+def test_moving_probabilities_keeps_circuit_and_journal(tmp_path: Path) -> None:
+    backend, jobs = ideal_device(), Jobs(journal=tmp_path / "journal", budget=100_000)
+    m = sampled(backend=OnBackend(backend, jobs=jobs, options={"default_shots": 50}), seed=1)
+    assert isinstance(m.estimator, DispatchingSampler)
+    m(INPUTS)
+    assert m.estimator.used.shots == 2 * 50
+    moved = m.with_backend(backend, shots=SHOTS)
+    assert moved.isa_circuit == m.isa_circuit
+    assert moved.estimator.journal is m.estimator.journal
+    outputs = moved(INPUTS).detach()
+    assert m.estimator.used.shots == 2 * 50 + 2 * SHOTS
+    bound = SIGMAS * (EXACT_PROBABILITIES * (1 - EXACT_PROBABILITIES) / SHOTS) ** 0.5
+    assert ((outputs - EXACT_PROBABILITIES).abs() < bound).all()
+    back = moved.with_backend(shots=None)
+    torch.testing.assert_close(back(INPUTS), EXACT_PROBABILITIES, rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the runtime: options without effect locally
+def test_a_session_samples_the_circuit_that_was_trained() -> None:
+    backend = ideal_device()
+    m = sampled(backend=OnBackend(backend, seed_transpiler=3), shots=SHOTS, seed=1)
+    inside = m.with_backend(session_on(backend))
+    assert inside.isa_circuit == m.isa_circuit
+    bound = SIGMAS * (EXACT_PROBABILITIES * (1 - EXACT_PROBABILITIES) / SHOTS) ** 0.5
+    assert ((inside(INPUTS).detach() - EXACT_PROBABILITIES).abs() < bound).all()
+
+
+def test_standard_errors_of_probabilities_and_their_gradients_are_calibrated() -> None:
+    """Deviations over standard errors have variance one, by chi-square at one in 10 million."""
+    m = sampled(backend=ideal_device(), shots=1000, seed=4)
+    exact = sampled()
+    cotangent = torch.tensor([[1.0, -0.5, 0.3, 2.0]] * 2, dtype=torch.float64)
+    exact(INPUTS).backward(cotangent)
+    scores, by_gradient = [], []
+    for _ in range(25):
+        m.weight.grad = None
+        outputs = m(INPUTS)
+        outputs.backward(cotangent)
+        scores.append((outputs.detach() - EXACT_PROBABILITIES) / m.last_stds)
+        by_gradient.append((m.weight.grad - exact.weight.grad) / m.last_gradient_stds)
+    z = torch.stack(scores)[:, EXACT_PROBABILITIES > 0.05]  # of the others counts are not normal
+    assert z.shape[1] > 4
+    for found in (*z.T, *torch.stack(by_gradient).T):
+        low, high = stats.chi2.ppf([5e-8, 1 - 5e-8], len(found))
+        assert low < (found**2).sum() < high
+
+
+def test_probabilities_are_evaluated_elsewhere() -> None:
+    m = sampled(evaluation=Execution(backend=ideal_device(), shots=SHOTS, seed=3))
+    torch.testing.assert_close(m(INPUTS).detach(), EXACT_PROBABILITIES, rtol=0, atol=1e-12)
+    outputs = m.eval()(INPUTS).detach()
+    bound = SIGMAS * (EXACT_PROBABILITIES * (1 - EXACT_PROBABILITIES) / SHOTS) ** 0.5
+    assert ((outputs - EXACT_PROBABILITIES).abs() < bound).all()
+
+
+def test_costs_and_seconds_of_probabilities() -> None:
+    """Four outcomes take the circuits of one: a forward pass and two points for each angle."""
+    m = sampled(backend=GenericBackendV2(3, seed=1), shots=1000)
+    cost = m.cost(4)
+    with Tracker() as tracker:
+        m(INPUTS.repeat(2, 1)).sum().backward()
+    assert cost.usage == tracker.usage
+    assert cost.usage.jobs == cost.usage.pubs == 2 and cost.usage.points == cost.usage.circuits
+    assert cost.usage.shots == 1000 * cost.usage.circuits
+    assert cost.seconds is not None
+    # Each shot waits 250 microseconds; the circuit and its measurement take less than that.
+    assert 250e-6 * cost.usage.shots < cost.seconds < 500e-6 * cost.usage.shots
+
+
+def test_a_budget_of_probabilities_stops_before_the_step_that_exceeds_it() -> None:
+    per_step = sampled(shots=100).cost(len(INPUTS)).usage.shots
+    sampler = DispatchingSampler(BatchedStatevectorSampler(seed=1), Jobs(budget=per_step))
+    m = sampled(estimator=sampler, shots=100)
+    m(INPUTS).sum().backward()
+    with Tracker() as tracker, pytest.raises(BudgetError, match="Nothing was submitted"):
+        m(INPUTS)
+    assert tracker.usage.jobs == 0 and sampler.used.shots == per_step
+
+
+def test_several_samplers_share_the_rows() -> None:
+    """Each takes one of two rows, in one request."""
+    samplers = [BatchedStatevectorSampler(seed=k) for k in range(2)]
+    m = sampled(estimator=samplers, shots=SHOTS)
+    with Tracker() as tracker:
+        outputs = m(INPUTS).detach()
+    assert tracker.usage.jobs == 2 and tracker.usage.points == 2
+    bound = SIGMAS * (EXACT_PROBABILITIES * (1 - EXACT_PROBABILITIES) / SHOTS) ** 0.5
+    assert ((outputs - EXACT_PROBABILITIES).abs() < bound).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the runtime: options without effect locally
+def test_samples_come_from_where_values_come_from() -> None:
+    """Of a module of observables on a device: its circuit, and all qubits by their layout."""
+    circuit = QuantumCircuit(3)
+    circuit.x(2)
+    circuit.ry(ParameterVector("w", 1)[0], 0)
+    there = OnBackend(ideal_device(), initial_layout=[4, 0, 2])
+    m = TorchQuantumModule(circuit, "ZZZ", backend=there, initial_weights=[np.pi], seed=3)
+    assert m.sample(shots=50).counts() == {"101": 50}
+    session = session_on(ideal_device())
+    assert m.with_backend(session).sample(shots=50).counts() == {"101": 50}

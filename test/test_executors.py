@@ -14,18 +14,32 @@ from typing import Any
 import pytest
 import torch
 from circuits import A, X, hybrid, rotation
-from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2, StatevectorEstimator
+from qiskit.primitives import (
+    BackendEstimatorV2,
+    BackendSamplerV2,
+    BaseEstimatorV2,
+    StatevectorEstimator,
+    StatevectorSampler,
+)
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+from qiskit_aer.primitives import SamplerV2 as AerSampler
 from torch import Tensor
 
-from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends import ExecutorEstimator
+from qiskit_torch_bridge import Probabilities, TorchQuantumModule, Tracker
+from qiskit_torch_bridge.backends import ExecutorEstimator, ExecutorSampler
 from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
-from qiskit_torch_bridge.exceptions import EstimatorTypeError, ExecutionError
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
+from qiskit_torch_bridge.exceptions import (
+    EstimatorTypeError,
+    ExecutionError,
+    SamplerTypeError,
+)
+from qiskit_torch_bridge.primitives import (
+    BatchedStatevectorEstimator,
+    BatchedStatevectorSampler,
+)
 
 INPUTS = torch.tensor([[0.4, -0.2], [1.0, 0.7]], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.3, -0.6, 0.9], dtype=torch.float64)
@@ -208,10 +222,61 @@ def test_a_pool_runs_the_estimator_as_it_was() -> None:
     assert float(evs) == pytest.approx(math.cos(0.7), abs=1e-12)
 
 
+SAMPLERS = {
+    "batched": BatchedStatevectorSampler,
+    "statevector": StatevectorSampler,
+    "aer": AerSampler,
+    "backend": lambda: BackendSamplerV2(backend=AerSimulator()),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_have_outcomes_of_their_own_and_the_same_again(executor: Any, name: str) -> None:
+    """Registers, shots and metadata arrive; no two of four jobs agree for this seed."""
+    circuit, _ = rotation()
+    circuit.measure_all()
+
+    def counts() -> list[int]:
+        sampler = ExecutorSampler(executor, SAMPLERS[name](), seed=8)
+        running = [sampler.run([(circuit, [0.7])], shots=10_000) for _ in range(4)]
+        results = [job.result()[0] for job in running]
+        assert all(r.metadata["shots"] == 10_000 and r.data.shape == () for r in results)
+        return [r.join_data().get_counts()["1"] for r in results]
+
+    first = counts()
+    assert first == counts() and len(set(first)) == 4
+    p = math.sin(0.35) ** 2
+    assert max(abs(c - 10_000 * p) for c in first) < 6 * math.sqrt(10_000 * p * (1 - p))
+
+
+def test_a_request_of_probabilities_is_divided_among_workers(executor: Any) -> None:
+    """The values of a circuit with a controlled rotation, which Aer would bind wrongly."""
+    workers = [ExecutorSampler(executor, AerSampler(), seed=k) for k in range(2)]
+    roles = {"input_params": X, "weight_params": A, "initial_weights": WEIGHTS}
+    spread = TorchQuantumModule(hybrid(), Probabilities(), estimator=workers, shots=10_000, **roles)
+    with Tracker() as tracker:
+        outputs = spread(INPUTS)
+        outputs.square().sum().backward()
+    assert tracker.usage.jobs == spread.cost(len(INPUTS)).usage.jobs == 4
+    exact = TorchQuantumModule(hybrid(), Probabilities(), **roles)(INPUTS)
+    # Six standard errors of a frequency at most.
+    torch.testing.assert_close(outputs, exact, rtol=0, atol=6 * 0.5 / 100)
+
+
 @pytest.mark.parametrize("wrong", [None, 4, ThreadPoolExecutor])
 def test_executors_submit(wrong: Any) -> None:
     with pytest.raises(EstimatorTypeError, match="ProcessPoolExecutor"):
         ExecutorEstimator(wrong, AerEstimator())
+    with pytest.raises(EstimatorTypeError, match="ProcessPoolExecutor"):
+        ExecutorSampler(wrong, AerSampler())
+
+
+def test_executors_run_what_they_are_for() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(SamplerTypeError, match="V2 sampler"):
+            ExecutorSampler(pool, AerEstimator())
+        with pytest.raises(EstimatorTypeError, match="V2 estimator"):
+            ExecutorEstimator(pool, AerSampler())
 
 
 def test_errors_of_a_worker_arrive(executor: Any) -> None:

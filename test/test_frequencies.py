@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from circuits import X, hybrid
 from families import measured
-from qiskit.circuit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit, QuantumRegister
 from qiskit.primitives import (
     BackendSamplerV2,
     BaseSamplerV2,
@@ -20,6 +22,7 @@ from qiskit.primitives import (
     StatevectorSampler,
 )
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
 from qiskit.result import QuasiDistribution
 from qiskit_aer import AerSimulator
@@ -28,6 +31,7 @@ from scipy import stats
 
 from qiskit_torch_bridge import Probabilities, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import (
+    CircuitError,
     ExecutionError,
     InputError,
     InputTypeError,
@@ -125,6 +129,54 @@ def test_points_of_any_shape_are_rows_and_no_axis_is_one():
     counts = again.get_int_counts((1, 0))
     assert found.probabilities.shape == (6, 4)
     assert found.probabilities[3].tolist() == [counts.get(k, 0) / 10 for k in range(4)]
+
+
+GATES = ("crx", "cry", "crz", "cp")
+
+
+def turned(gate: str) -> QuantumCircuit:
+    """A controlled rotation that makes a difference to both qubits."""
+    circuit, theta = QuantumCircuit(2), Parameter("theta")
+    circuit.ry(1.0, 0)
+    circuit.h(1)
+    getattr(circuit, gate)(theta, 0, 1)
+    circuit.h([0, 1])
+    return circuit
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_aer_is_handed_controlled_gates_in_rotations_that_it_binds(gate):
+    readout, point = Outcomes((0, 1)), np.array([[2.2]])
+    circuit = turned(gate)
+    exact = Statevector(circuit.assign_parameters(point[0])).probabilities()
+    found = take(DispatchingSampler(AerSampler(seed=1)), circuit, readout, point)
+    assert chi_square(found, 0, exact) > 1e-4
+
+
+def test_what_aer_would_bind_wrongly_and_cannot_be_rewritten_is_refused():
+    circuit = turned("crx")
+    circuit.add_register(ClassicalRegister(1, "c"))
+    circuit.measure(0, 0)
+    circuit.cx(0, 1)
+    circuit.measure(1, 0)
+    sampler = DispatchingSampler(AerSampler(seed=1))
+    with pytest.raises(CircuitError, match="does not bind the parameters of 'crx'"):
+        sampler.run([(circuit, [[0.3]])])
+    bound = circuit.assign_parameters([0.3])
+    assert sampler.run([bound], shots=5).result()[0].data.c.num_shots == 5
+
+
+def test_the_runtime_on_a_simulator_here_takes_the_shots_of_qiskits_own():
+    runtime = pytest.importorskip("qiskit_ibm_runtime")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sampler = runtime.SamplerV2(mode=GenericBackendV2(2, seed=1))
+        theta, circuit = Parameter("theta"), QuantumCircuit(1)
+        circuit.rz(theta, 0)
+        circuit.measure_all()
+        with Tracker() as tracker:
+            (samples,) = submit_samples(sampler, [(circuit, np.zeros((3, 1)))])()
+    assert samples.shots == 1024 and tracker.usage == Usage(1, 1, 3, 3, 3 * 1024)
 
 
 # -- what outcomes count for -------------------------------------------------------------------

@@ -66,9 +66,10 @@ def assert_agrees(qnn, module, rows=ROWS, weights=WEIGHTS, **tolerance):
     np.testing.assert_allclose(y.detach(), _dense(qnn.forward(rows, weights)), **tolerance)
     inputs, by_weight = map(_dense, qnn.backward(rows, weights))
     for o in np.ndindex(*qnn.output_shape):
-        found = torch.autograd.grad(y[:, *o].sum(), (x, module.weight), retain_graph=True)
-        np.testing.assert_allclose(found[0], inputs[:, *o], **tolerance)
-        np.testing.assert_allclose(found[1], by_weight[:, *o].sum(0), **tolerance)
+        output = (slice(None), *o)
+        found = torch.autograd.grad(y[output].sum(), (x, module.weight), retain_graph=True)
+        np.testing.assert_allclose(found[0], inputs[output], **tolerance)
+        np.testing.assert_allclose(found[1], by_weight[output].sum(0), **tolerance)
 
 
 def _dense(array):

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from documented import code_with
 from qiskit.circuit import ClassicalRegister, QuantumCircuit
-from qiskit.primitives import StatevectorSampler
+from qiskit.primitives import BitArray, StatevectorSampler
 from qiskit.quantum_info import Statevector
 
-from qiskit_torch_bridge.algorithms import bits_by_qubit
+from qiskit_torch_bridge.algorithms import bits_by_qubit, unpack_bits
 from qiskit_torch_bridge.demos.problems import Graph, cut_operator, cut_values
 from qiskit_torch_bridge.exceptions import InputError
 
@@ -55,6 +56,43 @@ def test_registers_are_read_on_from_the_last_one():
     circuit.measure(range(3), range(3))
     joined = StatevectorSampler().run([circuit], shots=1).result()[0].join_data(["a", "b"])
     assert bits_by_qubit(*joined.get_counts()) == bits_by_qubit("0 01") == (1, 0, 0)
+
+
+@pytest.mark.parametrize("n", [1, 3, 8, 9, 63, 64, 65, 100])
+def test_many_outcomes_of_every_kind(n):
+    bits = np.random.default_rng(n).integers(0, 2, (2, 5, n))
+    strings = [["".join(map(str, row[::-1])) for row in rows] for rows in bits]
+    numbers = [[int(text, 2) for text in texts] for texts in strings]
+    kinds = [BitArray.from_bool_array(bits.astype(bool), order="little"), strings]
+    for given in (*kinds, np.array(strings)):
+        assert (unpack_bits(given) == bits).all() and (unpack_bits(given, n) == bits).all()
+    kinds = [numbers, np.array(numbers, dtype=object)]
+    if n < 64:
+        kinds += [np.array(numbers), torch.tensor(numbers), np.array(numbers, dtype="uint64")]
+    for given in kinds:
+        found = unpack_bits(given, n)
+        assert (found == bits).all() and found.dtype == np.int8
+    assert bits_by_qubit(strings[1][2]) == bits_by_qubit(numbers[1][2], n) == tuple(bits[1, 2])
+
+
+def test_none_and_one():
+    assert unpack_bits([], 3).shape == (0, 3)
+    assert unpack_bits("011").tolist() == [1, 1, 0] == unpack_bits(3, 3).tolist()
+    assert unpack_bits(["0 01", "1 10"]).tolist() == [[1, 0, 0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "count"),
+    [
+        (["0", "01"], None), (["2"], None), ([1, 4], 2), ([-1], 3), ([True], 1), ([0.0], 1),
+        ([0, 1], None), ([[0], [1, 1]], 1), (["011"], 4), (None, 2), (torch.zeros(2), 2),
+        (torch.zeros(2, dtype=torch.int64, device="meta"), 2), ([2**70], 70), ([], None),
+        (BitArray(np.zeros((1, 1), dtype=np.uint8), 3), 2),
+    ],
+)  # fmt: skip
+def test_what_are_no_outcomes_is_refused(outcomes, count):
+    with pytest.raises(InputError, match="a bit string such as '011', or a number"):
+        unpack_bits(outcomes, count)
 
 
 @pytest.mark.parametrize("index", range(16))

@@ -39,6 +39,7 @@ from qiskit_torch_bridge.exceptions import (
     ResultError,
     SamplerTypeError,
 )
+from qiskit_torch_bridge.jobs import DispatchingEstimator
 from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
     BatchedStatevectorSampler,
@@ -297,6 +298,24 @@ def test_what_is_known_of_it_is_known_of_the_sampler():
         assert capabilities.is_aer(estimator) == (name == "Aer")
         assert capabilities.repeats_noise(estimator) == (name in ("Aer", "backend"))
         assert not capabilities.is_exact(estimator, 2) and not capabilities.is_sampler(estimator)
+
+
+def test_what_it_will_amount_to_is_known_before():
+    """The circuits and shots that are counted are those that the sampler is asked for."""
+    recording = Recording(BatchedStatevectorSampler(seed=1))
+    dispatching = DispatchingEstimator(SamplerEstimator(recording))
+    pubs = [
+        (hybrid(), [[label] for label in LABELS], VALUES[0, 0]),
+        (hybrid(), LABELS[:4], VALUES[0, 0]),
+        (hybrid(), [{"0Z": 1.0, "XX": 2.0}], VALUES[0, 0, 0]),
+    ]
+    expected = dispatching.usage(pubs, 0.1)
+    dispatching.run(pubs, precision=0.1).result()
+    asked = [pub for run in recording.runs for pub in run]
+    circuits = sum(pub.parameter_values.size for pub in asked)
+    shots = sum(pub.parameter_values.size * pub.shots for pub in asked)
+    assert (expected.circuits, expected.shots) == (circuits, shots)
+    assert dispatching.used == expected
 
 
 def test_the_job_is_the_samplers():

@@ -38,6 +38,7 @@ from qiskit_algorithms.gradients import SPSASamplerGradient as TheirSPSASamplerG
 from samplers import CountingSampler, ExactSampler
 from strategies import circuits, values
 
+from qiskit_torch_bridge import Tracker
 from qiskit_torch_bridge.exceptions import (
     CircuitError,
     ExpressionError,
@@ -58,7 +59,7 @@ from qiskit_torch_bridge.primitives import BatchedStatevectorSampler
 
 MEASURED: tuple = ((2, None), (0, 1))
 """Of three qubits, into two registers of which one has a bit that nothing is measured into."""
-SHOTS = 20_000
+SHOTS = 4_000
 Z_LIMIT = 5.5
 """For a few hundred normal deviates, at a level of 1e-5."""
 
@@ -471,6 +472,16 @@ def test_expressions_that_qiskit_would_bind_wrongly_are_refused_and_adjoint_take
     with contextlib.suppress(ExpressionError):
         sampled = ParameterShiftSamplerGradient(ExactSampler()).run([circuit], [[0.3, 0.4]])
         assert sampled.result().gradients[0][0][1] == pytest.approx(exact[0][1])
+
+
+def test_a_tracker_counts_its_jobs():
+    with Tracker() as tracker:
+        sampler = StatevectorSampler(seed=1)
+        gradient = ParameterShiftSamplerGradient(sampler, shots=100)
+        OfSamplers.run(gradient, [(layered()[0], MEASURED, layered()[1])] * 3)
+    points = 3 * 2 * layered()[0].num_parameters
+    usage = tracker.usage
+    assert (usage.jobs, usage.circuits, usage.shots) == (1, points, 100 * points)
 
 
 def test_others_points_are_not_shared():

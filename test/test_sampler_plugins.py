@@ -38,7 +38,7 @@ from qiskit_torch_bridge.gradients import (
     SPSASamplerGradient as OurSPSASamplerGradient,
 )
 
-SHOTS = 20_000
+SHOTS = 4_000
 CIRCUIT = efficient_su2(3, reps=1)
 POINT = np.random.default_rng(5).uniform(-3, 3, CIRCUIT.num_parameters)
 MEASUREMENTS = {

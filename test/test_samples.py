@@ -8,12 +8,16 @@ import copy
 import numpy as np
 import pytest
 import torch
-from circuits import rotation
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.primitives import (
     BackendEstimatorV2,
     BackendSamplerV2,
     BaseEstimatorV2,
+    BitArray,
+    DataBin,
+    PrimitiveJob,
+    PrimitiveResult,
+    SamplerPubResult,
     StatevectorEstimator,
     StatevectorSampler,
 )
@@ -29,6 +33,7 @@ from scipy import stats
 from qiskit_torch_bridge import (
     CVaR,
     Exact,
+    Execution,
     OnBackend,
     Probabilities,
     TorchQuantumModule,
@@ -267,8 +272,6 @@ def test_values_and_samples_beside_an_estimator_are_independent():
 
 
 def test_training_and_evaluation_have_their_own_places():
-    from qiskit_torch_bridge import Execution
-
     module = make(evaluation=Execution(shots=30))
     assert module.sample(INPUTS).shots == 1024
     assert module.eval().sample(INPUTS).shots == 30
@@ -332,16 +335,13 @@ def test_of_equal_outcomes_the_smallest_is_taken():
         module = TorchQuantumModule(circuit, estimator=estimator)
         assert not module.most_likely().any()
     (outcomes,) = np.arange(64, dtype=np.uint8)[None, ::-1, None]
-    from qiskit.primitives import BitArray
-
     assert not Samples(BitArray(outcomes, 6)).most_frequent.any()
 
 
 def test_more_qubits_than_bytes():
     """Outcomes of 19 qubits take three bytes, of which the first has two bits."""
-    circuit, theta = rotation()
     wide = QuantumCircuit(19)
-    wide.ry(theta, 0)
+    wide.ry(W[0], 0)
     wide.x([3, 8, 18])
     for place in ({}, {"estimator": BatchedStatevectorSampler(seed=1)}):
         module = TorchQuantumModule(wide, "Z" * 19, initial_weights=[0.0], **place)
@@ -425,8 +425,6 @@ class Mitigating(StatevectorSampler):
     """A sampler whose results are quasi-probabilities."""
 
     def run(self, pubs, *, shots=None):
-        from qiskit.primitives import DataBin, PrimitiveJob, PrimitiveResult, SamplerPubResult
-
         pubs = list(pubs)
 
         def work():

@@ -12,13 +12,16 @@ import pytest
 from circuits import rotation
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
-from qiskit.primitives import BackendEstimatorV2
+from qiskit.primitives import BackendEstimatorV2, BackendSamplerV2, StatevectorSampler
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+from qiskit_aer.primitives import SamplerV2 as AerSampler
+from scipy import stats
 
-from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
+from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator, FreshSeedsSampler
 from qiskit_torch_bridge.primitives import cutting
 
 CIRCUIT, THETA = rotation()
@@ -153,3 +156,85 @@ def test_a_call_has_about_as_many_circuits_as_aer_simulates_in_half_a_second():
     assert calls(AerSimulator(), 2) == calls(noisy, 2) < 10
     assert calls(AerSimulator(), 8) < calls(noisy, 7) < calls(noisy, 8) <= 1000
     assert calls(GenericBackendV2(2, seed=1), 2) == 1  # it is not known how long that takes
+
+
+# -- samplers --------------------------------------------------------------------------------------
+
+SAMPLERS = {
+    "aer": AerSampler,
+    "aer with a seed": lambda: AerSampler(seed=3),
+    "aer with an option": lambda: AerSampler(
+        options={"run_options": {"fusion_enable": False}, "backend_options": {"seed_simulator": 4}}
+    ),
+    "backend": lambda: BackendSamplerV2(backend=AerSimulator()),
+    "generic": lambda: BackendSamplerV2(backend=GenericBackendV2(2, seed=1)),
+    "statevector": lambda: StatevectorSampler(seed=3),
+}
+MEASURED = CIRCUIT.copy()
+MEASURED.measure_all()
+SAMPLED = (MEASURED, {(THETA,): np.linspace(1, 2, 8)[:, None]})
+
+
+def outcomes(sampler, jobs=3, shots=200):
+    """All outcomes of some jobs, as bytes."""
+    run = [sampler.run([SAMPLED], shots=shots).result()[0].data.meas for _ in range(jobs)]
+    return [bits.array.tobytes() for bits in run]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_jobs_of_samplers_differ_and_the_sequence_repeats(name):
+    """Whatever seed the sampler itself has."""
+    make = SAMPLERS[name]
+    first = outcomes(FreshSeedsSampler(make(), 5))
+    assert len(set(first)) == 3
+    assert outcomes(FreshSeedsSampler(make(), 5)) == first
+    assert set(outcomes(FreshSeedsSampler(make(), 6))).isdisjoint(first)
+
+
+@pytest.mark.parametrize("name", ["aer", "backend", "generic"])
+def test_points_of_a_job_have_shots_of_their_own(name):
+    """Both points of a shift are in one job, and so are equal rows of a batch."""
+    values = {(THETA,): np.full((50, 1), 1.2)}
+    sampler = FreshSeedsSampler(SAMPLERS[name](), 2)
+    bits = sampler.run([(MEASURED, values)], shots=100).result()[0].data.meas
+    ones = (bits.array & 1).sum((-2, -1))
+    p = np.sin(0.6) ** 2
+    # The variance of 50 independent counts, by chi-square at one in a million.
+    statistic = ((ones - 100 * p) ** 2).sum() / (100 * p * (1 - p))
+    low, high = stats.chi2.ppf([5e-7, 1 - 5e-7], 50)
+    assert len(set(map(bytes, bits.array[..., 0]))) == 50 and low < statistic < high
+
+
+def test_a_sampler_does_not_repeat_the_noise_of_an_estimator():
+    """From one seed both draw other seeds for their jobs."""
+    estimator = FreshSeedsEstimator(MAKERS["aer"](), 7)
+    sampler = FreshSeedsSampler(AerSampler(), 7)
+    assert {estimator._next() for _ in range(5)}.isdisjoint({sampler._next() for _ in range(5)})
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_of_samplers_go_on_where_the_original_is(copied):
+    sampler = FreshSeedsSampler(AerSampler(default_shots=17), 3)
+    outcomes(sampler, 2)
+    twin = copied(sampler)
+    assert outcomes(twin, 2) == outcomes(sampler, 2)
+    assert twin.default_shots == 17 and twin.options.run_options == {}
+
+
+def test_a_job_of_a_sampler_may_be_skipped():
+    whole, part = FreshSeedsSampler(AerSampler(), 5), FreshSeedsSampler(AerSampler(), 5)
+    part.skip_job(SamplerPub.coerce(SAMPLED))
+    assert outcomes(whole, 2)[1:] == outcomes(part, 1)
+
+
+def test_what_takes_a_sampler_long_is_run_in_several_calls(monkeypatch):
+    """Each has outcomes of its own, and together they are in order."""
+    sampler, runs = BackendSamplerV2(backend=AerSimulator()), []
+    run = sampler.run
+    sampler.run = lambda pubs: (runs.append(len(pubs)), run(pubs))[1]
+    monkeypatch.setattr(cutting, "INTERRUPTS", cutting.INTERRUPTS._replace(most=1))
+    points = np.repeat([0.0, np.pi], 4)
+    pub = (MEASURED, {(THETA,): points[:, None]})
+    bits = FreshSeedsSampler(sampler, 5).run([pub], shots=30).result()[0].data.meas
+    assert runs == [1] * 8 and (bits.shape, bits.num_shots) == ((8,), 30)
+    assert ((bits.array & 1).mean((-2, -1)) == (points > 0)).all()

@@ -9,21 +9,32 @@ import numpy as np
 import pytest
 import torch
 from circuits import X, hybrid, rotation
-from estimators import CountingEstimator
+from estimators import CountingEstimator, CountingSampler
+from families import ESTIMATOR, both
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
+from qiskit.primitives import (
+    BackendEstimatorV2,
+    BackendSamplerV2,
+    StatevectorEstimator,
+    StatevectorSampler,
+)
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp, random_pauli_list
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+from qiskit_aer.primitives import SamplerV2 as AerSampler
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
 
-from qiskit_torch_bridge import TorchQuantumModule, Tracker
-from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
+from qiskit_torch_bridge import Probabilities, TorchQuantumModule, Tracker
+from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator, FreshSeedsSampler
 from qiskit_torch_bridge.exceptions import BudgetError, InputError, InputTypeError
-from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, Jobs
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, shots_to_precision
+from qiskit_torch_bridge.jobs import Budget, DispatchingEstimator, DispatchingSampler, Jobs
+from qiskit_torch_bridge.primitives import (
+    BatchedStatevectorEstimator,
+    BatchedStatevectorSampler,
+    shots_to_precision,
+)
 from qiskit_torch_bridge.primitives.usage import Usage, count_usage
 
 OBSERVABLES = ["ZZ", "XX", SparsePauliOp(["IZ", "YI"], [0.5, 2.0])]
@@ -50,18 +61,19 @@ class Bench:
         return BackendEstimatorV2(backend=self.backend, options=options)
 
 
-def step(estimator, rows=2, **options):
+def step(estimator, rows=2, measurement=OBSERVABLES, **options):
     """One pass forward and one backward."""
     module = TorchQuantumModule(
         hybrid(),
-        OBSERVABLES,
+        measurement,
         input_params=X,
         estimator=estimator,
         gradient="parameter-shift",
         initial_weights=[0.1, 0.2, 0.3],
         **options,
     )
-    module(torch.linspace(0, 1, 2 * rows).reshape(rows, 2)).sum().backward()
+    module(torch.linspace(0, 1, 2 * rows).reshape(rows, 2)).square().sum().backward()
+    return module.cost(rows).usage
 
 
 # -- against what estimators see ---------------------------------------------------------------
@@ -95,6 +107,54 @@ def test_usage_is_what_a_counting_estimator_sees(make, shots, samples):
     precision = None if shots is None else shots_to_precision(shots)
     probe = make().run([(hybrid().assign_parameters([0.0] * 5), "ZZ")], precision=precision)
     assert probe.result()[0].metadata["shots"] == each
+
+
+SAMPLERS = {
+    "batched": lambda: BatchedStatevectorSampler(default_shots=64, seed=1),
+    "statevector": lambda: StatevectorSampler(default_shots=64),
+    "Aer": lambda: AerSampler(default_shots=64),
+    "backend": lambda: BackendSamplerV2(backend=AerSimulator(), options={"default_shots": 64}),
+    "fresh seeds": lambda: FreshSeedsSampler(AerSampler(default_shots=64), 1),
+    "dispatching": lambda: DispatchingSampler(StatevectorSampler(default_shots=64)),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("shots", [50, None])
+def test_a_sampler_measures_a_circuit_for_each_point(name, shots):
+    counting = CountingSampler(SAMPLERS[name]())
+    with Tracker() as tracker:
+        cost = step(counting, measurement=Probabilities([0, 1]), shots=shots)
+    points = sum(shape[-1] for run in counting.runs for shape in run)
+    assert counting.runs[0] == [(2,)] and len(counting.runs) == 2
+    assert set(counting.shots) == {shots}
+    assert tracker.usage == cost == Usage(2, 2, points, points, points * (shots or 64))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_circuits_of_observables_on_a_sampler_are_counted(name):
+    """One for each group at each point, whoever counts: the step, its cost and the sampler."""
+    counting = CountingSampler(SAMPLERS[name]())
+    with Tracker() as tracker:
+        cost = step(counting, shots=50)
+    circuits = sum(shape[-1] for run in counting.runs for shape in run)
+    assert len(counting.runs[0]) == GROUPS and set(counting.shots) == {50}
+    assert tracker.usage == cost
+    assert (tracker.usage.circuits, tracker.usage.shots) == (circuits, 50 * circuits)
+
+
+def test_observables_on_dispatched_samplers_are_counted_once():
+    """Where they run, and a step that would exceed their budget is not begun."""
+    counters = [CountingSampler() for _ in range(2)]
+    sampler = DispatchingSampler(counters, Jobs(budget=Usage(shots=10_000)))
+    with Tracker() as tracker:
+        cost = step(sampler, shots=10)
+    assert tracker.usage == cost == sampler.used
+    assert tracker.usage.jobs == sum(len(c.runs) for c in counters)
+    before = tracker.usage
+    with pytest.raises(BudgetError, match="This step needs"):
+        step(sampler, rows=50, shots=10)
+    assert sampler.used == before
 
 
 @pytest.mark.parametrize("grouping", [True, False])
@@ -224,13 +284,13 @@ def test_threads_are_counted_all_of_them():
 # -- budget ------------------------------------------------------------------------------------
 
 
-def training(budget, estimators=1, steps=10):
+def training(budget, count=1, steps=10, family=ESTIMATOR):
     """Train until the budget ends; return weights after each step and what was seen."""
-    counters = [CountingEstimator() for _ in range(estimators)]
-    estimator = DispatchingEstimator(counters, Jobs(budget=budget))
+    counters = [family.counting() for _ in range(count)]
+    estimator = family.dispatching(counters, Jobs(budget=budget))
     module = TorchQuantumModule(
         hybrid(),
-        OBSERVABLES,
+        OBSERVABLES if family is ESTIMATOR else Probabilities([0, 1]),
         input_params=X,
         estimator=estimator,
         gradient="parameter-shift",
@@ -257,33 +317,35 @@ def training(budget, estimators=1, steps=10):
     return done, estimator.used, ""
 
 
-def test_the_step_that_would_exceed_the_budget_is_not_submitted():
-    _, one, _ = training(None, steps=1)
+@both
+def test_the_step_that_would_exceed_the_budget_is_not_submitted(family):
+    _, one, _ = training(None, steps=1, family=family)
     for steps, budget in ((2, 2 * one.shots), (2, 3 * one.shots - 1), (0, one.shots - 1)):
-        done, used, message = training(budget)
+        done, used, message = training(budget, family=family)
         assert done == steps and used.shots <= budget
         assert "Nothing was submitted" in message and f"{budget:,}" in message
 
 
 @pytest.mark.parametrize("name", ["jobs", "pubs", "points", "circuits", "shots"])
-@pytest.mark.parametrize("estimators", [1, 2])
-def test_every_number_can_be_limited(name, estimators):
-    _, one, _ = training(None, estimators, steps=1)
+@pytest.mark.parametrize("count", [1, 2])
+@both
+def test_every_number_can_be_limited(family, name, count):
+    _, one, _ = training(None, count, steps=1, family=family)
     limit = 2 * getattr(one, name)
-    done, used, message = training(Usage(**{name: limit}), estimators)
+    done, used, message = training(Usage(**{name: limit}), count, family=family)
     assert done == 2 and getattr(used, name) == limit and name in message
 
 
-def test_a_budget_holds_for_threads_together():
-    circuit = QuantumCircuit(1)
-    circuit.ry(Parameter("t"), 0)
-    estimator = DispatchingEstimator(BatchedStatevectorEstimator(), Jobs(budget=Usage(jobs=10)))
+@both
+def test_a_budget_holds_for_threads_together(family):
+    estimator = family.dispatching(family.sure(), Jobs(budget=Usage(jobs=10)))
+    pub = family.pub((1,))
     refused = []
 
     def work():
         for _ in range(5):
             try:
-                estimator.run([(circuit, "Z", [[0.1]])]).result()
+                estimator.run([pub]).result()
             except BudgetError:
                 refused.append(1)
 

@@ -44,7 +44,10 @@ class Training:
         self.kind = kind
         circuit = node(seed=seed, **(options or {"shots": 40}))
         self.model = torch.nn.Sequential(
-            torch.nn.Linear(3, 2), torch.nn.Dropout(0.2), circuit, torch.nn.Linear(1, 1)
+            torch.nn.Linear(3, 2),
+            torch.nn.Dropout(0.2),
+            circuit,
+            torch.nn.Linear(*circuit.program.output_shape, 1),
         )
         self.optimizer = OPTIMIZERS[kind](self.model)
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 2, gamma=0.9)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This package: a ``TorchQuantumModule`` with nothing but circuit, observables and weights."""
+"""This package: a ``TorchQuantumModule`` with nothing but circuit, what is measured and weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workloads import Workload
 
 from peers.candidate import Candidate
 from peers.qiskit_form import circuit_of, observables_of
-from qiskit_torch_bridge import TorchQuantumModule
+from qiskit_torch_bridge import Probabilities, TorchQuantumModule
 
 
 def module(work: Workload) -> Candidate:
@@ -17,18 +17,19 @@ def module(work: Workload) -> Candidate:
     circuit, inputs, weights = circuit_of(work)
     node = TorchQuantumModule(
         circuit,
-        observables_of(work),
+        Probabilities() if len(work.costs) else observables_of(work),
         input_params=inputs or None,
         weight_params=weights,
         initial_weights=torch.tensor(work.w),
     )
-    x = torch.tensor(work.x, requires_grad=True)
+    x, costs = torch.tensor(work.x, requires_grad=True), torch.tensor(work.costs)
 
     def step() -> torch.Tensor:
         node.zero_grad()
         x.grad = None
         evs = node(x)
-        evs.sum().backward()
+        loss = (evs @ costs).sum() if len(costs) else evs.sum()
+        loss.backward()
         return evs
 
     def read(evs: torch.Tensor) -> Step:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from reference import Step
 from workloads import Workload
 
@@ -22,6 +23,15 @@ class Candidate(NamedTuple):
 
     step: Callable[[], Any]
     read: Callable[[Any], Step]
+
+
+def reverse_bits(numbers: Any) -> NDArray[np.float64]:
+    """Return numbers ``(..., 2**n)`` of outcomes with the other end of their bits first."""
+    numbers = np.asarray(numbers, dtype=float)
+    shape, width = numbers.shape[:-1], numbers.shape[-1].bit_length() - 1
+    bits = numbers.reshape(*shape, *[2] * width)
+    kept, axes = range(len(shape)), range(bits.ndim - 1, len(shape) - 1, -1)
+    return bits.transpose(*kept, *axes).reshape(numbers.shape)
 
 
 def split(work: Workload, evs: Any, gradient: Any) -> Step:

@@ -10,6 +10,8 @@ Settings and where they are recommended:
   https://docs.pennylane.ai/en/stable/code/api/pennylane.QNode.html
 - Hamiltonians as ``qml.SparseHamiltonian``, which suits many terms:
   https://docs.pennylane.ai/en/stable/code/api/pennylane.SparseHamiltonian.html
+- Probabilities by ``qml.probs`` with ``diff_method="best"``, which is backpropagation there:
+  https://docs.pennylane.ai/en/stable/code/api/pennylane.probs.html
 - ``batch_obs=True``, which spreads observables over threads:
   https://docs.pennylane.ai/projects/lightning/en/stable/lightning_qubit/device.html
 """
@@ -23,7 +25,7 @@ import torch
 from reference import Step
 from workloads import Observable, Workload
 
-from peers.candidate import Candidate
+from peers.candidate import Candidate, reverse_bits
 
 GATES = {"rx": qml.RX, "ry": qml.RY, "rz": qml.RZ}
 torch.set_default_dtype(torch.float64)  # else gradients from lightning pass through float32
@@ -63,6 +65,41 @@ def adjoint_sparse(work: Workload) -> Candidate:
     return _candidate(work, device, "adjoint", observables)
 
 
+def outcomes(work: Workload) -> Candidate:
+    """``qml.probs`` of ``default.qubit``, differentiated by torch; qubit 0 comes first."""
+    inputs = work.x.shape[1]
+
+    @qml.qnode(qml.device("default.qubit", wires=work.qubits), interface="torch")
+    def circuit(x: torch.Tensor, w: torch.Tensor) -> Any:
+        _append(work, x, w, inputs)
+        return qml.probs(wires=range(work.qubits))
+
+    x = torch.tensor(work.x, requires_grad=True)
+    w = torch.tensor(work.w, requires_grad=True)
+    costs = torch.tensor(reverse_bits(work.costs))
+
+    def step() -> torch.Tensor:
+        x.grad = w.grad = None
+        probabilities = circuit(x, w)
+        (probabilities @ costs).sum().backward()
+        return probabilities
+
+    def read(probabilities: torch.Tensor) -> Step:
+        rows = reverse_bits(probabilities.detach().numpy())
+        return Step(rows, x.grad.numpy(), w.grad.numpy())
+
+    return Candidate(step, read)
+
+
+def _append(work: Workload, x: torch.Tensor, w: torch.Tensor, inputs: int) -> None:
+    for name, qubits, parameter in work.gates:
+        if parameter is None:
+            qml.CNOT(qubits)
+        else:
+            angle = x[..., parameter] if parameter < inputs else w[parameter - inputs]
+            GATES[name](angle, qubits[0])
+
+
 def _candidate(
     work: Workload,
     device: Any,
@@ -75,12 +112,7 @@ def _candidate(
 
     @qml.qnode(device, interface="torch", diff_method=method, **options)
     def circuit(x: torch.Tensor, w: torch.Tensor) -> list[Any]:
-        for name, qubits, parameter in work.gates:
-            if parameter is None:
-                qml.CNOT(qubits)
-            else:
-                angle = x[..., parameter] if parameter < inputs else w[parameter - inputs]
-                GATES[name](angle, qubits[0])
+        _append(work, x, w, inputs)
         return [qml.expval(o) for o in observables]
 
     x = torch.tensor(work.x, requires_grad=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""qiskit-machine-learning: ``EstimatorQNN`` and ``TorchConnector``.
+"""qiskit-machine-learning: ``EstimatorQNN`` or ``SamplerQNN``, and ``TorchConnector``.
 
 Put together as in
 https://qiskit-community.github.io/qiskit-machine-learning/tutorials/05_torch_connector.html, with
@@ -9,12 +9,14 @@ estimator. The connector casts to single precision.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_aer.primitives import EstimatorV2
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
-from qiskit_machine_learning.neural_networks import EstimatorQNN
+from qiskit_machine_learning.neural_networks import EstimatorQNN, NeuralNetwork, SamplerQNN
 from reference import Step
 from workloads import Workload
 
@@ -32,6 +34,19 @@ def aer(work: Workload) -> Candidate:
     return _candidate(work, EstimatorV2())
 
 
+def sampler(work: Workload) -> Candidate:
+    """``SamplerQNN`` with its own choice of sampler, which is exact, and of gradient."""
+    circuit, inputs, weights = circuit_of(work)
+    network = SamplerQNN(
+        circuit=circuit,
+        input_params=list(inputs),
+        weight_params=list(weights),
+        input_gradients=True,
+    )
+    costs = torch.tensor(work.costs, dtype=torch.float32)
+    return _connected(work, network, lambda values: (values @ costs).sum())
+
+
 def _candidate(work: Workload, estimator: BaseEstimatorV2 | None) -> Candidate:
     circuit, inputs, weights = circuit_of(work)
     network = EstimatorQNN(
@@ -44,6 +59,12 @@ def _candidate(work: Workload, estimator: BaseEstimatorV2 | None) -> Candidate:
         input_gradients=True,
         default_precision=0.0,
     )
+    return _connected(work, network, torch.sum)
+
+
+def _connected(
+    work: Workload, network: NeuralNetwork, loss: Callable[[torch.Tensor], torch.Tensor]
+) -> Candidate:
     module = TorchConnector(network, initial_weights=work.w)
     x = torch.tensor(work.x, dtype=torch.float32, requires_grad=True)
 
@@ -51,7 +72,7 @@ def _candidate(work: Workload, estimator: BaseEstimatorV2 | None) -> Candidate:
         module.zero_grad()
         x.grad = None
         evs = module(x)
-        evs.sum().backward()
+        loss(evs).backward()
         return evs
 
     def read(evs: torch.Tensor) -> Step:

@@ -82,6 +82,15 @@ PEERS = {
     "qiskit-ml-aer": Peer(
         "qiskit-machine-learning, Aer", "main", "qiskit_ml_peer.aer", precision="single"
     ),
+    "qiskit-ml-sampler": Peer(
+        "qiskit-machine-learning, SamplerQNN",
+        "main",
+        "qiskit_ml_peer.sampler",
+        precision="single",
+    ),
+    "pennylane-probs": Peer(
+        "PennyLane default.qubit, probs, backprop", "main", "pennylane_peer.outcomes"
+    ),
 }
 
 

@@ -27,7 +27,7 @@ import tensorcircuit as tc
 from reference import Step
 from workloads import Gate, Observable, Workload
 
-from peers.candidate import Candidate
+from peers.candidate import Candidate, reverse_bits
 
 K = tc.set_backend("jax")
 tc.set_dtype("complex128")
@@ -95,11 +95,14 @@ def _append(c: tc.Circuit, gates: Sequence[Gate], angles: Any) -> None:
 
 
 def _candidate(work: Workload, circuit: Callable[[Any], tc.Circuit]) -> Candidate:
-    expectations = _expectations(work)
+    measured = len(work.costs) > 0
+    expectations = tc.Circuit.probability if measured else _expectations(work)
+    # Its first qubit comes first in the index of an outcome.
+    costs = jnp.array(reverse_bits(work.costs)) if measured else 1.0
 
     def loss(x: Any, w: Any) -> tuple[Any, Any]:
         evs = expectations(circuit(jnp.concatenate([x, w])))
-        return K.sum(evs), evs
+        return K.sum(costs * evs), evs
 
     gradient = K.jit(
         K.vectorized_value_and_grad(loss, argnums=(0, 1), vectorized_argnums=0, has_aux=True)
@@ -111,7 +114,8 @@ def _candidate(work: Workload, circuit: Callable[[Any], tc.Circuit]) -> Candidat
 
     def read(result: Any) -> Step:
         (_, evs), (by_inputs, by_weights) = result
-        return Step(np.array(evs), np.array(by_inputs), np.array(by_weights))
+        values = reverse_bits(evs) if measured else np.array(evs)
+        return Step(values, np.array(by_inputs), np.array(by_weights))
 
     return Candidate(step, read)
 

@@ -26,9 +26,11 @@ from ..arrays import FloatArray
 from ..backends.counterparts import find_counterpart
 from ..backends.prepare import PassManager
 from ..exceptions import AlgorithmError, AlgorithmTypeError
-from ..execution import Exact, Execution, GradientChoice, Primitive
+from ..execution import Exact, Execution, GradientChoice
 from ..primitives import BatchedStatevectorSampler
 from ..primitives.capabilities import is_exact
+from ..primitives.families import Primitive
+from ..primitives.precision import default_shots
 from ..program.final_measurements import split_final_measurements
 from ..program.interpretations import TABULATED
 from ..program.measurements import Measurement
@@ -442,8 +444,8 @@ def _means_exact_values(primitive: object, num_qubits: int) -> bool:
     if _gives_no_shots(primitive):
         return True
     if type(primitive) in (StatevectorSampler, BatchedStatevectorSampler):
-        sampler = cast(Any, primitive)
-        return bool(sampler.default_shots == type(primitive)().default_shots)
+        sampler = cast(BaseSamplerV2, primitive)
+        return default_shots(sampler) == default_shots(type(sampler)())
     if type(primitive).__name__ == "QMLEstimator":  # the default of qiskit-machine-learning
         return not getattr(primitive, "default_precision", 0.0)
     return is_exact(primitive, num_qubits)

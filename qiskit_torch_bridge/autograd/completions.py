@@ -91,11 +91,10 @@ def _below_quantile(alpha: float, values: Tensor, raw: Tensor) -> Tensor:
     over zero, so ``q`` may be held fixed.
     """
     ordered, order = values.sort()
-    if alpha == 1:  # rounding of the sum of all probabilities does not matter
-        quantile = ordered[-1]
-    else:
-        reached = raw.detach()[..., order].cumsum(-1) < alpha
-        quantile = ordered[reached.sum(-1).clamp(max=len(values) - 1)]
+    quantile = ordered[-1]
+    if alpha < 1:  # otherwise rounding of the sum of all probabilities would matter
+        below = raw.detach()[..., order].cumsum(-1) < alpha
+        quantile = torch.where(below, quantile, ordered).amin(-1)
     shortfalls = torch.relu(quantile[..., None] - values)
     return quantile - (raw * shortfalls).sum(-1) / alpha
 
@@ -178,7 +177,7 @@ def _split(state: Tensor, positions: tuple[int, ...], smaller_first: bool = True
     lead = state.ndim - 1
     axes = [lead + count - 1 - q for side in sides for q in reversed(side)]  # bit 0 is last
     grid = state.reshape(*state.shape[:-1], *[2] * count).permute(*range(lead), *axes)
-    return grid.reshape(*state.shape[:-1], 1 << len(sides[0]), -1)
+    return grid.reshape(*state.shape[:-1], *[1 << len(side) for side in sides])
 
 
 def _von_neumann(matrix: Tensor) -> Tensor:

@@ -3,6 +3,6 @@
 
 from .on_backend import OnBackend
 from .prepare import Prepared, prepare
-from .simulators import ExecutorEstimator
+from .simulators import ExecutorEstimator, ExecutorSampler
 
-__all__ = ["ExecutorEstimator", "OnBackend", "Prepared", "prepare"]
+__all__ = ["ExecutorEstimator", "ExecutorSampler", "OnBackend", "Prepared", "prepare"]

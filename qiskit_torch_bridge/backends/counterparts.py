@@ -93,13 +93,13 @@ def _estimate_batches(sampler: BatchedStatevectorSampler) -> Primitive:
     )
 
 
-def _shots_like(estimator: Any) -> dict[str, int]:
+def _shots_like(estimator: Any) -> dict[str, Any]:
     """Return as many shots as an estimator takes; the sampler's own default if it is exact."""
     precision = default_precision(estimator)
     return {"default_shots": precision_to_shots(precision)} if precision else {}
 
 
-def _precision_like(sampler: Any) -> dict[str, float]:
+def _precision_like(sampler: Any) -> dict[str, Any]:
     """Return the precision that an estimator has with the shots of a sampler."""
     shots = default_shots(sampler)
     return {"default_precision": shots_to_precision(shots)} if shots else {}

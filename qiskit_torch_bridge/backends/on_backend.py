@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, Protocol
 
-from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Layout, generate_preset_pass_manager
 
@@ -45,7 +45,7 @@ class OnBackend:
         backend: An Aer simulator, a fake device, a device of IBM Quantum or any other
             ``BackendV2``; or an open ``Session`` or ``Batch`` of qiskit-ibm-runtime on one. None is
             ever opened here.
-        options: Options of the estimator that runs there.
+        options: Options of the estimator or the sampler that runs there.
         optimization_level: Of the preset pass manager, from 0 to 3; default 1.
         seed_transpiler: Makes transpilation reproducible. Where jobs are written to a journal the
             default is 0, since a process that goes on with it must ask for the same circuit.
@@ -116,7 +116,7 @@ class OnBackend:
 
     @property
     def kind(self) -> Kind:
-        """What kind of estimator runs there."""
+        """What kind of backend it is, which decides what runs there."""
         return "runtime" if self.session is not None else _classify_device(self.device)
 
     @property
@@ -170,9 +170,9 @@ def _require_backend(backend: object) -> None:
             f"Expected a backend, or an open Session or Batch; got the class {name}. Create it: "
             f"{how}"
         )
-    if isinstance(backend, BaseEstimatorV2):
+    if isinstance(backend, (BaseEstimatorV2, BaseSamplerV2)):
         raise BackendTypeError(
-            f"Expected a backend; got the estimator {type(backend).__name__}. Give it as "
+            f"Expected a backend; got the primitive {type(backend).__name__}. Give it as "
             "estimator=."
         )
     raise BackendTypeError(

@@ -60,7 +60,7 @@ class FreshSeeds:
 
     def _start(self, pubs: Iterable[Any], effort: Effort) -> Any:
         """Run ``pubs`` with a seed of their own."""
-        coerced = coerce_pubs(pubs, effort, self)
+        coerced = coerce_pubs(pubs, effort, self.inner)
         calls = cutting.cut_into_calls(coerced, self.inner, cutting.INTERRUPTS)
         with self._lock:
             seed = self._next()
@@ -142,7 +142,7 @@ class _OnExecutor(FreshSeeds):
         self._submit = _submission_to(executor)
 
     def _start(self, pubs: Iterable[Any], effort: Effort) -> Any:
-        coerced = [self._for_aer(pub) for pub in coerce_pubs(pubs, effort, self)]
+        coerced = [self._for_aer(pub) for pub in coerce_pubs(pubs, effort, self.inner)]
         # As it is now: pools of processes pickle it later, and in threads others share it.
         inner = copy.deepcopy(self.inner)
         with self._lock:

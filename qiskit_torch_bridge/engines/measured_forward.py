@@ -10,6 +10,7 @@ import numpy as np
 from ..arrays import FloatArray
 from ..jobs import Dispatching
 from ..jobs.budget import PlannedRequest, count_planned_usage
+from ..primitives.capabilities import innermost
 from ..program import CircuitProgram
 from ..rules import Differentiation
 from .evaluators import Evaluator
@@ -53,19 +54,24 @@ class MeasuredForward:
         raise NotImplementedError
 
     @property
+    def _dispatching(self) -> Dispatching | None:
+        """What makes the jobs and has a budget, if anything does."""
+        found = innermost(self.forward.primitive)
+        return found if isinstance(found, Dispatching) else None
+
+    @property
     def is_limited(self) -> bool:
         """Whether there is a budget."""
-        primitive = self.forward.primitive
-        return isinstance(primitive, Dispatching) and primitive.budget.limited
+        return self._dispatching is not None and self._dispatching.budget.limited
 
     def check_budget(self, rows: int, columns: tuple[int, ...]) -> None:
         """Raise :class:`.BudgetError` if a forward pass, and a backward one, would exceed it."""
-        primitive = self.forward.primitive
-        if not isinstance(primitive, Dispatching) or primitive.entries.known(1):
+        dispatching = self._dispatching
+        if dispatching is None or dispatching.entries.known(1):
             return  # paid for by an earlier process; what is not is looked at when it is submitted
-        requests = self.plan(rows, columns or None)
-        shared = [r for r in requests if getattr(r.primitive, "budget", None) is primitive.budget]
-        primitive.budget.check(count_planned_usage(shared))
+        budget, requests = dispatching.budget, self.plan(rows, columns or None)
+        shared = [r for r in requests if getattr(innermost(r.primitive), "budget", None) is budget]
+        budget.check(count_planned_usage(shared))
 
     def random_sources(self) -> dict[str, object]:
         """Return the primitive and, where the engine has them, its gradient's parts."""

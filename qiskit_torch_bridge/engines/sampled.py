@@ -39,7 +39,7 @@ def make_sampling(program: CircuitProgram, execution: Execution, place: Place) -
         if place.isa_circuit is not program.circuit:  # it was transpiled, and is not again
             asked = asked.rewritten(lambda _: place.isa_circuit)
         return Sampling(form_for(asked, (sampler,)), sampler)
-    if is_sampler(place.primitive):
+    if place.primitive is not None and is_sampler(place.primitive):
         # It is outcomes that are read, of these qubits.
         read = _outcomes(place.program.readout, place.program)
         return Sampling(place.program.with_readout(read), place.primitive)

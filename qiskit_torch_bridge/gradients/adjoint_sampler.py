@@ -23,6 +23,7 @@ from ..simulation.interface import Simulator, make_simulator
 from .base import BridgeSamplerGradient, BridgeSamplerGradientResult, Distributions
 from .evaluated_gradient import EachOf
 from .measured_bits import MeasuredBits, MeasuredCircuits
+from .sampler_gradient import validate_shots
 
 BLOCK = 1 << 22
 """The most derivatives that are computed at once."""
@@ -94,7 +95,7 @@ class AdjointSamplerGradient(BridgeSamplerGradient):
         *,
         shots: int | Sequence[int] | None,
     ) -> BridgeSamplerGradientResult:
-        each = EachOf(shots, len(circuits), "number of shots", SAMPLERS.validate_effort)
+        each = EachOf(shots, len(circuits), "number of shots", validate_shots)
         bare, bits = self._measured.split(circuits)
         analysed = {id(circuit): self._analysed(circuit) for circuit in bare}
         groups: dict[tuple[int, MeasuredBits], list[int]] = {}
@@ -102,12 +103,12 @@ class AdjointSamplerGradient(BridgeSamplerGradient):
             groups.setdefault((id(circuit), bits[i]), []).append(i)
         gradients: list[Distributions] = [[] for _ in circuits]
         for (key, measured), entries in groups.items():
-            circuit = analysed[key]
+            gates = analysed[key]
             values = np.array([parameter_values[i] for i in entries], dtype=float)
             for i, row in zip(entries, values, strict=True):
-                circuit.check(row[None], first_row=i)
-            wanted = [[circuit.column_of[p] for p in parameters[i]] for i in entries]
-            found = self._derivatives(circuit, measured, values, wanted)
+                gates.check(row[None], first_row=i)
+            wanted = [[gates.column_of[p] for p in parameters[i]] for i in entries]
+            found = self._derivatives(gates, measured, values, wanted)
             for i, columns in zip(entries, wanted, strict=True):
                 gradients[i] = [next(found) for _ in columns]
         return BridgeSamplerGradientResult(

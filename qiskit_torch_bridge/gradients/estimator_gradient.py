@@ -37,7 +37,7 @@ NO_IMAGINARY_PART = (
 )
 
 
-class EstimatorGradient(EvaluatedGradient, BridgeGradient):
+class EstimatorGradient(BridgeGradient, EvaluatedGradient):
     """A gradient made of evaluations, by one of the package's rules, on any V2 estimator.
 
     It is the gradient of the function that the estimator evaluates. Evolutions by terms that do not

@@ -61,6 +61,11 @@ class EvaluatedGradient(ABC):
     def rule(self, precision: float | None) -> Rule:
         """Return the gradient rule to use at a given precision (``None`` or zero: exact)."""
 
+    @property
+    @abstractmethod
+    def precision(self) -> float | None:
+        """The precision requested in every evaluation; ``None`` for the primitive's own."""
+
     @abstractmethod
     def _precision_of(self, requested: Any) -> float | None:
         """Return the noise to expect where a precision, or a number of shots, is requested."""
@@ -143,7 +148,7 @@ def check_transpiler(transpiler: object, options: object) -> dict[str, Any]:
             f"{shown(transpiler)}."
         )
     what = "a mapping of keywords of transpiler.run"
-    return copy_options(options, "transpiler_options", what, error=GradientError)
+    return copy_options(options, "transpiler_options", what, error=GradientError) or {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +175,7 @@ class EachOf(Generic[Wanted]):
             raise GradientError(
                 f"Expected one {name} or one for each of the {count} circuits; got {shown(given)}."
             )
-        self.values = [validate(one) for one in each]
+        self.values: list[Wanted | None] = [validate(one) for one in each]
 
     def used(self, default: Wanted | None, empty: Any) -> Any:
         """Return what was in use, in the form given; ``default`` stands where nothing was asked."""

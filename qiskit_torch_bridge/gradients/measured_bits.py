@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ class MeasuredCircuits:
         """
         found = {id(circuit): circuit for circuit in circuits}
         split = {
-            key: self._kept(content_key(circuit), lambda circuit=circuit: _split(circuit))
+            key: self._kept(content_key(circuit), functools.partial(_split, circuit))
             for key, circuit in found.items()
         }
         pairs = [split[id(circuit)] for circuit in circuits]

@@ -34,7 +34,7 @@ BLOCK = 1 << 22
 """The most numbers in a table of frequencies, or of derivatives."""
 
 
-class SamplerGradient(EvaluatedGradient, BridgeSamplerGradient):
+class SamplerGradient(BridgeSamplerGradient, EvaluatedGradient):
     """A gradient of probabilities made of samples, by one of the package's rules.
 
     The derivative of a probability is that of the expectation value of a projector, so the rules
@@ -65,7 +65,7 @@ class SamplerGradient(EvaluatedGradient, BridgeSamplerGradient):
     ) -> None:
         super().__init__(
             SAMPLERS.validate(sampler),
-            SAMPLERS.validate_effort(shots),
+            validate_shots(shots),
             transpiler=transpiler,
             transpiler_options=check_transpiler(transpiler, transpiler_options),
         )
@@ -93,7 +93,7 @@ class SamplerGradient(EvaluatedGradient, BridgeSamplerGradient):
         *,
         shots: int | Sequence[int] | None,
     ) -> BridgeSamplerGradientResult:
-        each = EachOf(shots, len(circuits), "number of shots", SAMPLERS.validate_effort)
+        each = EachOf(shots, len(circuits), "number of shots", validate_shots)
         bare, bits = self._measured.split(circuits)
         entries = zip(
             self._analyse(bare), bits, parameter_values, parameters, each.values, strict=True
@@ -142,6 +142,12 @@ class _OutcomesPub(SharedPub[MeasuredBits]):
         return pub if self.requested is None else (*pub, self.requested)
 
 
+def validate_shots(shots: Any) -> int | None:
+    """Return a number of shots, or ``None``; raise :class:`.PrecisionError` unless it is either."""
+    found = SAMPLERS.validate_effort(shots)
+    return None if found is None else int(found)
+
+
 def _differentiate(
     entry: Entry, count: int, samples: Samples, bits: MeasuredBits
 ) -> tuple[Distributions, Distributions | None]:
@@ -149,20 +155,21 @@ def _differentiate(
 
     An outcome is left out where the points that a derivative is made of have never given it.
     """
-    shots = samples.shots
+    shots = samples.shots or 0
     gradient: Distributions = [{} for _ in range(count)]
-    errors: Distributions | None = [{} for _ in range(count)] if shots and shots > 1 else None
+    errors: Distributions | None = [{} for _ in range(count)] if shots > 1 else None
     most = max(1, BLOCK // max(len(entry.row.points), count))
     for outcomes, table in _tables(samples, entry.points, most):
-        stds = None if errors is None else np.sqrt(table * (1 - table) / (shots - 1))
+        stds = np.sqrt(table * (1 - table) / (shots - 1)) if shots > 1 else None
         found, propagated = entry.row.combine(table, stds)
         seen = found != 0 if propagated is None else (found != 0) | (propagated > 0)
         integers = bits.integers(outcomes)
         for c in range(count):
-            for u in np.flatnonzero(seen[:, c]).tolist():
-                gradient[c][integers[u]] = float(found[u, c])
-                if errors is not None:
-                    errors[c][integers[u]] = float(propagated[u, c])
+            chosen = np.flatnonzero(seen[:, c])
+            names = [integers[u] for u in chosen.tolist()]
+            gradient[c].update(zip(names, found[chosen, c].tolist(), strict=True))
+            if errors is not None and propagated is not None:
+                errors[c].update(zip(names, propagated[chosen, c].tolist(), strict=True))
     return gradient, errors
 
 
@@ -174,13 +181,14 @@ def _tables(
     There are as many columns as different outcomes, ``most`` of them at once, and not as many as
     bit strings.
     """
-    if samples.bits is None:
+    if samples.weights is not None:
         weights = samples.weights[points]
         found = sorted({outcome for of_point in weights for outcome in of_point})
         for start in range(0, len(found), most):
             chosen = found[start : start + most]
             yield chosen, np.array([[w.get(o, 0.0) for o in chosen] for w in weights])
         return
+    assert samples.bits is not None
     packed = samples.bits.array[points]  # (N, shots, bytes)
     count, shots, length = packed.shape
     outcomes = _numbers_of(packed.reshape(-1, length))
@@ -202,7 +210,8 @@ def _numbers_of(packed: NDArray[np.uint8]) -> NDArray[Any]:
         data, length = packed.tobytes(), packed.shape[1]
         parts = range(0, len(data), length)
         return np.array([int.from_bytes(data[i : i + length], "big") for i in parts], dtype=object)
-    number = np.zeros(len(packed), dtype=np.int64)
+    # NumPy sorts numbers of one or two bytes in linear time.
+    number = np.zeros(len(packed), dtype=np.int64 if packed.shape[1] > 2 else np.uint16)
     for byte in packed.T:
         number = number << 8 | byte
     return number

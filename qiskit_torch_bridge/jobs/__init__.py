@@ -2,13 +2,13 @@
 """Jobs: requests cut, submitted, written down, tried again, paid for once, and put together."""
 
 from .budget import Budget
-from .dispatch import Dispatching, DispatchingEstimator, DispatchingSampler, Jobs
+from .dispatch import Dispatching as Dispatching
+from .dispatch import DispatchingEstimator, DispatchingSampler, Jobs
 from .journal import Journal
 from .retry import Retry, verdict_on
 
 __all__ = [
     "Budget",
-    "Dispatching",
     "DispatchingEstimator",
     "DispatchingSampler",
     "Jobs",

@@ -19,7 +19,7 @@ from ..primitives.capabilities import costs_nothing
 from ..primitives.cutting import PubPart
 from ..primitives.families import Primitive
 from ..primitives.results import UNUSED
-from ..primitives.usage import Usage, count_usage, record_usage
+from ..primitives.usage import Usage, count_usage, counts_itself, record_usage
 from .budget import Budget
 from .journal import RequestLog, RequestRecord, find_tags, tagged
 from .retry import Retry, refuses, verdict_on
@@ -191,7 +191,7 @@ class Submitter:
         part_job.counted = None
 
     def _record(self, primitive: Primitive, usage: Usage) -> None:
-        if not getattr(primitive, "counts_itself", False):
+        if not counts_itself(primitive):
             record_usage(usage)
 
     def _attach(

@@ -30,6 +30,7 @@ from qiskit.primitives import PubResult
 
 from ..exceptions import JournalError
 from ..lru_cache import LRUCache
+from ..primitives.capabilities import innermost
 from ..primitives.families import Primitive, Pub, family_of
 from ..primitives.usage import Usage
 from ..program.identity import content_digest, content_key
@@ -315,7 +316,7 @@ def find_tags(primitive: Primitive) -> tuple[Any, str | None]:
     """Return what holds the tags of a primitive's next job, and as which attribute."""
     if hasattr(primitive, "job_tag"):
         return primitive, "job_tag"
-    if hasattr(primitive, "usage"):  # it makes jobs of its own, with tags of their own
+    if hasattr(innermost(primitive), "usage"):  # it makes jobs of its own, with tags of their own
         return primitive, None
     # Primitives of the runtime may have it in common, if they were made with the same options.
     environment = getattr(getattr(primitive, "options", None), "environment", None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Estimator primitives: how one is called and checked, and the one that is there by default."""
+"""Estimators and samplers: how they are called and checked, and those on the exact engine."""
 
 from .batched_estimator import BatchedStatevectorEstimator
 from .batched_sampler import BatchedStatevectorSampler

@@ -89,7 +89,7 @@ def _is_of_runtime(primitive: object) -> bool:
     return _is_from(primitive, "qiskit_ibm_runtime")
 
 
-def _is_in_local_mode(primitive: object) -> bool:
+def is_in_local_mode(primitive: object) -> bool:
     """Whether it is the runtime's local mode, which has Qiskit's primitives for backends."""
     return type(getattr(primitive, "_service", None)).__name__ == "QiskitRuntimeLocalService"
 
@@ -113,7 +113,7 @@ KINDS: tuple[tuple[str, Callable[[object], bool], Facts], ...] = (
     ("Aer", is_from_aer, _HERE),
     ("simulated backend", _is_on_a_simulator, _BACKEND | Facts.SIMULATES),
     ("backend", _is(BackendEstimatorV2, BackendSamplerV2), _BACKEND | Facts.RUNS_BOXES),
-    ("local mode", _is_in_local_mode, _BACKEND | Facts.SIMULATES | Facts.RUNS_BOXES),
+    ("local mode", is_in_local_mode, _BACKEND | Facts.SIMULATES | Facts.RUNS_BOXES),
     ("runtime", _is_of_runtime, _ELSEWHERE | Facts.TAKES_PROJECTORS),
     ("unknown", _is(object), _ELSEWHERE),
 )
@@ -138,7 +138,7 @@ def innermost(primitive: Any) -> Any:
 
 def workers(primitive: Any) -> list[Any]:
     """Return the primitives that do the work, of which a dispatching one has several."""
-    held = getattr(primitive, "primitives", None) or getattr(primitive, "estimators", None)
+    held = getattr(primitive, "primitives", None)
     if held is None:
         held = [primitive.inner] if hasattr(primitive, "inner") else []
     return [worker for e in held for worker in workers(e)] or [primitive]

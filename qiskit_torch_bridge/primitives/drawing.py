@@ -96,6 +96,6 @@ def _tables_of(places: tuple[int | None, ...]) -> list[tuple[int, int, ByteArray
     for bit, place in enumerate(places):
         if place is not None:
             key = place // 8, -(-len(places) // 8) - 1 - bit // 8
-            shown = (values >> place % 8 & 1) << bit % 8
-            found[key] = found.get(key, 0) | shown.astype(np.uint8)
+            value = ((values >> place % 8 & 1) << bit % 8).astype(np.uint8)
+            found[key] = found[key] | value if key in found else value
     return [(*key, table) for key, table in found.items()]

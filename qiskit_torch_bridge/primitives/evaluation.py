@@ -187,8 +187,7 @@ def _run(
     options: dict[str, Any] = family_of(primitive).options(effort)
     with _errors_named(primitive, len(pubs)):
         job = primitive.run(pubs, **options)
-        if not getattr(primitive, "counts_itself", False):
-            record_job(primitive, pubs, effort)
+        record_job(primitive, pubs, effort)
 
     def results() -> list[PubResult]:
         with _errors_named(primitive, len(pubs)):

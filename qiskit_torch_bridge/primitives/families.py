@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, PubResult, SamplerPubResult
@@ -27,7 +26,7 @@ from ..exceptions import (
     SamplerTypeError,
 )
 from ..program.observables import elements_of, observables_array
-from .capabilities import innermost, measures, takes_projectors
+from .capabilities import innermost, is_in_local_mode, measures, takes_projectors
 from .counting import count_circuits, count_groups_in, count_terms_in
 from .precision import (
     MOST_SHOTS,
@@ -46,6 +45,9 @@ Effort: TypeAlias = float | int | None
 """The precision asked of an estimator, or the shots asked of a sampler; ``None`` for its own."""
 
 P = TypeVar("P", EstimatorPub, SamplerPub)
+
+LOCAL_SHOTS = 1024
+"""What ``BackendSamplerV2`` takes where nothing is said."""
 
 
 class Family(ABC, Generic[P]):
@@ -275,7 +277,8 @@ class _Samplers(Family[SamplerPub]):
 
     @override
     def describe(self, pub: SamplerPub) -> list[Any]:
-        registers = [[register.name, register.size] for register in pub.circuit.cregs]
+        place = {clbit: c for c, clbit in enumerate(pub.circuit.clbits)}
+        registers = [[r.name, [place[clbit] for clbit in r]] for r in pub.circuit.cregs]
         return ["sampler", registers, _shape_of_values(pub), pub.shots]
 
     @override
@@ -296,8 +299,14 @@ class _Samplers(Family[SamplerPub]):
 
     @override
     def count_shots(self, primitive: Any, effort: Effort) -> int:
-        found = default_shots(innermost(primitive)) if effort is None else int(effort)
-        return precision_to_shots(UNKNOWN_PRECISION) if found is None else found
+        if effort is not None:
+            return int(effort)
+        inner = innermost(primitive)
+        found = default_shots(inner)
+        if found is None:  # of the runtime, which here runs Qiskit's own sampler
+            local = is_in_local_mode(inner)
+            return LOCAL_SHOTS if local else precision_to_shots(UNKNOWN_PRECISION)
+        return found
 
     @override
     def is_noisy(self, primitive: Any, effort: Effort) -> bool:
@@ -317,36 +326,28 @@ def family_of(thing: Primitive | Pub) -> Family[Any]:
     return SAMPLERS if isinstance(thing, (BaseSamplerV2, SamplerPub)) else ESTIMATORS
 
 
-def validate_primitive(primitive: Any, *, name: str = "estimator") -> Primitive:
-    """Return ``primitive`` if it is a V2 estimator or a V2 sampler, or say what to use instead.
-
-    Args:
-        primitive: What is checked.
-        name: The argument that it was given as.
-    """
+def validate_primitive(primitive: Any) -> Primitive:
+    """Return ``primitive`` if it is a V2 estimator or a V2 sampler, or say what to use instead."""
     if isinstance(primitive, (BaseEstimatorV2, BaseSamplerV2)):
         return primitive
-    raise EstimatorTypeError(_refusal(primitive, name, "Estimator"))
-
-
-def of_one_family(primitives: Sequence[Primitive]) -> bool:
-    """Whether some primitives are all estimators, or all samplers."""
-    return len({family_of(primitive).name for primitive in primitives}) < 2
+    raise EstimatorTypeError(_refusal(primitive, "estimator", "Estimator", "Sampler"))
 
 
 def _shape_of_values(pub: Pub) -> list[int]:
     return [*pub.parameter_values.shape, len(pub.circuit.parameters)]
 
 
-def _refusal(primitive: Any, name: str, kind: str) -> str:
-    """Return what an error says of something that is no primitive of some kind."""
+def _refusal(primitive: Any, name: str, *kinds: str) -> str:
+    """Return what an error says of something that is no primitive of some kinds."""
+    kind = kinds[0]
     if isinstance(primitive, type):
         hint = f"Create it first: {primitive.__name__}()."
     elif hasattr(primitive, "target") or hasattr(primitive, "configuration"):
         hint = f"Wrap the backend: qiskit.primitives.Backend{kind}V2(backend=...)."
     else:
         hint = f"For example qiskit.primitives.Statevector{kind}()."
+    wanted = " or ".join(f"a V2 {k.lower()} primitive (Base{k}V2)" for k in kinds)
     return (
-        f"Expected {name} to be a V2 {kind.lower()} primitive (Base{kind}V2); got "
+        f"Expected {name} to be {wanted}; got "
         f"{primitive if isinstance(primitive, type) else type(primitive).__name__}. {hint}"
     )

@@ -6,17 +6,20 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-MOST_CELLS = 1 << 16
-"""The most cells that the numbers from 0 to 1 are divided into."""
+from ..arrays import FloatArray, IntArray
+
+CELLS_PER_OUTCOME = 16
+"""The most cells for each outcome that the numbers from 0 to 1 are divided into."""
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def invert(probabilities, uniform, outcomes):  # type: ignore[no-untyped-def]
+def invert(probabilities: FloatArray, uniform: FloatArray, outcomes: IntArray) -> None:
     r"""Write the outcomes at which the cumulative probability passes each of ``uniform``.
 
-    The numbers from 0 to 1 are divided into cells, and for each cell the outcome is found at which
-    it begins, so that the search for a number takes one step on average, whatever the
-    probabilities (H.-C. Chen & Y. Asau, AIIE Trans. 6, 163 (1974)).
+    The numbers from 0 to 1 are divided into cells, about as many as there are shots, and for each
+    cell the outcome is found at which it begins. The search for a number then takes as many steps
+    on average as there are outcomes to a cell, whatever the probabilities (H.-C. Chen & Y. Asau,
+    AIIE Trans. 6, 163 (1974)).
 
     Args:
         probabilities: Of a power of two of outcomes, in any unit, ``(N, S)``.
@@ -24,7 +27,9 @@ def invert(probabilities, uniform, outcomes):  # type: ignore[no-untyped-def]
         outcomes: Where they go, ``(N, shots)``.
     """
     size = probabilities.shape[1]
-    cells = min(2 * size, MOST_CELLS)
+    cells = CELLS_PER_OUTCOME * size
+    while cells > max(uniform.shape[1], 1):
+        cells //= 2
     cumulative, begins = np.empty(size), np.empty(cells, np.int64)
     for row in range(len(uniform)):
         total, last = 0.0, 0

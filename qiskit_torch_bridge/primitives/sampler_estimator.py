@@ -129,13 +129,20 @@ class SamplerEstimator(BaseEstimatorV2):
             BridgeError: If something is wrong with a PUB; nothing is submitted then. Its kind says
                 with what.
         """
-        plans = [self._plan(self._for_aer(pub)) for pub in coerce_pubs(pubs, precision, self)]
-        asked = [pub for plan in plans for part in plan.parts for pub in part.pubs]
+        plans = self._plan_all(pubs, precision)
+        asked = _list_pubs(plans)
         who = type(self.sampler).__name__
         return MeasuringJob(
             self.sampler.run(asked) if asked else _run_nothing(),
             lambda results: _estimate_all(plans, asked, results, who),
         )
+
+    def sampler_pubs(self, pubs: Iterable[Any], precision: float | None = None) -> list[SamplerPub]:
+        """Return what a run of ``pubs`` asks of the sampler, in order."""
+        return _list_pubs(self._plan_all(pubs, precision))
+
+    def _plan_all(self, pubs: Iterable[Any], precision: float | None) -> list[MeasuringPlan]:
+        return [self._plan(self._for_aer(pub)) for pub in coerce_pubs(pubs, precision, self)]
 
     def skip_job(self, pub: EstimatorPub) -> None:
         """Go on as after running a PUB: for one that was answered from a journal."""
@@ -174,6 +181,10 @@ class SamplerEstimator(BaseEstimatorV2):
         if target is not None:
             return frozenset(target.operation_names)
         return None if circuit.layout is None else frozenset(circuit.count_ops())
+
+
+def _list_pubs(plans: Sequence[MeasuringPlan]) -> list[SamplerPub]:
+    return [pub for plan in plans for part in plan.parts for pub in part.pubs]
 
 
 # -- changes of basis --------------------------------------------------------------------------

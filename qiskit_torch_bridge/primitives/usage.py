@@ -11,6 +11,7 @@ from typing import Any
 
 from ..arguments import require_whole_number
 from ..exceptions import InputError
+from .capabilities import innermost
 from .families import Effort, Primitive, family_of
 
 
@@ -59,8 +60,11 @@ def count_usage(primitive: Primitive, pubs: Iterable[Any], effort: Effort) -> Us
         pubs: The PUBs.
         effort: The precision or the shots of those that have none of their own.
     """
-    if hasattr(primitive, "usage"):  # it makes jobs of its own
-        own: Usage = primitive.usage(pubs, effort)
+    worker = innermost(primitive)
+    if hasattr(worker, "usage"):  # it makes jobs of its own
+        if family_of(worker) is not family_of(primitive):
+            pubs, effort = primitive.sampler_pubs(pubs, effort), None
+        own: Usage = worker.usage(pubs, effort)
         return own
     family = family_of(primitive)
     total = Usage(jobs=1)
@@ -126,9 +130,14 @@ _OPEN: list[Tracker] = []
 
 
 def record_job(primitive: Primitive, pubs: Iterable[Any], effort: Effort) -> None:
-    """Tell all open trackers that a job was submitted."""
-    if _OPEN:  # else nothing is worth computing
+    """Tell all open trackers that a job was submitted, unless the primitive tells them itself."""
+    if _OPEN and not counts_itself(primitive):  # else nothing is worth computing
         record_usage(count_usage(primitive, pubs, effort))
+
+
+def counts_itself(primitive: Primitive) -> bool:
+    """Whether a primitive tells the trackers of each of its jobs by itself."""
+    return bool(getattr(innermost(primitive), "counts_itself", False))
 
 
 def record_usage(usage: Usage) -> None:

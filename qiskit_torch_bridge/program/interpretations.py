@@ -265,8 +265,8 @@ def _call(function: Callable[[int], int], outcome: int, size: int = MOST_OUTPUTS
 
 def _no_output(outcome: int, output: object, size: int) -> MeasurementError:
     return MeasurementError(
-        f"Expected interpret to give whole numbers from 0 to {size - 1}; for the outcome {outcome} "
-        f"it gave {shown(output)}."
+        f"Expected interpret to give whole numbers from 0 to {size - 1}; got {shown(output)} for "
+        f"the outcome {outcome}."
     )
 
 

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, TypeAlias, get_args
 
-from qiskit.circuit import QuantumCircuit, Qubit
+from qiskit.circuit import QuantumCircuit, QuantumRegister, Qubit
 
 from ..arguments import UNREADABLE, is_whole_number, require_choice, shown
 from ..exceptions import MeasurementError
 from .observables import Layout
 
-QubitsLike: TypeAlias = "int | Qubit | Iterable[int | Qubit]"
-"""What qubits can be given as; a ``QuantumRegister`` stands for its qubits."""
+QubitsLike: TypeAlias = "int | Qubit | Sequence[int | Qubit] | QuantumRegister"
+"""What qubits can be given as; a register stands for its qubits."""
 
 MOST_QUBITS = 1 << 20
 
@@ -28,11 +29,9 @@ def list_qubits(qubits: Any) -> tuple[int | Qubit, ...]:
         MeasurementError: If these are no qubits, or one is given twice, or none.
     """
     listed = [qubits]
-    if not isinstance(qubits, (Qubit, str, bytes, dict)) and isinstance(qubits, Iterable):
-        try:
+    if hasattr(qubits, "__getitem__") and not isinstance(qubits, (str, bytes, dict)):
+        with contextlib.suppress(*UNREADABLE):  # numbers, and what is refused below
             listed = list(qubits)
-        except UNREADABLE:
-            listed = [None]
     for qubit in listed:
         known = isinstance(qubit, Qubit) or (is_whole_number(qubit) and 0 <= qubit < MOST_QUBITS)
         if not known:
@@ -96,7 +95,7 @@ def find_qubits(
 def _find_object(
     qubit: Qubit, circuit: QuantumCircuit, visible: tuple[int, ...], layout: Layout
 ) -> int:
-    places = set()
+    places: set[int] = set()
     if circuit.layout is not None and layout != "physical":
         number = circuit.layout.input_qubit_mapping.get(qubit, len(visible))
         places.update(visible[number : number + 1])  # none for those the transpiler added

@@ -207,9 +207,10 @@ class Fidelity(_OfState):
             places = find_qubits(cast("tuple[int | Qubit, ...]", self.qubits), circuit, layout)
         if len(self.amplitudes) != 1 << len(places):
             width = len(self.amplitudes).bit_length() - 1
+            given = None if self.qubits is None else list(self.positions)
             raise MeasurementError(
-                f"Expected the target to be a state of {len(places)} qubits, those that are "
-                f"compared; got one of {width}."
+                f"Expected the target to be a state of {len(places)} qubits, as many as are "
+                f"compared; got one of {width} with qubits={given}."
             )
         readout = self._read(circuit, layout, places)
         if self.amplitudes.ndim == 2 and len(places) < len(readout.qubits):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 
 from . import AlgorithmJob, _Transpiler
@@ -22,6 +22,12 @@ class EstimatorGradientResult:
     gradients: list[NDArray[Any]]
     metadata: list[dict[str, Any]]
     precision: Any  # what run was given
+
+@dataclass(frozen=True)
+class SamplerGradientResult:
+    gradients: list[list[dict[int, float]]]
+    metadata: list[dict[str, Any]] | list[list[dict[str, Any]]]
+    shots: Any  # what run was given
 
 @dataclass(frozen=True)
 class QGTResult:
@@ -122,6 +128,61 @@ class ReverseEstimatorGradient(BaseEstimatorGradient):
         *,
         precision: float | Sequence[float] | None,
     ) -> EstimatorGradientResult: ...
+
+class BaseSamplerGradient(ABC):
+    _sampler: BaseSamplerV2
+    _shots: int | None
+    _transpiler: _Transpiler | None
+    _transpiler_options: dict[str, Any]
+    def __init__(
+        self,
+        sampler: BaseSamplerV2,
+        shots: int | None = None,
+        *,
+        transpiler: _Transpiler | None = None,
+        transpiler_options: dict[str, Any] | None = None,
+    ) -> None: ...
+    @property
+    def shots(self) -> int | None: ...
+    @shots.setter
+    def shots(self, shots: int | None) -> None: ...
+    def run(
+        self,
+        circuits: Sequence[QuantumCircuit],
+        parameter_values: Sequence[Sequence[float]],
+        parameters: Sequence[Sequence[Parameter] | None] | None = None,
+        *,
+        shots: int | Sequence[int] | None = None,
+    ) -> AlgorithmJob[SamplerGradientResult]: ...
+    @abstractmethod
+    def _run(
+        self,
+        circuits: Sequence[QuantumCircuit],
+        parameter_values: Sequence[Sequence[float]],
+        parameters: Sequence[Sequence[Parameter]],
+        *,
+        shots: int | Sequence[int] | None,
+    ) -> SamplerGradientResult: ...
+
+class FiniteDiffSamplerGradient(BaseSamplerGradient):
+    def _run(
+        self,
+        circuits: Sequence[QuantumCircuit],
+        parameter_values: Sequence[Sequence[float]],
+        parameters: Sequence[Sequence[Parameter]],
+        *,
+        shots: int | Sequence[int] | None,
+    ) -> SamplerGradientResult: ...
+
+class SPSASamplerGradient(BaseSamplerGradient):
+    def _run(
+        self,
+        circuits: Sequence[QuantumCircuit],
+        parameter_values: Sequence[Sequence[float]],
+        parameters: Sequence[Sequence[Parameter]],
+        *,
+        shots: int | Sequence[int] | None,
+    ) -> SamplerGradientResult: ...
 
 class BaseQGT(ABC):
     @property

@@ -218,6 +218,15 @@ class SparseObservable:
     ) -> SparseObservable: ...
     def simplify(self, /, tol: float = 1e-08) -> SparseObservable: ...
 
+class DensityMatrix:
+    def __init__(
+        self,
+        data: ArrayLike | Statevector | Operator | QuantumCircuit | Instruction,
+        dims: int | tuple[int, ...] | None = None,
+    ) -> None: ...
+    @property
+    def data(self) -> _Complex: ...
+
 class Statevector:
     def __init__(
         self,
