@@ -363,6 +363,18 @@ class TestAdjoint(OfSamplers, GradientContract):
         for asked in (((1,),), ((2, 0, 1),), MEASURED):
             self.assert_gradient(self.make(), circuit, asked, values)
 
+    @pytest.mark.parametrize("asked", [((1,),), ((2, 0, 1),)])
+    def test_rows_with_parameters_of_their_own(self, asked):
+        circuit, values = layered()
+        wanted = [None, [circuit.parameters[k] for k in (7, 2, 5, 0)], [circuit.parameters[3]]]
+        points = [values, values[::-1], [v / 2 for v in values]]
+        entries = [(circuit, asked, *one) for one in zip(points, wanted, strict=True)]
+        result = self.run(self.make(), entries)
+        chosen = (slice(None), [7, 2, 5, 0], [3])
+        for found, point, columns in zip(result.gradients, points, chosen, strict=True):
+            right = self.right(circuit, asked, point)[columns]
+            self.assert_right(self.numbers(found, asked), right)
+
     def test_it_agrees_with_linear_combinations_of_unitaries(self):
         circuit, values = layered()
         asked = ((0, 1, 2),)
