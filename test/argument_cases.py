@@ -362,9 +362,7 @@ CASES: dict[str, Case] = {
     "Shots": Case(
         Shots, fixed(forward=10), {"forward": SMALL_COUNT, "gradient": SMALL_COUNT | NONE}
     ),
-    "Samples": Case(
-        Samples, lambda: {"bit_array": BitArray(np.zeros((2, 5, 1), np.uint8), 3)}
-    ),
+    "Samples": Case(Samples, lambda: {"bit_array": BitArray(np.zeros((2, 5, 1), np.uint8), 3)}),
     "TorchQuantumModule": Case(
         TorchQuantumModule,
         lambda: {
