@@ -44,7 +44,7 @@ class _OfState(Measurement):
         return Amplitudes(visible)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _OfSubsystem(_OfState):
     """A measurement of some of the qubits; bound, of positions in the index of amplitudes."""
 
@@ -80,7 +80,7 @@ def _are_positions(qubits: Any, readout: Readout) -> bool:
     return all(type(qubit) is int and qubit < count for qubit in qubits)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Purity(_OfSubsystem):
     r"""The purity of some of the qubits.
 
@@ -108,7 +108,7 @@ class Purity(_OfSubsystem):
     """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entropy(_OfSubsystem):
     r"""The entanglement entropy of some of the qubits with the others.
 
@@ -269,7 +269,7 @@ class Fidelity(_OfState):
         return f"Fidelity(<{kind} state of {len(self.amplitudes).bit_length() - 1} qubits>{of})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class State(_OfState):
     r"""The state vector: ``(2**n,)`` complex amplitudes, in the order of Qiskit's ``Statevector``.
 
