@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from qiskit.circuit import QuantumCircuit, Qubit
+from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import DensityMatrix, Statevector
 from typing_extensions import Self, override
 
@@ -347,7 +348,14 @@ def _numbers_of(target: Any) -> NDArray[np.complex128]:
                 "circuit.assign_parameters."
             )
         # Evolutions mean here what they mean in the circuit that is compared.
-        return np.asarray(Statevector(AnalysedCircuit(target).circuit).data)
+        circuit = AnalysedCircuit(target).circuit
+        try:
+            return np.asarray(Statevector(circuit).data)
+        except (*UNREADABLE, MemoryError, QiskitError) as error:
+            raise MeasurementError(
+                f"Expected target to be a circuit whose state can be computed; got one of "
+                f"{circuit.num_qubits} qubits: {error}"
+            ) from error
     if isinstance(target, (Statevector, DensityMatrix)):
         return np.asarray(target.data, dtype=np.complex128)
     array = np.zeros(0)
