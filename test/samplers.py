@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import (
     BaseSamplerV2,
     DataBin,
@@ -56,7 +57,10 @@ class ExactSampler(BaseSamplerV2):
         index = {qubit: q for q, qubit in enumerate(pub.circuit.qubits)}
         read = {i.clbits[0]: index[i.qubits[0]] for i in pub.circuit.data if i.name == "measure"}
         measured = [read[clbit] for clbit in register]
-        gates = pub.circuit.remove_final_measurements(inplace=False)
+        gates = QuantumCircuit(pub.circuit.qubits, global_phase=pub.circuit.global_phase)
+        for i in pub.circuit.data:
+            if i.name not in ("barrier", "measure"):
+                gates.append(i.operation, i.qubits)
         weights = np.empty(pub.shape, dtype=object)
         for point, bound in np.ndenumerate(pub.parameter_values.bind_all(gates)):
             weights[point] = dict(enumerate(Statevector(bound).probabilities(measured)))

@@ -80,7 +80,9 @@ OPTIONS: Options = {
     "--reps": option("QAOA layers", whole(1, 20), 3),
     "--steps": option("the budget: evaluations for so many values with gradients", whole(1), 100),
     "--alpha": option(
-        "the best part of the cuts, whose mean is trained on as well: CVaR", number(0.01, 1), 0.5
+        "part of the cuts, the best ones, whose mean (CVaR) is trained on as well",
+        number(0.01, 1),
+        0.5,
     ),
     "--graphs": option(
         "instead: N random 3-regular graphs, and a table of means", whole(1), metavar="N"

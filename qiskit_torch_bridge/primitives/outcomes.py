@@ -22,7 +22,7 @@ from ..exceptions import ResultError
 from ..memory import require_for
 from ..program.readouts import Outcomes
 from .evaluation import coerce_pubs, submit_pubs, validate_sampler
-from .results import UNUSED, QuasiArray, Samples, read_samples
+from .results import UNUSED, QuasiArray, Samples, pack_outcomes, read_samples
 
 
 def submit_samples(
@@ -145,11 +145,8 @@ def _sum_weights(weights: QuasiArray, width: int, readout: Outcomes) -> FloatArr
     """Return the weights of all outputs, ``(N, size)``."""
     found = np.zeros((len(weights), readout.size))
     for row, of_outcome in enumerate(weights):
-        if of_outcome:
-            length = max(1, -(-width // 8))
-            data = b"".join(outcome.to_bytes(length, "big") for outcome in of_outcome)
-            packed = np.frombuffer(data, np.uint8).reshape(len(of_outcome), length)
-            np.add.at(found[row], _outputs_of(packed, width, readout), list(of_outcome.values()))
+        outputs = _outputs_of(pack_outcomes(of_outcome, width), width, readout)
+        np.add.at(found[row], outputs, list(of_outcome.values()))
     return found
 
 
