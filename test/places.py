@@ -227,7 +227,7 @@ class Place:
     @property
     def gradients(self) -> tuple[str, ...]:
         """The gradients that there are: another package's has shots wherever it samples."""
-        exact = self.asked is PROBABILITIES
+        exact = self.asked is PROBABILITIES and not self.sampled
         return tuple(g for g in GRADIENTS if not (exact and g == THIRD_PARTY))
 
     def makes_no_job(self, gradient: str) -> bool:

@@ -16,7 +16,7 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
-from qiskit.transpiler import StagedPassManager
+from qiskit.transpiler import StagedPassManager, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
@@ -580,3 +580,19 @@ def test_samples_come_from_where_values_come_from() -> None:
     assert m.sample(shots=50).counts() == {"101": 50}
     session = session_on(ideal_device())
     assert m.with_backend(session).sample(shots=50).counts() == {"101": 50}
+
+
+@pytest.mark.filterwarnings("ignore:.*V2 class is deprecated")
+@pytest.mark.parametrize("package", ["qiskit_ibm_runtime", "qiskit_ibm_runtime.executor_sampler"])
+def test_samplers_of_the_runtime_in_local_mode(package: str) -> None:
+    """The service's own, and those that prepare circuits on the client's side."""
+    kinds = pytest.importorskip(package, reason="this release does not have it")
+    device = ideal_device()
+    manager = generate_preset_pass_manager(1, device, seed_transpiler=1)
+    m = sampled(estimator=kinds.SamplerV2(mode=device), pass_manager=manager, shots=SHOTS)
+    with Tracker() as tracker:
+        outputs = m(INPUTS)
+        outputs[:, 0].sum().backward()
+    assert tracker.usage == m.cost(len(INPUTS)).usage and tracker.usage.jobs == 2
+    bound = SIGMAS * (EXACT_PROBABILITIES * (1 - EXACT_PROBABILITIES) / SHOTS) ** 0.5
+    assert ((outputs.detach() - EXACT_PROBABILITIES).abs() < bound).all()

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import Statevector
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker, expectation
@@ -130,6 +131,47 @@ def test_a_ring_is_cut_as_theory_predicts(reps, ratio):
         assert result.ratio(finished) == pytest.approx(ratio, abs=1e-6)
 
 
+def tail_mean(problem, weights, alpha):
+    """The mean of the lowest values of a diagonal operator, from Qiskit's state vector."""
+    state = Statevector(problem.circuit.assign_parameters(weights))
+    values, room, total = np.real(np.diag(problem.operator.to_matrix())), alpha, 0.0
+    for index in np.argsort(values):
+        part = min(room, state.probabilities()[index])
+        total, room = total + part * values[index], room - part
+    return total / alpha
+
+
+def test_cvar_is_trained_beside_the_mean():
+    problem, alpha = problems.cut_problem("ring", ring(6), 1), 0.3
+    options = parsed("--optimizers", "adam", "--steps", 40, "--alpha", alpha)
+    result = qaoa.solve(problem, options, seed=0)
+    point, mean_point = result.tail.run.point, result.runs[0].point
+    assert result.tail.label == "Adam, CVaR 0.3"
+    assert result.tail.run.best == pytest.approx(tail_mean(problem, point, alpha), abs=1e-9)
+    assert result.tail.run.best < tail_mean(problem, problem.start, alpha) - 0.01
+    assert result.tail.run.best <= tail_mean(problem, mean_point, alpha) + 1e-6
+    state = Statevector(problem.circuit.assign_parameters(point))
+    assert result.tail.mean == pytest.approx(
+        state.expectation_value(problem.operator).real, abs=1e-9
+    )
+    # The share of largest cuts that were sampled is binomial.
+    right = state.probabilities()[problems.cut_values(problem.graph) == 6].sum()
+    found = np.mean(result.tail.cuts == 6)
+    assert abs(found - right) < 5 * math.sqrt(right * (1 - right) / qaoa.SAMPLES)
+
+
+def test_the_side_of_a_node_is_the_bit_of_its_qubit():
+    graph = Graph(3, ((0, 1), (1, 2)), (5.0, 1.0))
+    theta, circuit = Parameter("theta"), QuantumCircuit(3)
+    circuit.rx(theta, 0)
+    operator, start = problems.cut_operator(graph), np.array([math.pi])
+    problem = problems.Problem("one node on the other side", circuit, operator, 0.0, start, graph)
+    conditions = contest.Conditions(contest.Price(), budget=1)
+    finished = contest.Run(contest.CONTESTANTS["adam"], problem, conditions, point=start)
+    cuts, sides = qaoa.sample(finished)
+    assert cuts.tolist() == [5.0] * qaoa.SAMPLES and sides == (1, 0, 0)
+
+
 def test_weights_of_any_size_are_cut_alike():
     graph = weighted(5, seed=1)
     ratios = []
@@ -226,6 +268,8 @@ def test_many_graphs_become_one_table(tmp_path, capsys):
     ratios = [result.ratio(result.runs[0]) for result in results]
     out = capsys.readouterr().out
     assert f"{np.mean(ratios):.4f}" in out and f"{np.min(ratios):.4f}" in out
+    means = [result.tail.mean / result.problem.least for result in results]
+    assert "L-BFGS, CVaR 0.5" in out and f"{np.mean(means):.4f}" in out
     assert plot.read_bytes().startswith(PNG)
 
 

@@ -320,6 +320,8 @@ def test_a_folder_that_lacks_something_is_explained(folder):
         (["qaoa", "--graph", "nowhere.txt"], "Cannot read the graph"),
         (["qaoa", "--graph", "own.txt", "--graphs", "2"], "leave out --graph"),
         (["qaoa", "--graphs", "0"], "at least 1"),
+        (["qaoa", "--alpha", "0"], "at least 0.01"),
+        (["qaoa", "--alpha", "1.5"], "at most 1"),
         (["qaoa", "--plot", "curves.txt"], ".png"),
         (["vqe", "--problem", "water"], "invalid choice"),
         (["vqe", "--qubits", "5"], "to be even"),

@@ -238,15 +238,15 @@ def test_samplers_have_outcomes_of_their_own_and_the_same_again(executor: Any, n
 
     def counts() -> list[int]:
         sampler = ExecutorSampler(executor, SAMPLERS[name](), seed=8)
-        running = [sampler.run([(circuit, [0.7])], shots=10_000) for _ in range(4)]
+        running = [sampler.run([(circuit, [0.7])], shots=2000) for _ in range(4)]
         results = [job.result()[0] for job in running]
-        assert all(r.metadata["shots"] == 10_000 and r.data.shape == () for r in results)
+        assert all(r.metadata["shots"] == 2000 and r.data.shape == () for r in results)
         return [r.join_data().get_counts()["1"] for r in results]
 
     first = counts()
     assert first == counts() and len(set(first)) == 4
     p = math.sin(0.35) ** 2
-    assert max(abs(c - 10_000 * p) for c in first) < 6 * math.sqrt(10_000 * p * (1 - p))
+    assert max(abs(c - 2000 * p) for c in first) < 6 * math.sqrt(2000 * p * (1 - p))
 
 
 def test_a_request_of_probabilities_is_divided_among_workers(executor: Any) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from qiskit import transpile
 from qiskit.circuit import ClassicalRegister, Clbit, QuantumCircuit, QuantumRegister
+from qiskit.circuit.library import RealAmplitudes
 from qiskit.providers.fake_provider import GenericBackendV2
 
 from qiskit_torch_bridge.program.final_measurements import split_final_measurements
@@ -90,3 +91,17 @@ def test_circuits_without_anything_to_take_off():
     assert split_final_measurements(circuit)[1] == {}
     assert names(split_final_measurements(circuit)[0]) == ["x"]
     assert split_final_measurements(QuantumCircuit()).circuit.num_qubits == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*is (pending )?deprecat:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*:PendingDeprecationWarning")
+@pytest.mark.parametrize("bits", [0, 2])
+def test_circuits_of_the_library_that_build_themselves(bits):
+    """With numbers in place of their parameters, which an empty one of Qiskit 1.4 would have."""
+    ansatz = RealAmplitudes(2, reps=1)
+    bound = ansatz.assign_parameters([0.1, 0.2, 0.3, 0.4])
+    if bits:
+        bound.measure_all()
+    bare, qubit_of = split_final_measurements(bound)
+    assert not bare.parameters and qubit_of == {k: k for k in range(bits)}
+    assert names(bare) == [name for name in names(bound) if name != "measure"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from circuits import A, X, hybrid
 from estimators import CountingEstimator
+from qiskit.circuit import ClassicalRegister
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
@@ -18,7 +19,13 @@ from qiskit.transpiler import Layout, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
-from qiskit_torch_bridge import CircuitProgram, OnBackend, TorchQuantumModule, expectation
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    OnBackend,
+    Probabilities,
+    TorchQuantumModule,
+    expectation,
+)
 from qiskit_torch_bridge.backends import prepare
 from qiskit_torch_bridge.exceptions import BackendError, CircuitError, ObservableError
 from qiskit_torch_bridge.jobs import Jobs
@@ -74,6 +81,25 @@ def test_observables_with_and_without_the_circuits_layout(level):
     )
     torch.testing.assert_close(virtual, EXPECTED, rtol=0, atol=1e-10)
     torch.testing.assert_close(physical, EXPECTED, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_outcomes_with_and_without_the_circuits_layout(level):
+    """Of qubit 1 as bit 0: named before transpilation, on the device, or by measurements."""
+    isa = five_qubits(level).run(hybrid())
+    expected = value_and_gradient(hybrid(), Probabilities([1, 0]))
+    places = isa.layout.final_index_layout()
+    physical = Probabilities([places[1], places[0]])
+    measured = hybrid()
+    measured.add_register(ClassicalRegister(2, "c"))
+    measured.measure([1, 0], [0, 1])
+    for found in (
+        value_and_gradient(isa, Probabilities([1, 0]), observables_layout="virtual"),
+        value_and_gradient(isa, physical, observables_layout="physical"),
+        value_and_gradient(hybrid(), Probabilities([1, 0]), pass_manager=five_qubits(level)),
+        value_and_gradient(five_qubits(level).run(measured), Probabilities()),
+    ):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
 def test_default_observables_of_a_transpiled_circuit_are_the_virtual_qubits():

@@ -7,6 +7,7 @@ import base64
 import copy
 import json
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -241,6 +242,23 @@ def test_damaged_descriptions_are_refused(what):
         CircuitProgram.from_state(state)
     with pytest.raises(StateDictError, match="The saved program is damaged"):
         program("all").difference_from_state(state)
+
+
+def test_reading_a_short_description_takes_little_memory():
+    """The values of 25 qubits' outcomes would take 256 MiB, and twice that on the way."""
+    circuit = QuantumCircuit(25)
+    circuit.h(range(25))
+    state = CircuitProgram(circuit, Probabilities(interpret="parity")).to_state()
+    found = json.loads(state["program"])
+    found["measurement"] = json.loads(program("tail").to_state()["program"])["measurement"]
+    found["measurement"]["operators"] = [[["Z" * 25, 1.0]]]
+    found |= {"interpretation": None, "shape": [1]}
+    tracemalloc.start()
+    read = CircuitProgram.from_state({**state, "program": json.dumps(found)})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(read.measurement, CVaR) and read.readout.size == 2**25
+    assert peak < 1 << 24
 
 
 def test_a_description_without_its_parts_is_refused():

@@ -35,6 +35,7 @@ from places import (
     THIRD_PARTY,
     VALUES,
     WEIGHTS,
+    Asked,
     W,
     X,
     aer,
@@ -49,20 +50,24 @@ from places import (
 )
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.passmanager import BasePassManager
-from qiskit.primitives import BackendEstimatorV2
+from qiskit.primitives import BackendEstimatorV2, BackendSamplerV2
 from qiskit.quantum_info import SparsePauliOp, Statevector, SuperOp
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer.noise import depolarizing_error
 from qiskit_algorithms.gradients import (
     LinCombEstimatorGradient,
     ParamShiftEstimatorGradient,
+    ParamShiftSamplerGradient,
     ReverseEstimatorGradient,
 )
 from scipy import stats
 
 from qiskit_torch_bridge import OnBackend, TorchQuantumModule, Tracker
 from qiskit_torch_bridge.exceptions import BridgeError, GradientError
-from qiskit_torch_bridge.gradients import ParameterShiftEstimatorGradient
+from qiskit_torch_bridge.gradients import (
+    ParameterShiftEstimatorGradient,
+    ParameterShiftSamplerGradient,
+)
 from qiskit_torch_bridge.primitives.families import family_of
 from qiskit_torch_bridge.primitives.usage import Usage
 
@@ -375,20 +380,32 @@ def test_every_place_keeps_the_contract() -> None:
 # -- other packages' gradients -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [ParameterShiftEstimatorGradient, ParamShiftEstimatorGradient])
-def test_gradients_do_not_take_the_qubits_in_use_for_others(kind: Any) -> None:
-    """A gradient's own estimator on the whole device would measure with other qubits' noise."""
+ON_ESTIMATORS = [ParameterShiftEstimatorGradient, ParamShiftEstimatorGradient]
+ON_SAMPLERS = [ParameterShiftSamplerGradient, ParamShiftSamplerGradient]
+
+
+@pytest.mark.parametrize(
+    ("kind", "primitive", "asked"),
+    [
+        *((kind, BackendEstimatorV2, EXPECTATION_VALUES) for kind in ON_ESTIMATORS),
+        *((kind, BackendSamplerV2, PROBABILITIES) for kind in ON_SAMPLERS),
+    ],
+)
+def test_gradients_do_not_take_the_qubits_in_use_for_others(
+    kind: Any, primitive: Any, asked: Asked
+) -> None:
+    """A gradient's own primitive on the whole device would measure with other qubits' noise."""
     device = noisy_device()
     there = {
         "backend": device,
         "pass_manager": generate_preset_pass_manager(1, device, initial_layout=[3, 2, 1]),
         "shots": 10,
     }
-    own = kind(BackendEstimatorV2(backend=device))
+    own = kind(primitive(backend=device))
     with pytest.raises(GradientError, match="3 qubits in use.*for others"):
-        TorchQuantumModule(triangle(), OBSERVABLES, gradient=own, **there)
-    of_part = kind(TorchQuantumModule(triangle(), OBSERVABLES, **there).estimator)
-    TorchQuantumModule(triangle(), OBSERVABLES, gradient=of_part, **there)
+        TorchQuantumModule(triangle(), asked.measurement, gradient=own, **there)
+    of_part = kind(TorchQuantumModule(triangle(), asked.measurement, **there).estimator)
+    TorchQuantumModule(triangle(), asked.measurement, gradient=of_part, **there)
 
 
 # -- circuits that come transpiled -------------------------------------------------------------

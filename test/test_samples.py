@@ -50,7 +50,11 @@ from qiskit_torch_bridge.exceptions import (
     TracingError,
 )
 from qiskit_torch_bridge.jobs import DispatchingSampler, Jobs
-from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler
+from qiskit_torch_bridge.primitives import (
+    BatchedStatevectorEstimator,
+    BatchedStatevectorSampler,
+    SamplerEstimator,
+)
 from qiskit_torch_bridge.samples import Samples
 
 X, W = ParameterVector("x", 1), ParameterVector("a", 2)  # weights sort before inputs
@@ -121,9 +125,14 @@ PLACES = {
     "our sampler": lambda: {"estimator": BatchedStatevectorSampler(seed=1)},
     "Aer's sampler": lambda: {"estimator": AerSampler(seed=1)},
     "a sampler on a backend": lambda: {"estimator": BackendSamplerV2(backend=AerSimulator())},
+    "an estimator on a sampler": lambda: {
+        "estimator": SamplerEstimator(BatchedStatevectorSampler(seed=1))
+    },
     "two samplers": lambda: {"estimator": [BatchedStatevectorSampler(seed=s) for s in (1, 2)]},
     "Aer": lambda: {"backend": AerSimulator()},
-    "a device": lambda: {"backend": OnBackend(device(), initial_layout=[2, 1, 3])},
+    "a device": lambda: {
+        "backend": OnBackend(device(), initial_layout=[2, 1, 3], seed_transpiler=1)
+    },
     "transpiled, exact": transpiled,
     "transpiled, Aer's estimator": lambda: transpiled(estimator=AerEstimator()),
     "transpiled, sampler": lambda: transpiled(estimator=BatchedStatevectorSampler(seed=1)),

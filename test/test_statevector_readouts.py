@@ -30,6 +30,7 @@ from test_statevector_random import ByValues, check, check_derivatives
 
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.exceptions import CircuitError, InputError, MemoryLimitError
+from qiskit_torch_bridge.program import AnalysedCircuit
 from qiskit_torch_bridge.program.interpretations import OutcomeFunction, OutcomeTable, Parity
 from qiskit_torch_bridge.program.readouts import (
     Amplitudes,
@@ -220,7 +221,7 @@ def global_phase_cases() -> list[tuple[str, Callable[[], QuantumCircuit]]]:
 
     cases = [(name, gate_of(t)) for name, t in (GATES | CONTROLLED_GATES).items()]
     cases += [(f"{k} {gate.name}", fixed(gate)) for k, gate in enumerate(FIXED)]
-    return [*cases, *((f.__name__, f) for f in (block, preparations, evolutions, annotated))]
+    return [*cases, *((f.__name__, f) for f in BLOCKS)]
 
 
 def mixed(num_qubits: int, circuit: QuantumCircuit | None = None) -> QuantumCircuit:
@@ -266,6 +267,17 @@ def evolutions() -> QuantumCircuit:
     return circuit
 
 
+def evolutions_in_blocks() -> QuantumCircuit:
+    """Which are written out on the way, with phases around them."""
+    inner = QuantumCircuit(2, global_phase=0.7 - X)
+    inner.append(lib.PauliEvolutionGate(SparsePauliOp(["ZX", "XX", "II"], [1, 2, 3]), X), [0, 1])
+    outer = QuantumCircuit(2, global_phase=1.9)
+    outer.append(inner.to_gate(), [1, 0])
+    circuit = mixed(3)
+    circuit.append(outer.to_gate(), [0, 2])
+    return circuit
+
+
 def annotated() -> QuantumCircuit:
     circuit = mixed(3)
     gate = lib.PhaseGate(X).inverse(annotated=True).control(1, ctrl_state=0, annotated=True)
@@ -274,16 +286,19 @@ def annotated() -> QuantumCircuit:
     return circuit
 
 
+BLOCKS = (block, preparations, evolutions, evolutions_in_blocks, annotated)
+
+
 @pytest.mark.parametrize(("_", "build"), global_phase_cases())
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
 def test_the_state_is_qiskits(_: str, build: Callable[[], QuantumCircuit]) -> None:
     circuit = build()
-    analysed = CircuitProgram(circuit).analysed
-    s = made(circuit, Amplitudes(tuple(range(circuit.num_qubits))))
+    analysed = AnalysedCircuit(circuit, evolutions="simulated")  # as Qiskit's Statevector has it
+    columns, readout = range(analysed.num_parameters), Amplitudes(tuple(range(circuit.num_qubits)))
+    s = StatevectorSimulator(analysed, readout, columns, ())
     values = [0.0, 0.37, -2.9, np.pi, 7.5]
     for row, value in zip(amplitudes(s, *([v] for v in values)), values, strict=True):
-        # As the program binds it: evolutions stand for their product formula.
-        bound = analysed.circuit.assign_parameters([value][: circuit.num_parameters])
+        bound = circuit.assign_parameters([value][: circuit.num_parameters])
         np.testing.assert_allclose(row, Statevector(bound).data, rtol=0, atol=EXACT * 10)
 
 
@@ -380,6 +395,17 @@ def test_threads(name: str, way: dict[str, int], monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(simulator, constant, number)
     for rows, right in expected.items():
         assert_close(all_of(layered(readout), readout, rows), right, EXACT * 10)
+
+
+@pytest.mark.parametrize("name", READOUTS)
+def test_rows_that_are_evaluated_separately(name: str) -> None:
+    """To the last bit: shots are drawn from them, and a half is not to become another number."""
+    readout = READOUTS[name]
+    s, (x, w, *_) = layered(readout), given_values(70, readout)
+    found = s.evaluate_separately(x, w)
+    for rows in (slice(0, 1), slice(3, 8), slice(31, 70)):
+        np.testing.assert_array_equal(s.evaluate_separately(x[rows], w), found[rows])
+    np.testing.assert_allclose(found, s.evaluate(x, w)[0], rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize("readout", [Outcomes((1, 0)), Amplitudes((0, 1))])

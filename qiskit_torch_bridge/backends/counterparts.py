@@ -205,6 +205,7 @@ _MAKERS: dict[tuple[str, str], Maker] = {
             ("Sampler", f"{RUNTIME}.executor_estimator", "EstimatorV2"),
         )
     },
+    (OURS, "SamplerEstimator"): lambda estimator: estimator.sampler,
     (OURS, "FreshSeedsEstimator"): functools.partial(_with_fresh_seeds, kind=FreshSeedsSampler),
     (OURS, "FreshSeedsSampler"): functools.partial(_with_fresh_seeds, kind=FreshSeedsEstimator),
     (OURS, "ExecutorEstimator"): functools.partial(_on_executor, kind=ExecutorSampler),

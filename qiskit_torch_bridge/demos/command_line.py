@@ -100,12 +100,14 @@ def option(
     return {"help": text, "type": kind, "default": default, **others}
 
 
-def common_options(*, shots: str, gradient: str, plot: str) -> Options:
+def common_options(
+    *, shots: str, gradient: str, plot: str, each: str = "expectation value"
+) -> Options:
     """Return the options that every demonstration has; the texts say what each defaults to."""
     differentiated = f"how the circuit is differentiated; 'analytic' is 'aqgd' ({gradient})"
     return {
         "--seed": option("makes the run repeatable", whole(0, 2**32 - 1), 0),
-        "--shots": option(f"shots per expectation value ({shots})", whole(1)),
+        "--shots": option(f"shots per {each} ({shots})", whole(1)),
         "--gradient": option(differentiated, choices=list(GRADIENTS)),
         "--plot": option(plot, Path, metavar="FILE.png"),
     }
@@ -114,7 +116,7 @@ def common_options(*, shots: str, gradient: str, plot: str) -> Options:
 BACKEND_OPTION: Options = {
     "--backend": option(
         "'aer', 'generic' (a made-up noisy device of 5 qubits) or a fake device of IBM "
-        "Quantum such as 'fake_sherbrooke' (default: sampled shots of an exact simulation)",
+        "Quantum such as 'fake_sherbrooke' (default: an exact simulation in this process)",
         metavar="NAME",
     )
 }

@@ -231,7 +231,7 @@ def build_module(problem: Problem, conditions: Conditions) -> TorchQuantumModule
     """Return what optimizers work on."""
     return TorchQuantumModule(
         problem.circuit,
-        problem.operator,
+        problem.operator if problem.measured is None else problem.measured,
         gradient=None if conditions.gradient is None else GRADIENTS[conditions.gradient],
         shots=conditions.shots,
         seed=conditions.seed,

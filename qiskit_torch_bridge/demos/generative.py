@@ -58,6 +58,7 @@ Loss: TypeAlias = Callable[[Tensor], Tensor]
 
 OPTIONS: Options = {
     **common_options(
+        each="circuit",
         shots="default: exact probabilities; 1,000 on a backend",
         gradient="default: exact; parameter-shift with --shots or on a backend",
         plot="write distributions, divergences and samples to this file",

@@ -63,12 +63,13 @@ OPTIONS: Options = {
     "--target": option("the expectation value to learn, from -1 to 1", number(-1, 1), -0.4),
     "--epsilon": option(f"step of the finite differences (default {EPSILON} radians)", positive),
     "--circuit": option(
-        "one gate on one qubit; with another name than u after an H gate, or on two qubits",
+        "the circuit: 'u' is a gate alone; 'u3', 'u2' and 'ry' are gates after an H gate; 'two-u3' "
+        "and 'qaoa' are circuits of two qubits, whose expectation values are added",
         default="u",
         choices=list(STARTS),
     ),
     "--start": option(
-        "the first angles, in radians (default: pi/4 each for u)",
+        "the first angles, in radians (default: those of the origin; pi/4 for u)",
         number(-math.inf, math.inf),
         nargs="+",
         metavar="ANGLE",

@@ -63,13 +63,14 @@ OPTIONS: Options = {
         choices=NODES,
     ),
     "--circuit": option(
-        "the circuit: a gate on each qubit, or one of two qubits for two digits",
+        "the circuit: 'rxry', 'u3', 'u2' and 'ry' are gates on each qubit; 'two-u3' and 'qaoa' are "
+        "circuits of two qubits, for few digits",
         default="rxry",
         choices=CIRCUITS,
     ),
     "--head": option(
-        "class probabilities are (x+1)/2, (x+1)/4 with x the sum over two qubits, or the softmax "
-        "(default half)",
+        "how expectation values x become probabilities: (x+1)/2; (x+1)/4, with x the sum over two "
+        "qubits; or their softmax (default half)",
         choices=list(HEADS),
     ),
     "--bound": option(
@@ -97,8 +98,8 @@ OPTIONS: Options = {
         "step of the finite differences, in radians (default: what suits the shots)", positive
     ),
     "--threads": option(
-        "threads that torch uses: for steps as short as these, waiting for each other takes "
-        "longer than the work",
+        "threads that torch uses; in steps as short as these, they wait for each other longer than "
+        "they work",
         whole(1),
         1,
     ),

@@ -251,13 +251,15 @@ def _draw_samples(axes: Axes, result: qaoa.Result) -> None:
     best = min(range(len(result.runs)), key=lambda k: result.runs[k].best)
     assert result.problem.graph is not None
     guessed, trained = cut_values(result.problem.graph), result.cuts[best]
-    label = f"trained with {result.runs[best].contestant.label}"
-    for values, width, name, color in (
-        (guessed, 0.9, "guessed", "0.75"),
-        (trained, 0.5, label, "tab:blue"),
-    ):
+    shown = [
+        (guessed, 0.9, 0.0, "guessed", "0.8"),
+        (trained, 0.38, -0.2, f"mean, {result.runs[best].contestant.label}", "tab:blue"),
+    ]
+    if result.tail is not None:
+        shown.append((result.tail.cuts, 0.38, 0.2, result.tail.label, "tab:orange"))
+    for values, width, shift, name, color in shown:
         cuts, counts = np.unique(values, return_counts=True)
-        axes.bar(cuts, 100 * counts / counts.sum(), width, label=name, color=color)
+        axes.bar(cuts + shift, 100 * counts / counts.sum(), width, label=name, color=color)
     axes.axvline(result.largest_cut, color="0.35", linewidth=1, linestyle="--")
     axes.set(
         xlabel="cut (dashed: the largest)",

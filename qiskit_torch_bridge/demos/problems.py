@@ -16,6 +16,7 @@ from qiskit.quantum_info import SparsePauliOp
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
+from .. import CVaR
 from .command_line import DemoError
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -59,6 +60,7 @@ class Problem:
     # what is minimised, if not the expectation value itself
     loss: Callable[[Tensor], Tensor] | None = None
     tolerance: float = 1e-4  # the slope, and COBYLA's step, at which a run has converged
+    measured: CVaR | None = None  # what is measured in the place of the operator's mean
 
 
 def origin_problem() -> Problem:

@@ -21,9 +21,11 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from .. import memory
 from ..arguments import require_instance
+from ..program.lowering import find_active_qubits
+from ..program.readouts import Outcomes
 from ..simulation.statevector import StatevectorSimulator
 from .batched import BatchedPrimitive, submit_plans
-from .drawing import ByteArray, draw_outcomes, find_probabilities, pack_bits
+from .drawing import ByteArray, draw_outcomes, pack_bits
 from .precision import validate_shots
 from .pubs import check_pubs
 from .sampler_pubs import AnalysedSamplerPub, MeasuredCircuits, read_sampler_pub
@@ -62,9 +64,10 @@ class BatchedStatevectorSampler(BatchedPrimitive, BaseSamplerV2):
         InputTypeError: If ``seed`` or ``dtype`` are of another kind.
 
     Cost:
-        One simulation for each point, and some nanoseconds for each shot. Memory for the states
-        under way: 64 MiB, or what one state needs, ``16 * 2**n`` bytes over the ``n`` qubits that
-        gates act on; and for each shot one byte for every eight bits of each register.
+        One simulation for each point, and some nanoseconds for each shot. Memory for a state,
+        ``16 * 2**n`` bytes over the ``n`` qubits that gates act on; for the probabilities under
+        way, 64 MiB, or what those of one point need; and for each shot one byte for every eight
+        bits of each register.
 
     Example:
         >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -118,7 +121,10 @@ class BatchedStatevectorSampler(BatchedPrimitive, BaseSamplerV2):
         return submit_plans(plans, SamplePlan.run, self._draw_entropy() if plans else [])
 
     def _plan(self, request: AnalysedSamplerPub) -> SamplePlan:
-        return SamplePlan(request, self._simulators.prepare(request.measured.circuit))
+        circuit = request.measured.circuit
+        active = set(find_active_qubits(circuit.circuit))
+        qubits = tuple(sorted(q for q in request.measured.measured if q in active))
+        return SamplePlan(request, qubits, self._simulators.measure(circuit, Outcomes(qubits)))
 
     def skip_job(self, pub: SamplerPub) -> None:
         """Go on as after running a PUB: for one that was answered from a journal."""
@@ -131,10 +137,12 @@ class SamplePlan(NamedTuple):
 
     Attributes:
         request: What it asks for.
-        simulator: Prepares the states.
+        qubits: Those that are measured after some gate; the others are in state zero.
+        simulator: Gives the probabilities of their outcomes.
     """
 
     request: AnalysedSamplerPub
+    qubits: tuple[int, ...]
     simulator: StatevectorSimulator
 
     def run(self, seeds: np.random.SeedSequence) -> SamplerPubResult:
@@ -154,19 +162,19 @@ class SamplePlan(NamedTuple):
 
     def _draw(self, packed: dict[str, ByteArray], generator: np.random.Generator) -> None:
         """Write outcomes into the registers, in which all bits are zero so far."""
-        request, position = self.request, self.simulator.tape.position
-        bits = sorted(position[q] for q in request.measured.measured if q in position)
-        if not bits:
+        request = self.request
+        if not self.qubits:
             return
-        place = {q: bits.index(position[q]) for q in request.measured.measured if q in position}
+        place = {q: bit for bit, q in enumerate(self.qubits)}
         places = {
             r.name: tuple([None if q is None else place.get(q) for q in r.qubits])
             for r in request.measured.registers
         }
-        for chunk in split_rows(len(request.values), 32 << self.simulator.tape.num_bits):
-            states = self.simulator.states(request.values[chunk], NO_WEIGHTS)
-            probabilities = find_probabilities(states, bits)
-            for rows in split_rows(len(states), DRAWN_BYTES * request.shots, NEAR_BYTES):
+        for chunk in split_rows(len(request.values), 8 * self.simulator.size):
+            # What is drawn at one point depends on no other one, not even by rounding.
+            weights = self.simulator.evaluate_separately(request.values[chunk], NO_WEIGHTS)
+            probabilities = weights / weights.sum(axis=1, keepdims=True)
+            for rows in split_rows(len(weights), DRAWN_BYTES * request.shots, NEAR_BYTES):
                 some = probabilities[rows]
                 for shots in split_rows(request.shots, DRAWN_BYTES * len(some), NEAR_BYTES):
                     outcomes = draw_outcomes(some, shots.stop - shots.start, generator)

@@ -17,24 +17,18 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from typing_extensions import override
 
-from ..arguments import require_whole_number, shown
-from ..exceptions import (
-    BridgeError,
-    EstimatorTypeError,
-    InputError,
-    PrecisionError,
-    SamplerTypeError,
-)
+from ..arguments import shown
+from ..exceptions import BridgeError, EstimatorTypeError, InputError, SamplerTypeError
 from ..program.observables import elements_of, observables_array
 from .capabilities import innermost, is_in_local_mode, measures, takes_projectors
 from .counting import count_circuits, count_groups_in, count_terms_in
 from .precision import (
-    MOST_SHOTS,
     UNKNOWN_PRECISION,
     default_precision,
     default_shots,
     estimate_precision,
     precision_to_shots,
+    validate_shots,
     validate_target_precision,
 )
 from .results import check_registers, check_result
@@ -266,10 +260,7 @@ class _Samplers(Family[SamplerPub]):
 
     @override
     def validate_effort(self, effort: Any) -> Effort:
-        if effort is None:
-            return None
-        hint = " Leave it out for the sampler's own default."
-        return require_whole_number(effort, "shots", 1, MOST_SHOTS, error=PrecisionError, hint=hint)
+        return None if effort is None else validate_shots(effort)
 
     @override
     def effort_at(self, precision: float | None) -> Effort:
@@ -283,7 +274,7 @@ class _Samplers(Family[SamplerPub]):
 
     @override
     def measure_text(self, pub: SamplerPub) -> float:
-        return 0
+        return 24  # the shots, and what is around them
 
     @override
     def with_values(self, pub: SamplerPub, circuit: Any, values: BindingsArray) -> SamplerPub:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from qiskit.primitives import BaseSamplerV2
 
 from ..arrays import FloatArray, IntArray
-from ..exceptions import MemoryLimitError, ResultError
-from ..memory import available
+from ..exceptions import ResultError
+from ..memory import require_for
 from ..program.readouts import Outcomes
 from .evaluation import coerce_pubs, submit_pubs, validate_sampler
-from .results import UNUSED, QuasiArray, Samples, read_samples
+from .results import UNUSED, QuasiArray, Samples, pack_outcomes, read_samples
 
 
 def submit_samples(
@@ -118,11 +118,11 @@ def read_frequencies(samples: Samples, readout: Outcomes) -> Frequencies:
             f"Expected outcomes of {width} bits, one for each qubit that is read; got "
             f"{samples.num_bits}. {UNUSED} Measure these qubits and no others."
         )
-    if 8 * rows * readout.size > available() // 2:
-        raise MemoryLimitError(
-            f"Frequencies of {readout.size} outputs at {rows} points do not fit into memory. Read "
-            "fewer qubits, or give interpret= to count outcomes together."
-        )
+    require_for(
+        8 * rows * readout.size,
+        f"Reading {readout.size} outputs at {rows} point(s)",
+        "Read fewer qubits, or give interpret= to count outcomes together.",
+    )
     if samples.weights is not None:
         return Frequencies(_sum_weights(samples.weights.ravel(), width, readout), None)
     assert samples.bits is not None
@@ -145,11 +145,8 @@ def _sum_weights(weights: QuasiArray, width: int, readout: Outcomes) -> FloatArr
     """Return the weights of all outputs, ``(N, size)``."""
     found = np.zeros((len(weights), readout.size))
     for row, of_outcome in enumerate(weights):
-        if of_outcome:
-            length = max(1, -(-width // 8))
-            data = b"".join(outcome.to_bytes(length, "big") for outcome in of_outcome)
-            packed = np.frombuffer(data, np.uint8).reshape(len(of_outcome), length)
-            np.add.at(found[row], _outputs_of(packed, width, readout), list(of_outcome.values()))
+        outputs = _outputs_of(pack_outcomes(of_outcome, width), width, readout)
+        np.add.at(found[row], outputs, list(of_outcome.values()))
     return found
 
 

@@ -140,6 +140,13 @@ def read_samples(
     return Samples(width, bits[0] if len(bits) == 1 else BitArray.concatenate_bits(bits))
 
 
+def pack_outcomes(weights: Mapping[int, float], width: int) -> NDArray[np.uint8]:
+    """Return the outcomes of a quasi-probability distribution as a ``BitArray`` packs them."""
+    length = max(1, -(-width // 8))
+    data = b"".join(outcome.to_bytes(length, "big") for outcome in weights)
+    return np.frombuffer(data, np.uint8).reshape(len(weights), length)
+
+
 def take_last_bits(samples: Samples, width: int) -> Samples:
     """Return the outcomes of the last ``width`` bits, those of the circuit's last registers."""
     first = samples.num_bits - width

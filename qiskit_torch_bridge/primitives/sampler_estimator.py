@@ -46,7 +46,14 @@ from .measurement_groups import (
 from .observable_sets import ObservableSets
 from .precision import default_shots, precision_to_shots, shots_to_precision
 from .pubs import PointBlock, split_into_blocks
-from .results import UNUSED, QuasiArray, Samples, read_samples, take_last_bits
+from .results import (
+    UNUSED,
+    QuasiArray,
+    Samples,
+    pack_outcomes,
+    read_samples,
+    take_last_bits,
+)
 from .sampling import prefers_counts
 
 
@@ -351,13 +358,10 @@ def _estimate_from_weights(
     group: MeasurementGroup, rows: QuasiArray, shots: int
 ) -> tuple[FloatArray, FloatArray]:
     width = len(group.bits)
-    length = -(-width // 8)
     means, squares = np.zeros((2, len(rows), len(group.members)))
     for row, weights in enumerate(rows):
-        data = b"".join(outcome.to_bytes(length, "big") for outcome in weights)
-        packed = np.frombuffer(data, np.uint8).reshape(1, len(weights), length)
         of_outcome = np.array(list(weights.values()))
-        outcomes = _read_outcomes(packed, width)
+        outcomes = _read_outcomes(pack_outcomes(weights, width)[None], width)
         means[row], squares[row] = estimate_from_outcomes(group, outcomes, of_outcome)
     return means, np.maximum(find_variances(group, means, squares, shots), 0.0)
 

@@ -14,7 +14,7 @@ from ..arrays import FloatArray
 from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
 from ..program.operators import Observable
-from ..program.readouts import Expectations
+from ..program.readouts import Expectations, Outcomes
 from ..simulation.statevector import StatevectorSimulator
 from .drawing import find_probabilities
 from .pubs import AnalysedPub, PointBlock, merge_blocks
@@ -106,6 +106,15 @@ class Simulators:
         """Return what prepares the states of the qubits that gates act on."""
         return self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
 
+    def measure(self, circuit: AnalysedCircuit, outcomes: Outcomes) -> StatevectorSimulator:
+        """Return what gives the probabilities of outcomes."""
+        columns = range(circuit.num_parameters)
+        return self._exact(
+            (circuit, outcomes),
+            lambda: StatevectorSimulator(circuit, outcomes, columns, (), self._dtype),
+            _weight,
+        )
+
     def _evaluator(
         self, request: AnalysedPub, block: PointBlock, *, measured: bool
     ) -> StatevectorSimulator | MeasurementPlan:
@@ -142,7 +151,7 @@ class Simulators:
 
 
 def _weight(simulator: StatevectorSimulator) -> int:
-    return (1 << simulator.tape.num_bits) + len(simulator.sums.paulis.tables)
+    return (1 << simulator.tape.num_bits) + len(simulator.sums.paulis.tables) + simulator.size
 
 
 def _together(request: AnalysedPub, blocks: list[PointBlock]) -> bool:

@@ -54,15 +54,23 @@ def split_final_measurements(circuit: QuantumCircuit) -> SplitCircuit:
             taken.update(qubits, clbits)
     kept.reverse()
     used = any(instruction.clbits for instruction in kept)
-    result = circuit.copy_empty_like() if used else _copy_without_bits(circuit)
+    result = _copy_empty(circuit) if used else _copy_without_bits(circuit)
     for instruction in kept:
         result.append(instruction.operation, instruction.qubits, instruction.clbits, copy=False)
     return SplitCircuit(result, dict(sorted(found.items())))
 
 
+def _copy_empty(circuit: QuantumCircuit) -> QuantumCircuit:
+    if type(circuit) is QuantumCircuit:
+        return circuit.copy_empty_like()
+    result = circuit.copy()  # since Qiskit 1.4 builds what is empty anew, if it is a blueprint
+    result.clear()
+    return result
+
+
 def _copy_without_bits(circuit: QuantumCircuit) -> QuantumCircuit:
     """Return a circuit on the same qubits, with its layout, without instructions and bits."""
-    result = circuit.copy_empty_like()
+    result = _copy_empty(circuit)
     if not (circuit.num_qubits and circuit.num_clbits):
         return result
     # Qiskit removes bits only together with the last measurement into them.

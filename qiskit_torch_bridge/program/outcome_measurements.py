@@ -32,6 +32,8 @@ MOST_BITS = 30
 """Probabilities of outcomes of more bits are more than any memory holds."""
 MOST_VALUES = 1 << 25
 """Values of observables, all outcomes of each, that a conditional value at risk keeps: 256 MiB."""
+MOST_READ = 1 << 20
+"""More of them than these are computed when they are needed first, if a file says what of."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,7 @@ class CVaR(Measurement):
 
     observable: ObservablesLike | Operators
     alpha: float
-    values: FloatArray = field(init=False, repr=False, compare=False)
-    """The values of the observables for each outcome: ``(O, 2**k)``; of a bound one only."""
+    _values: FloatArray | None = field(default=None, init=False, repr=False, compare=False)
 
     reads = Outcomes
     is_read = False
@@ -195,12 +196,9 @@ class CVaR(Measurement):
         qubits = tuple(np.flatnonzero(support).tolist()) or (0,)
         self._check_size(len(qubits))
         measured = CVaR([restrict_operator(o, qubits) for o in operators], self.alpha)
-        return Bound(
-            measured._with_values(),
-            Outcomes(qubits),
-            shape,
-            split_final_measurements(circuit).circuit,
-        )
+        measured._tabulate()
+        unmeasured = split_final_measurements(circuit).circuit
+        return Bound(measured, Outcomes(qubits), shape, unmeasured)
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
@@ -231,7 +229,9 @@ class CVaR(Measurement):
     ) -> Self:
         made = cls(list(operators), **settings)
         made._check_size(operators[0].num_qubits)
-        return made._with_values()
+        if len(operators) << operators[0].num_qubits <= MOST_READ:
+            made._tabulate()
+        return made
 
     def _check_size(self, count: int) -> None:
         most = MOST_VALUES // len(self.operators)
@@ -242,10 +242,15 @@ class CVaR(Measurement):
                 "fewer observables at once, or such that act on fewer qubits."
             )
 
-    def _with_values(self) -> Self:
+    @property
+    def values(self) -> FloatArray:
+        """The values of the observables for each outcome, of a bound one: ``(O, 2**k)``."""
+        return self._tabulate() if self._values is None else self._values
+
+    def _tabulate(self) -> FloatArray:
         values = np.stack([diagonal_of(operator) for operator in self.operators])
-        object.__setattr__(self, "values", values)
-        return self
+        object.__setattr__(self, "_values", values)
+        return values
 
 
 def _count_outputs(output_size: Any) -> Any:

@@ -161,17 +161,29 @@ class StatevectorSimulator(Simulator):
     def evaluate(
         self, x: FloatArray, w: FloatArray, keep: bool = False
     ) -> tuple[FloatArray, FinalStates | None]:
+        rows_t = self._choose_rows(len(x))
+        kept = self._room_for_states(len(x), rows_t) if keep and len(x) else None
+        return self._evaluate(rows_t, x, w, kept), kept
+
+    def evaluate_separately(self, x: FloatArray, w: FloatArray) -> FloatArray:
+        """Return what :meth:`evaluate` does, up to rounding.
+
+        A row is the same to the last bit, however many others are evaluated with it.
+        """
+        return self._evaluate(self._rows_for_any_number(), x, w)
+
+    def _evaluate(
+        self, rows_t: int, x: FloatArray, w: FloatArray, kept: FinalStates | None = None
+    ) -> FloatArray:
         evs = self._room_for_values(len(x))
         if not len(x):
-            return evs, None
-        rows_t = self._choose_rows(len(x))
-        kept = self._room_for_states(len(x), rows_t) if keep else None
+            return evs
         self._execute(FORWARD, rows_t, x, w, evs=evs, kept=kept)
         if self._constants is not None:
             evs += self._constants
         if not self._is_whole:
             self._check_norms(evs)
-        return evs, kept
+        return evs
 
     def vjp(
         self,
@@ -248,7 +260,7 @@ class StatevectorSimulator(Simulator):
     def _final_vectors(self, mode: int, x: FloatArray, w: FloatArray, **tangents: Any) -> Any:
         """Return the vectors ``(V, B, 2**n)`` that the mode leaves."""
         n, vectors = self.tape.num_bits, _VECTORS[mode]
-        rows_t = choose_rows_side_by_side(min(LANES, max(1, CACHED_NUMBERS >> n)), n, self._widest)
+        rows_t = self._rows_for_any_number()
         chunks = -(-len(x) // rows_t)
         numbers = 2 * vectors * rows_t << n
         memory.require(2 * chunks * numbers * self._float.itemsize, n)  # and as complex numbers
@@ -299,6 +311,11 @@ class StatevectorSimulator(Simulator):
             rows = -(-rows // count_threads())  # so that there is a chunk for each thread
         most = max(1, CACHED_NUMBERS >> n)
         return choose_rows_side_by_side(min(max(1, rows), most), n, self._widest)
+
+    def _rows_for_any_number(self) -> int:
+        """Return how many rows to handle side by side so that rounding depends on none of them."""
+        n = self.tape.num_bits
+        return choose_rows_side_by_side(min(LANES, max(1, CACHED_NUMBERS >> n)), n, self._widest)
 
     def _layout(self, rows_t: int, wanted: tuple[bool, bool]) -> _Packed:
         """Return the layout for ``T`` rows and some derivatives."""
