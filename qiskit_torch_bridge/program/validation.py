@@ -86,7 +86,7 @@ def _measurement_error(circuit: QuantumCircuit, position: int) -> CircuitError:
             "it first onto a fresh qubit with cx."
         )
     return CircuitError(
-        f"The circuit {what}; an estimator measures at the end only. A measurement whose outcome "
+        f"The circuit {what}; circuits are measured at their end only. A measurement whose outcome "
         "is not used has the effect of a cx from its qubit onto a fresh qubit that nothing else "
         "acts on: put that in its place, or leave it out if the circuit does not need it."
     )
