@@ -39,9 +39,7 @@ sampled = TorchQuantumModule(
 chances, frequencies = exact().detach(), sampled().detach()
 places = np.arange(16)
 left.bar(places - 0.2, chances, 0.4, label="exact")
-left.bar(
-    places + 0.2, frequencies, 0.4, yerr=sampled.last_stds, capsize=2, label=f"{SHOTS} shots"
-)
+left.bar(places + 0.2, frequencies, 0.4, yerr=sampled.last_stds, capsize=2, label=f"{SHOTS} shots")
 left.set_xticks(places, [format(i, "04b") for i in places], rotation=90)
 left.set_xlabel("outcome, qubit 0 last")
 left.set_ylabel("probability")
