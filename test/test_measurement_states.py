@@ -110,6 +110,21 @@ def test_measurements_are_values(name):
         assert ours != "a" and ours != Probabilities([0, 1], interpret=lambda i: 0)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Probabilities()",
+        "Probabilities(qubits=(1, 0), interpret='parity')",
+        "Purity(qubits=(0,))",
+        "Entropy(qubits=(0, 1))",
+        "Entropy(qubits=(1,), base=2.0)",
+        "State()",
+    ],
+)
+def test_measurements_are_shown_as_they_are_made(text):
+    assert repr(eval(text)) == text
+
+
 def test_rounding_makes_no_other_measurement():
     target = random_statevector(4, seed=1).data
     pairs = [

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
+import runpy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from documented import DOCS
 from qiskit import transpile
 from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit, QuantumRegister
 from qiskit.primitives import BitArray
@@ -571,6 +573,10 @@ MADE = {
     "three amplitudes": (lambda: Fidelity([1, 0, 0]), "2\\*\\*k amplitudes"),
     "no norm": (lambda: Fidelity([1, 1]), "a normalised state; got one of norm 1.41"),
     "not positive": (lambda: Fidelity(np.diag([2.0, -1.0])), "Hermitian and positive"),
+    "too wide": (
+        lambda: Fidelity(QuantumCircuit(50)),
+        "whose state can be computed; got one of 50",
+    ),
     "unbound": (lambda: Fidelity(tangled(THETA)), "without parameters; got one with .'theta'."),
 }
 
@@ -622,3 +628,9 @@ def test_observables_that_cannot_be_measured_so():
     labels = {format(i, "014b").replace("0", "I").replace("1", "X"): 1.0 for i in range(1, 2**14)}
     with pytest.raises(ObservableError, match="at most 8192 terms.*got one of 16383"):
         CircuitProgram(QuantumCircuit(14), Variance(labels))
+
+
+def test_the_figure_of_the_documentation_can_be_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["probabilities.py", str(tmp_path / "figure.png")])
+    runpy.run_path(str(DOCS / "how-tos" / "probabilities.py"))
+    assert (tmp_path / "figure.png").stat().st_size > 10_000

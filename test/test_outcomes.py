@@ -14,6 +14,7 @@ from qiskit.circuit import ClassicalRegister, QuantumCircuit
 from qiskit.primitives import BitArray, StatevectorSampler
 from qiskit.quantum_info import Statevector
 
+from qiskit_torch_bridge import TorchQuantumModule
 from qiskit_torch_bridge.algorithms import bits_by_qubit, unpack_bits
 from qiskit_torch_bridge.demos.problems import Graph, cut_operator, cut_values
 from qiskit_torch_bridge.exceptions import InputError
@@ -22,30 +23,22 @@ STAR = Graph(4, ((0, 1), (0, 2), (0, 3), (1, 2)), (1.0,) * 4)
 """Node 0 has three neighbours, node 3 only one."""
 
 
-class Bound:
-    """Something with a trained circuit: one that flips some qubits."""
-
-    def __init__(self, *flipped: int) -> None:
-        self._flipped = flipped
-
-    def bind(self) -> QuantumCircuit:
-        circuit = QuantumCircuit(STAR.num_nodes)
-        circuit.x(list(self._flipped))
-        return circuit
-
-    to_circuit = bind
+def flipping(*qubits: int) -> QuantumCircuit:
+    circuit = QuantumCircuit(STAR.num_nodes)
+    circuit.x(list(qubits))
+    return circuit
 
 
 @pytest.mark.parametrize("flipped", list(itertools.combinations(range(4), 2)))
 def test_entry_k_is_qubit_k(flipped):
-    circuit = Bound(*flipped).bind()
+    circuit = flipping(*flipped)
     circuit.measure_all()
     data = StatevectorSampler().run([circuit], shots=1).result()[0].data.meas
     expected = tuple(int(k in flipped) for k in range(4))
     for outcome, count in ((*data.get_counts(), None), (*data.get_int_counts(), 4)):
         assert bits_by_qubit(outcome, count) == expected
     assert bits_by_qubit(np.int64(*data.get_int_counts()), 4) == expected
-    assert bits_by_qubit(*Statevector(Bound(*flipped).bind()).to_dict(), num_qubits=4) == expected
+    assert bits_by_qubit(*Statevector(flipping(*flipped)).to_dict(), num_qubits=4) == expected
 
 
 def test_registers_are_read_on_from_the_last_one():
@@ -116,7 +109,7 @@ def test_a_cut_is_the_operator_s_expectation_value(index):
 def test_the_documented_cuts_hold_on_any_graph(words, page, name, node, capsys):
     """With one node on the other side the cut has as many edges as the node has neighbours."""
     scope: dict[str, Any] = {
-        "module": Bound(node),
+        "module": TorchQuantumModule(flipping(node)),
         "edges": STAR.edges,
         "StatevectorSampler": StatevectorSampler,
     }

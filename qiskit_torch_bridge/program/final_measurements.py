@@ -53,7 +53,7 @@ def split_final_measurements(circuit: QuantumCircuit) -> SplitCircuit:
         if instruction.name not in _IDLE:
             taken.update(qubits, clbits)
     kept.reverse()
-    used = any(instruction.clbits for instruction in kept)
+    used = circuit.num_vars or any(instruction.clbits for instruction in kept)
     result = _copy_empty(circuit) if used else _copy_without_bits(circuit)
     for instruction in kept:
         result.append(instruction.operation, instruction.qubits, instruction.clbits, copy=False)

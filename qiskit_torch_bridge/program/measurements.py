@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit
 from typing_extensions import Self, override
 
+from ..arguments import show_given
 from ..exceptions import ObservableError
 from .observables import (
     Layout,
@@ -105,6 +106,9 @@ class Measurement(ABC):
         """Return what is measured as ``print`` shows it of a program."""
         return f"measurement={self!r}"
 
+    def __repr__(self) -> str:
+        return show_given(self)
+
 
 # -- expectation values --------------------------------------------------------------------------
 
@@ -129,6 +133,9 @@ class ExpectationValues(Measurement):
     @override
     def describe(self, readout: Readout) -> str:
         return f"observables={readout}"
+
+    def __repr__(self) -> str:
+        return "ExpectationValues()"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ExpectationValues)  # which ones is a matter of the readout
@@ -188,7 +195,7 @@ class Operators:
         return str(Expectations(self.flat)) if self.shape else brief(self.flat[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Variance(Measurement):
     r"""The variances of observables.
 
@@ -196,8 +203,9 @@ class Variance(Measurement):
 
     One is zero where the state is an eigenstate. What is read are the expectation values of
     :math:`O`, less its multiple of the identity, and of the square of that, in which equal products
-    are collected. Rounding may leave :math:`-10^{-16}` of zero. The standard error of a measured
-    variance assumes the worst correlation between the errors of both.
+    are collected. Rounding may leave :math:`-10^{-16}` of zero. Measured with :math:`s` shots, a
+    variance is on average too small by about its :math:`s`-th part, and the standard error assumes
+    the worst correlation between the errors of both.
 
     Args:
         observables: As for :class:`.TorchQuantumModule`. The output has the shape in which they are

@@ -36,7 +36,7 @@ MOST_READ = 1 << 20
 """More of them than these are computed when they are needed first, if a file says what of."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Probabilities(Measurement):
     r"""Probabilities of measured outcomes, or of what outcomes count for.
 

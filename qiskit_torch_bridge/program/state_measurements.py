@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from qiskit.circuit import QuantumCircuit, Qubit
+from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import DensityMatrix, Statevector
 from typing_extensions import Self, override
 
@@ -44,7 +45,7 @@ class _OfState(Measurement):
         return Amplitudes(visible)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _OfSubsystem(_OfState):
     """A measurement of some of the qubits; bound, of positions in the index of amplitudes."""
 
@@ -80,7 +81,7 @@ def _are_positions(qubits: Any, readout: Readout) -> bool:
     return all(type(qubit) is int and qubit < count for qubit in qubits)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Purity(_OfSubsystem):
     r"""The purity of some of the qubits.
 
@@ -108,7 +109,7 @@ class Purity(_OfSubsystem):
     """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entropy(_OfSubsystem):
     r"""The entanglement entropy of some of the qubits with the others.
 
@@ -269,7 +270,7 @@ class Fidelity(_OfState):
         return f"Fidelity(<{kind} state of {len(self.amplitudes).bit_length() - 1} qubits>{of})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class State(_OfState):
     r"""The state vector: ``(2**n,)`` complex amplitudes, in the order of Qiskit's ``Statevector``.
 
@@ -347,7 +348,14 @@ def _numbers_of(target: Any) -> NDArray[np.complex128]:
                 "circuit.assign_parameters."
             )
         # Evolutions mean here what they mean in the circuit that is compared.
-        return np.asarray(Statevector(AnalysedCircuit(target).circuit).data)
+        circuit = AnalysedCircuit(target).circuit
+        try:
+            return np.asarray(Statevector(circuit).data)
+        except (*UNREADABLE, MemoryError, QiskitError) as error:
+            raise MeasurementError(
+                f"Expected target to be a circuit whose state can be computed; got one of "
+                f"{circuit.num_qubits} qubits: {error}"
+            ) from error
     if isinstance(target, (Statevector, DensityMatrix)):
         return np.asarray(target.data, dtype=np.complex128)
     array = np.zeros(0)
