@@ -273,7 +273,7 @@ class Execution:
         """What is done about jobs, wherever it was said."""
         if self.on_backend is not None:
             return self.on_backend.jobs
-        primitive = self.primitive
+        primitive: Any = self.primitive
         return primitive.jobs if isinstance(primitive, Dispatching) else None
 
     def changed(self, changes: ExecutionFields) -> Execution:
