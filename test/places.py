@@ -221,8 +221,8 @@ class Place:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The optimization levels to look at: what moves operators moves outcomes."""
-        return LEVELS if self.asked is EXPECTATION_VALUES else (LEVELS[0], LEVELS[-1])
+        """The optimization levels to look at: the same code moves operators and outcomes."""
+        return LEVELS if self.asked is EXPECTATION_VALUES else LEVELS[-1:]
 
     @property
     def gradients(self) -> tuple[str, ...]:

@@ -582,6 +582,7 @@ def test_samples_come_from_where_values_come_from() -> None:
     assert m.with_backend(session).sample(shots=50).counts() == {"101": 50}
 
 
+@pytest.mark.filterwarnings("ignore:.*has no QubitProperties")
 @pytest.mark.filterwarnings("ignore:.*V2 class is deprecated")
 @pytest.mark.parametrize("package", ["qiskit_ibm_runtime", "qiskit_ibm_runtime.executor_sampler"])
 def test_samplers_of_the_runtime_in_local_mode(package: str) -> None:

@@ -20,7 +20,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp, random_unitary
 
-from qiskit_torch_bridge.exceptions import BridgeError
+from qiskit_torch_bridge.exceptions import BridgeError, MemoryLimitError
 from qiskit_torch_bridge.primitives import BatchedStatevectorSampler
 
 BOTH = pytest.mark.parametrize("sampler", [StatevectorSampler, BatchedStatevectorSampler])
@@ -244,6 +244,21 @@ def conditioned():
     return circuit
 
 
+def repeated():
+    circuit = QuantumCircuit(1, 1)
+    with circuit.for_loop(range(2)):
+        circuit.x(0)
+    circuit.measure(0, 0)
+    return circuit
+
+
+def stored():
+    circuit = QuantumCircuit(1, 1)
+    circuit.store(circuit.add_var("a", False), True)
+    circuit.measure(0, 0)
+    return circuit
+
+
 def one_parameter():
     circuit = QuantumCircuit(1)
     circuit.rx(Parameter("t"), 0)
@@ -268,6 +283,8 @@ def measuring_instruction():
 REFUSED = {
     "a measurement midway": (measured_midway(), "measures qubit 0 before its end.*Aer"),
     "a condition": (conditioned(), "measures qubit 0 before its end.*qiskit_aer"),
+    "a loop": (repeated(), "operation 'for_loop'.*qiskit_aer"),
+    "a variable": (stored(), "operation 'store'.*qiskit_aer"),
     "an instruction that measures": (measuring_instruction(), "decompose.*qiskit_aer"),
     "no values": (one_parameter(), "1 parameters \\(t\\); got 0"),
     "too many values": ((one_parameter(), {"t": 1.0, "u": 2.0}), "1 parameters.*got 2"),
@@ -293,6 +310,15 @@ def test_what_neither_takes(name):
     good = QuantumCircuit(1, 1)
     with pytest.raises(BridgeError, match=message):
         BatchedStatevectorSampler().run([good, pub])
+
+
+@pytest.mark.parametrize("width", [45, 80])
+def test_states_that_do_not_fit_into_memory(width):
+    circuit = QuantumCircuit(width)
+    circuit.h(range(width))
+    circuit.measure_all()
+    with pytest.raises(MemoryLimitError, match=f"Simulating {width} qubits exactly needs"):
+        BatchedStatevectorSampler().run([circuit])
 
 
 def test_what_only_qiskits_takes():

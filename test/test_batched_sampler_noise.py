@@ -191,7 +191,7 @@ def test_chunks_change_no_outcome(monkeypatch):
 
 
 def test_what_is_impossible_is_never_drawn():
-    """At both ends of the numbers from 0 to 1, and where rounding takes a product to the total."""
+    """At both ends of the numbers from 0 to 1, and beside outcomes that have no probability."""
     below = np.nextafter(1.0, 0.0)
     rng = np.random.default_rng(1)
     uniform = np.concatenate([[0.0, below, 0.5, 0.25, 0.75], rng.random(1000)])

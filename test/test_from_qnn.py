@@ -19,8 +19,15 @@ from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.gradients import ParamShiftSamplerGradient, SPSASamplerGradient
 from qiskit_machine_learning.neural_networks import SamplerQNN
 
-from qiskit_torch_bridge import Exact, Probabilities, TorchQuantumModule, Tracker
-from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError
+from qiskit_torch_bridge import (
+    CircuitProgram,
+    Exact,
+    Probabilities,
+    TorchQuantumModule,
+    Tracker,
+)
+from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError, MeasurementError
+from qiskit_torch_bridge.gradients import AdjointSamplerGradient, ParameterShiftSamplerGradient
 from qiskit_torch_bridge.primitives import BatchedStatevectorSampler
 
 OF_VERSION_1 = tuple(int(n) for n in __version__.split(".")[:2]) < (0, 9)
@@ -100,6 +107,26 @@ def test_a_network_and_its_module_agree(outputs, caplog):
     assert "exact engine takes the place of QMLSampler in SamplerQNN" in caplog.text
     assert ("dense tensors, here of shape (*batch, 2)" in caplog.text) is bool(qnn.sparse)
     assert_agrees(qnn, module, **EXACT)
+
+
+def test_outputs_of_several_axes_are_saved():
+    qnn = network(sampler=StatevectorSampler(), **OUTPUTS["one of three axes"])
+    program = TorchQuantumModule.from_qnn(qnn).program
+    again = CircuitProgram.from_state(program.to_state())
+    assert program.output_shape == again.output_shape == (1, 3, 2)
+    assert program.difference(again) is None
+    shaped = Probabilities(interpret=[0, 1, 5, 3], output_size=(3, 2))
+    rows = TorchQuantumModule(hybrid(), shaped, seed=1).double()()
+    flat = Probabilities(interpret=[0, 1, 5, 3], output_size=6)
+    torch.testing.assert_close(
+        rows.flatten(), TorchQuantumModule(hybrid(), flat, seed=1).double()(), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("size", [(2, 0), (1.5,), ("a",), (2, -2), [2, 2]], ids=str)
+def test_shapes_that_are_none_are_named(size):
+    with pytest.raises(MeasurementError, match="output_size"):
+        Probabilities(interpret="parity", output_size=size)
 
 
 @with_exact_sampler
@@ -229,6 +256,18 @@ def test_a_sampler_and_its_gradient_come_along():
     theirs = FiniteDiffSamplerGradient(sampler, 0.1)
     module = TorchQuantumModule.from_qnn(network(sampler=sampler, gradient=theirs))
     assert module.gradient.startswith("finite-difference")
+
+
+def test_gradients_of_this_package_in_a_network():
+    sampler = BatchedStatevectorSampler(default_shots=500, seed=1)
+    own = ParameterShiftSamplerGradient(sampler, shots=2000)
+    module = TorchQuantumModule.from_qnn(network(sampler=sampler, gradient=own))
+    assert module.estimator is sampler and module.gradient == "parameter-shift"
+    with Tracker() as tracker:
+        module(torch.tensor(ROWS[:1])).sum().backward()
+    assert tracker.usage.jobs == 2 and tracker.usage.shots == 2000 * tracker.usage.points
+    exact = network(sampler=BatchedStatevectorSampler(), gradient=AdjointSamplerGradient())
+    assert TorchQuantumModule.from_qnn(exact).gradient == "adjoint"
 
 
 @pytest.mark.parametrize(

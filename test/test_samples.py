@@ -362,6 +362,19 @@ def test_more_qubits_than_bytes():
         assert "qubits=19" in repr(samples)
 
 
+@pytest.mark.parametrize("width", [1, 8, 9, 63, 64, 65, 100])
+def test_the_most_frequent_outcome_of_any_width(width):
+    """Against a count of Python's; of all outcomes that are there twice, the smallest."""
+    draw = np.random.default_rng(width)
+    largest = 1 << width
+    outcomes = [int(draw.integers(0, 4)) * (largest // 4) for _ in range(50)] + [largest - 1] * 2
+    size = (width + 7) // 8
+    packed = np.array([list(o.to_bytes(size, "big")) for o in outcomes], np.uint8)
+    samples = Samples(BitArray(packed, width))
+    expected = max(set(outcomes), key=lambda o: (outcomes.count(o), -o))
+    assert samples.most_frequent.tolist() == [expected >> k & 1 for k in range(width)]
+
+
 def test_more_outcomes_than_memory_holds():
     circuit = QuantumCircuit(60)
     module = TorchQuantumModule(circuit, "Z" + "I" * 59)

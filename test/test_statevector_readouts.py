@@ -474,15 +474,19 @@ def test_making_calls_nothing_for_each_outcome() -> None:
     assert many < 2 * few  # outcomes are 64 times as many
 
 
-def test_the_parity_of_sixty_qubits() -> None:
+def test_what_outcomes_of_sixty_qubits_count_for() -> None:
     """Where nothing acts there is nothing to count."""
     circuit = QuantumCircuit(60)
-    circuit.ry(X, [3, 41])
-    probability = np.sin(0.4) ** 2
-    odd = 2 * probability * (1 - probability)
-    for interpretation in (Parity(), OutcomeFunction(lambda outcome: outcome.bit_count() % 2, 2)):
-        s = made(circuit, Outcomes(tuple(range(60)), interpretation))
-        np.testing.assert_allclose(read(s, (0.8,)), [[1 - odd, odd]], rtol=0, atol=EXACT)
+    circuit.ry(X, 3)
+    circuit.ry(W, 41)
+    one, other = np.sin(0.3) ** 2, np.sin(0.4) ** 2
+    odd = one * (1 - other) + other * (1 - one)
+    parity = made(circuit, Outcomes(tuple(range(60)), Parity()))
+    np.testing.assert_allclose(read(parity, (0.8, 0.6)), [[1 - odd, odd]], rtol=0, atol=EXACT)
+    both = OutcomeFunction(lambda outcome: (outcome >> 3 & 1) + 2 * (outcome >> 41 & 1), 5)
+    found = read(made(circuit, Outcomes(tuple(range(60)), both)), (0.8, 0.6))
+    expected = [*np.kron([1 - other, other], [1 - one, one]), 0]
+    np.testing.assert_allclose(found, [expected], rtol=0, atol=EXACT)
 
 
 def test_what_does_not_fit_is_named() -> None:

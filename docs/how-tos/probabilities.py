@@ -36,17 +36,10 @@ sampled = TorchQuantumModule(
     estimator=BatchedStatevectorSampler(seed=3),
     shots=SHOTS,
 )
-chances, frequencies = exact().numpy(force=True), sampled().numpy(force=True)
+chances, frequencies = exact().detach(), sampled().detach()
 places = np.arange(16)
 left.bar(places - 0.2, chances, 0.4, label="exact")
-left.bar(
-    places + 0.2,
-    frequencies,
-    0.4,
-    yerr=sampled.last_stds.numpy(),
-    capsize=2,
-    label=f"{SHOTS} shots",
-)
+left.bar(places + 0.2, frequencies, 0.4, yerr=sampled.last_stds, capsize=2, label=f"{SHOTS} shots")
 left.set_xticks(places, [format(i, "04b") for i in places], rotation=90)
 left.set_xlabel("outcome, qubit 0 last")
 left.set_ylabel("probability")
@@ -62,8 +55,8 @@ for measurement, label in ((Entropy([0], base=2), "entropy, bits"), (Purity([0])
     inputs = angles.clone().requires_grad_()
     outputs = module(inputs)
     (slopes,) = torch.autograd.grad(outputs.sum(), inputs)
-    (line,) = right.plot(angles.numpy(), outputs.numpy(force=True), label=label)
-    right.plot(angles.numpy(), slopes.numpy(), "--", color=line.get_color(), label="its derivative")
+    (line,) = right.plot(angles, outputs.detach(), label=label)
+    right.plot(angles, slopes, "--", color=line.get_color(), label="its derivative")
 right.set_xticks([0, np.pi / 2, np.pi], ["0", "π/2", "π"])
 right.set_xlabel("angle of ry before cx")
 right.legend()

@@ -211,7 +211,7 @@ def _numbers_of(packed: NDArray[np.uint8]) -> NDArray[Any]:
         parts = range(0, len(data), length)
         return np.array([int.from_bytes(data[i : i + length], "big") for i in parts], dtype=object)
     # NumPy sorts numbers of one or two bytes in linear time.
-    number = np.zeros(len(packed), dtype=np.int64 if packed.shape[1] > 2 else np.uint16)
+    number: NDArray[Any] = np.zeros(len(packed), np.int64 if packed.shape[1] > 2 else np.uint16)
     for byte in packed.T:
         number = number << 8 | byte
     return number

@@ -123,6 +123,7 @@ class BatchedStatevectorSampler(BatchedPrimitive, BaseSamplerV2):
     def _plan(self, request: AnalysedSamplerPub) -> SamplePlan:
         circuit = request.measured.circuit
         active = set(find_active_qubits(circuit.circuit))
+        memory.require(32 << len(active), len(active))  # which says it better than the outcomes
         qubits = tuple(sorted(q for q in request.measured.measured if q in active))
         return SamplePlan(request, qubits, self._simulators.measure(circuit, Outcomes(qubits)))
 
@@ -172,9 +173,8 @@ class SamplePlan(NamedTuple):
         }
         for chunk in split_rows(len(request.values), 8 * self.simulator.size):
             # What is drawn at one point depends on no other one, not even by rounding.
-            weights = self.simulator.evaluate_separately(request.values[chunk], NO_WEIGHTS)
-            probabilities = weights / weights.sum(axis=1, keepdims=True)
-            for rows in split_rows(len(weights), DRAWN_BYTES * request.shots, NEAR_BYTES):
+            probabilities = self.simulator.evaluate_separately(request.values[chunk], NO_WEIGHTS)
+            for rows in split_rows(len(probabilities), DRAWN_BYTES * request.shots, NEAR_BYTES):
                 some = probabilities[rows]
                 for shots in split_rows(request.shots, DRAWN_BYTES * len(some), NEAR_BYTES):
                     outcomes = draw_outcomes(some, shots.stop - shots.start, generator)

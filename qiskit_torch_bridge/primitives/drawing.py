@@ -63,7 +63,7 @@ def draw_outcomes(
     """Draw outcomes one after the other, each independent of those before: ``(N, shots)``.
 
     Args:
-        probabilities: Of each outcome, shape ``(N, S)``.
+        probabilities: Of each outcome, in any unit, shape ``(N, S)``.
         shots: How many to draw from each row.
         generator: Where randomness comes from; rows take it one after the other.
     """

@@ -202,6 +202,7 @@ def check_registers(
         _check_bits(bits, register.name, register.size, shape, position, who)
         counts.add(bits.num_shots)
         found[register.name] = bits
+    # Twirling rounds the shots up; more of them are as good.
     if len(counts) > 1 or any(count < (shots or 1) for count in counts):
         wanted = "as many for each register" if shots is None else f"{shots} for each register"
         raise ResultError(

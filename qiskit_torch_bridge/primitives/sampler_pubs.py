@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from qiskit.circuit import CircuitInstruction, QuantumCircuit
+from qiskit.circuit import CircuitInstruction, ControlFlowOp, QuantumCircuit
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
@@ -18,6 +18,7 @@ from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError
 from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit, AnalysisCache
+from ..program.definitions import is_box
 from ..program.final_measurements import split_final_measurements
 from ..program.identity import content_key
 from .precision import validate_shots
@@ -188,9 +189,15 @@ def _refuse_before_the_end(circuit: QuantumCircuit, instruction: CircuitInstruct
             f"The circuit resets qubit {qubit}; outcomes are drawn from a pure final state. Leave "
             f"the reset out if nothing has acted on the qubit before. {ELSEWHERE}"
         )
+    dynamic = isinstance(instruction.operation, ControlFlowOp) and not is_box(instruction.operation)
+    if dynamic or name == "store":
+        raise CircuitError(
+            f"The circuit contains the operation {name!r}, and outcomes are drawn from the final "
+            f"state of gates alone. {ELSEWHERE}"
+        )
     if instruction.clbits:
         raise CircuitError(
-            f"The operation {name!r} uses classical bits; outcomes are drawn from the final state. "
-            "If it is an instruction that ends with measurements, decompose the circuit: "
+            f"The operation {name!r} uses classical bits, and outcomes are drawn from the final "
+            "state. If it is an instruction that ends with measurements, decompose the circuit: "
             f"circuit.decompose({name!r}). {ELSEWHERE}"
         )
