@@ -382,6 +382,9 @@ CASES: dict[str, Case] = {
     "CircuitProgram.placed": Case(
         method(program, "placed"), lambda: {"x": np.zeros((4, 2)), "w": np.zeros((1, 3))}
     ),
+    "CircuitProgram.with_readout": Case(
+        method(program, "with_readout"), lambda: {"readout": program().readout}
+    ),
     "CircuitProgram.rewritten": Case(
         method(program, "rewritten"), lambda: {"rewrite": lambda circuit: circuit}
     ),

@@ -5,10 +5,18 @@ from __future__ import annotations
 
 import pytest
 from qiskit import transpile
-from qiskit.circuit import ClassicalRegister, Clbit, QuantumCircuit, QuantumRegister
+from qiskit.circuit import (
+    ClassicalRegister,
+    Clbit,
+    InstructionSet,
+    QuantumCircuit,
+    QuantumRegister,
+)
 from qiskit.circuit.library import RealAmplitudes
 from qiskit.providers.fake_provider import GenericBackendV2
 
+from qiskit_torch_bridge.exceptions import CircuitError
+from qiskit_torch_bridge.program import AnalysedCircuit
 from qiskit_torch_bridge.program.final_measurements import split_final_measurements
 
 
@@ -73,6 +81,19 @@ def test_a_transpiled_circuit_keeps_its_layout():
     bare, qubit_of = split_final_measurements(placed)
     assert bare.layout is not None
     assert list(qubit_of.values()) == placed.layout.final_index_layout()
+
+
+@pytest.mark.filterwarnings("ignore:.*c_if:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*condition.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(InstructionSet, "c_if"), reason="Qiskit 2 has no conditions")
+def test_a_measurement_with_a_condition_stays_and_is_refused():
+    circuit = QuantumCircuit(2, 2)
+    circuit.measure(0, 0)
+    circuit.measure(1, 1).c_if(circuit.clbits[0], 1)
+    bare, qubit_of = split_final_measurements(circuit)
+    assert names(bare) == ["measure"] and qubit_of == {0: 0}
+    with pytest.raises(CircuitError, match="'measure' is conditioned"):
+        AnalysedCircuit(bare)
 
 
 @pytest.mark.skipif(not hasattr(QuantumCircuit, "box"), reason="boxes came with Qiskit 2")

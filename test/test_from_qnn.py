@@ -27,6 +27,7 @@ from qiskit_torch_bridge import (
     Tracker,
 )
 from qiskit_torch_bridge.exceptions import AlgorithmError, AlgorithmTypeError, MeasurementError
+from qiskit_torch_bridge.gradients import AdjointSamplerGradient, ParameterShiftSamplerGradient
 from qiskit_torch_bridge.primitives import BatchedStatevectorSampler
 
 OF_VERSION_1 = tuple(int(n) for n in __version__.split(".")[:2]) < (0, 9)
@@ -255,6 +256,18 @@ def test_a_sampler_and_its_gradient_come_along():
     theirs = FiniteDiffSamplerGradient(sampler, 0.1)
     module = TorchQuantumModule.from_qnn(network(sampler=sampler, gradient=theirs))
     assert module.gradient.startswith("finite-difference")
+
+
+def test_gradients_of_this_package_in_a_network():
+    sampler = BatchedStatevectorSampler(default_shots=500, seed=1)
+    own = ParameterShiftSamplerGradient(sampler, shots=2000)
+    module = TorchQuantumModule.from_qnn(network(sampler=sampler, gradient=own))
+    assert module.estimator is sampler and module.gradient == "parameter-shift"
+    with Tracker() as tracker:
+        module(torch.tensor(ROWS[:1])).sum().backward()
+    assert tracker.usage.jobs == 2 and tracker.usage.shots == 2000 * tracker.usage.points
+    exact = network(sampler=BatchedStatevectorSampler(), gradient=AdjointSamplerGradient())
+    assert TorchQuantumModule.from_qnn(exact).gradient == "adjoint"
 
 
 @pytest.mark.parametrize(

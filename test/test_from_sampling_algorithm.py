@@ -119,6 +119,21 @@ def test_an_aggregation_keeps_the_sampler(kind):
     assert module.weight.grad.abs().max() > 0
 
 
+@pytest.mark.filterwarnings("ignore:Using Sampler V2 .other than StatevectorSampler")
+def test_algorithms_of_qiskit_optimization():
+    """Which has copies of the same algorithms."""
+    algorithms = pytest.importorskip("qiskit_optimization.minimum_eigensolvers")
+    sampler = BatchedStatevectorSampler(default_shots=SHOTS, seed=1)
+    theirs = algorithms.QAOA(sampler, COBYLA(), initial_point=POINT, aggregation=0.35)
+    p = probabilities(qaoa(sampler))
+    module = TorchQuantumModule.from_algorithm(theirs, OPERATOR)
+    assert module.estimator is sampler
+    assert module().item() == pytest.approx(mean_of_lowest(p, 0.35), abs=0.2)
+    theirs = algorithms.QAOA(sampler, COBYLA(), initial_point=POINT)
+    module = TorchQuantumModule.from_algorithm(theirs, OPERATOR, estimator=sampler)
+    assert module().item() == pytest.approx(p @ VALUES, abs=5 * np.ptp(VALUES) / 2 / SHOTS**0.5)
+
+
 def test_an_aggregation_of_everything_is_the_mean():
     module = TorchQuantumModule.from_algorithm(
         qaoa(StatevectorSampler(), aggregation=1.0), OPERATOR

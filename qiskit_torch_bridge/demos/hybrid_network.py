@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from qiskit.circuit import ParameterVector, QuantumCircuit
@@ -19,6 +19,9 @@ NODES = ("expectations", "probabilities", "none")
 """What is read from the circuit; with ``"none"`` there is none."""
 
 CIRCUITS = (*GATES, *TWO_QUBITS)
+
+Head: TypeAlias = Callable[[Tensor, int], Tensor]
+"""From what is read and a number of shots to logarithms of class probabilities."""
 
 LOGIT_SCALE = 4.0
 """Expectation values end at plus and minus one: without a factor the softmax of two of them could
@@ -96,8 +99,8 @@ def softmax(evs: Tensor, shots: int) -> Tensor:
     return functional.log_softmax(LOGIT_SCALE * _up_and_down(evs), -1)
 
 
-HEADS = {"half": half, "quarter": quarter, "softmax": softmax}
-"""From expectation values and a number of shots to logarithms of class probabilities."""
+HEADS: dict[str, Head] = {"half": half, "quarter": quarter, "softmax": softmax}
+"""Those for expectation values."""
 
 
 def outcomes(probabilities: Tensor, shots: int) -> Tensor:
@@ -167,10 +170,10 @@ class HybridNet(nn.Module):
             self.linear2, self.node = nn.Linear(50, num_classes), None
             return
         asked: Any
+        self.head: Head = outcomes
         if node == "probabilities":
             parts = build_circuit(circuit, math.ceil(math.log2(num_classes)))
             asked = Probabilities(interpret=lambda k: k % num_classes, output_size=num_classes)
-            self.head = outcomes
         else:
             parts = build_circuit(circuit, 1 if num_classes == 2 else num_classes)
             asked, self.head = parts.observables, HEADS[head]

@@ -37,7 +37,7 @@ class NodeCircuit(NamedTuple):
     """A circuit, and what is read from it."""
 
     circuit: QuantumCircuit
-    angles: list[Parameter]
+    angles: Sequence[Parameter]
     observables: list[str] | list[SparsePauliOp]
 
 

@@ -10,6 +10,7 @@ from qiskit.circuit import Clbit, Operation, QuantumCircuit, Qubit
 
 from .definitions import is_box
 from .lowering import remove_boxes
+from .validation import is_conditioned
 
 _IDLE = ("barrier", "delay")
 """Operations that do not change the outcome of a measurement before them."""
@@ -33,9 +34,9 @@ def split_final_measurements(circuit: QuantumCircuit) -> SplitCircuit:
     """Take off the measurements after which only measurements, barriers and delays follow.
 
     A measurement stays where a later gate acts on its qubit, or a later operation reads or writes
-    its bit and is no measurement; it is then one in the middle of the circuit. Where two are
-    written to the same bit, the later one counts. Boxes that measure are replaced by what they
-    contain.
+    its bit and is no measurement; it is then one in the middle of the circuit. So does one that is
+    conditioned, as in Qiskit 1. Where two are written to the same bit, the later one counts. Boxes
+    that measure are replaced by what they contain.
     """
     if any(is_box(i.operation) and _measures(i.operation) for i in circuit.data):
         circuit = remove_boxes(circuit)
@@ -46,7 +47,8 @@ def split_final_measurements(circuit: QuantumCircuit) -> SplitCircuit:
     kept = []
     for instruction in reversed(circuit.data):
         qubits, clbits = instruction.qubits, instruction.clbits
-        if instruction.name == "measure" and taken.isdisjoint((*qubits, *clbits)):
+        ends = instruction.name == "measure" and taken.isdisjoint((*qubits, *clbits))
+        if ends and not is_conditioned(instruction.operation):
             found.setdefault(place[clbits[0]], place[qubits[0]])
             continue
         kept.append(instruction)

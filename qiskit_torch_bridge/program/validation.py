@@ -55,9 +55,9 @@ def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCi
         raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
     read = read_steps(circuit)
     for position, (operation, _) in enumerate(read):
-        if is_standard(operation) and not _is_conditioned(operation):
+        if is_standard(operation) and not is_conditioned(operation):
             continue
-        if isinstance(operation, Measure):
+        if isinstance(operation, Measure) and not is_conditioned(operation):
             raise _measurement_error(circuit, position)
         _check(operation)
     result = write_out_evolutions(circuit, evolutions, [operation for operation, _ in read])
@@ -86,13 +86,18 @@ def _measurement_error(circuit: QuantumCircuit, position: int) -> CircuitError:
             "it first onto a fresh qubit with cx."
         )
     return CircuitError(
-        f"The circuit {what}; an estimator measures at the end only. A measurement whose outcome "
+        f"The circuit {what}; circuits are measured at their end only. A measurement whose outcome "
         "is not used has the effect of a cx from its qubit onto a fresh qubit that nothing else "
         "acts on: put that in its place, or leave it out if the circuit does not need it."
     )
 
 
 def _check(operation: Operation) -> None:
+    if is_conditioned(operation):
+        raise CircuitError(
+            f"The operation {operation.name!r} is conditioned on classical bits. Remove the "
+            "condition."
+        )
     if isinstance(operation, Measure):
         raise CircuitError(
             "An operation of the circuit contains a measurement; an estimator measures the "
@@ -103,11 +108,6 @@ def _check(operation: Operation) -> None:
         raise CircuitError(
             "The circuit contains a reset, which has no gradient rule. Start from fresh qubits "
             "instead."
-        )
-    if _is_conditioned(operation):
-        raise CircuitError(
-            f"The operation {operation.name!r} is conditioned on classical bits. Remove the "
-            "condition."
         )
     if isinstance(operation, ControlFlowOp):
         _check_blocks(operation)
@@ -143,7 +143,7 @@ def _check_annotated(operation: AnnotatedOperation) -> None:
         )
 
 
-def _is_conditioned(operation: Operation) -> bool:
+def is_conditioned(operation: Operation) -> bool:
     """Whether Qiskit 1's ``c_if`` was used; Qiskit 2 has no such attribute."""
     own = type(operation)
     if not _HAS_CONDITIONS or own is not class_of(operation) or not hasattr(own, "condition"):
