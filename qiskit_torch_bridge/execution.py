@@ -273,7 +273,8 @@ class Execution:
         """What is done about jobs, wherever it was said."""
         if self.on_backend is not None:
             return self.on_backend.jobs
-        return self.estimator.jobs if isinstance(self.estimator, Dispatching) else None
+        primitive: Any = self.primitive
+        return primitive.jobs if isinstance(primitive, Dispatching) else None
 
     def changed(self, changes: ExecutionFields) -> Execution:
         """Return the value with other choices, and what follows from them.

@@ -369,7 +369,7 @@ class TorchQuantumModule(nn.Module):
         Whatever the module gives, all qubits of the circuit as it was given are measured at its
         end, in the basis of Z; of modules that give :class:`.Probabilities` or a :class:`.CVaR`
         those that they measure, in their order. Shots are new at each call, and independent in
-        each row.
+        each row; only a sampler that was given with a fixed seed may repeat them.
 
         On the exact engine they are drawn in this process, seeded by the module's seed; on a
         sampler, by that one; on a backend, by a sampler for the circuit as it is transpiled,

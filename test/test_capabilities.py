@@ -24,7 +24,8 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_aer.primitives import SamplerV2 as AerSampler
 
 from qiskit_torch_bridge.backends.simulators import FreshSeedsEstimator
-from qiskit_torch_bridge.jobs import DispatchingEstimator
+from qiskit_torch_bridge.exceptions import InputError
+from qiskit_torch_bridge.jobs import DispatchingEstimator, DispatchingSampler
 from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
     BatchedStatevectorSampler,
@@ -205,3 +206,19 @@ def test_an_unknown_one_on_a_simulator_runs_no_boxes():
     estimator = Remote()
     estimator.backend = AerSimulator()
     assert not capabilities.runs_boxes(estimator) and not capabilities.costs_nothing(estimator)
+
+
+def test_aer_is_given_no_pub_without_points():
+    """It ends the process with a segmentation fault."""
+    circuit = QuantumCircuit(1)
+    circuit.rx(Parameter("theta"), 0)
+    measured = circuit.copy()
+    measured.measure_all()
+    points = np.zeros((0, 1))
+    message = r"end the whole process.*shape \(0,\). Leave the PUB out"
+    with pytest.raises(InputError, match=message):
+        DispatchingSampler(AerSampler()).run([(measured, points)])
+    with pytest.raises(InputError, match=message):
+        DispatchingEstimator(AerEstimator()).run([(circuit, "Z", points)])
+    others = DispatchingSampler(StatevectorSampler()).run([(measured, points)])
+    assert others.result()[0].data.meas.shape == (0,)

@@ -238,6 +238,12 @@ def test_parameters_of_controlled_gates_on_aer():
     assert data.evs.tolist() == [-1.0]
 
 
+def test_no_points_run_nothing():
+    pub = (hybrid(), [["ZZ"], ["XX"]], np.zeros((0, 5)))
+    result = SamplerEstimator(AerSampler()).run([pub], precision=0.1).result()[0]
+    assert result.data.evs.shape == result.data.stds.shape == (2, 0)
+
+
 class Weights(BaseSamplerV2):
     """Returns exact quasi-probabilities, as samplers that mitigate errors may."""
 

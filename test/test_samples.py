@@ -39,6 +39,7 @@ from qiskit_torch_bridge import (
     TorchQuantumModule,
     Tracker,
 )
+from qiskit_torch_bridge.engines import make_engine
 from qiskit_torch_bridge.exceptions import (
     BudgetError,
     InputError,
@@ -400,6 +401,20 @@ def test_an_estimator_without_a_sampler_is_named():
                 ask(INPUTS)
     moved = make(estimator=Unknown()).with_backend(estimator=StatevectorSampler())
     assert moved.sample(INPUTS, shots=3).shots == 3
+
+
+class OwnPlace:
+    """Makes engines that are not of this package, as far as anyone can tell."""
+
+    def make_engine(self, program, execution):
+        return make_engine(program, Execution())[0]
+
+
+def test_an_engine_of_somebody_else_draws_nothing():
+    module = make(estimator=OwnPlace())
+    for ask in (module.sample, module.most_likely):
+        with pytest.raises(MeasurementError, match=r"where OwnPlace evaluates. .*with_backend"):
+            ask(INPUTS)
 
 
 WRONG = {

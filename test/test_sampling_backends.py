@@ -13,6 +13,8 @@ import torch
 from circuits import hybrid, nonlinear
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.circuit.library import UnitaryGate
+from qiskit.primitives import BackendEstimatorV2
+from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
 from qiskit.transpiler import InstructionProperties, Target
@@ -265,6 +267,18 @@ def test_what_is_read_decides_what_runs(backend: Any, estimator: type, sampler: 
     assert type(prepare(observed, backend).primitive) is estimator
     with pytest.raises(MeasurementError, match="amplitudes of the state, which no backend"):
         prepare(CircuitProgram(program.circuit, State(), input_params=w), backend)
+
+
+def test_other_backends_are_taken_for_devices() -> None:
+    """Qiskit's simulator in Python, of no fixed size: jobs are dispatched."""
+    program, w = two_angles()
+    prepared = prepare(program, BasicSimulator(), seed=3)
+    assert prepared.kind == "device"
+    assert type(prepared.primitive) is DispatchingSampler
+    assert type(prepared.primitive.samplers[0]) is FreshSeedsSampler
+    assert counts_of(prepared, [np.pi, 0.0], shots=10) == {"01": 10}
+    observed = prepare(CircuitProgram(program.circuit, "ZZ", input_params=w), BasicSimulator())
+    assert type(observed.primitive.estimators[0]) is BackendEstimatorV2
 
 
 def test_jobs_of_samplers_are_seen_through(tmp_path: Any) -> None:

@@ -27,9 +27,10 @@ Check: TypeAlias = Callable[[Pub], None]
 
 def check_isa(circuit: QuantumCircuit, backend: BackendV2) -> None:
     """Raise :class:`CircuitError` if some instruction is none of the backend's."""
-    if circuit.num_qubits > backend.num_qubits:
+    size = backend.num_qubits  # a simulator may have no number of its own
+    if size is not None and circuit.num_qubits > size:
         raise CircuitError(
-            f"The circuit has {circuit.num_qubits} qubits; {backend.name} has {backend.num_qubits}."
+            f"The circuit has {circuit.num_qubits} qubits; {backend.name} has {size}."
         )
     _check_gates(circuit, range(circuit.num_qubits), backend)
 

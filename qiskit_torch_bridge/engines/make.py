@@ -13,7 +13,7 @@ from qiskit.providers import BackendV2
 from ..backends import prepare
 from ..backends.prepare import PassManager
 from ..exceptions import GradientError, MeasurementError
-from ..execution import Exact, Execution, GradientObject
+from ..execution import Exact, Execution
 from ..gradients import AdjointEstimatorGradient, AdjointSamplerGradient
 from ..gradients.evaluated_gradient import EvaluatedGradient
 from ..primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler, is_aer
@@ -211,9 +211,7 @@ def _worker_of(gradient: object) -> Any:
 
 
 @functools.singledispatch
-def _engine_of(
-    gradient: GradientObject, forward: Evaluator, execution: Execution, place: Place
-) -> Engine:
+def _engine_of(gradient: object, forward: Evaluator, execution: Execution, place: Place) -> Engine:
     """Return the engine with a gradient; in general one that asks the gradient object."""
     precision = execution.gradient_precision or execution.forward_precision
     return make_plugin_engine(gradient, forward, precision)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from qiskit.circuit import Operation, QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 
-from ..exceptions import CircuitError
+from ..exceptions import CircuitError, InputError
 from ..program import AnalysisCache
 from ..program.expressions import expressions_of
 from ..program.final_measurements import split_final_measurements
@@ -37,8 +37,14 @@ class AerCircuits:
         Raises:
             CircuitError: If it measures or branches before its end, and Aer would take some of its
                 parameters for other numbers.
+            InputError: If it has no points: with none, Aer ends the process.
         """
         circuit = pub.circuit
+        if self._needed and not pub.parameter_values.size:
+            raise InputError(
+                "Expected at least one point for Aer's primitives, which end the whole process "
+                f"without any; got values of shape {pub.parameter_values.shape}. Leave the PUB out."
+            )
         if not self._needed or all(_runs_on_aer(i.operation) for i in circuit.data):
             return pub
         bare, qubit_of = split_final_measurements(circuit)

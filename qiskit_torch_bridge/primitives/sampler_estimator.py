@@ -156,7 +156,7 @@ class SamplerEstimator(BaseEstimatorV2):
         require_instance(pub, "pub", EstimatorPub, "an EstimatorPub")
         skip = getattr(self.sampler, "skip_job", None)
         if skip is not None:
-            for part in self._plan(self._for_aer(pub)).parts[:1]:
+            for part in self._plan(pub).parts[:1]:
                 skip(part.pubs[0])
 
     def _plan(self, pub: EstimatorPub) -> MeasuringPlan:
@@ -165,6 +165,8 @@ class SamplerEstimator(BaseEstimatorV2):
                 "Expected a precision above zero; got 0, for exact values, which no sampler gives. "
                 "Leave it out for the sampler's own number of shots."
             )
+        if pub.parameter_values.size:  # else there is nothing to be run
+            pub = self._for_aer(pub)
         shots = None if pub.precision is None else precision_to_shots(pub.precision)
         found = self._observables(pub.observables)
         blocks = split_into_blocks(pub.parameter_values.shape, found.index, len(found.operators))
