@@ -82,9 +82,11 @@ def test_hello_runs_one_case_if_shots_or_gradient_are_given(capsys):
 
 
 @pytest.mark.parametrize("circuit", hello.STARTS)
-def test_hello_learns_with_each_circuit_from_its_start(circuit, capsys):
+def test_hello_learns_with_each_circuit_from_its_start(circuit, capsys, tmp_path):
     # From the start of u3 and two-u3 a saddle comes first: its slopes are noise for a while.
     options = ("--circuit", circuit, "--optimizer", "adam", "--schedule", "constant")
+    plot = tmp_path / "hello.png"
+    options += ("--plot", plot)
     (training,) = run("hello", *options, "--target", 0.9, "--steps", 100, "--shots", 1000)
     node = hello.build_circuit(circuit)
     state = Statevector(node.circuit.assign_parameters(hello.STARTS[circuit]))
@@ -92,6 +94,7 @@ def test_hello_learns_with_each_circuit_from_its_start(circuit, capsys):
     assert training.curve[0] == pytest.approx(sum(values), abs=1e-6)
     assert abs(training.curve[-1] - 0.9) < abs(training.curve[0] - 0.9) / 4
     assert f"Circuit {circuit}" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(PNG)
 
 
 def test_hello_starts_where_it_is_told_and_keeps_a_constant_rate():

@@ -223,7 +223,8 @@ def run(options: argparse.Namespace) -> list[Training]:
         trainings.append(train(module, case, options))
     print(summarise(trainings, options, epsilon))
     if options.plot is not None:
-        plot_hello(options.plot, trainings, options.target)
+        num_qubits = 2 if options.circuit in TWO_QUBITS else 1
+        plot_hello(options.plot, trainings, options.target, num_qubits)
         print(f"\nThe training curves are in {options.plot}.")
     return trainings
 

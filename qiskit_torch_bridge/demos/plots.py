@@ -62,7 +62,9 @@ def new_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
         raise DemoError(f"Cannot write the plot to '{path}': {error}.") from error
 
 
-def plot_hello(path: Path, trainings: Sequence[hello.Training], target: float) -> None:
+def plot_hello(
+    path: Path, trainings: Sequence[hello.Training], target: float, num_qubits: int
+) -> None:
     """Draw the training curves of all cases over one another."""
     with new_figure(path, 8, 4.8) as figure:
         axes = figure.subplots()
@@ -72,10 +74,12 @@ def plot_hello(path: Path, trainings: Sequence[hello.Training], target: float) -
             axes.plot(training.curve, color=color, label=training.case.label)
         axes.set(
             xlabel="training step",
-            ylabel=r"exact $\langle Z \rangle$",
-            ylim=(-1.05, 1.05),
+            ylabel="exact " + " + ".join([r"$\langle Z \rangle$"] * num_qubits),
+            ylim=(-1.05 * num_qubits, 1.05 * num_qubits),
             xlim=(0, len(trainings[0].curve) - 1),
-            title="One qubit learns an expectation value",
+            title="One qubit learns an expectation value"
+            if num_qubits == 1
+            else "Two qubits learn the sum of their expectation values",
         )
         axes.grid(alpha=0.25)
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
