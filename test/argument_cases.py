@@ -937,6 +937,11 @@ CASES: dict[str, Case] = {
         lambda: {"pubs": [(rotation()[0], "Z", np.zeros((0, 1)))]},
         {"pubs": EMPTY, "precision": POSITIVE},
     ),
+    "primitives.SamplerEstimator.sampler_pubs": Case(
+        method(measuring, "sampler_pubs"),
+        lambda: {"pubs": [(rotation()[0], "Z", [[0.1]])]},
+        {"pubs": EMPTY, "precision": POSITIVE},
+    ),
     "primitives.SamplerEstimator.skip_job": Case(
         method(measuring, "skip_job"), lambda: {"pub": primitives.evaluation.coerce_pub(pubs()[0])}
     ),

@@ -267,7 +267,7 @@ def test_small_observables_are_told_apart():
     assert one != other
     assert one.difference(CircuitProgram(circuit, SparsePauliOp("Z", 1e-9))) is None
     mine, theirs = (TorchQuantumModule(p.circuit, p.observables[0]) for p in (one, other))
-    with pytest.raises(StateDictError, match="observables"):
+    with pytest.raises(StateDictError, match="the measurement"):
         mine.load_state_dict(theirs.state_dict())
 
 

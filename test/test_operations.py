@@ -42,8 +42,12 @@ from qiskit_aer.primitives import EstimatorV2
 from qiskit_torch_bridge import AnalysedCircuit, CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.backends import prepare
 from qiskit_torch_bridge.exceptions import CircuitError
-from qiskit_torch_bridge.execution import GRADIENTS
-from qiskit_torch_bridge.gradients import AdjointEstimatorGradient
+from qiskit_torch_bridge.gradients import (
+    AdjointEstimatorGradient,
+    AQGDEstimatorGradient,
+    FiniteDifferenceEstimatorGradient,
+    ParameterShiftEstimatorGradient,
+)
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 
 A, B, C, D = (Parameter(name) for name in "abcd")
@@ -348,8 +352,15 @@ def annotated_box() -> tuple[QuantumCircuit, list[Any]]:
     return circuit, annotations
 
 
+GRADIENTS = {
+    "parameter-shift": ParameterShiftEstimatorGradient,
+    "aqgd": AQGDEstimatorGradient,
+    "finite-difference": FiniteDifferenceEstimatorGradient,
+}
+
+
 @NEEDS_BOXES
-@pytest.mark.parametrize("gradient", ["parameter-shift", "aqgd", "finite-difference"])
+@pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("plugin", [False, True])
 def test_boxes_and_their_annotations_reach_the_hardware(gradient: str, plugin: bool) -> None:
     """With angles of their own inside for the shift rule, untouched for the others."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
@@ -99,24 +98,19 @@ def test_a_cut_is_the_operator_s_expectation_value(index):
 
 
 @pytest.mark.parametrize(
-    ("words", "page", "name"),
+    ("words", "page"),
     [
-        ("def size_of_cut", "tutorials/qaoa.rst", "size_of_cut"),
-        ("def cut(", "how-tos/take-a-trained-module-back-to-qiskit.rst", "cut"),
+        ("sample(shots=200).bits", "tutorials/qaoa.rst"),
+        ("def cut(", "how-tos/take-a-trained-module-back-to-qiskit.rst"),
     ],
 )
 @pytest.mark.parametrize("node", range(4))
-def test_the_documented_cuts_hold_on_any_graph(words, page, name, node, capsys):
+def test_the_documented_cuts_hold_on_any_graph(words, page, node, capsys):
     """With one node on the other side the cut has as many edges as the node has neighbours."""
-    scope: dict[str, Any] = {
-        "module": TorchQuantumModule(flipping(node)),
-        "edges": STAR.edges,
-        "StatevectorSampler": StatevectorSampler,
-    }
-    exec(code_with(words, page), scope)
+    module = TorchQuantumModule(flipping(node))
+    exec(code_with(words, page), {"module": module, "edges": STAR.edges})
     neighbours = sum(node in edge for edge in STAR.edges)
-    assert [scope[name](outcome) for outcome in scope["counts"]] == [neighbours]
-    assert str(neighbours) in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"{neighbours}")
 
 
 @pytest.mark.parametrize(

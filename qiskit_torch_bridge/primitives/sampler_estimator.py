@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -149,7 +150,7 @@ class SamplerEstimator(BaseEstimatorV2):
         return _list_pubs(self._plan_all(pubs, precision))
 
     def _plan_all(self, pubs: Iterable[Any], precision: float | None) -> list[MeasuringPlan]:
-        return [self._plan(self._for_aer(pub)) for pub in coerce_pubs(pubs, precision, self)]
+        return [self._plan(pub) for pub in coerce_pubs(pubs, precision, self)]
 
     def skip_job(self, pub: EstimatorPub) -> None:
         """Go on as after running a PUB: for one that was answered from a journal."""
@@ -171,16 +172,11 @@ class SamplerEstimator(BaseEstimatorV2):
         found = self._observables(pub.observables)
         blocks = split_into_blocks(pub.parameter_values.shape, found.index, len(found.operators))
         key = content_key(pub.circuit), pub.circuit.layout is not None, found
-        parts = []
+        gates, parts = self._gates(pub.circuit), []
         for block in blocks:
-            measured = self._measured(
-                (*key, block.observables.tobytes()),
-                lambda block=block: measure_groups(  # type: ignore[misc]
-                    pub.circuit,
-                    [found.operators[u] for u in block.observables],
-                    self._gates(pub.circuit),
-                ),
-            )
+            observables = [found.operators[u] for u in block.observables]
+            measure = functools.partial(measure_groups, pub.circuit, observables, gates)
+            measured = self._measured((*key, block.observables.tobytes()), measure)
             parts.append(measured.place(block, pub.parameter_values, shots))
         return MeasuringPlan(pub, shots, parts)
 
