@@ -263,7 +263,7 @@ class Execution:
         choice: Any = self.gradient or "parameter-shift"
         if isinstance(choice, str):
             return RULES[choice](precision, self.seed)
-        if getattr(choice, "seed", self.seed) is None:
+        if isinstance(choice, SimultaneousPerturbation) and choice.seed is None:
             choice = replace(choice, seed=self.seed)
         rule: Rule = choice.rule(precision)
         return rule

@@ -300,7 +300,7 @@ def test_modules_travel(kind, tmp_path):
     assert other.program != module.program
     with pytest.raises(BridgeError, match="measure"):
         other.load_state_dict(module.state_dict())
-    assert module.program.measured in repr(module)
+    assert module.program.measured[:60] in repr(module)  # the rest may be left out
 
 
 class Counting:

@@ -122,7 +122,7 @@ def test_a_state_dict_that_is_not_finite_changes_nothing(wrong, assign):
 def test_a_state_dict_of_another_program_is_named_first():
     diverged = TorchQuantumModule(two_qubits(), "ZI", input_params=X, weight_params=W)
     diverged.weight.data[1] = math.nan
-    with pytest.raises(StateDictError, match="observables"):
+    with pytest.raises(StateDictError, match="the measurement"):
         module().load_state_dict(diverged.state_dict())
 
 
