@@ -321,7 +321,14 @@ def noise_in(setting: Setting) -> Noise:
 @functools.cache
 def reference(place: str, level: int, *, noisy: bool = True) -> NoisyReference:
     """What is exact there, as functions of inputs followed by weights."""
-    setting, operators = SETTINGS[place], ASKED[place].operators
+    return reference_for(place, level, ASKED[place].operators, noisy=noisy)
+
+
+def reference_for(
+    place: str, level: int, operators: list[SparsePauliOp], *, noisy: bool = True
+) -> NoisyReference:
+    """The same for other operators than those that are asked for there."""
+    setting = SETTINGS[place]
     if setting.device is plain_aer:  # its gates are not those that the reference takes
         setting = UNNAMED
     noise = noise_in(setting) if noisy else NOISELESS

@@ -25,6 +25,7 @@ from places import (
     GRADIENTS,
     INPUTS,
     LEVELS,
+    MEASURED,
     OBSERVABLES,
     OWN,
     PLACES,
@@ -45,6 +46,7 @@ from places import (
     noise_in,
     noisy_device,
     reference,
+    reference_for,
     step,
     triangle,
 )
@@ -62,7 +64,14 @@ from qiskit_algorithms.gradients import (
 )
 from scipy import stats
 
-from qiskit_torch_bridge import OnBackend, TorchQuantumModule, Tracker
+from qiskit_torch_bridge import (
+    CVaR,
+    OnBackend,
+    Probabilities,
+    TorchQuantumModule,
+    Tracker,
+    Variance,
+)
 from qiskit_torch_bridge.exceptions import BridgeError, GradientError
 from qiskit_torch_bridge.gradients import (
     ParameterShiftEstimatorGradient,
@@ -360,6 +369,83 @@ class TestSamplerOnLargeDevice(NoisyPlaceContract):
 
 class TestSamplerOfLocalRuntime(NoisyPlaceContract):
     place = "runtime, local, probabilities"
+
+
+# -- all other measurements --------------------------------------------------------------------
+
+ENERGIES = SparsePauliOp(["IIZ", "IZI"], [1.0, 0.5])
+PART = 0.4
+
+
+def tails(p: Array) -> Array:
+    """The mean energy in the lowest part of each row of probabilities of the measured qubits."""
+    bits = np.arange(4)[:, None] >> np.arange(2) & 1  # of qubits 1 and 0
+    energies = (1 - 2 * bits) @ [0.5, 1.0]
+    found = []
+    for row in p:
+        left, total = PART, 0.0
+        for i in np.argsort(energies):
+            taken = min(left, row[i])
+            left, total = left - taken, total + taken * energies[i]
+        found.append([total / PART])
+    return np.array(found)
+
+
+PROJECTORS = PROBABILITIES.operators
+# An error of d in each of four probabilities moves the tail by 3 / PART * 4 d at most, where 3 is
+# the range of energies; one in <X> moves its variance by 2 d and d**2.
+OTHERS: dict[str, tuple[Any, list[SparsePauliOp], Callable[[Array], Array], float]] = {
+    "probabilities": (PROBABILITIES.measurement, PROJECTORS, np.asarray, 1.0),
+    "parity": (
+        Probabilities(MEASURED, interpret="parity"),
+        [PROJECTORS[0] + PROJECTORS[3], PROJECTORS[1] + PROJECTORS[2]],
+        np.asarray,
+        1.0,
+    ),
+    "cvar": (CVaR(ENERGIES, PART), PROJECTORS, tails, 12 / PART),
+    "variance": (Variance("IIX"), [SparsePauliOp("IIX")], lambda x: 1 - x**2, 3.0),
+}
+ELSEWHERE = [
+    *(
+        (place, kind)
+        for place in PLACES
+        for kind in ("parity", "cvar")
+        if ASKED[place] is PROBABILITIES
+    ),
+    *((place, "variance") for place in PLACES if ASKED[place] is EXPECTATION_VALUES),
+    ("statevector", "probabilities"),
+    ("statevector", "cvar"),
+    ("shots, probabilities", "variance"),
+    ("statevector, probabilities", "variance"),
+]
+"""Each measurement where its own primitive is, and on primitives of the other family."""
+
+
+@pytest.mark.parametrize(("place", "kind"), ELSEWHERE)
+def test_other_measurements(place: str, kind: str) -> None:
+    measurement, operators, complete, factor = OTHERS[kind]
+    level = PLACES[place].levels[-1]
+    m = TorchQuantumModule(
+        triangle(),
+        measurement,
+        **PLACES[place].arguments(level),
+        input_params=X,
+        weight_params=W,
+        initial_weights=torch.from_numpy(WEIGHTS),
+        seed=SEED,
+    )
+    inputs = torch.tensor(INPUTS, requires_grad=True)
+    outputs = m(inputs)
+    exact = reference_for(place, level, operators)
+    deviation = SIGMAS / np.sqrt(SHOTS) if PLACES[place].sampled else 0.0
+    bound = factor * deviation + ROUNDING
+    assert_within(outputs.detach().numpy(), complete(exact(VALUES)), np.array(bound))
+    outputs[:, -1].sum().backward()
+    if not PLACES[place].sampled:
+        step = np.array([1e-4, 0, 0])
+        above, below = (complete(exact(VALUES + d))[:, -1] for d in (step, -step))
+        slopes = (above - below) / 2e-4
+        assert_within(inputs.grad.numpy()[:, 0], slopes, np.array(1e-6))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
