@@ -2,8 +2,7 @@
 """Fail if a larger share of expressions has the type Any than may: count_any.py REPORT.
 
 ``mypy --any-exprs-report DIR`` writes the report. Nothing is checked of an expression whose type is
-Any, so the limit below may only be lowered. It is a share, so that it does not forbid the package to
-grow.
+Any, so the limit below may only be lowered. It is a share, so that the package may grow.
 """
 
 from __future__ import annotations
