@@ -267,7 +267,11 @@ def outcomes(circuit: QuantumCircuit, register: ClassicalRegister, shots: int) -
         for instruction in circuit.data
         if instruction.operation.name == "measure"
     }
-    state = Statevector(circuit.remove_final_measurements(inplace=False))
+    bare = QuantumCircuit(circuit.qubits, global_phase=circuit.global_phase)
+    for instruction in circuit.data:
+        if not instruction.clbits and instruction.operation.name != "barrier":
+            bare.append(instruction.operation, instruction.qubits)
+    state = Statevector(bare)
     exact = shots * state.probabilities([measured[bit] for bit in register])
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact)[: shots - counts.sum()]] += 1  # the largest remainders

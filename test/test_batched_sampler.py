@@ -355,8 +355,9 @@ def test_a_wide_circuit_with_few_qubits_in_use():
     circuit.measure_all()
     values = np.zeros((2, circuit.num_parameters))
     data = sample(BatchedStatevectorSampler, circuit, values, shots=50).data
-    assert data.meas.num_bits == 3 and data.meas0.num_bits == 60
-    narrow, wide = (a.get_int_counts() for a in (data.meas, data.meas0))
+    narrow, wide = (data[register.name] for register in circuit.cregs)  # the second is numbered
+    assert narrow.num_bits == 3 and wide.num_bits == 60
+    narrow, wide = narrow.get_int_counts(), wide.get_int_counts()
     placed = {}
     for outcome, count in narrow.items():
         bits = circuit.layout.final_index_layout()

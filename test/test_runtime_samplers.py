@@ -170,7 +170,7 @@ def test_the_client_side_sampler_has_tags_and_a_service_too(ibm: IBMService) -> 
         "qiskit_ibm_runtime.executor_sampler", reason="this release has no client-side sampler"
     )
     use = Use(ibm)
-    sampler = kinds.Sampler(mode=ibm.backend())
+    sampler = kinds.SamplerV2(mode=ibm.backend())
     sampler.options.environment.job_tags = ["mine"]
     ibm.faults["submit"] = [Fault(None, done=True)]
     job = DispatchingSampler(sampler, Jobs(retry=use.time.retry())).run([use.pub()])
