@@ -169,8 +169,10 @@ def test_the_client_side_sampler_has_tags_and_a_service_too(ibm: IBMService) -> 
     kinds = pytest.importorskip(
         "qiskit_ibm_runtime.executor_sampler", reason="this release has no client-side sampler"
     )
+    if not hasattr(kinds, "Sampler"):
+        pytest.skip("the client-side sampler of this release hands no tags on")
     use = Use(ibm)
-    sampler = kinds.SamplerV2(mode=ibm.backend())
+    sampler = kinds.Sampler(mode=ibm.backend())
     sampler.options.environment.job_tags = ["mine"]
     ibm.faults["submit"] = [Fault(None, done=True)]
     job = DispatchingSampler(sampler, Jobs(retry=use.time.retry())).run([use.pub()])
