@@ -23,7 +23,6 @@ from ..simulation.interface import Simulator, make_simulator
 from .base import BridgeSamplerGradient, BridgeSamplerGradientResult, Distributions
 from .evaluated_gradient import EachOf
 from .measured_bits import MeasuredBits, MeasuredCircuits
-from .sampler_gradient import validate_shots
 
 BLOCK = 1 << 22
 """The most derivatives that are computed at once."""
@@ -95,7 +94,7 @@ class AdjointSamplerGradient(BridgeSamplerGradient):
         *,
         shots: int | Sequence[int] | None,
     ) -> BridgeSamplerGradientResult:
-        each = EachOf(shots, len(circuits), "number of shots", validate_shots)
+        each = EachOf(shots, len(circuits), "number of shots", SAMPLERS.validate_effort)
         bare, bits = self._measured.split(circuits)
         analysed = {id(circuit): self._analysed(circuit) for circuit in bare}
         groups: dict[tuple[int, MeasuredBits], list[int]] = {}

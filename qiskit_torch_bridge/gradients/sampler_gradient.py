@@ -65,7 +65,7 @@ class SamplerGradient(BridgeSamplerGradient, EvaluatedGradient):
     ) -> None:
         super().__init__(
             SAMPLERS.validate(sampler),
-            validate_shots(shots),
+            SAMPLERS.validate_effort(shots),
             transpiler=transpiler,
             transpiler_options=check_transpiler(transpiler, transpiler_options),
         )
@@ -93,7 +93,7 @@ class SamplerGradient(BridgeSamplerGradient, EvaluatedGradient):
         *,
         shots: int | Sequence[int] | None,
     ) -> BridgeSamplerGradientResult:
-        each = EachOf(shots, len(circuits), "number of shots", validate_shots)
+        each = EachOf(shots, len(circuits), "number of shots", SAMPLERS.validate_effort)
         bare, bits = self._measured.split(circuits)
         entries = zip(
             self._analyse(bare), bits, parameter_values, parameters, each.values, strict=True
@@ -140,12 +140,6 @@ class _OutcomesPub(SharedPub[MeasuredBits]):
         """Return the PUB, of the circuit as it is submitted."""
         pub = circuit, self.target.bindings(self.points, circuit)
         return pub if self.requested is None else (*pub, self.requested)
-
-
-def validate_shots(shots: Any) -> int | None:
-    """Return a number of shots, or ``None``; raise :class:`.PrecisionError` unless it is either."""
-    found = SAMPLERS.validate_effort(shots)
-    return None if found is None else int(found)
 
 
 def _differentiate(

@@ -259,7 +259,7 @@ class _Samplers(Family[SamplerPub]):
             ) from error
 
     @override
-    def validate_effort(self, effort: Any) -> Effort:
+    def validate_effort(self, effort: Any) -> int | None:
         return None if effort is None else validate_shots(effort)
 
     @override
