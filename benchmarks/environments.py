@@ -11,11 +11,13 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
 FOLDER = Path(__file__).parent / ".environments"
-OTHERS = ("jax", "tfq", "mindquantum", "qtm")
+OTHERS = ("jax", "tfq", "mindquantum", "qtm", "quimb", "qokit")
 PYTHONS = {"qtm": "3.12"}  # the only one that it runs on
 
 
@@ -42,6 +44,7 @@ def make(name: str, folder: Path) -> None:
     pip = [folder / name / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "-q"]
     try:
         subprocess.run([*pip, "install", "-r", requirements], check=True)
+        FINISH.get(name, lambda _: None)(folder / name)
     except BaseException:
         shutil.rmtree(
             folder / name, ignore_errors=True
@@ -58,3 +61,25 @@ def _base(name: str) -> str:
     if command is None or subprocess.run([command, "--version"], capture_output=True).returncode:
         raise FileNotFoundError(f"the environment '{name}' needs python{version} on the path")
     return command
+
+
+def _compile_qokit(environment: Path) -> None:
+    """Compile QOKit's simulator in C, whose sources its package has without headers.
+
+    Without it QOKit loops over amplitudes in Python. The files define before they use when they
+    are one file, so that headers may be empty.
+    """
+    (folder,) = environment.glob("lib/*/site-packages/qokit/fur/c/csim")
+    parts = ("diagonal", "fur", "qaoa_fur")
+    source = "#include <stddef.h>\n" + "".join(f'#include "{part}.c"\n' for part in parts)
+    compiler = ["cc", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-w"]
+    with tempfile.TemporaryDirectory() as headers:
+        for part in parts:
+            (Path(headers) / f"{part}.h").touch()
+        files = ["-I", headers, "-I", folder / "src", "-o", folder / "libcsim.so"]
+        command = [*compiler, *files, "-x", "c", "-", "-lm"]
+        subprocess.run(command, input=source, text=True, check=True)
+
+
+FINISH: dict[str, Callable[[Path], None]] = {"qokit": _compile_qokit}
+"""What is to be done when the requirements of an environment are installed."""

@@ -20,7 +20,7 @@ SHOWN = (
     *("Python", "numpy", "numba", "torch", "qiskit", "qiskit-torch-bridge", "qiskit-aer"),
     *("qiskit-algorithms", "qiskit-machine-learning", "qiskit-torch-module", "pennylane"),
     *("pennylane-lightning", "qulacs", "tensorcircuit-ng", "jax", "jaxlib", "cotengra"),
-    *("tensorflow-quantum", "tensorflow", "mindquantum"),
+    *("tensorflow-quantum", "tensorflow", "mindquantum", "quimb", "qokit"),
 )
 
 
@@ -69,7 +69,7 @@ def details(row: Row) -> str:
                 str(len(entry.seconds)),
                 str(sum(entry.calls)),
                 f"{entry.first:.2f}",
-                f"{entry.deviation:.0e}",
+                "-" if math.isnan(entry.deviation) else f"{entry.deviation:.0e}",
                 f"{entry.median / ours.median:,.1f}" if ours.seconds else "",
             ]
         )

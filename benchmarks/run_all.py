@@ -20,8 +20,11 @@ import environments
 
 HERE = Path(__file__).parent
 # These need no environment but main.
-ALONE = ("primitive", "sampler", "shift_step", "second_order", "call", "construction", "optimizers")
-COMPARING = ("exact_step", "probabilities", "energy_gradient", "sweeps", "first_gradient")
+ALONE = (
+    *("primitive", "sampler", "shift_step", "second_order", "call", "construction", "optimizers"),
+    *("choice", "layer_accuracy", "amplitudes", "kernels"),
+)
+COMPARING = ("exact_step", "probabilities", "energy_gradient", "sweeps", "first_gradient", "wide")
 QUICK = {
     **dict.fromkeys(COMPARING, ("--quick", "--repeats", "3", "--turn", "0.05")),
     **dict.fromkeys(
@@ -31,6 +34,10 @@ QUICK = {
     "call": ("--repeats", "3", "--calls", "10", "--backend", "aot_eager"),
     "construction": ("--quick", "--repeats", "1"),
     "optimizers": ("--quick",),
+    "layer_accuracy": ("--quick",),
+    "amplitudes": ("--qubits", "2", "--batch", "2", "--repeats", "3"),
+    "kernels": ("--qubits", "2", "--points", "20", "--pairs", "4", "--repeats", "1"),
+    "choice": ("--cases", "8", "--budget", "0.01"),
 }
 
 

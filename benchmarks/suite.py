@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +61,7 @@ def chosen(names: Iterable[str], options: argparse.Namespace) -> list[str]:
 def pool(options: argparse.Namespace) -> Iterator[Pool]:
     """Give a pool of processes whose standard error goes to a file beside the results."""
     options.output.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the processes end with this one
     log = Path(tempfile.gettempdir()) / "qiskit-torch-bridge-benchmarks.log"
     with Pool(options.environments.resolve(), log, options.cores) as result:
         print(f"What the packages print goes to {log}.", flush=True)

@@ -5,12 +5,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .backends import OnBackend
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .encoding import AmplitudeEncoding, amplitude_encoding
 from .execution import Exact, Execution, Shots
 from .functional import expectation
 from .jobs import Jobs
+from .layer import QuantumLayer
 from .module import TorchQuantumModule
 from .primitives import Tracker
 from .program import (
+    AmplitudePreparation,
     AnalysedCircuit,
     CircuitProgram,
     CVaR,
@@ -29,6 +32,8 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0.1.0"
 
 __all__ = [
+    "AmplitudeEncoding",
+    "AmplitudePreparation",
     "AnalysedCircuit",
     "CVaR",
     "Checkpoint",
@@ -41,6 +46,7 @@ __all__ = [
     "OnBackend",
     "Probabilities",
     "Purity",
+    "QuantumLayer",
     "Samples",
     "Shots",
     "State",
@@ -48,6 +54,7 @@ __all__ = [
     "Tracker",
     "Variance",
     "__version__",
+    "amplitude_encoding",
     "expectation",
     "load_checkpoint",
     "save_checkpoint",

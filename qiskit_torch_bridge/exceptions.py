@@ -93,6 +93,10 @@ class AlgorithmError(BridgeError, ValueError):
     """An algorithm object cannot be turned into a module as it is."""
 
 
+class MissingPackageError(BridgeError, ImportError):
+    """A package that is not installed along with this one is needed, and cannot be imported."""
+
+
 class AlgorithmTypeError(BridgeError, TypeError):
     """An object of an unknown kind was given as an algorithm or a network."""
 

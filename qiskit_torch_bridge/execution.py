@@ -44,7 +44,7 @@ from .rules import (
     SimultaneousPerturbation,
 )
 from .rules.difference_rules import is_named_gradient
-from .simulation.interface import SIMULATORS
+from .simulation.choice import AUTOMATIC, METHODS
 
 if TYPE_CHECKING:
     from .engines import Engine
@@ -82,7 +82,10 @@ class Exact:
     """The exact engine in this process, as a place to run.
 
     Args:
-        method: How circuits are simulated: ``"statevector"``.
+        method: How circuits are simulated: by their ``"statevector"``, by the ``"light-cones"`` of
+            the observables, as ``"columns"``, a matrix product whose bonds are as wide as the gates
+            across them, or as a tensor ``"network"``, contracted in an order that is searched for.
+            None of them truncates. ``"automatic"`` takes the one whose estimated cost is the least.
         dtype: ``"complex128"``, or ``"complex64"`` for single precision in half of the memory and
             time. Types of NumPy and PyTorch are accepted and kept by their names.
         device: Where: ``"cpu"``.
@@ -96,12 +99,12 @@ class Exact:
         Exact(dtype='complex64')
     """
 
-    method: str = "statevector"
+    method: str = AUTOMATIC
     dtype: str = "complex128"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        require_choice(self.method, "method", tuple(SIMULATORS))
+        require_choice(self.method, "method", METHODS)
         object.__setattr__(self, "dtype", require_complex_dtype(self.dtype))
         require_choice(self.device, "device", DEVICES)
 
@@ -322,18 +325,25 @@ class Execution:
         chosen = {f.name: getattr(self, f.name) for f in fields(self)}
         return {k: v for k, v in chosen.items() if v is not None}  # type: ignore[return-value]
 
-    def settings(self, primitive: Primitive | None, gradient: str) -> list[str]:
+    def settings(
+        self, primitive: Primitive | None, gradient: str, method: str | None = None
+    ) -> list[str]:
         """Return what ``print`` shows of it, with what stands where nothing was chosen.
 
         Args:
             primitive: What evaluates; ``None`` for the exact engine.
             gradient: The name of the gradient in use.
+            method: By which the exact engine simulates; ``None`` if it does not.
         """
         place = self.estimator if self.backend is None else self.backend
         if place is None:
             place = Exact() if primitive is None else primitive
+        text = _name(place)
+        if isinstance(place, Exact) and method is not None:
+            chosen = replace(place, method=method.split("+")[0])
+            text = show_given(chosen, method=repr(method))
         where = "estimator" if self.backend is None else "backend"
-        told = [f"{where}={_name(place)}", f"gradient={gradient}"]
+        told = [f"{where}={text}", f"gradient={gradient}"]
         told += [f"shots={self.shots}"] if self.shots is not None else []
         return told + ([f"precision={self.precision:.3g}"] if self.precision is not None else [])
 

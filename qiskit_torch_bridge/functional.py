@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from qiskit.circuit import QuantumCircuit
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .autograd import Node
 from .autograd import expectation as expectation_in_graph
-from .autograd.calls import Call
+from .autograd.calls import Call, checked_weights, common_batch
 from .autograd.nodes import node_named, portable_name
 from .autograd.operators import numbers, weight_rows
 from .autograd.recorded import check_budget
@@ -165,6 +165,7 @@ def expectation(
     observables: Any = None,
     input_params: Any = None,
     weight_params: Any = None,
+    frozen_params: Any = None,
     observables_layout: Layout | None = None,
     estimator: EstimatorChoice | Sequence[Primitive] | None = None,
     backend: BackendChoice | None = None,
@@ -185,10 +186,13 @@ def expectation(
         circuit: A circuit, or a :class:`.CircuitProgram`, which is analysed only once however
             often it is evaluated.
         inputs: Shape ``(*batch, I)``, radians; ``None`` if the circuit has no inputs.
-        weights: Shape ``(W,)``, radians; ``None`` if it has no weights.
+        weights: Shape ``(W,)``, radians; ``None`` if it has no weights. With more axes,
+            ``(*batch, W)``, each row of inputs has weights of its own, as those that another
+            network computes (hypernetworks); the axes before the last of both broadcast.
         observables: With a circuit: as for :class:`.CircuitProgram`.
         input_params: With a circuit: as for :class:`.CircuitProgram`.
         weight_params: With a circuit: as for :class:`.CircuitProgram`.
+        frozen_params: With a circuit: as for :class:`.CircuitProgram`.
         observables_layout: With a circuit: as for :class:`.CircuitProgram`.
         estimator: As for :class:`.TorchQuantumModule`; default: exact simulation in this process.
         backend: As for :class:`.TorchQuantumModule`, like all that follow.
@@ -223,18 +227,43 @@ def expectation(
         -0.479426
     """
     chosen = (
-        circuit, observables, input_params, weight_params, observables_layout, estimator, backend,
-        gradient, shots, precision, pass_manager, seed,
+        circuit, observables, input_params, weight_params, frozen_params, observables_layout,
+        estimator, backend, gradient, shots, precision, pass_manager, seed,
     )  # fmt: skip
     if weights is None:
         weights = torch.zeros(0, dtype=torch.get_default_dtype())
     if is_compiling():
         name = _held_node(*chosen)
+        program = cast("CircuitProgram", circuit)  # others have been refused
+        if program.frozen_params or weights.dim() > 1:
+            inputs, weights = _aligned(program, inputs, weights)
         return _recorded(inputs, weights, name, *_wanted(inputs, weights))
-    return evaluate_eagerly(_node_for(*chosen), inputs, weights)
+    node = _node_for(*chosen)
+    if node.program.frozen_params:
+        inputs, weights = _aligned(node.program, inputs, weights)
+    return evaluate_eagerly(node, inputs, weights)
 
 
-_ROLES = ("observables", "input_params", "weight_params", "observables_layout")
+def _aligned(
+    program: CircuitProgram, inputs: Tensor | None, weights: Tensor
+) -> tuple[Tensor | None, Tensor]:
+    """Return weights as constants where they are frozen, and a row of them for each of the inputs.
+
+    Weights that all rows share stay as they are.
+    """
+    checked = checked_weights(weights, program)
+    if program.frozen_params:
+        trained = torch.zeros(checked.shape[-1], dtype=torch.bool, device=checked.device)
+        trained[list(program.trained)] = True
+        checked = torch.where(trained, checked, checked.detach())
+    if checked.dim() > 1 and isinstance(inputs, Tensor) and inputs.dim():
+        batch = common_batch(tuple(inputs.shape[:-1]), tuple(checked.shape[:-1]))
+        inputs = inputs.expand(*batch, inputs.shape[-1])
+        checked = checked.expand(*batch, checked.shape[-1])
+    return inputs, checked
+
+
+_ROLES = ("observables", "input_params", "weight_params", "frozen_params", "observables_layout")
 _CHOICES = tuple(field.name for field in fields(Execution))
 
 

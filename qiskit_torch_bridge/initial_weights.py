@@ -50,7 +50,7 @@ def initial_weights(
             ) from error
     if not given.is_complex() and not given.is_floating_point():
         given = given.to(torch.get_default_dtype())
-    weights = checked_weights(given, program).detach().clone()
+    weights = checked_weights(given, program, rows=False).detach().clone()
     if not torch.isfinite(weights).all():
         raise InputError(f"Expected finite initial weights; got {weights.tolist()}.")
     return weights

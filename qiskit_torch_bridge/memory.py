@@ -15,6 +15,8 @@ from .exceptions import MemoryLimitError
 GIB = 1 << 30
 LINE = 64
 SMALL = 1 << 11
+GRANTED = 64 << 20
+"""Bytes that are not asked for."""
 
 
 def available() -> int:
@@ -41,6 +43,17 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     return array[skip : skip + count].reshape(shape)
 
 
+def gib(count: int) -> str:
+    """Return a number of bytes in GiB, also one that exceeds the range of floating numbers."""
+    exponent = count.bit_length() - 1
+    return f"{count / GIB:.3g}" if exponent < 1053 else f"2**{exponent - 30}"
+
+
+def fits(needed: int) -> bool:
+    """Whether so many bytes can be taken; a few always can."""
+    return needed < GRANTED or needed <= available()
+
+
 def require(needed: int, num_qubits: int) -> None:
     """Raise :class:`MemoryLimitError` if ``needed`` bytes for states are not available."""
     require_for(
@@ -61,10 +74,7 @@ def require_outputs(rows: int, size: int) -> None:
 
 def require_for(needed: int, what: str, advice: str) -> None:
     """Raise :class:`MemoryLimitError` if what needs so many bytes cannot have them."""
-    if needed < 64 << 20:
-        return
-    found = available()
-    if needed > found:
+    if not fits(needed):
         raise MemoryLimitError(
-            f"{what} needs {needed / GIB:.3g} GiB; {found / GIB:.3g} GiB are available. {advice}"
+            f"{what} needs {gib(needed)} GiB; {gib(available())} GiB are available. {advice}"
         )

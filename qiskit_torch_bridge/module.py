@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, overload
 
@@ -22,7 +22,7 @@ from .autograd import Node
 from .autograd.completions import complete_errors
 from .backends.on_backend import is_same_device
 from .backends.prepare import AlreadyTranspiled, PassManager
-from .engines import Place, make_engine
+from .engines import Place, make_engine, method_of, simulation_of
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .execution import (
     BackendChoice,
@@ -42,9 +42,9 @@ from .primitives.families import Primitive
 from .program import CircuitProgram
 from .program.measurements import Measurement
 from .program.observables import Layout, ObservablesLike
-from .program.program import Parameters
+from .program.program import FrozenLike, Parameters
 from .samples import Samples, draw_samples, find_most_likely
-from .state_dicts import check_marks, check_weights, mark, refuse_old
+from .state_dicts import MarkedModule
 
 
 class _Deployed(NamedTuple):
@@ -58,6 +58,13 @@ class _Deployed(NamedTuple):
     def of(cls, program: CircuitProgram, execution: Execution) -> _Deployed:
         engine, place = make_engine(program, execution)
         return cls(execution, Node(engine), place)
+
+    def of_program(self, program: CircuitProgram) -> _Deployed:
+        """Return the same for other roles of the parameters; what is transpiled stays so."""
+        execution = self.execution
+        if self.place.isa_circuit is not program.circuit:
+            execution = replace(execution, pass_manager=AlreadyTranspiled(self.place.isa_circuit))
+        return _Deployed.of(program, execution)
 
     def changed(self, changes: ExecutionFields) -> Execution:
         """Return the execution with changes, with a circuit that stays on its qubits if it can.
@@ -85,7 +92,7 @@ class _Deployed(NamedTuple):
         return self._replace(execution=execution)
 
 
-class TorchQuantumModule(nn.Module):
+class TorchQuantumModule(MarkedModule):
     r"""What is measured of a circuit, as a layer that trains together with any other.
 
     .. math:: y_o = \langle 0 | U^\dagger(x, w)\, O_o\, U(x, w) | 0 \rangle
@@ -101,7 +108,11 @@ class TorchQuantumModule(nn.Module):
             :class:`.Entropy`, :class:`.Fidelity` or :class:`.State`.
         input_params: The circuit parameters that ``forward`` receives, in the order of the
             inputs' last axis; a ``ParameterVector`` stands for its elements. Default: none.
-        weight_params: The trainable parameters. Default: every parameter that is not an input.
+        weight_params: The parameters that have weights. Default: every parameter that is not an
+            input.
+        frozen_params: Those of them that are not trained, at no cost in evaluations: parameters,
+            names, or patterns of names such as ``"theta*"``. Their values are the buffer
+            ``frozen_weight``; :meth:`with_frozen` freezes others.
         estimator: Any V2 estimator or sampler; a list of either, which share the rows of every
             request; or an :class:`.Exact` for the engine in this process, with a number format.
             Default: ``Exact()``, or shots sampled in this process if ``shots`` or ``precision`` is
@@ -137,7 +148,8 @@ class TorchQuantumModule(nn.Module):
         in the dtype and on the device of the inputs; the state as complex numbers.
 
     Attributes:
-        weight: The trainable parameters, shape ``(W,)``, radians.
+        weight: The trained weights, shape ``(W,)``, radians; fewer if some are frozen.
+        frozen_weight: Those that are frozen, a buffer; ``None`` if there are none.
         program: The :class:`.CircuitProgram` as it was given.
 
     Raises:
@@ -170,6 +182,7 @@ class TorchQuantumModule(nn.Module):
     """
 
     weight: nn.Parameter
+    frozen_weight: Tensor | None
 
     def __init__(
         self,
@@ -178,6 +191,7 @@ class TorchQuantumModule(nn.Module):
         *,
         input_params: Parameters | None = None,
         weight_params: Parameters | None = None,
+        frozen_params: FrozenLike | None = None,
         observables_layout: Layout = "auto",
         estimator: EstimatorChoice | Sequence[Primitive] | None = None,
         backend: BackendChoice | None = None,
@@ -195,12 +209,70 @@ class TorchQuantumModule(nn.Module):
             observables,
             input_params=input_params,
             weight_params=weight_params,
+            frozen_params=frozen_params,
             observables_layout=observables_layout,
         )
         execution = Execution(estimator, backend, gradient, shots, precision, pass_manager, seed)
         weights = starting_weights(self.program, initial_weights, seed)
         self._deploy(execution, evaluation)
-        self.weight = nn.Parameter(weights)
+        self._set_weights(weights)
+
+    def _set_weights(self, weights: Tensor) -> None:
+        """Make parameter and buffer of all weights ``(W,)``."""
+        trained, frozen = list(self.program.trained), list(self.program.frozen)
+        self.register_buffer("frozen_weight", weights[frozen] if frozen else None)
+        self.weight = nn.Parameter(weights[trained] if frozen else weights)
+
+    def join_weights(self) -> Tensor:
+        """Return all weights ``(W,)`` in the order of ``program.weight_params``, frozen or not."""
+        weight = self.weight
+        if self.frozen_weight is None:
+            return weight
+        order = torch.tensor(self.program.weight_placement, device=weight.device)
+        return torch.cat([weight, self.frozen_weight.to(weight)])[order]
+
+    def with_frozen(self, frozen_params: FrozenLike | None) -> TorchQuantumModule:
+        """Return a module of the same circuit and weights in which other weights are frozen.
+
+        Those that are not named are trained. Where and how it is evaluated stays. Weights, buffers
+        and attributes of a subclass are copied, hooks are not. Give its ``parameters()`` to a new
+        optimizer: ``weight`` has another length.
+
+        Args:
+            frozen_params: As for the module; ``None`` to train all weights.
+
+        Raises:
+            ParameterError: If a name or pattern is that of no weight, or a parameter is none.
+
+        Example:
+            >>> from qiskit.circuit import ParameterVector, QuantumCircuit
+            >>> from qiskit_torch_bridge import TorchQuantumModule
+            >>> a, b = ParameterVector("a", 2), ParameterVector("b", 2)
+            >>> circuit = QuantumCircuit(2)
+            >>> for q in range(2):
+            ...     _ = circuit.ry(a[q], q), circuit.rx(b[q], q)
+            >>> pretrained = TorchQuantumModule(circuit)
+            >>> module = pretrained.with_frozen("a*")
+            >>> module.weight.shape, module.frozen_weight.shape
+            (torch.Size([2]), torch.Size([2]))
+        """
+        weights = self.join_weights().detach().clone()
+        requires_grad = self.weight.requires_grad
+        changed = self._copy_without_engines()
+        changed.program = self.program.with_frozen(frozen_params)
+        changed._set_weights(weights)
+        changed.weight.requires_grad_(requires_grad)
+        changed._redeploy(self._training, self._evaluation, self._evaluation_changes)
+        return changed
+
+    def _redeploy(
+        self, training: _Deployed, evaluation: _Deployed, changes: Execution | None
+    ) -> None:
+        """Run where another module of the circuit runs; what was transpiled stays."""
+        self._training = training.of_program(self.program)
+        same = evaluation is training
+        self._evaluation = self._training if same else evaluation.of_program(self.program)
+        self._evaluation_changes = changes
 
     def _deploy(self, execution: Execution, evaluation: Execution | None) -> None:
         """Make the engines for training and for evaluation."""
@@ -302,7 +374,7 @@ class TorchQuantumModule(nn.Module):
             >>> TorchQuantumModule(circuit, initial_weights=[0.5]).to_circuit().data[0].params
             [0.5]
         """
-        values = self.weight.detach().cpu().double().tolist()
+        values = self.join_weights().detach().cpu().double().tolist()
         weights = dict(zip(self.program.weight_params, values, strict=True))
         return self.program.analysed.assigned(weights)
 
@@ -324,7 +396,7 @@ class TorchQuantumModule(nn.Module):
         """
         params = self.program.input_params
         rows = _input_rows(inputs, params)
-        values = self.weight.detach().cpu().double().tolist()
+        values = self.join_weights().detach().cpu().double().tolist()
         weights = dict(zip(self.program.weight_params, values, strict=True))
         bound = [
             self.program.analysed.assigned(weights | dict(zip(params, row, strict=True)))
@@ -334,7 +406,7 @@ class TorchQuantumModule(nn.Module):
 
     def forward(self, inputs: Tensor | None = None) -> Tensor:
         """Return what is measured, ``(*batch, O)``, for inputs ``(*batch, I)``."""
-        return evaluate(self._deployed.node, inputs, self.weight)
+        return evaluate(self._deployed.node, inputs, self.join_weights())
 
     def submit(self, inputs: Tensor | None = None) -> PendingOutput:
         """Submit the job of a forward pass, and return at once.
@@ -361,7 +433,7 @@ class TorchQuantumModule(nn.Module):
             >>> [round(p.result().item(), 4) for p in pending]
             [1.0, 0.8776]
         """
-        return submit(self._deployed.node, inputs, self.weight)
+        return submit(self._deployed.node, inputs, self.join_weights())
 
     def sample(self, inputs: Tensor | None = None, shots: int | None = None) -> Samples:
         """Return outcomes of the qubits, drawn where the module is evaluated.
@@ -402,14 +474,15 @@ class TorchQuantumModule(nn.Module):
             >>> module.sample(torch.tensor([[0.0], [torch.pi]]), shots=10).counts()
             [{'00': 10}, {'01': 10}]
         """
-        return draw_samples(self.program, self._deployed, inputs, self.weight, shots)
+        return draw_samples(self.program, self._deployed, inputs, self.join_weights(), shots)
 
     def most_likely(self, inputs: Tensor | None = None, shots: int | None = None) -> Tensor:
         """Return the likeliest outcome for each row as bits ``(*batch, n)``, of dtype int8.
 
         Entry ``k`` is the bit of qubit ``k``; which qubits there are is as for :meth:`sample`. On
         the exact engine it is the outcome of the largest probability, without any shots unless some
-        are asked for. Elsewhere it is the outcome found most often. Of several that are equal, it
+        are asked for; of more qubits than a state vector holds it is searched for along the columns
+        of the circuit. Elsewhere it is the outcome found most often. Of several that are equal, it
         is the smallest as a number.
 
         Args:
@@ -419,7 +492,7 @@ class TorchQuantumModule(nn.Module):
 
         Raises:
             BridgeError: As :meth:`sample`, and :class:`.MemoryLimitError` if the probabilities of
-                a row do not fit into memory.
+                a row do not fit into memory, and of many qubits none stands out.
 
         Example:
             >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -429,7 +502,7 @@ class TorchQuantumModule(nn.Module):
             >>> TorchQuantumModule(circuit, initial_weights=[2.0]).most_likely()
             tensor([0, 1], dtype=torch.int8)
         """
-        return find_most_likely(self.program, self._deployed, inputs, self.weight, shots)
+        return find_most_likely(self.program, self._deployed, inputs, self.join_weights(), shots)
 
     @property
     def _deployed(self) -> _Deployed:
@@ -488,7 +561,7 @@ class TorchQuantumModule(nn.Module):
         Returns:
             Jobs, PUBs, points, circuits and shots as a :class:`.Tracker` will count them; bytes to
             send; and seconds on the device, where it has durations. On the exact engine there are
-            no jobs.
+            no jobs: the method that simulates, operations and bytes of memory.
 
         Raises:
             InputError: If ``batch_size`` is not a positive whole number.
@@ -502,10 +575,13 @@ class TorchQuantumModule(nn.Module):
         if backward:
             program = node.program
             columns = program.input_columns if input_gradients else ()
-            columns += program.weight_columns if self.weight.requires_grad else ()
-        return estimate_cost(
+            columns += program.trained_columns if self.weight.requires_grad else ()
+        cost = estimate_cost(
             node.engine.plan(batch_size, columns), place.isa_circuit, place.backend
         )
+        simulates = backward or self.estimator is None
+        simulation = simulation_of(node.engine, batch_size) if simulates else None
+        return replace(cost, simulation=simulation)
 
     @property
     def last_stds(self) -> Tensor | None:
@@ -524,7 +600,7 @@ class TorchQuantumModule(nn.Module):
 
     @property
     def last_gradient_stds(self) -> Tensor | None:
-        """Standard errors ``(W,)`` of the weights' last gradient, propagated from its evaluations.
+        """Standard errors of the trained weights' last gradient, propagated from its evaluations.
 
         ``None`` for gradients without evaluations. Observables of one point count as independent.
         """
@@ -624,14 +700,15 @@ class TorchQuantumModule(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the node as ``print`` shows it."""
-        program = self.program
+        program, method = self.program, method_of(self._deployed.node.engine)
         return ", ".join(
             (
                 f"qubits={self.circuit.num_qubits}",
                 f"inputs={len(program.input_params)}",
-                f"weights={len(program.weight_params)}",
+                f"weights={len(program.trained_params)}",
+                *([f"frozen={len(program.frozen_params)}"] if program.frozen_params else []),
                 _shorten(program.measured),
-                *self.execution.settings(self.estimator, self.gradient),
+                *self.execution.settings(self.estimator, self.gradient, method),
             )
         )
 
@@ -640,20 +717,6 @@ class TorchQuantumModule(nn.Module):
     ) -> None:
         refuse_onnx()  # what exports by tracing begins with the state
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        mark(getattr(destination, "_metadata", None), prefix, self.program)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        *args: Any,
-    ) -> None:
-        # Before any weight is copied: a mismatch must leave the module as it was.
-        refuse_old(state_dict, prefix)
-        check_marks(self.program, local_metadata)
-        check_weights(state_dict.get(f"{prefix}weight"))
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def __prepare_scriptable__(self) -> Any:
         raise TracingError(

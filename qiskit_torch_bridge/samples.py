@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterator
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -21,11 +20,11 @@ from .autograd.calls import Call
 from .autograd.operators import numbers, weight_rows
 from .autograd.transforms import is_compiling, is_concrete, transformed
 from .engines import Place
-from .engines.evaluators import Sampling, Simulation
+from .engines.evaluators import Sampling
+from .engines.likeliest import find_likeliest
 from .engines.sampled import make_sampling
-from .exceptions import MemoryLimitError, ResultError, TracingError
+from .exceptions import ResultError, TracingError
 from .execution import Exact, Execution
-from .memory import available
 from .primitives.precision import precision_to_shots, validate_shots
 from .program import CircuitProgram
 
@@ -33,8 +32,6 @@ Counts: TypeAlias = "dict[str, int] | list[Counts]"
 
 WORD = 8
 """Bytes of the numbers that NumPy sorts fast."""
-TIE = {"complex128": 1e-12, "complex64": 1e-5}
-"""Probabilities that differ by less, relatively, count as equal: rounding makes as much."""
 
 
 class Samples:
@@ -172,14 +169,10 @@ def find_most_likely(
     call, points = _read_call(program, inputs, weights)
     exact = deployed.execution.exact or Exact()
     asked = _sampling_of(program, deployed).program
-    width = len(asked.readout.measured)
-    likeliest = np.zeros(len(points), np.int64)
-    simulation = Simulation(asked, exact)
-    for rows in _split_rows(len(points), width):
-        probabilities = simulation.evaluate(points[rows]).values
-        largest = probabilities.max(axis=1, keepdims=True)
-        likeliest[rows] = (probabilities >= largest * (1 - TIE[exact.dtype])).argmax(axis=1)
-    return torch.from_numpy(unpack_bits(likeliest.reshape(call.batch), width))
+    if asked.analysed.encoded:  # rotations, for samplers
+        asked = program.with_readout(asked.readout)
+    found = find_likeliest(asked, exact, points)
+    return torch.from_numpy(found.reshape(*call.batch, found.shape[1]))
 
 
 def _read_call(
@@ -209,18 +202,6 @@ def _sampling_of(program: CircuitProgram, deployed: Deployed) -> Sampling:
         made = make_sampling(program, deployed.execution, deployed.place)
         sampling = _samplings.setdefault(deployed.node, made)
     return sampling
-
-
-def _split_rows(count: int, width: int) -> Iterator[slice]:
-    """Yield rows whose probabilities fit into memory together."""
-    room = available() // 4 // (8 << width)
-    if not room:
-        raise MemoryLimitError(
-            f"The probabilities of all outcomes of {width} qubits do not fit into memory. Give "
-            "shots=, to take the most frequent of as many samples."
-        )
-    for start in range(0, count, room):
-        yield slice(start, start + room)
 
 
 def _most_frequent(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:

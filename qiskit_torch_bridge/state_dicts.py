@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .exceptions import InputError, StateDictError
 from .program import CircuitProgram
@@ -16,18 +16,53 @@ from .program.program_state import NAMES, difference_of_marks
 OLD_KEY = "_extra_state"
 MARKS = "marks"
 """Under which the marks of a program are kept."""
+WEIGHTS = ("weight", "frozen_weight")
+"""The names of weights in state dicts."""
 
 
-def check_weights(weights: Any) -> None:
+class MarkedModule(nn.Module):
+    """A module whose state dicts say which program their weights belong to, and are checked.
+
+    Attributes:
+        program: The program.
+    """
+
+    program: CircuitProgram
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        mark(getattr(destination, "_metadata", None), prefix, self.program)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        *args: Any,
+    ) -> None:
+        # Before any weight is copied: a mismatch must leave the module as it was.
+        refuse_old(state_dict, prefix)
+        check_marks(self.program, local_metadata)
+        check_weights(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+def check_weights(state_dict: Mapping[str, Any], prefix: str) -> None:
     """Raise :class:`.InputError` if saved weights ``(W,)`` are not finite numbers."""
-    # Of other kinds, such as a part of weights that are spread over processes, nothing is known.
-    if type(weights) not in (Tensor, torch.nn.Parameter) or weights.is_meta:
-        return
-    if not torch.isfinite(weights).all():
-        raise InputError(
-            f"Expected a state dict with finite weights; got {weights.tolist()}. No weight of this "
-            "module was changed. The training it was saved from diverged: load an earlier one."
-        )
+    for name in WEIGHTS:
+        weights: Any = state_dict.get(f"{prefix}{name}")
+        # Of other kinds, such as a part of weights that are spread over processes, nothing is
+        # known.
+        if type(weights) not in (Tensor, nn.Parameter) or weights.is_meta:
+            continue
+        if not torch.isfinite(weights).all():
+            raise InputError(
+                f"Expected a state dict with finite weights; got {weights.tolist()}. No weight of "
+                "this module was changed. The training it was saved from diverged: load an earlier "
+                "one."
+            )
 
 
 def refuse_old(state_dict: Mapping[str, Any], prefix: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import tempfile
@@ -27,6 +28,8 @@ from torch import nn
 from wrong_values import WRONG
 
 from qiskit_torch_bridge import (
+    AmplitudeEncoding,
+    AmplitudePreparation,
     AnalysedCircuit,
     CircuitProgram,
     CVaR,
@@ -36,14 +39,18 @@ from qiskit_torch_bridge import (
     Fidelity,
     Probabilities,
     Purity,
+    QuantumLayer,
     Samples,
     Shots,
     TorchQuantumModule,
     Variance,
     algorithms,
+    amplitude_encoding,
     backends,
+    diagnostics,
     gradients,
     jobs,
+    kernels,
     load_checkpoint,
     optim,
     primitives,
@@ -51,6 +58,7 @@ from qiskit_torch_bridge import (
     save_checkpoint,
 )
 from qiskit_torch_bridge import expectation as expectation_of
+from qiskit_torch_bridge.exceptions import MissingPackageError
 from qiskit_torch_bridge.primitives import Usage
 
 
@@ -78,6 +86,7 @@ ALL = frozenset(WRONG)
 NOTHING = right("none of these values is right")
 NONE = right("None stands for the default", "None")
 COUNT = right("whole numbers from 1 up", "5", "10**9", "10**400")
+SAMPLES = right("whole numbers, no more than there is time for", "5")
 SMALL_COUNT = right("whole numbers from 1 up, as many as there is room for", "5", "10**9")
 FROM_ZERO = right("whole numbers from 0 up", "5", "0", "10**9", "10**400")
 SEED = right("whole numbers from 0 up, which seed a generator", "5", "0", "10**9", "10**400")
@@ -168,9 +177,33 @@ def simulated() -> TorchQuantumModule:
 
 
 @functools.cache
+def layer() -> QuantumLayer:
+    """Return a layer of two features on the counting estimator."""
+    return QuantumLayer(2, estimator=ESTIMATOR)
+
+
+@functools.cache
 def trained() -> TorchQuantumModule:
     """Return a module without inputs on the exact engine."""
     return TorchQuantumModule(rotation()[0], "Z", initial_weights=[0.5])
+
+
+@functools.cache
+def two() -> TorchQuantumModule:
+    """Return a module with several weights and no inputs."""
+    return TorchQuantumModule(hybrid(), "ZZ", seed=1)
+
+
+@functools.cache
+def model() -> TorchQuantumModule:
+    """Return a module that gives probabilities."""
+    return TorchQuantumModule(rotation()[0], Probabilities(), seed=1)
+
+
+@functools.cache
+def spectrum() -> diagnostics.FourierSpectrum:
+    circuit, theta = rotation()
+    return diagnostics.fourier_spectrum(TorchQuantumModule(circuit, "Z", input_params=[theta]))
 
 
 def node() -> TorchQuantumModule:
@@ -178,6 +211,29 @@ def node() -> TorchQuantumModule:
     with torch.no_grad():
         trained().weight.fill_(0.5)
     return trained()
+
+
+@functools.cache
+def kernel() -> kernels.FidelityKernel:
+    """Return a fidelity kernel of two features on the counting estimator."""
+    return kernels.FidelityKernel(hybrid(), input_params=X, estimator=ESTIMATOR)
+
+
+@functools.cache
+def projected() -> kernels.ProjectedKernel:
+    """Return a projected kernel of two features on the counting estimator."""
+    return kernels.ProjectedKernel(hybrid(), input_params=X, estimator=ESTIMATOR)
+
+
+def covariance(**arguments: Any) -> None:
+    """Make a covariance of a kernel, if the package is there that has them."""
+    with contextlib.suppress(MissingPackageError):
+        kernels.as_gpytorch(**arguments)
+
+
+def theirs() -> Any:
+    """Return what has the attributes of a FidelityStatevectorKernel."""
+    return SimpleNamespace(feature_map=rotation()[0], clear_cache=lambda: None)
 
 
 def measured() -> TorchQuantumModule:
@@ -329,16 +385,43 @@ MODULE = {
     "seed": SEED64,
     "input_params": right("there may be no inputs", "None", "[]"),
     "weight_params": NONE,
+    "frozen_params": right("there may be none", "None", "[]"),
 }
 LR = NOT_NEGATIVE
+KERNEL = {k: v for k, v in MODULE.items() if k != "frozen_params"} | {"input_params": NONE}
 
 # -- one valid call of each ---------------------------------------------------------------------
 
 CASES: dict[str, Case] = {
+    "amplitude_encoding": Case(
+        amplitude_encoding,
+        fixed(num_qubits=2),
+        {"num_qubits": right("one qubit to twenty", "5"), "name": right("any name", "'a'", "NUL")}
+        | {"is_complex": FLAG, "pad": FLAG},
+    ),
+    "AmplitudeEncoding": Case(
+        AmplitudeEncoding,
+        fixed(num_qubits=2),
+        {"num_qubits": right("one qubit to twenty", "5"), "name": right("any name", "'a'", "NUL")}
+        | {"is_complex": FLAG, "pad": FLAG},
+    ),
+    "AmplitudeEncoding.__call__": Case(
+        method(lambda: amplitude_encoding(1), "__call__"),
+        lambda: {"vectors": torch.ones(3, 2)},
+    ),
+    "AmplitudeEncoding.angles": Case(
+        method(lambda: amplitude_encoding(1), "angles"),
+        lambda: {"vectors": torch.ones(3, 2)},
+    ),
+    "AmplitudePreparation": Case(
+        AmplitudePreparation,
+        fixed(amplitudes=[*X, 0.0, 1.0]),
+        {"is_complex": FLAG},
+    ),
     "AnalysedCircuit": Case(
         AnalysedCircuit,
         lambda: {"circuit": hybrid()},
-        {"circuit": right("it may have none", "a circuit without parameters")},
+        {"circuit": right("it may have none", "a circuit without parameters"), "encoded": EMPTY},
     ),
     "AnalysedCircuit.assigned": Case(
         lambda values: analysed().assigned(values),
@@ -355,8 +438,20 @@ CASES: dict[str, Case] = {
         lambda: {"values": np.zeros((2, 5))},
         {"first_row": FROM_ZERO},
     ),
+    "AnalysedCircuit.columns_reaching": Case(
+        lambda **k: analysed().columns_reaching(**k), fixed(qubits=frozenset({0}))
+    ),
     "AnalysedCircuit.frequencies": Case(
         lambda **k: analysed().frequencies(**k), fixed(column=0), {"column": right("a column", "0")}
+    ),
+    "AnalysedCircuit.written": Case(
+        method(analysed, "written"),
+        lambda: {"circuit": hybrid()},
+        {
+            "circuit": right(
+                "a circuit without parameters has none of these", "a circuit without parameters"
+            )
+        },
     ),
     "AnalysedCircuit.is_used": Case(
         lambda **k: analysed().is_used(**k), fixed(column=0), {"column": right("a column", "0")}
@@ -367,6 +462,7 @@ CASES: dict[str, Case] = {
         {
             "circuit": right("it may have no parameters", "a circuit without parameters"),
             "input_params": MODULE["input_params"],
+            "frozen_params": MODULE["frozen_params"],
         },
     ),
     "CircuitProgram.difference": Case(method(program, "difference"), lambda: {"other": program()}),
@@ -387,6 +483,61 @@ CASES: dict[str, Case] = {
     ),
     "CircuitProgram.rewritten": Case(
         method(program, "rewritten"), lambda: {"rewrite": lambda circuit: circuit}
+    ),
+    "QuantumLayer": Case(
+        QuantumLayer,
+        lambda: {"in_features": 2, "estimator": NewCounting(), "initial_weights": [0.0] * 12},
+        {
+            **{name: MODULE[name] for name in ("shots", "precision", "seed")},
+            "in_features": right("a circuit for these is quickly made", "5"),
+            "qubits": right("more than there are features", "5"),
+            "layers": right("some layers", "5"),
+            "scale_inputs": FLAG,
+        },
+        {"pass_manager": lambda: {"in_features": 2, "backend": backend()}}
+        | dict.fromkeys(
+            ("in_features", "qubits", "layers", "estimator", "backend"),
+            lambda: {"in_features": 2},
+        ),
+    ),
+    "QuantumLayer.angles": Case(
+        lambda inputs: layer().angles(inputs),
+        lambda: {"inputs": torch.zeros(4, 2)},
+        {"inputs": ANGLES},
+    ),
+    "QuantumLayer.cost": Case(
+        method(layer, "cost"),
+        fixed(batch_size=2),
+        {
+            "batch_size": right("whole numbers, as many as there is room for", "5"),
+            "backward": FLAG,
+            "input_gradients": FLAG,
+        },
+    ),
+    "QuantumLayer.draw": Case(method(layer, "draw"), fixed(output="text")),
+    "QuantumLayer.forward": Case(
+        lambda inputs: layer()(inputs), lambda: {"inputs": torch.zeros(4, 2)}, {"inputs": ANGLES}
+    ),
+    "QuantumLayer.sample": Case(
+        method(lambda: QuantumLayer(2), "sample"),
+        lambda: {"inputs": torch.zeros(4, 2), "shots": 10},
+        {"inputs": ANGLES, "shots": SMALL_COUNT | NONE},
+    ),
+    "QuantumLayer.with_frozen": Case(
+        method(layer, "with_frozen"),
+        fixed(frozen_params="*"),
+        {"frozen_params": MODULE["frozen_params"]},
+    ),
+    "QuantumLayer.with_backend": Case(
+        method(layer, "with_backend"),
+        lambda: {"estimator": NewCounting(), "gradient": None, "seed": None, "evaluation": None},
+        {
+            "seed": SEED64 | NONE,
+            "gradient": NONE,
+            "estimator": right("the exact engine", "None"),
+            "evaluation": NONE,
+        },
+        {"backend": fixed()},
     ),
     "Exact": Case(Exact, fixed(dtype="complex64")),
     "Execution": Case(
@@ -450,6 +601,16 @@ CASES: dict[str, Case] = {
     ),
     "TorchQuantumModule.submit": Case(
         method(module, "submit"), lambda: {"inputs": torch.zeros(4, 2)}, {"inputs": ANGLES}
+    ),
+    "CircuitProgram.with_frozen": Case(
+        method(program, "with_frozen"),
+        fixed(frozen_params="*"),
+        {"frozen_params": MODULE["frozen_params"]},
+    ),
+    "TorchQuantumModule.with_frozen": Case(
+        method(module, "with_frozen"),
+        fixed(frozen_params="*"),
+        {"frozen_params": MODULE["frozen_params"]},
     ),
     "TorchQuantumModule.with_backend": Case(
         method(module, "with_backend"),
@@ -539,6 +700,127 @@ CASES: dict[str, Case] = {
             "target": right("states", "a complex array", "a circuit without parameters"),
             "qubits": QUBITS | NONE,
         },
+    ),
+    "diagnostics.FourierSpectrum.__call__": Case(
+        lambda **k: spectrum()(**k), fixed(inputs=[[0.1], [0.2]])
+    ),
+    "diagnostics.FourierSpectrum.degree": Case(
+        method(lambda: spectrum(), "degree"),
+        fixed(threshold=1e-9),
+        {"threshold": NOT_NEGATIVE},
+    ),
+    "diagnostics.FourierSpectrum.plot": Case(method(lambda: spectrum(), "plot"), fixed(ax=None)),
+    "diagnostics.EffectiveDimension.plot": Case(
+        method(lambda: diagnostics.effective_dimension(model(), samples=2), "plot"), fixed(ax=None)
+    ),
+    "diagnostics.EntanglingCapability.plot": Case(
+        method(lambda: diagnostics.entangling_capability(hybrid(), 2), "plot"), fixed(ax=None)
+    ),
+    "diagnostics.Expressibility.plot": Case(
+        method(lambda: diagnostics.expressibility(hybrid(), 2), "plot"), fixed(ax=None)
+    ),
+    "diagnostics.GradientVariance.plot": Case(
+        method(
+            lambda: diagnostics.gradient_variance(lambda n, k: program(), [1, 2, 3], samples=2),
+            "plot",
+        ),
+        fixed(ax=None),
+    ),
+    "diagnostics.HessianSpectrum.density": Case(
+        method(lambda: diagnostics.hessian_spectrum(trained()), "density"),
+        fixed(at=[0.0, 1.0], width=0.1),
+        {"at": right("real numbers in a row", "[]", "(0,)", "(0, 0)"), "width": POSITIVE},
+    ),
+    "diagnostics.HessianSpectrum.plot": Case(
+        method(lambda: diagnostics.hessian_spectrum(trained()), "plot"), fixed(ax=None)
+    ),
+    "diagnostics.LieAlgebra.plot": Case(
+        method(lambda: diagnostics.lie_algebra_dimension(hybrid()), "plot"), fixed(ax=None)
+    ),
+    "diagnostics.LossLandscape.plot": Case(
+        method(lambda: diagnostics.loss_landscape(two(), points=2), "plot"), fixed(ax=None)
+    ),
+    "diagnostics.ParameterDimension.plot": Case(
+        method(lambda: diagnostics.parameter_dimension(hybrid(), 1), "plot"), fixed(ax=None)
+    ),
+    "diagnostics.diagnose": Case(
+        diagnostics.diagnose,
+        lambda: {"module": simulated(), "samples": 4},
+        {"samples": SAMPLES, "seed": SEED},
+    ),
+    "diagnostics.effective_dimension": Case(
+        diagnostics.effective_dimension,
+        lambda: {"module": model(), "inputs": None, "samples": 2, "gamma": 1.0},
+        {"sizes": right("one number of data", "10**9"), "samples": SAMPLES, "seed": SEED},
+    ),
+    "diagnostics.entangling_capability": Case(
+        diagnostics.entangling_capability,
+        lambda: {"circuit": hybrid(), "samples": 4},
+        {"samples": SAMPLES, "seed": SEED},
+    ),
+    "diagnostics.expressibility": Case(
+        diagnostics.expressibility,
+        lambda: {"circuit": hybrid(), "samples": 4, "bins": 4, "binning": "probability"},
+        {
+            "circuit": right("it may have no parameters", "a circuit without parameters"),
+            "samples": SAMPLES,
+            "bins": right("whole numbers from 2 up", "5"),
+            "seed": SEED,
+        },
+    ),
+    "diagnostics.fourier_spectrum": Case(
+        diagnostics.fourier_spectrum,
+        lambda: {"module": simulated(), "samples": 2},
+        {
+            "samples": SAMPLES,
+            "inputs": right("places of inputs", "(0,)"),
+            "at": right("as many numbers as inputs", "(0, 0)"),
+            "seed": SEED,
+        },
+    ),
+    "diagnostics.gradient_variance": Case(
+        diagnostics.gradient_variance,
+        lambda: {
+            "make": lambda n, k: program(),
+            "qubits": [1, 2, 3],
+            "layers": [1],
+            "samples": 4,
+            "confidence": 0.9,
+        },
+        {
+            "samples": SAMPLES,
+            "weight": right("the place of a weight", "0", "-1"),
+            "seed": SEED,
+        },
+    ),
+    "diagnostics.hessian_spectrum": Case(
+        diagnostics.hessian_spectrum,
+        lambda: {"module": two(), "method": "lanczos", "vectors": 2, "steps": 2},
+        {
+            "extremes": right("whole numbers from 1 up", "5"),
+            "vectors": SAMPLES,
+            "steps": SAMPLES,
+            "seed": SEED,
+        },
+    ),
+    "diagnostics.lie_algebra_dimension": Case(
+        diagnostics.lie_algebra_dimension,
+        lambda: {"circuit": hybrid()},
+        {"limit": right("as many as there are, or more", "10**9")},
+    ),
+    "diagnostics.loss_landscape": Case(
+        diagnostics.loss_landscape,
+        lambda: {"module": two(), "points": 3, "span": 2.0},
+        {
+            "span": right("a positive number", "5", "1.5", "10**9"),
+            "points": right("whole numbers from 2 up", "5"),
+            "seed": SEED,
+        },
+    ),
+    "diagnostics.parameter_dimension": Case(
+        diagnostics.parameter_dimension,
+        lambda: {"circuit": hybrid(), "samples": 1},
+        {"samples": SAMPLES, "seed": SEED},
     ),
     "jobs.Budget": Case(jobs.Budget, fixed(limits=5), {"limits": COUNT}),
     "jobs.Budget.check": Case(
@@ -650,6 +932,7 @@ CASES: dict[str, Case] = {
             **{k: v for k, v in MODULE.items() if k in ("shots", "precision", "seed")},
             "inputs": ANGLES,
             "input_params": MODULE["input_params"],
+            "frozen_params": MODULE["frozen_params"],
         },
         {
             "input_params": lambda: {"circuit": rotation()[0], "weights": torch.zeros(1)},
@@ -779,6 +1062,62 @@ CASES: dict[str, Case] = {
         method(lambda: gradients.SPSAEstimatorGradient(ESTIMATOR), "rule"),
         fixed(precision=0.1),
         {"precision": NOT_NEGATIVE | NONE},
+    ),
+    "kernels.FidelityKernel": Case(
+        kernels.FidelityKernel,
+        lambda: {"feature_map": hybrid(), "input_params": X, "estimator": NewCounting()},
+        {**KERNEL, "psd": NONE},
+        {"pass_manager": lambda: {"feature_map": hybrid(), "backend": backend()}}
+        | dict.fromkeys(("estimator", "backend"), lambda: {"feature_map": hybrid()}),
+    ),
+    "kernels.FidelityKernel.diagonal": Case(
+        method(kernel, "diagonal"),
+        lambda: {"x": torch.zeros(3, 2), "y": torch.ones(3, 2)},
+        {"y": right("those of x", "None")},
+    ),
+    "kernels.FidelityKernel.forward": Case(
+        lambda **k: kernel()(**k),
+        lambda: {"x": torch.zeros(3, 2), "y": torch.ones(4, 2)},
+        {"y": right("those of x", "None")},
+    ),
+    "kernels.FidelityKernel.from_quantum_kernel": Case(
+        kernels.FidelityKernel.from_quantum_kernel, lambda: {"kernel": theirs()}
+    ),
+    "kernels.FidelityKernel.with_backend": Case(
+        method(kernel, "with_backend"),
+        lambda: {"estimator": NewCounting(), "gradient": None, "seed": None},
+        {
+            "seed": SEED64 | NONE,
+            "gradient": NONE,
+            "estimator": right("the exact engine", "None"),
+        },
+        {"backend": fixed()},
+    ),
+    "kernels.ProjectedKernel": Case(
+        kernels.ProjectedKernel,
+        lambda: {"feature_map": hybrid(), "input_params": X, "estimator": NewCounting()},
+        {
+            **KERNEL,
+            "gamma": POSITIVE,
+            "train_gamma": FLAG,
+            "observables": NONE,
+        },
+        {"pass_manager": lambda: {"feature_map": hybrid(), "backend": backend()}}
+        | dict.fromkeys(("estimator", "backend"), lambda: {"feature_map": hybrid()}),
+    ),
+    "kernels.ProjectedKernel.features": Case(
+        method(projected, "features"), lambda: {"x": torch.zeros(3, 2)}
+    ),
+    "kernels.as_gpytorch": Case(covariance, lambda: {"kernel": kernel()}),
+    "kernels.nearest_psd": Case(kernels.nearest_psd, lambda: {"gram": torch.eye(3)}),
+    "kernels.target_alignment": Case(
+        kernels.target_alignment,
+        lambda: {"gram": torch.eye(2), "labels": [0, 1]},
+        {
+            "labels": right("two classes", "an array of text"),
+            "centered": FLAG,
+            "balanced": FLAG,
+        },
     ),
     "load_checkpoint": Case(
         load_checkpoint,
@@ -973,6 +1312,7 @@ CASES: dict[str, Case] = {
         lambda: {n: getattr(plan(), n) for n in ("target", "angle_map", "pullback", "plan")},
         {"angle_map": NONE, "pullback": NONE},
     ),
+    "rules.Differentiation.reading": Case(method(plan, "reading"), fixed(qubits=frozenset({0}))),
     **{
         f"rules.{name}.differentiation": Case(
             method(make, "differentiation"),
@@ -1008,6 +1348,10 @@ CASES: dict[str, Case] = {
             "num_points": right("whole numbers", "5", "0"),
             "num_derivatives": right("whole numbers", "5", "0"),
         },
+    ),
+    "rules.ShiftPlan.restricted": Case(
+        lambda **k: plan().plan.restricted(**k),
+        lambda: {"coordinates": np.array([0])},
     ),
     "rules.ShiftPlan.from_columns": Case(
         rules.ShiftPlan.from_columns,
@@ -1051,7 +1395,18 @@ RECORDS = dict.fromkeys(
         "algorithms.ModuleParts",
         "algorithms.History.add",
         "backends.Prepared",
+        "diagnostics.Diagnosis",
+        "diagnostics.EffectiveDimension",
+        "diagnostics.EntanglingCapability",
+        "diagnostics.Expressibility",
+        "diagnostics.FourierSpectrum",
+        "diagnostics.GradientVariance",
+        "diagnostics.HessianSpectrum",
+        "diagnostics.LieAlgebra",
+        "diagnostics.LossLandscape",
+        "diagnostics.ParameterDimension",
         "jobs.budget.Cost",
+        "jobs.budget.Simulation",
         "exceptions.JobError",
         "exceptions.ObjectiveError",
         "exceptions.UnknownJobError",
@@ -1079,6 +1434,7 @@ NOT_RUN = {
     ("optim.QNSPSA.calibrate", "steps"): ("10**9", "10**400"),
     # Right, and StatevectorSampler has no room for the outcomes.
     ("gradients.AQGDSamplerGradient.run", "shots"): ("10**9",),
+    ("QuantumLayer.sample", "shots"): ("10**9",),
     ("TorchQuantumModule.most_likely", "shots"): ("10**9",),
     ("TorchQuantumModule.sample", "shots"): ("10**9",),
 }

@@ -56,4 +56,20 @@ def rotation(name: str = "theta") -> tuple[QuantumCircuit, Parameter]:
     return circuit, theta
 
 
+def feed_forward() -> QuantumCircuit:
+    """Measured in the middle, with parameters in both branches, and reset."""
+    circuit = QuantumCircuit(2, 1)
+    circuit.ry(X[0] + A[0], 0)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)) as otherwise:
+        circuit.rx(2 * A[1], 1)
+        circuit.crx(X[1], 0, 1)
+    with otherwise:
+        circuit.ry(A[1] + 0.3, 1)
+    circuit.reset(0)
+    circuit.ry(A[2], 0)
+    circuit.cx(1, 0)
+    return circuit
+
+
 CONTRACT = {"affine": hybrid, "non-linear": nonlinear}

@@ -90,6 +90,12 @@ def instruction(name, *values, qubits=1, condition=0, controls=0, args=True):
     return b"".join(parts)
 
 
+def _loop(rounds, body):
+    """A loop over a range."""
+    index = struct.pack("!qqq", 0, rounds, 1)
+    return instruction("ForLoopOp", (b"r", index), (b"z", b""), (b"q", body))
+
+
 def custom(name, definition, *, kind=b"g", qubits=1, controls=0, base=b""):
     """What a name of an operation stands for."""
     name += "_" + "0" * 32
@@ -299,6 +305,21 @@ def circuits(folder):
         "Gate", "ControlledGate", "QuantumCircuit", "library", "__loader__", "eval", "no gate", "",
     ):  # fmt: skip
         yield f"the operation {name!r}", qpy(circuit(instruction(name, (b"s", b"(a & b)"))))
+    loop = circuit(instruction("XGate"))
+    yield "a loop of 2^40 rounds", qpy(circuit(_loop(1 << 40, loop)))
+    for _ in range(4):
+        loop = circuit(_loop(1 << 10, loop))
+    yield "loops in loops", qpy(loop)
+    for what, node in {
+        "a number of 2^31 bits": b"v" + b"u" + struct.pack("!L", 1 << 31) + b"i\1\1",
+        "an unknown classical node": b"?b",
+        "an unknown classical type": b"xz",
+        "an unknown classical value": b"vbq",
+        "an unknown classical variable": b"xbq",
+        "an expression nested in itself": b"ub\1" * 100,
+    }.items():
+        yield what, qpy(circuit(instruction("Store", (b"x", node), (b"x", node))))
+    yield "a condition of no kind", qpy(circuit(instruction("WhileLoopOp", condition=3)))
     deep = circuit(instruction("XGate"))
     for _ in range(200):
         deep = circuit(instruction("BoxOp", (b"q", deep), (b"z", b""), (b"s", b"dt")))

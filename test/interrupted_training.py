@@ -29,7 +29,13 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from trainings import Training, node
 
-from qiskit_torch_bridge import OnBackend, TorchQuantumModule, load_checkpoint, save_checkpoint
+from qiskit_torch_bridge import (
+    Exact,
+    OnBackend,
+    TorchQuantumModule,
+    load_checkpoint,
+    save_checkpoint,
+)
 from qiskit_torch_bridge.exceptions import JournalError
 from qiskit_torch_bridge.jobs import DispatchingEstimator, Jobs, Journal, Retry
 
@@ -378,7 +384,8 @@ def computing(folder: Path, place: str, call: int, child: Child | None) -> None:
     """Train a step, do something that takes long and is interrupted, and train another step."""
     torch.manual_seed(0)
     if place == "kernels":  # 20 qubits, and batches that take many seconds
-        qubits, many, options = 20, (200, 32)[call], {}
+        qubits, many = 20, (4000, 400)[call]
+        options = {"estimator": Exact("statevector")}
     else:  # hundreds of circuits that Aer simulates with noise, for 10 ms each or more
         qubits, many = 2, (400, 25)[call]
         device = GenericBackendV2(2, seed=1)

@@ -19,7 +19,7 @@ import qiskit
 import sympy
 import torch
 from qiskit import QuantumCircuit
-from qiskit.circuit import AnnotatedOperation, ControlledGate, Operation, Parameter
+from qiskit.circuit import AnnotatedOperation, Clbit, ControlledGate, Operation, Parameter, Qubit
 from qiskit.circuit import ParameterExpression as Expression
 from qiskit.circuit import library as lib
 from qiskit.circuit.annotated_operation import ControlModifier, InverseModifier, PowerModifier
@@ -56,9 +56,9 @@ def expectations(
     """Expectation value of every observable, for every row of ``values``."""
     if values.dim() > 1:
         return torch.vmap(lambda row: expectations(circuit, observables, parameters, row))(values)
-    psi = statevector(circuit, parameters, values)
+    psi = branches(circuit, parameters, values)
     matrices = np.stack([observable.to_matrix() for observable in observables])  # (O, 2**n, 2**n)
-    return torch.einsum("i,oij,j->o", psi.conj(), _constant(matrices), psi).real
+    return torch.einsum("ic,oij,jc->o", psi.conj(), _constant(matrices), psi).real
 
 
 def jacobian(
@@ -90,14 +90,70 @@ def hessian(
 def statevector(
     circuit: QuantumCircuit,
     parameters: Sequence[Parameter],
-    values: Tensor,  # (P,)
-) -> Tensor:  # (2**n,)
+    values: Tensor,  # (*batch, P)
+) -> Tensor:  # (*batch, 2**n)
     """The state that the circuit prepares from all zeros, differentiable with respect to values."""
+    if values.dim() > 1:
+        return torch.vmap(lambda row: statevector(circuit, parameters, row))(values)
     zero = torch.zeros(2**circuit.num_qubits, 1, dtype=torch.complex128)
     zero[0] = 1
     psi = _run(circuit, zero, dict(zip(parameters, values, strict=True)))[:, 0]
     # The empty slice ties the result to `values` even where no gate depends on them.
     return psi + values[:0].sum()
+
+
+def branches(
+    circuit: QuantumCircuit,
+    parameters: Sequence[Parameter],
+    values: Tensor,  # (P,)
+) -> Tensor:  # (2**n, C)
+    """The final states for all outcomes, each as long as the root of its probability.
+
+    Circuits may measure, reset, and branch on the value of one bit.
+    """
+    zero = torch.zeros(2**circuit.num_qubits, 1, dtype=torch.complex128)
+    zero[0] = 1
+    bound = dict(zip(parameters, values, strict=True))
+    qubits = {qubit: q for q, qubit in enumerate(circuit.qubits)}
+    found = _follow(circuit, [(zero, {})], qubits, bound)
+    return torch.cat([state for state, _ in found], -1) + values[:0].sum()
+
+
+def _follow(
+    block: QuantumCircuit,
+    branches: list[tuple[Tensor, dict[Clbit, int]]],
+    qubits: Mapping[Qubit, int],
+    values: Values,
+) -> list[tuple[Tensor, dict[Clbit, int]]]:
+    """The states and bits after a block, of which there are more where something is measured."""
+    for instruction in block.data:
+        op, on = instruction.operation, [qubits[q] for q in instruction.qubits]
+        after = []
+        for state, bits in branches:
+            if op.name in ("measure", "reset"):
+                for value in (0, 1):
+                    part = _project(state, on[0], value)
+                    if op.name == "measure":
+                        after.append((part, {**bits, instruction.clbits[0]: value}))
+                    else:
+                        after.append((_act(lib.XGate(), part, on, values) if value else part, bits))
+            elif op.name == "if_else":
+                clbit, wanted = op.condition
+                chosen = op.blocks[bits.get(clbit, 0) != wanted :][:1]
+                for inner in chosen:
+                    after += _follow(
+                        inner, [(state, bits)], dict(zip(inner.qubits, on, strict=True)), values
+                    )
+                after += [] if chosen else [(state, bits)]
+            else:
+                after.append((_act(op, state, on, values), bits))
+        branches = after
+    return branches
+
+
+def _project(state: Tensor, qubit: int, value: int) -> Tensor:
+    kept = (torch.arange(len(state)) >> qubit & 1) == value
+    return state * kept[:, None]
 
 
 def unitary(
@@ -149,19 +205,22 @@ def _walk(node: sympy.Expr, symbols: Mapping[str, Tensor]) -> Tensor | float:
 
 def _run(circuit: QuantumCircuit, columns: Tensor, values: Values) -> Tensor:
     """Apply the circuit to the columns of a (2**n, C) matrix."""
-    n = circuit.num_qubits
-    state = columns.reshape(*[2] * n, -1)  # axis n - 1 - q is qubit q
     for instruction in circuit.data:
-        op = instruction.operation
-        if op.name in ("barrier", "delay", "id"):
-            continue
-        k = op.num_qubits
-        axes = [n - 1 - circuit.find_bit(qubit).index for qubit in reversed(instruction.qubits)]
-        matrix = _operation(op, values).reshape([2] * (2 * k))
-        state = torch.tensordot(matrix, state, dims=(list(range(k, 2 * k)), axes))
-        state = state.movedim(list(range(k)), axes)
-    phase = torch.exp(1j * evaluate(circuit.global_phase, values))
-    return phase * state.reshape(2**n, -1)
+        on = [circuit.find_bit(qubit).index for qubit in instruction.qubits]
+        columns = _act(instruction.operation, columns, on, values)
+    return torch.exp(1j * evaluate(circuit.global_phase, values)) * columns
+
+
+def _act(op: Operation, columns: Tensor, on: Sequence[int], values: Values) -> Tensor:
+    """Apply an operation on some qubits to the columns of a (2**n, C) matrix."""
+    if op.name in ("barrier", "delay", "id"):
+        return columns
+    n, k = len(columns).bit_length() - 1, op.num_qubits
+    state = columns.reshape(*[2] * n, -1)  # axis n - 1 - q is qubit q
+    axes = [n - 1 - qubit for qubit in reversed(on)]
+    matrix = _operation(op, values).reshape([2] * (2 * k))
+    state = torch.tensordot(matrix, state, dims=(list(range(k, 2 * k)), axes))
+    return state.movedim(list(range(k)), axes).reshape(2**n, -1)
 
 
 def _operation(op: Operation, values: Values) -> Tensor:  # (2**k, 2**k)

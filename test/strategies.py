@@ -35,7 +35,7 @@ PARAMETERS: tuple[Parameter, ...] = (
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Case:
     """A circuit with everything a test needs to evaluate it."""
 

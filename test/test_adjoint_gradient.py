@@ -11,7 +11,7 @@ import pytest
 import torch
 from circuits import hybrid, nonlinear, rotation
 from estimators import CountingEstimator
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Clbit, QuantumCircuit
 from qiskit.circuit.library import efficient_su2
 from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
@@ -28,7 +28,7 @@ from qiskit_torch_bridge.gradients import (
 )
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator
 from qiskit_torch_bridge.program import analysis
-from qiskit_torch_bridge.simulation.statevector import simulator as simulators
+from qiskit_torch_bridge.simulation.statevector import plan as simulators
 
 ZI, XX = SparsePauliOp("ZI"), SparsePauliOp(["XX", "ZZ"], [0.5, -1.0])
 VALUES = [0.1, -0.2, 0.3, 0.4, -0.5]
@@ -176,7 +176,10 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(ObservableError, match="Hermitian"):
         gradient.run([circuit], [SparsePauliOp("Z", 1j)], [[0.1]]).result()
     looping = circuit.copy()
-    with looping.for_loop(range(2)):
-        looping.x(0)
-    with pytest.raises(CircuitError, match="'for_loop'"):
+    looping.add_bits([Clbit()])
+    looping.measure(0, 0)
+    with looping.while_loop((looping.clbits[0], 1)):
+        looping.ry(0.3, 0)
+        looping.measure(0, 0)
+    with pytest.raises(CircuitError, match="while_loop of the circuit is run depends on outcomes"):
         gradient.run([looping], [z], [[0.1]]).result()

@@ -590,7 +590,13 @@ def test_samplers_of_the_runtime_in_local_mode(package: str) -> None:
     kinds = pytest.importorskip(package, reason="this release does not have it")
     device = ideal_device()
     manager = generate_preset_pass_manager(1, device, seed_transpiler=1)
-    m = sampled(estimator=kinds.SamplerV2(mode=device), pass_manager=manager, shots=SHOTS)
+    try:
+        sampler = kinds.SamplerV2(mode=device)
+    except ValueError as error:
+        if "not supported in local mode" not in str(error):
+            raise
+        pytest.skip(f"this release of {package} runs on the service alone")
+    m = sampled(estimator=sampler, pass_manager=manager, shots=SHOTS)
     with Tracker() as tracker:
         outputs = m(INPUTS)
         outputs[:, 0].sum().backward()

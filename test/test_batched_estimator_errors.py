@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from circuits import hybrid, rotation
@@ -34,15 +36,12 @@ def measured():
 
 
 def looping():
-    circuit = QuantumCircuit(2)
-    with circuit.for_loop(range(2)):
-        circuit.x(0)
-    return circuit
-
-
-def wide():
-    circuit = QuantumCircuit(70)
-    circuit.h(range(70))
+    circuit = QuantumCircuit(2, 1)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    with circuit.while_loop((circuit.clbits[0], 1)):
+        circuit.h(0)
+        circuit.measure(0, 0)
     return circuit
 
 
@@ -52,8 +51,7 @@ PUBS = {
     "five parts": ((hybrid(), "ZZ", POINT, 0.1, 1), InputError, "sequence of 5"),
     "no circuit": (("ZZ", "ZZ"), CircuitError, "begin with a QuantumCircuit; got str"),
     "a measurement": ((measured(), "ZZ"), CircuitError, "measurement.*remove_final_measurements"),
-    "control flow": ((looping(), "ZZ"), CircuitError, "for_loop.*Unroll"),
-    "too wide": ((wide(), "Z" * 70), CircuitError, "acts on 70 qubits"),
+    "control flow": ((looping(), "ZZ"), CircuitError, "while_loop.*depends on outcomes"),
     "a narrow observable": ((hybrid(), "Z", POINT), ObservableError, "2 qubits.*got 1.*Pad"),
     "mixed widths": ((hybrid(), ["ZZ", "Z"], POINT), ObservableError, "of one width"),
     "no observable": ((hybrid(), 3, POINT), ObservableError, "Expected Hermitian.*got 3"),
@@ -149,10 +147,19 @@ def test_numpys_name_of_a_number_format():
 
 def test_a_state_that_does_not_fit_into_memory(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1 << 27)
+    """Nor into light cones or columns, since all qubits are entangled with all others."""
     circuit = QuantumCircuit(26)
     circuit.ry(0.3, range(26))
-    with pytest.raises(MemoryLimitError, match="26 qubits exactly needs 2 GiB; 0.125 GiB"):
-        BatchedStatevectorEstimator().run([(circuit, "Z" * 26)])
+    for a, b in itertools.combinations(range(26), 2):
+        circuit.rzz(0.1 + a, a, b)
+    circuit.rx(0.3, range(26))
+    pub = circuit, "Z" * 26
+    for precision, message in (
+        (0.0, "Simulating 26 qubits exactly needs .* 0.125 GiB"),
+        (0.1, "Sampling 26 qubits exactly needs .* 2 GiB by state vectors.*gaussian"),
+    ):
+        with pytest.raises(MemoryLimitError, match=message):
+            BatchedStatevectorEstimator().run([pub], precision=precision)
 
 
 def test_a_failed_run_leaves_the_estimator_as_it_was():

@@ -25,7 +25,7 @@ from test_batched_estimator import SHAPES, VALUES, nested
 from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
     measurement_groups,
-    sampling,
+    outcome_sources,
     shots_to_precision,
     simulation,
 )
@@ -234,8 +234,8 @@ def assert_covariance(samples, mean, covariance):
 def test_outcomes_follow_the_probabilities(bases, count, monkeypatch):
     """The four projectors of a basis at one point are frequencies of the same shots."""
     for few, table in ((64, 1 << 22), (64, 1), (0, 1)):  # counts at once, or shot by shot
-        monkeypatch.setattr(sampling, "FEW_OUTCOMES", few)
-        monkeypatch.setattr(sampling, "OUTCOMES_PER_SHOT", few)
+        monkeypatch.setattr(outcome_sources, "FEW_OUTCOMES", few)
+        monkeypatch.setattr(outcome_sources, "OUTCOMES_PER_SHOT", few)
         monkeypatch.setattr(measurement_groups, "TABLE_SIZE", table)
         letters = [{"Z": "01", "X": "+-", "Y": "rl"}[basis] for basis in bases]
         labels = [a + b for a in letters[0] for b in letters[1]]

@@ -21,6 +21,7 @@ from qiskit_torch_bridge.primitives import (
     BatchedStatevectorEstimator,
     simulation,
 )
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 H2 = SparsePauliOp(
     ["II", "IZ", "ZI", "ZZ", "XX"], [-1.052373, 0.397937, -0.397937, -0.011280, 0.180931]
@@ -30,26 +31,31 @@ OPERATORS = [SparsePauliOp(["ZI", "XY"], [1.0, 0.1 * k]) for k in range(1, 13)]
 
 
 class Work:
-    """Counts what simulators are made and for how many points they are asked."""
+    """Counts what is compiled, by whatever method, and for how many points it is asked."""
 
     def __init__(self, monkeypatch):
         self.made = self.evaluated = self.prepared = 0
-        outer = self
+        for maker, method, count in (
+            ("make_simulator", "evaluate_separately", "evaluated"),
+            ("make_state_source", "prepare", "prepared"),
+        ):
+            counting = self._counting(getattr(simulation, maker), method, count)
+            monkeypatch.setattr(simulation, maker, counting)
 
-        class Counting(simulation.StatevectorSimulator):
-            def __init__(self, *args):
-                outer.made += 1
-                super().__init__(*args)
+    def _counting(self, make, method, count):
+        def made(*args):
+            self.made += 1
+            simulator = make(*args)
+            run = getattr(simulator, method)
 
-            def evaluate(self, x, w, keep=False):
-                outer.evaluated += len(x)
-                return super().evaluate(x, w, keep)
+            def counted(values, *rest):
+                setattr(self, count, getattr(self, count) + len(values))
+                return run(values, *rest)
 
-            def states(self, x, w):
-                outer.prepared += len(x)
-                return super().states(x, w)
+            setattr(simulator, method, counted)
+            return simulator
 
-        monkeypatch.setattr(simulation, "StatevectorSimulator", Counting)
+        return made
 
 
 @pytest.fixture
@@ -138,13 +144,14 @@ def test_what_was_used_last_is_kept():
 def test_memory_of_a_pub_is_bounded(monkeypatch):
     sizes = []
 
-    class Recording(simulation.StatevectorSimulator):
-        def states(self, x, w):
-            states = super().states(x, w)
-            sizes.append(states.nbytes)
-            return states
+    prepare = StatevectorSimulator.states
 
-    monkeypatch.setattr(simulation, "StatevectorSimulator", Recording)
+    def record(simulator, x, w):
+        states = prepare(simulator, x, w)
+        sizes.append(states.nbytes)
+        return states
+
+    monkeypatch.setattr(StatevectorSimulator, "states", record)
     monkeypatch.setattr(simulation, "MEMORY", 1 << 20)
     circuit, _, _ = layered(10, 1)
     values = np.random.default_rng(0).uniform(-3, 3, (100, circuit.num_parameters))

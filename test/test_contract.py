@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import qiskit_algorithms.gradients
 import torch
-from circuits import CONTRACT, A, X, hybrid
+from circuits import CONTRACT, A, X, feed_forward, hybrid
 from documented import code_with
 from estimators import CountingEstimator
 from qiskit.primitives import StatevectorEstimator
@@ -22,7 +22,8 @@ from qiskit_torch_bridge.exceptions import HigherOrderError, TracingError
 
 OBSERVABLES = ["ZI", {"XX": 0.5, "ZZ": -1.0}, "IY"]
 GRADIENTS = ["adjoint", "parameter-shift", "aqgd", "finite-difference"]
-COMBINATIONS = [(g, c) for g in GRADIENTS for c in CONTRACT if (g, c) != ("aqgd", "non-linear")]
+CIRCUITS = {**CONTRACT, "feed-forward": feed_forward}
+COMBINATIONS = [(g, c) for g in GRADIENTS for c in CIRCUITS if (g, c) != ("aqgd", "non-linear")]
 # Central differences with the exact-mode step of 1e-4 and frequencies up to 3 in these circuits:
 # h**2 / 6 * 3**3 = 4.5e-8 from the step, and rounding of 1e-15 / h. Twice for second order.
 JOBS = {"adjoint": [1]}  # values from the estimator, gradients from this process
@@ -32,7 +33,7 @@ TOLERANCE = {"finite-difference": (1e-7, 1e-5)}
 @pytest.fixture(params=COMBINATIONS, ids="-".join)
 def setting(request):
     gradient, circuit = request.param
-    program = CircuitProgram(CONTRACT[circuit](), OBSERVABLES, input_params=X, weight_params=A)
+    program = CircuitProgram(CIRCUITS[circuit](), OBSERVABLES, input_params=X, weight_params=A)
     return program, gradient
 
 

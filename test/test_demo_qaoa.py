@@ -15,7 +15,7 @@ from qiskit.quantum_info import Statevector
 
 from qiskit_torch_bridge import TorchQuantumModule, Tracker, expectation
 from qiskit_torch_bridge.__main__ import build_parser
-from qiskit_torch_bridge.demos import contest, problems, qaoa
+from qiskit_torch_bridge.demos import contest, large_graphs, problems, qaoa
 from qiskit_torch_bridge.demos.command_line import DemoError
 from qiskit_torch_bridge.demos.problems import Graph
 
@@ -284,7 +284,7 @@ def test_many_graphs_become_one_table(tmp_path, capsys):
         ("# loop\n2 2\n", "line 2.*joined to itself"),
         ("0 1\n1 0 3\n", "line 2.*0 and 1 are joined already"),
         ("# nothing\n", "0 nodes and 0 edges"),
-        ("\n".join(f"{k} {k + 1}" for k in range(20)), "21 nodes and 20 edges"),
+        ("\n".join(f"{k} {k + 1}" for k in range(2000)), "2001 nodes and 2000 edges"),
     ],
 )
 def test_a_wrong_graph_file_is_named_with_its_line(tmp_path, content, message):
@@ -308,3 +308,124 @@ def test_a_graph_without_any_cut_above_zero_is_refused():
     graph = Graph(3, ((0, 1), (1, 2)), (-1.0, -2.0))
     with pytest.raises(DemoError, match="nothing to find"):
         problems.cut_problem("this graph", graph, 1)
+
+
+# Large graphs
+
+
+def with_triangles(size, seed):
+    graph = problems.random_gnp(size, 0.5, np.random.default_rng(seed))
+    isolated = set(range(size)) - {node for edge in graph.edges for node in edge}
+    assert not isolated
+    return graph
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_one_layer_has_its_closed_form_on_every_edge_of_any_graph(seed):
+    graph, rng = with_triangles(8, seed), np.random.default_rng(seed)
+    gamma, beta = rng.uniform(-2, 2, 2)
+    circuit, gammas, betas = problems.qaoa_circuit(graph, 1)
+    state = Statevector(circuit.assign_parameters({gammas[0]: gamma, betas[0]: beta}))
+    index = np.arange(2**8)
+    chances = [
+        state.probabilities()[((index >> u ^ index >> v) & 1) == 1].sum() for u, v in graph.edges
+    ]
+    closed = large_graphs.one_layer_cuts(graph, gamma, beta)
+    assert closed == pytest.approx(chances, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_local_search_ends_where_no_move_gains(seed):
+    graph = weighted(9, seed)
+    cuts, sides = large_graphs.search_locally(graph, 50, np.random.default_rng(seed))
+    assert large_graphs.cut_sizes(graph, sides[None]) == pytest.approx(cuts.max())
+    for node in range(9):
+        moved = sides.copy()
+        moved[node] = 1 - moved[node]
+        assert large_graphs.cut_sizes(graph, moved[None])[0] <= cuts.max() + 1e-9
+    # From fifty starts it misses the largest of 256 cuts with no chance to speak of.
+    assert cuts.max() == pytest.approx(problems.max_cut(graph))
+
+
+@pytest.mark.parametrize("graph", [ring(9), problems.petersen(), weighted(10, 4), complete(7)])
+def test_the_largest_cut_is_found_node_by_node(graph):
+    assert large_graphs.largest_cut(graph) == pytest.approx(problems.max_cut(graph))
+
+
+def test_graphs_of_hundreds_of_nodes():
+    cubic = large_graphs.random_cubic(300, 5)
+    assert np.bincount(np.ravel(cubic.edges)).tolist() == [3] * 300
+    assert cubic == large_graphs.random_cubic(300, 5) != large_graphs.random_cubic(300, 6)
+    assert large_graphs.largest_cut(cubic) is None and large_graphs.find_width(cubic) > 20
+    narrow = large_graphs.narrow_cubic(300, np.random.default_rng(5))
+    degrees = np.bincount(np.ravel(narrow.edges))
+    assert sorted(set(degrees)) == [2, 3] and (degrees == 2).sum() == 2
+    assert len(set(narrow.edges)) == len(narrow.edges) and large_graphs.find_width(narrow) <= 4
+    found = large_graphs.search_locally(narrow, 200, np.random.default_rng(0))[0].max()
+    assert 0.8 < found / large_graphs.largest_cut(narrow) <= 1
+
+
+def test_what_an_edge_sees():
+    """The Petersen graph has girth 5: two steps from an edge are all ten nodes."""
+    near, far = (large_graphs.surroundings(problems.petersen(), reps) for reps in (1, 2))
+    assert set(near) == {(6, 5)} and near[0].is_tree
+    assert {seen.nodes for seen in far} == {10} and not far[0].is_tree
+    triangle = large_graphs.surroundings(complete(3), 1)
+    assert set(triangle) == {(3, 3)}
+
+
+def test_large_graphs_are_trained_exactly_sampled_and_drawn(tmp_path, capsys):
+    plot = tmp_path / "large.png"
+    flags = ("--nodes", 60, "--steps", 15, "--optimizers", "lbfgs")
+    random, chain = run(*flags, "--reps", 1, 2, "--plot", plot)
+    for result in (random, chain):
+        one, two = result.trainings
+        assert one.theory.error < 1e-12
+        assert 0.6 < one.fraction(one.best) < two.fraction(two.best) < 1
+        assert result.local.max() <= (result.largest or result.total)
+        assert one.fraction(one.best) == pytest.approx(
+            large_graphs.one_layer_cuts(result.graph, *one.best.point[::-1]).mean(), abs=1e-10
+        )
+    for training in random.trainings:
+        # No angles cut more of an edge without cycles nearby; here cycles elsewhere move them.
+        theory = training.theory
+        assert 0 <= theory.large_girth + 5e-5 - theory.tree_value < 2e-3
+        assert training.cuts is None and "edges lead over the busiest place" in training.refusal
+    for training in chain.trainings:
+        cuts = training.cuts / chain.total
+        error = cuts.std() / math.sqrt(len(cuts))
+        assert abs(cuts.mean() - training.fraction(training.best)) < 5 * error
+        assert cuts.max() * chain.total <= chain.largest
+    assert plot.read_bytes().startswith(PNG)
+    out = capsys.readouterr().out
+    assert "closed form" in out and "0.6925 at best" in out and "0.7559 at best" in out
+
+
+def test_a_large_graph_of_the_users_own(tmp_path, capsys):
+    file = tmp_path / "ring.txt"
+    file.write_text("".join(f"{k} {(k + 1) % 40}\n" for k in range(40)))
+    (result,) = run("--graph", file, "--reps", 1, "--steps", 15, "--optimizers", "lbfgs")
+    (training,) = result.trainings
+    assert result.largest == 40 and training.fraction(training.best) == pytest.approx(3 / 4)
+    assert training.theory.large_girth is None and "ring.txt" in capsys.readouterr().out
+
+
+def test_three_layers_cut_what_theory_has_without_short_cycles(tmp_path):
+    """The Tutte-Coxeter graph has girth 8, so that three layers see trees from every edge.
+
+    The published values are rounded to four digits; slopes below 1e-4 leave an error of their
+    square's size.
+    """
+    chords = [-13, -9, 7, -7, 9, 13]
+    edges = {tuple(sorted((k, (k + d) % 30))) for k in range(30) for d in (1, chords[k % 6])}
+    file = tmp_path / "tutte_coxeter.txt"
+    file.write_text("".join(f"{u} {v}\n" for u, v in edges))
+    flags = ("--reps", 1, 2, 3, "--steps", 40, "--optimizers", "lbfgs")
+    (result,) = run("--graph", file, *flags)
+    assert result.largest == 45  # it is bipartite
+    for training in result.trainings:
+        theory = training.theory
+        assert theory.trees == len(result.graph.edges) == 45
+        assert theory.tree_value == pytest.approx(training.fraction(training.best), abs=1e-10)
+        assert abs(theory.tree_value - theory.large_girth) <= 5e-5 + 1e-6
+    assert result.trainings[0].theory.large_girth == pytest.approx(0.5 + 1 / math.sqrt(27))

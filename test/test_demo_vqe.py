@@ -12,6 +12,12 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_torch_bridge import Tracker
 from qiskit_torch_bridge.__main__ import build_parser
 from qiskit_torch_bridge.demos import contest, vqe
+from qiskit_torch_bridge.demos.ising import (
+    free_fermion_energy,
+    ising,
+    ising_ansatz,
+    ising_start,
+)
 from qiskit_torch_bridge.demos.problems import (
     H2,
     Problem,
@@ -154,3 +160,63 @@ def test_the_full_metric_has_its_price(capsys):
     assert result.conditions.price.metrics == 4 * 3 // 2 + 4
     assert -1e-10 < result.runs[0].best - H2_ENERGY < 1e-6
     assert "one circuit for each pair" in capsys.readouterr().out
+
+
+# The Ising chain
+
+
+@pytest.mark.parametrize(("size", "field"), [(2, 0.3), (5, 1.0), (8, 0.5), (9, 2.0)])
+def test_free_fermions_have_the_energy_of_the_chain(size, field):
+    dense = np.linalg.eigvalsh(ising(size, field).to_matrix())[0]
+    assert free_fermion_energy(size, field) == pytest.approx(dense, abs=1e-12 * size)
+
+
+def test_the_energy_of_a_critical_chain_has_its_closed_form():
+    """With field 1 the modes are 2 sin of equal steps: 1 - 1 / sin(pi / (4 n + 2)) in all."""
+    for size in (3, 30, 200):
+        closed = 1 - 1 / math.sin(math.pi / (4 * size + 2))
+        assert free_fermion_energy(size, 1.0) == pytest.approx(closed, rel=1e-12)
+
+
+def test_the_ising_ansatz_is_real_and_starts_at_the_product_state():
+    size, rng = 5, np.random.default_rng(1)
+    ansatz = ising_ansatz(size, 2)
+    angles = rng.uniform(-3, 3, ansatz.num_parameters)
+    bound = ansatz.assign_parameters(dict(zip(ansatz.parameters, angles, strict=True)))
+    assert np.abs(Statevector(bound).data.imag).max() < 1e-14
+    for field, expected in ((0.5, -(1 - 0.25**2) * 4 - 0.5 * 0.25 * 5), (1.5, -1.5 * 5)):
+        start = np.zeros(ansatz.num_parameters)
+        near = ising_start(size, field, 2, rng)
+        angle = math.pi / 2 if field >= 1 else math.asin(field / 2)
+        assert np.abs(near[:size] - angle).max() <= 0.1 and np.abs(near[size:]).max() <= 0.1
+        start[:size] = angle
+        assert energy(ansatz, start, ising(size, field)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_long_ising_chain_is_trained_near_its_exact_energy(tmp_path, capsys):
+    plot = tmp_path / "ising.png"
+    flags = ("--problem", "ising", "--qubits", 40, "--reps", 1, "--evaluations", 40 * 313)
+    results = run(*flags, "--field", 0.5, 1, "--optimizers", "lbfgs", "--plot", plot)
+    for result, most in zip(results, (1e-4, 3e-3), strict=True):
+        (finished,) = result.runs
+        least = result.problem.least
+        assert 0 < (finished.best - least) / -least < most
+        assert result.conditions.price.gradients == 2 * (40 + 3 * 40 - 2)
+    assert plot.read_bytes().startswith(PNG)
+    out = capsys.readouterr().out
+    assert "40 qubits, field 0.5" in out and f"{results[1].problem.least:.9f}" in out
+
+
+def test_a_long_ising_chain_by_the_natural_gradient_if_asked(capsys):
+    """A metric of blocks costs a circuit for each layer: two on a step of the staircase."""
+    flags = ("--problem", "ising", "--qubits", 30, "--reps", 1, "--field", 1)
+    gradient = 2 * (30 + 3 * 30 - 2)
+    (result,) = run(*flags, "--optimizers", "natural", "--evaluations", 12 * (gradient + 100))
+    (finished,) = result.runs
+    assert result.conditions.price.metrics == 2 * 30
+    assert finished.counts.metrics == finished.counts.gradients > 10
+    least = result.problem.least
+    assert least < finished.best < finished.trace[0][1] - 0.5 * (finished.trace[0][1] - least)
+    assert "circuit for each layer" in capsys.readouterr().out
+    (result,) = run(*flags, "--evaluations", gradient + 1)
+    assert [r.contestant.label for r in result.runs] == ["Adam", "SGD, momentum", "L-BFGS"]

@@ -13,6 +13,7 @@ from estimators import CountingEstimator, FaultyEstimator, with_evs
 from qiskit.circuit import (
     AnnotatedOperation,
     Gate,
+    InverseModifier,
     Parameter,
     ParameterVector,
     PowerModifier,
@@ -82,7 +83,7 @@ def test_complex_inputs_and_things_that_are_no_tensor(module):
 def test_wrong_number_of_weights(weights):
     with pytest.raises(e.InputError, match=r"shape \(3,\); got .*a\[0\], a\[1\], a\[2\]"):
         TorchQuantumModule(hybrid(), input_params=X, initial_weights=weights)
-    with pytest.raises(e.InputError, match=r"shape \(3,\)"):
+    with pytest.raises(e.InputError, match=r"shape \(\.\.\., 3\)"):
         expectation(hybrid(), torch.zeros(2), weights, input_params=X)
 
 
@@ -169,7 +170,7 @@ def test_elements_of_a_vector_that_the_circuit_does_not_use_are_allowed():
         ("", "empty string"),
         ("ZQ", "got 'ZQ'"),
         (SparsePauliOp(["ZZ"], [math.nan]), "not finite"),
-        (SparsePauliOp(["ZZ"], np.array([Parameter("c")], dtype=object)), "parameter among"),
+        (SparsePauliOp(["ZZ"], np.array([Parameter("c") ** 2], dtype=object)), "weight them in"),
         (3, "got int"),
         ([["ZZ"], "XX"], "mixture of depths"),
         ([["ZZ"], ["XX", "YY"]], "rectangular"),
@@ -189,24 +190,11 @@ def measured():
     return circuit
 
 
-def hidden_measurement():
-    inner = QuantumCircuit(1, 1)
-    inner.measure(0, 0)
-    circuit = QuantumCircuit(1, 1)
-    circuit.append(inner.to_instruction(), [0], [0])
-    return circuit
-
-
-def resetting():
+def inverted_reset():
+    inner = QuantumCircuit(1)
+    inner.reset(0)
     circuit = hybrid()
-    circuit.reset(0)
-    return circuit
-
-
-def control_flow():
-    circuit = QuantumCircuit(1, 1)
-    with circuit.for_loop(range(2)):
-        circuit.rx(Parameter("t"), 0)
+    circuit.append(AnnotatedOperation(inner.to_instruction(), InverseModifier()), [0])
     return circuit
 
 
@@ -226,9 +214,7 @@ def delayed():
     ("build", "message"),
     [
         (measured, "measurement.*remove_final_measurements"),
-        (hidden_measurement, "measurement"),
-        (resetting, "reset"),
-        (control_flow, "'for_loop' contains circuit parameters"),
+        (inverted_reset, "inverts, repeats or controls one that is no gate: .* measures, resets"),
         (opaque, "'mystery' is opaque"),
         (delayed, "delay"),
         (lambda: "circuit", "Expected a QuantumCircuit; got str"),
@@ -407,8 +393,8 @@ def test_complex_results_are_refused():
 
 def test_weights_are_checked_when_the_module_is_called(module):
     x = torch.zeros(2, 2)
-    for weight in (torch.rand(5), torch.rand(2), torch.rand(4, 3)):
-        with pytest.raises(e.InputError, match=r"weights of shape \(3,\)"):
+    for weight in (torch.rand(5), torch.rand(2), torch.rand(3, 4)):
+        with pytest.raises(e.InputError, match=r"weights of shape \(\.\.\., 3\)"):
             torch.func.functional_call(module, {"weight": weight}, (x,))
     with pytest.raises(e.InputTypeError, match="real weights"):
         torch.func.functional_call(module, {"weight": torch.rand(3, dtype=torch.cfloat)}, (x,))

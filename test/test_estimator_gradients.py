@@ -211,14 +211,19 @@ class DifferencesContract(DeterministicContract, EstimationsContract):
     random_cases: ClassVar[dict[str, Any]]
 
     def test_several_observables_at_one_point_are_a_column_over_shared_points(self):
-        """So that an estimator can measure them together; nothing is evaluated twice."""
+        """So that an estimator can measure them together; nothing is evaluated twice.
+
+        XX and ZZ depend on all parameters, and the points of ZI are some of theirs.
+        """
         estimator = CountingEstimator()
         gradient = self.make(estimator)
-        gradient.run([hybrid()], [ZI], [VALUES]).result()
+        gradient.run([hybrid()], [XX], [VALUES]).result()
         ((_, points),) = estimator.runs.pop()
-        circuit = hybrid()
-        gradient.run([circuit] * 2, [ZI, XX], [VALUES] * 2).result()
-        assert estimator.runs == [[(2, points)]]
+        for other in (SparsePauliOp("ZZ"), ZI):
+            circuit = hybrid()
+            gradient.run([circuit] * 2, [other, XX], [VALUES] * 2).result()
+            assert estimator.runs.pop() == [(2, points)]
+        assert not estimator.runs
 
     def named(self) -> Any:
         """The gradient as functions of torch take it."""

@@ -64,7 +64,7 @@ from qiskit_torch_bridge.program.evolutions import (
 from qiskit_torch_bridge.program.identity import content_digest, content_key
 from qiskit_torch_bridge.program.operators import PauliSpan
 from qiskit_torch_bridge.program.program_state import difference_of_marks
-from qiskit_torch_bridge.simulation.statevector.paulis import PauliString
+from qiskit_torch_bridge.simulation.tape.paulis import PauliString
 
 H = SparsePauliOp(["ZZ", "XI", "IX"], [1.0, 0.7, 0.7])
 OBSERVABLE = SparsePauliOp("ZI")

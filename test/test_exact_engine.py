@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -207,10 +208,18 @@ def test_copies_and_pickles_compute_the_same():
 
 def test_a_state_that_does_not_fit_is_refused_with_its_size():
     circuit = QuantumCircuit(48)
-    for q in range(48):
-        circuit.ry(rotation(f"t{q}")[1], q)
-    with pytest.raises(MemoryLimitError, match=r"48 qubits exactly needs .* GiB; .* available"):
-        TorchQuantumModule(circuit)
+    for layer in range(2):
+        for q in range(48):
+            circuit.ry(rotation(f"t{layer},{q}")[1], q)
+        for q in range(48):
+            for other in range(q):
+                circuit.cz(q, other)
+    circuit.h(range(48))
+    sizes = r"48 qubits exactly needs (.*) GiB, .* by the cheapest method, .*; (.*) GiB are avail"
+    with pytest.raises(MemoryLimitError, match=sizes) as error:
+        TorchQuantumModule(circuit, "I" * 47 + "Z")
+    needed, available = re.search(sizes, str(error.value)).groups()
+    assert float(needed) > float(available)
 
 
 def test_idle_qubits_cost_nothing():

@@ -33,7 +33,7 @@ from qiskit_torch_bridge.gradients import (
 from qiskit_torch_bridge.program import AnalysedCircuit, CircuitProgram
 from qiskit_torch_bridge.program.identity import same_circuit
 from qiskit_torch_bridge.program.qpy_bytes import circuit_from_bytes, circuit_to_bytes
-from qiskit_torch_bridge.simulation.statevector.tape import compile_tape
+from qiskit_torch_bridge.simulation.tape.compile_tape import compile_tape
 
 T = Parameter("t")
 AT = 0.9

@@ -166,12 +166,17 @@ def layered(num_qubits: int, kind: str) -> QuantumCircuit:
 @pytest.mark.parametrize("letters", ["01", "+-", "rl"])
 @pytest.mark.parametrize("kind", ["QAOA", "rotations"])
 def test_all_outcomes_cost_a_state(kind: str, letters: str) -> None:
-    """A thousand projectors of ten qubits look at each amplitude about once, in any basis."""
+    """A thousand projectors of ten qubits look at each amplitude once, in any basis.
+
+    Where the state has a symmetry, half of the amplitudes are left, and half of the projectors.
+    """
     circuit = layered(10, kind)
     labels = ["".join(letter) for letter in itertools.product(letters, repeat=10)]
     program = CircuitProgram(circuit, labels)
     s = StatevectorSimulator(program.analysed, program.readout, (), range(2))
-    assert count_amplitudes(s.sums.projections) == 1 << 10
+    symmetric = (kind, letters) == ("QAOA", "+-")
+    assert s.tape.num_bits == (9 if symmetric else 10)
+    assert count_amplitudes(s.sums.projections) == 1 << s.tape.num_bits
     assert not len(s.sums.paulis.entries)
     found = expectation(program, weights=torch.tensor([0.4, 0.7], dtype=torch.float64))
     turned = circuit.assign_parameters([0.4, 0.7])

@@ -45,7 +45,7 @@ from qiskit_torch_bridge.primitives import (
     BatchedStatevectorSampler,
     SamplerEstimator,
     capabilities,
-    sampling,
+    outcome_sources,
     shots_to_precision,
 )
 
@@ -139,8 +139,8 @@ def test_values_are_the_batched_estimators(shots, monkeypatch):
         a, b = getattr(ours, name), getattr(theirs, name)
         assert stats.ks_2samp(a, b).pvalue > FAMILY / 2
     if shots == 400:  # by counts and by shots
-        monkeypatch.setattr(sampling, "FEW_OUTCOMES", 0)
-        monkeypatch.setattr(sampling, "OUTCOMES_PER_SHOT", 0)
+        monkeypatch.setattr(outcome_sources, "FEW_OUTCOMES", 0)
+        monkeypatch.setattr(outcome_sources, "OUTCOMES_PER_SHOT", 0)
         again = SamplerEstimator(BatchedStatevectorSampler(seed=2)).run([pub]).result()[0].data
         np.testing.assert_allclose(again.evs, theirs.evs, rtol=0, atol=1e-12)
         np.testing.assert_allclose(again.stds, theirs.stds, rtol=0, atol=1e-12)

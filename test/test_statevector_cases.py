@@ -52,7 +52,7 @@ FIXED = (
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ExactCase(Case):
     """A circuit for the exact simulator, with a batch of values ``(B, P)``."""
 
@@ -73,9 +73,16 @@ def simulator_of(
 
 @st.composite
 def exact_cases(
-    draw: st.DrawFn, max_qubits: int = 8, affine_only: bool = False, max_gates: int = 8
+    draw: st.DrawFn,
+    max_qubits: int = 8,
+    affine_only: bool = False,
+    max_gates: int = 8,
+    max_strings: int = 30,
 ) -> ExactCase:
-    """Circuits of 1 to ``max_qubits`` qubits, some of them idle, for batches of all sizes."""
+    """Circuits of 1 to ``max_qubits`` qubits, some of them idle, for batches of all sizes.
+
+    One of the observables has up to ``max_strings`` random strings.
+    """
     width = draw(st.integers(1, max_qubits))
     used = draw(st.permutations(range(width)))[: draw(st.integers(1, width))]
     parameters = draw(st.lists(st.sampled_from(PARAMETERS), min_size=1, max_size=5, unique=True))
@@ -101,7 +108,8 @@ def exact_cases(
     values = rng.uniform(-3, 3, (draw(st.sampled_from(ROWS)), len(order)))
     if shared:
         values[:, num_inputs:] = values[0, num_inputs:]
-    labels = ["".join(row) for row in rng.choice(list("IXYZ"), (draw(st.integers(0, 30)), width))]
+    count = draw(st.integers(0, max_strings))
+    labels = ["".join(row) for row in rng.choice(list("IXYZ"), (count, width))]
     many = SparsePauliOp([*labels, "I" * width, "Z" * width], rng.normal(size=len(labels) + 2))
     measured = [*draw(observables(width)), many]
     return ExactCase(

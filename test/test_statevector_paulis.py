@@ -25,20 +25,20 @@ from qiskit.quantum_info import (
 )
 
 from qiskit_torch_bridge import AnalysedCircuit
-from qiskit_torch_bridge.simulation.statevector.operations import (
+from qiskit_torch_bridge.simulation.tape.compile_tape import compile_tape
+from qiskit_torch_bridge.simulation.tape.operations import (
     CLIFFORDS,
     EULER,
     ROTATIONS,
     count_quarter_turns,
     find_euler_angles,
 )
-from qiskit_torch_bridge.simulation.statevector.paulis import (
+from qiskit_torch_bridge.simulation.tape.paulis import (
     CliffordFrame,
     PauliString,
     find_masks,
     make_pauli_string,
 )
-from qiskit_torch_bridge.simulation.statevector.tape import compile_tape
 
 N = 3
 EXACT = 1e-12

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from test_statevector_cases import CIRCUITS
 
 from qiskit_torch_bridge.simulation.statevector import schedule as module
-from qiskit_torch_bridge.simulation.statevector.operations import Angle, FixedMatrix, Rotation
-from qiskit_torch_bridge.simulation.statevector.paulis import PauliString
 from qiskit_torch_bridge.simulation.statevector.schedule import (
     Run,
     choose_rows_side_by_side,
     schedule,
 )
+from qiskit_torch_bridge.simulation.tape.operations import Angle, FixedMatrix, Rotation
+from qiskit_torch_bridge.simulation.tape.paulis import PauliString
 
 Operations = Sequence[Rotation | FixedMatrix]
 LANES = 32
@@ -98,14 +98,15 @@ def test_runs_cut_the_index_space_into_cosets(problem: Problem) -> None:
         assert len(run.pivots) == len(set(run.pivots)) == len(run.basis)
         for vector, pivot in zip(run.basis, run.pivots, strict=True):
             assert [p for p in run.pivots if vector >> p & 1] == [pivot]
-        elements = set(span(run.basis))
+        within = set(span([*run.basis, *(1 << b for b in run.lanes)]))
         for position in run.operations:
             operation = operations[position]
             if isinstance(operation, FixedMatrix):
                 assert run.operations == (position,)
                 assert run.basis == tuple(1 << b for b in operation.bits)
             else:
-                assert operation.pauli.x in elements
+                assert operation.pauli.x in within  # what is in the lanes exchanges these
+                assert run.lanes == tuple(range(lane_bits))
                 assert len(run.basis) <= block_bits
         free = [1 << b for b in bits_of(run.free_bits(num_bits))]
         lanes = [1 << b for b in run.lanes]
@@ -129,6 +130,14 @@ def test_a_rotation_stays_behind_one_that_it_does_not_commute_with() -> None:
     assert [run.operations for run in runs] == [(0, 1), (2, 3)]
 
 
+def test_rotations_that_are_phases_join_any_run() -> None:
+    """A group of them has no generators, and is no matrix."""
+    runs = runs_of((0, 0), (0, 0), (0, 0))
+    assert [run.operations for run in runs] == [(0, 1, 2)]
+    runs = runs_of((0, 0), (1, 0), (0, 0), (0, 0), (1, 2))
+    assert [run.operations for run in runs] == [(1, 4, 0, 2, 3)]
+
+
 def test_no_run_looks_ahead_further_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOKAHEAD", 3)
     runs = runs_of((1, 0), (2, 0), (4, 0), (1, 0))
@@ -142,4 +151,4 @@ def test_lanes_leave_room_for_the_widest_matrix(rows: int, num_bits: int, widest
     assert rows_t << lane_bits == LANES
     assert rows_t >= min(rows, LANES)
     # A matrix on low bits takes its lanes from the others.
-    assert 2 * lane_bits + widest <= num_bits or not lane_bits
+    assert (2 * lane_bits if widest else lane_bits) + widest <= num_bits or not lane_bits

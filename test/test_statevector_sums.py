@@ -16,7 +16,9 @@ from qiskit.quantum_info import SparsePauliOp, random_unitary
 from test_statevector_cases import CIRCUITS, SEEDS, ExactCase, exact_cases, simulator_of
 
 from qiskit_torch_bridge import CircuitProgram
-from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, pauli_sums, simulator
+from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, pauli_sums
+from qiskit_torch_bridge.simulation.statevector.kernels.observables import MANY
+from qiskit_torch_bridge.simulation.tape import reduce
 
 EXACT = 1e-12
 NO_TABLES, TABLES = 0, 1 << 26
@@ -100,6 +102,48 @@ def test_tables_change_no_derivative(num_qubits: int, monkeypatch: pytest.Monkey
         assert np.abs(one_by_one).max() > 0.1
 
 
+@pytest.mark.parametrize(("num_qubits", "rows"), [(6, 3), (12, 1), (12, 3)])
+def test_many_strings_of_z_are_as_each_alone(num_qubits: int, rows: int) -> None:
+    """Many are read by transforms of one piece of the state after the other, each alone is not.
+
+    The states of 12 qubits have several pieces. Some observables have strings of both kinds.
+    """
+    n, rng = num_qubits, np.random.default_rng(num_qubits + rows)
+    theta = ParameterVector("t", 2 * n)
+    circuit = QuantumCircuit(n)
+    for q in range(n):
+        circuit.rx(theta[q], q)
+    for q in range(n):
+        circuit.cx(q, (q + 1) % n)
+        circuit.ry(theta[n + q], q)
+    terms = [
+        (letters, [q, (q + 1) % n][: len(letters)]) for letters in ("Z", "ZZ") for q in range(n)
+    ]
+    observables = [
+        SparsePauliOp.from_sparse_list([(*term, 1.0), ("X", [q % n], 0.5 * (q % 3))], n)
+        for q, term in enumerate(terms)
+    ]
+    s = make(circuit, observables)
+    first, *others = s.sums.paulis.groups
+    assert first["x"] == 0 and first["middle"] - first["start"] >= MANY and others
+    x, (w, dw) = np.zeros((rows, 0)), rng.uniform(-3, 3, (2, rows, 2 * n))
+    c, dc = rng.normal(size=(2, rows, len(observables)))
+    alone = [(make(circuit, [o]), c[:, [i]], dc[:, [i]]) for i, o in enumerate(observables)]
+    for one, _, _ in alone:
+        assert all(group["middle"] - group["start"] < MANY for group in one.sums.paulis.groups)
+    values = np.hstack([one.evaluate(x, w)[0] for one, _, _ in alone])
+    np.testing.assert_allclose(s.evaluate(x, w)[0], values, rtol=0, atol=EXACT)
+    tangents = np.hstack([one.tangent(x, w, x, dw) for one, _, _ in alone])
+    size = 3 * 2 * n  # parameters that turn by at most three
+    np.testing.assert_allclose(s.tangent(x, w, x, dw), tangents, rtol=0, atol=EXACT * size)
+    gradients = sum(one.vjp(x, w, part)[1] for one, part, _ in alone)
+    np.testing.assert_allclose(s.vjp(x, w, c)[1], gradients, rtol=0, atol=EXACT * size)
+    products = sum(one.vjp_tangent(x, w, a, x, dw, b)[1] for one, a, b in alone)
+    found = s.vjp_tangent(x, w, c, x, dw, dc)[1]
+    np.testing.assert_allclose(found, products, rtol=0, atol=EXACT * size * n)
+    assert min(np.abs(values).max(), np.abs(gradients).max(), np.abs(products).max()) > 0.1
+
+
 def test_a_table_is_the_diagonal_of_its_observable() -> None:
     """A circuit without Clifford gates leaves the terms as they are."""
     rng = np.random.default_rng(3)
@@ -135,9 +179,8 @@ def test_what_is_left_out_has_no_effect(case: ExactCase, seed: int, few: bool) -
     for keep_all in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if keep_all:
-                patch.setattr(
-                    simulator, "drop_ineffective", lambda operations, *_: list(operations)
-                )
+                patch.setattr(reduce, "drop_ineffective", lambda operations, *_: list(operations))
+                patch.setattr(reduce, "merge_rotations", lambda operations, **_: list(operations))
             s = simulator_of(case)
         evs, _ = s.evaluate(x, w)
         results.append(
@@ -149,7 +192,9 @@ def test_what_is_left_out_has_no_effect(case: ExactCase, seed: int, few: bool) -
 
 
 def kept(circuit: QuantumCircuit, observable: str) -> int:
-    return len(make(circuit, [SparsePauliOp(observable)]).operations)
+    """How many operations depend on parameters; the state may start in other axes' eigenstates."""
+    operations = make(circuit, [SparsePauliOp(observable)]).operations
+    return sum(not operation.angle.is_fixed for operation in operations)
 
 
 def test_what_is_left_out() -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ from test_statevector_lanes import EXACT, assert_close, circuit_of, everything, 
 from qiskit_torch_bridge import CircuitProgram, memory
 from qiskit_torch_bridge.arrays import IntArray
 from qiskit_torch_bridge.exceptions import InputError, MemoryLimitError
+from qiskit_torch_bridge.simulation.kernels.tables import STOP
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator, simulator
-from qiskit_torch_bridge.simulation.statevector.kernels.tables import STOP
-from qiskit_torch_bridge.simulation.statevector.threads import count_threads
+from qiskit_torch_bridge.simulation.threads import count_threads
 
 GIVEN_UP = 180  # seconds; the tests take a few, most of them to start a process
 
@@ -112,12 +113,21 @@ def test_states_kept_or_prepared_again(rows: int, monkeypatch: pytest.MonkeyPatc
     assert_close(s.vjp(x, w, c), again, 0)
 
 
+def fresh_processes() -> BaseContext:
+    """Processes that have not loaded Numba; the other imports are made once where one can fork."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hypothesis", "pytest", "sympy", simulator.__name__])
+    return context
+
+
 def in_a_process(target: Callable[[], None]) -> None:
     """Run a function in a fresh process; fail if it fails or does not come to an end.
 
     Kernels are loaded there for the first time, and by several threads at once.
     """
-    process = multiprocessing.get_context("spawn").Process(target=target)
+    process = fresh_processes().Process(target=target)
     process.start()
     process.join(GIVEN_UP)
     hangs = process.is_alive()
@@ -216,9 +226,11 @@ def _told_to_leave() -> None:
     t = ParameterVector("t", 1)
     layers, terms = QuantumCircuit(20), QuantumCircuit(20)
     for _ in range(12):
-        for q in range(20):
-            layers.rx(t[0], q)
-            layers.rz(t[0], q)
+        layers.rx(t[0], range(20))
+        for q in range(20):  # a group of diagonal rotations
+            layers.rzz(t[0], q, (q + 1) % 20)
+        for q in range(19):
+            layers.ryy(t[0], q, q + 1)
     terms.rx(t[0], range(20))
     many = ["".join(letters) + "Z" * 14 for letters in itertools.product("XYZ", repeat=6)]
     x, w, c = np.ones((1, 1)), np.ones((1, 0)), np.ones((1, 1))

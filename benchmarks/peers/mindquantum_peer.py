@@ -90,7 +90,7 @@ def _names(work: Workload) -> list[str]:
 def _circuit(work: Workload) -> Circuit:
     names = _names(work)
     encoder, ansatz = Circuit(), Circuit()
-    for name, qubits, parameter in work.gates:
+    for name, qubits, parameter, _ in work.gates:
         if parameter is None:
             ansatz += X.on(qubits[1], qubits[0])
         elif parameter < work.x.shape[1]:

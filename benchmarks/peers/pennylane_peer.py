@@ -27,7 +27,8 @@ from workloads import Observable, Workload
 
 from peers.candidate import Candidate, reverse_bits
 
-GATES = {"rx": qml.RX, "ry": qml.RY, "rz": qml.RZ}
+GATES = {"rx": qml.RX, "ry": qml.RY, "rz": qml.RZ, "rzz": qml.IsingZZ}
+FIXED = {"cx": qml.CNOT, "h": qml.Hadamard}
 torch.set_default_dtype(torch.float64)  # else gradients from lightning pass through float32
 PAULIS = {"X": qml.X, "Y": qml.Y, "Z": qml.Z}
 
@@ -92,12 +93,12 @@ def outcomes(work: Workload) -> Candidate:
 
 
 def _append(work: Workload, x: torch.Tensor, w: torch.Tensor, inputs: int) -> None:
-    for name, qubits, parameter in work.gates:
+    for name, qubits, parameter, factor in work.gates:
         if parameter is None:
-            qml.CNOT(qubits)
+            FIXED[name](qubits)
         else:
             angle = x[..., parameter] if parameter < inputs else w[parameter - inputs]
-            GATES[name](angle, qubits[0])
+            GATES[name](angle if factor == 1 else factor * angle, qubits)
 
 
 def _candidate(

@@ -14,8 +14,8 @@ def circuit_of(work: Workload) -> tuple[QuantumCircuit, ParameterVector, Paramet
     weights = ParameterVector("w", len(work.w))
     values = [*inputs, *weights]
     circuit = QuantumCircuit(work.qubits)
-    for name, qubits, parameter in work.gates:
-        angles = () if parameter is None else (values[parameter],)
+    for name, qubits, parameter, factor in work.gates:
+        angles = () if parameter is None else (factor * values[parameter],)
         getattr(circuit, name)(*angles, *qubits)
     return circuit, inputs, weights
 

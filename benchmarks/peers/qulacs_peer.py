@@ -23,7 +23,7 @@ SIGN = -1.0
 def backprop(work: Workload) -> Candidate:
     """Expectation values, then one ``backprop`` of the sum of the observables, for each row."""
     circuit = ParametricQuantumCircuit(work.qubits)
-    for name, qubits, _ in work.gates:
+    for name, qubits, *_ in work.gates:
         if name == "cx":
             circuit.add_CNOT_gate(*qubits)
         else:

@@ -7,7 +7,12 @@ from typing import NamedTuple
 
 OURS = "bridge"
 # Largest deviation from the reference, relative to the largest number of each array.
-TOLERANCE = {"double": 1e-9, "single": 1e-4, "single, numerical gate derivatives": 1e-3}
+TOLERANCE = {
+    "double": 1e-9,
+    "double, differences": 1e-6,
+    "single": 1e-4,
+    "single, numerical gate derivatives": 1e-3,
+}
 
 
 class Peer(NamedTuple):
@@ -53,6 +58,22 @@ PEERS = {
     ),
     "tensorcircuit-searched": Peer(
         "TensorCircuit-NG JAX, cotengra", "jax", "tensorcircuit_peer.searched", compiles=True
+    ),
+    "tensorcircuit-wide": Peer(
+        "TensorCircuit-NG JAX, term by term", "jax", "tensorcircuit_peer.wide", compiles=True
+    ),
+    "tensorcircuit-wide-searched": Peer(
+        "TensorCircuit-NG JAX, term by term, cotengra",
+        "jax",
+        "tensorcircuit_peer.wide_searched",
+        compiles=True,
+    ),
+    "quimb": Peer("quimb JAX, term by term", "quimb", "quimb_peer.local", compiles=True),
+    "pennylane-tensor": Peer(
+        "PennyLane default.tensor, parameter shift", "quimb", "pennylane_tensor_peer.shifted"
+    ),
+    "qokit": Peer(
+        "QOKit, differences", "qokit", "qokit_peer.differences", precision="double, differences"
     ),
     "tfq": Peer(
         "TensorFlow Quantum, adjoint",

@@ -31,6 +31,7 @@ from peers.candidate import Candidate, reverse_bits
 
 K = tc.set_backend("jax")
 tc.set_dtype("complex128")
+FIXED = {"cx": "cnot", "h": "h"}
 MOST_TERMS = 200  # beyond it, one traced product per term takes minutes to compile
 
 
@@ -86,17 +87,51 @@ def _layers(work: Workload) -> Callable[[Any], tc.Circuit]:
 
 def _append(c: tc.Circuit, gates: Sequence[Gate], angles: Any) -> None:
     used = 0
-    for name, qubits, parameter in gates:
+    for name, qubits, parameter, factor in gates:
         if parameter is None:
-            c.cnot(*qubits)
+            getattr(c, FIXED[name])(*qubits)
         else:
-            getattr(c, name)(qubits[0], theta=angles[used])
+            angle = angles[used] if factor == 1 else factor * angles[used]
+            getattr(c, name)(*qubits, theta=angle)
             used += 1
 
 
-def _candidate(work: Workload, circuit: Callable[[Any], tc.Circuit]) -> Candidate:
+def wide(work: Workload) -> Candidate:
+    """No state: each term contracted within its light cone, the default contraction order."""
+    tc.set_contractor("greedy", preprocessing=True)
+    return _candidate(work, _whole(work), _by_cones(work))
+
+
+def wide_searched(work: Workload) -> Candidate:
+    """The same, each order searched by cotengra for two seconds in eight trials."""
+    tc.set_contractor("cotengra-2-8")
+    return _candidate(work, _whole(work), _by_cones(work))
+
+
+def _by_cones(work: Workload) -> Callable[[tc.Circuit], Any]:
+    """Each term as a network of its own (``reuse=False``), gates outside its cone left out."""
+
+    def expectations(c: tc.Circuit) -> Any:
+        return K.stack(
+            [
+                sum(
+                    term.coefficient * _expectation(c, term, reuse=False, enable_lightcone=True)
+                    for term in observable
+                )
+                for observable in work.observables
+            ]
+        )
+
+    return expectations
+
+
+def _candidate(
+    work: Workload,
+    circuit: Callable[[Any], tc.Circuit],
+    read: Callable[[tc.Circuit], Any] | None = None,
+) -> Candidate:
     measured = len(work.costs) > 0
-    expectations = tc.Circuit.probability if measured else _expectations(work)
+    expectations = read or (tc.Circuit.probability if measured else _expectations(work))
     # Its first qubit comes first in the index of an outcome.
     costs = jnp.array(reverse_bits(work.costs)) if measured else 1.0
 
@@ -148,11 +183,11 @@ def _marginals(c: tc.Circuit, qubits: Sequence[int]) -> Any:
     return K.stack([half[0] - half[1] for half in halves])
 
 
-def _expectation(c: tc.Circuit, term: Any) -> Any:
+def _expectation(c: tc.Circuit, term: Any, **options: Any) -> Any:
     places: dict[str, list[int]] = {"x": [], "y": [], "z": []}
     for letter, qubit in zip(term.word.lower(), term.qubits, strict=True):
         places[letter].append(qubit)
-    return K.real(c.expectation_ps(**places))
+    return K.real(c.expectation_ps(**places, **options))
 
 
 def _structures(qubits: int, observable: Observable) -> tuple[list[list[int]], list[float]]:

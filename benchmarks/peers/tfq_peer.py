@@ -39,7 +39,7 @@ def adjoint(work: Workload) -> Candidate:
         cirq.CNOT(*(places[q] for q in qubits))
         if parameter is None
         else ROTATIONS[name](symbols[parameter])(places[qubits[0]])
-        for name, qubits, parameter in work.gates
+        for name, qubits, parameter, _ in work.gates
     )
     batch = len(work.x)
     circuits = tfq.convert_to_tensor([circuit] * batch)

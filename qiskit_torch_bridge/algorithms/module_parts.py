@@ -419,7 +419,7 @@ def _find_exact(
 
     ``None`` if it is no exact simulator, or if the gradient is one of estimates.
     """
-    if not _means_exact_values(primitive, num_qubits):
+    if not means_exact_values(primitive, num_qubits):
         return None
     if "gradient" not in given and not _is_exact_gradient(gradient, num_qubits):
         return None
@@ -435,7 +435,7 @@ def _find_exact(
     return Execution()
 
 
-def _means_exact_values(primitive: object, num_qubits: int) -> bool:
+def means_exact_values(primitive: object, num_qubits: int) -> bool:
     """Whether what is meant by a primitive are exact values.
 
     Shots that nobody asked for are not meant: samplers of state vectors have no other way to give
@@ -468,7 +468,7 @@ def _is_exact_gradient(gradient: object, num_qubits: int) -> bool:
     if name in ("NoneType", "ReverseEstimatorGradient"):
         return True
     own = getattr(gradient, "_estimator", getattr(gradient, "_sampler", None))
-    return name in EXACT_GRADIENTS and (own is None or _means_exact_values(own, num_qubits))
+    return name in EXACT_GRADIENTS and (own is None or means_exact_values(own, num_qubits))
 
 
 def _explain_version(kind: str, primitive: object, where: str) -> str:

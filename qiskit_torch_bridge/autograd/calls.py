@@ -23,7 +23,10 @@ from .completions import complete
 
 
 class Call(NamedTuple):
-    """Checked inputs ``(B, I)`` and weights in double precision, and how outputs must look."""
+    """Checked inputs ``(B, I)`` and weights in double precision, and how outputs must look.
+
+    Weights are ``(W,)``, or ``(B, W)`` where each row has its own.
+    """
 
     inputs: Tensor
     weights: Tensor
@@ -44,12 +47,17 @@ class Call(NamedTuple):
                 )
             inputs = weights.new_zeros(0)
         else:
-            inputs = _checked_inputs(inputs, program)
+            inputs = checked_inputs(inputs, len(program.input_params), program.input_params)
             like = inputs if inputs.is_floating_point() else weights
         batch = tuple(inputs.shape[:-1])
+        if weights.dim() > 1:
+            batch = common_batch(batch, tuple(weights.shape[:-1]))
+            inputs = inputs.expand(*batch, inputs.shape[-1])
+            weights = weights.expand(*batch, weights.shape[-1])
+            weights = weights.reshape(math.prod(batch), weights.shape[-1])
         if inputs.dim() != 2:
             inputs = inputs.reshape(math.prod(batch), inputs.shape[-1])
-        return cls(_double(inputs), _double(weights), like, batch, program)
+        return cls(double(inputs), double(weights), like, batch, program)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -58,7 +66,15 @@ class Call(NamedTuple):
 
     def finished(self, read: Tensor) -> Tensor:
         """Return what was read, ``(B, O)``, completed and as the caller had the inputs."""
-        return self._finished(complete(self.program.measurement, read))
+        return self._finished(complete(self.program.measurement, read, self._coefficients()))
+
+    def _coefficients(self) -> Tensor | None:
+        """Return the values ``(B, C)`` of the parameters among the coefficients of observables."""
+        if not self.program.measurement.coefficients:
+            return None
+        rows = self.weights.expand(len(self.inputs), -1)
+        places = torch.as_tensor(self.program.coefficient_places)
+        return torch.cat([self.inputs, rows], -1)[:, places]
 
     def _finished(self, values: Tensor) -> Tensor:
         shape = (*self.batch, *self.program.output_shape)
@@ -84,14 +100,15 @@ class Call(NamedTuple):
 
     def received(self, cotangent: Tensor) -> Tensor:
         """Return a cotangent of the output as ``(B, O)`` in double precision."""
-        return _double(cotangent).reshape(len(self.inputs), -1)
+        return double(cotangent).reshape(len(self.inputs), -1)
 
 
 _COMPLEX = {torch.float64: torch.complex128}
 """The complex counterpart of a dtype; of all others it is complex64."""
 
 
-def _double(tensor: Tensor) -> Tensor:
+def double(tensor: Tensor) -> Tensor:
+    """Return a tensor in double precision on the processor."""
     if tensor.dtype == torch.float64 and tensor.device.type == "cpu":
         return tensor
     return tensor.to("cpu").to(torch.float64)  # in this order: not every device has float64
@@ -101,7 +118,7 @@ def _listing(parameters: Sequence[Parameter]) -> str:
     return ", ".join(p.name for p in parameters) or "(none)"
 
 
-def _check_readable(tensor: Any, role: str) -> None:
+def check_readable(tensor: Any, role: str) -> None:
     """Raise unless there are numbers in a tensor, one after the other."""
     if isinstance(tensor, Tensor):
         dense = tensor.layout is torch.strided
@@ -130,8 +147,9 @@ def _check_readable(tensor: Any, role: str) -> None:
     )
 
 
-def _checked_inputs(inputs: Any, program: CircuitProgram) -> Tensor:
-    _check_readable(inputs, "inputs")
+def checked_inputs(inputs: Any, expected: int, parameters: Sequence[Parameter] = ()) -> Tensor:
+    """Return inputs ``(*batch, expected)``, or say what is wrong with them."""
+    check_readable(inputs, "inputs")
     if not isinstance(inputs, Tensor):
         raise InputTypeError(
             f"Expected inputs to be a torch.Tensor; got {type(inputs).__name__}. Convert them "
@@ -142,18 +160,35 @@ def _checked_inputs(inputs: Any, program: CircuitProgram) -> Tensor:
             f"Expected real inputs; got {inputs.dtype}. Gate angles are real: pass the real and "
             "imaginary parts as two inputs, with torch.view_as_real(...)."
         )
-    expected = len(program.input_params)
     if inputs.dim() == 0 or inputs.shape[-1] != expected:
+        names = f" The circuit's inputs are {_listing(parameters)}." if parameters else ""
         raise InputError(
-            f"Expected inputs of shape (..., {expected}); got {tuple(inputs.shape)}. The "
-            f"circuit's inputs are {_listing(program.input_params)}."
+            f"Expected inputs of shape (..., {expected}); got {tuple(inputs.shape)}.{names}"
         )
     return inputs
 
 
-def checked_weights(weights: Any, program: CircuitProgram) -> Tensor:
-    """Return weights ``(W,)`` as a tensor, or say what is wrong with them."""
-    _check_readable(weights, "weights")
+def common_batch(of_inputs: tuple[int, ...], of_weights: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape to which the axes of rows broadcast."""
+    try:
+        return tuple(np.broadcast_shapes(of_inputs, of_weights))
+    except ValueError:
+        raise InputError(
+            f"Expected inputs and weights whose axes before the last one broadcast; got "
+            f"{of_inputs} and {of_weights}. Each row of inputs takes the weights of its own row; "
+            "for all pairs of rows insert an axis, weights[:, None]."
+        ) from None
+
+
+def checked_weights(weights: Any, program: CircuitProgram, *, rows: bool = True) -> Tensor:
+    """Return weights as a tensor, or say what is wrong with them.
+
+    Args:
+        weights: Shape ``(W,)``, or ``(*batch, W)``.
+        program: Whose weights they are.
+        rows: Whether there may be a batch of them.
+    """
+    check_readable(weights, "weights")
     if not isinstance(weights, Tensor):
         try:
             weights = torch.as_tensor(np.asarray(weights))
@@ -164,9 +199,10 @@ def checked_weights(weights: Any, program: CircuitProgram) -> Tensor:
     if weights.is_complex():
         raise InputTypeError(f"Expected real weights; got {weights.dtype}.")
     expected = len(program.weight_params)
-    if weights.shape != (expected,):
+    if not weights.dim() or weights.shape[-1] != expected or (weights.dim() > 1 and not rows):
+        shape = f"(..., {expected})" if rows else f"({expected},)"
         raise InputError(
-            f"Expected weights of shape ({expected},); got {tuple(weights.shape)}. The circuit's "
+            f"Expected weights of shape {shape}; got {tuple(weights.shape)}. The circuit's "
             f"weights are {_listing(program.weight_params)}."
         )
     return weights

@@ -26,16 +26,19 @@ SMALLEST = 2.0**-53
 """The smallest amplitude that can be told from zero beside amplitudes of about one."""
 
 
-def complete(measurement: Measurement, raw: Tensor) -> Tensor:
+def complete(measurement: Measurement, raw: Tensor, coefficients: Tensor | None = None) -> Tensor:
     """Return what a bound measurement makes of what is read, with derivatives of two orders.
 
     Args:
         measurement: The measurement of a program; see :class:`.Bound`.
         raw: What an engine gives for the program's readout: ``(..., size)``, real.
+        coefficients: The values ``(..., C)`` of the measurement's own parameters, if it has any.
 
     Returns:
         The outputs ``(..., prod(shape))``: complex for :class:`.State`, real for all others.
     """
+    if coefficients is not None:
+        return _weighted(measurement, raw, coefficients)
     completion = COMPLETIONS.get(type(measurement))
     return raw if completion is None else completion(measurement, raw)
 
@@ -54,10 +57,20 @@ def complete_errors(
         Standard errors ``(B, prod(shape))``; ``None`` where what is read has none, since it is
         computed.
     """
-    if type(measurement) not in COMPLETIONS:
+    if measurement.is_read:
         return stds
     completion = ERRORS.get(type(measurement))
     return None if completion is None else completion(measurement, raw, stds)
+
+
+# -- observables with coefficients ---------------------------------------------------------------
+
+
+def _weighted(measurement: Any, raw: Tensor, coefficients: Tensor) -> Tensor:
+    """Return the sums of what is read, each times its coefficient or one: ``(..., O)``."""
+    factors = torch.cat([torch.ones_like(coefficients[..., :1]), coefficients], -1)
+    weighted = raw * factors[..., torch.as_tensor(measurement.places)]
+    return weighted @ torch.as_tensor(measurement.sums)
 
 
 # -- variances -----------------------------------------------------------------------------------

@@ -64,8 +64,9 @@ class Expectation(ValuesFunction):
             columns += program.input_columns
             tangents.append(dx)
         if dw is not None:
-            columns += program.weight_columns
-            tangents.append(dw.expand(values.shape[0], -1))
+            columns += program.trained_columns
+            trained = dw if not program.frozen_params else dw[..., list(program.trained)]
+            tangents.append(trained.expand(values.shape[0], -1))
         tangent = torch.cat(tangents, -1)  # (B, C)
         d, at_points = ctx.node.displaced(columns)
         evs = _at_shift_points(d, at_points, values)  # (S, B, O)
@@ -97,7 +98,7 @@ def _vjp_with_graph(
     program = node.program
     columns = program.input_columns if needs[0] else ()
     split = len(columns)
-    columns += program.weight_columns if needs[1] else ()
+    columns += program.trained_columns if needs[1] else ()
     values = place(inputs, weights, program)
     d, at_points = node.displaced(columns)
     evs = _at_shift_points(d, at_points, values)
@@ -105,6 +106,10 @@ def _vjp_with_graph(
     gradient = d.combine(values, weighted, array_module(values, cotangent))  # (B, C)
     # narrow, since slices have no batching rule in PyTorch's older vmap (is_grads_batched)
     of_weights = gradient.narrow(1, split, len(columns) - split)
+    if program.frozen_params and needs[1]:
+        frozen = torch.zeros_like(values.narrow(1, 0, len(program.frozen_params)))
+        order = array_module(values, cotangent).asarray(program.weight_placement)
+        of_weights = torch.cat([of_weights, frozen], 1)[:, order]
     if weights.dim() == 1:
         of_weights = of_weights.sum(0)
     return gradient.narrow(1, 0, split), of_weights

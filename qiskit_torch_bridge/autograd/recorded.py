@@ -53,7 +53,7 @@ def check_budget(node: Node, rows: int, for_inputs: bool, for_weights: bool) -> 
     """Raise if there is no room for this evaluation and the backward pass that may follow."""
     if node.engine.is_limited:
         columns = node.program.input_columns if for_inputs else ()
-        columns += node.program.weight_columns if for_weights else ()
+        columns += node.program.trained_columns if for_weights else ()
         node.engine.check_budget(rows, columns)
 
 

@@ -16,9 +16,10 @@ from qiskit.providers import BackendV2
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError
 from ..lru_cache import LRUCache
+from ..primitives.capabilities import NAMES_IN_TARGETS
 from ..primitives.families import Pub
 from ..program import AngleMap
-from ..program.definitions import is_box, operations_of
+from ..program.definitions import blocks_of, operations_of
 from ..program.identity import content_key, round_trip_agrees
 
 Check: TypeAlias = Callable[[Pub], None]
@@ -41,8 +42,10 @@ def _check_gates(circuit: QuantumCircuit, indices: Sequence[int], backend: Backe
     for instruction in circuit.data:
         name = instruction.operation.name
         qubits = tuple(place[q] for q in instruction.qubits)
-        if is_box(instruction.operation):
-            _check_gates(instruction.operation.body, qubits, backend)
+        for block in blocks_of(instruction.operation):
+            _check_gates(block, qubits, backend)
+        if name in NAMES_IN_TARGETS or name == "store":
+            continue  # they come with the loop around them, and with variables
         if name != "barrier" and not target.instruction_supported(name, qubits):
             raise CircuitError(
                 f"{backend.name} has no {name} on qubits {qubits}: the circuit is not transpiled "

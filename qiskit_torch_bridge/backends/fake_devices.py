@@ -67,7 +67,8 @@ def restrict_target(target: Target, kept: Sequence[int]) -> Target:
     for name in target.operation_names:
         entries = target[name]
         operation = target.operation_from_name(name)
-        if isinstance(operation, type):  # control flow, of which there is none here
+        if isinstance(operation, type):  # control flow, on any number of qubits
+            result.add_instruction(operation, name=name)
             continue
         if entries is None or None in entries:  # on all qubits alike
             result.add_instruction(operation, name=name)

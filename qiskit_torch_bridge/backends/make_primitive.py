@@ -25,7 +25,8 @@ from ..primitives.capabilities import innermost, repeats_noise
 from ..primitives.families import Primitive
 from ..primitives.precision import precision_to_shots
 from ..program import CircuitProgram
-from ..program.readouts import Expectations, Outcomes, Readout
+from ..program.control_flow import find_steps_at_run_time
+from ..program.readouts import Expectations, Outcomes, Readout, RecordedBits
 from .on_backend import Kind, OnBackend
 from .simulators import FreshSeedsEstimator, FreshSeedsSampler
 
@@ -96,13 +97,19 @@ def _(readout: Expectations, program: CircuitProgram) -> Classes:
     return ESTIMATORS
 
 
-@_classes_for.register
-def _(readout: Outcomes, program: CircuitProgram) -> Classes:
+@_classes_for.register(Outcomes)
+@_classes_for.register(RecordedBits)
+def _(readout: Readout, program: CircuitProgram) -> Classes:
     return SAMPLERS
 
 
 def make_primitive(
-    classes: Classes, on: OnBackend, seed: int | None, simulator: BackendV2 | None = None
+    classes: Classes,
+    on: OnBackend,
+    seed: int | None,
+    simulator: BackendV2 | None = None,
+    *,
+    sampled: bool = False,
 ) -> Primitive:
     """Return what runs on a backend, with the options that were given for it.
 
@@ -111,11 +118,15 @@ def make_primitive(
         on: The backend.
         seed: Seeds simulators; every job gets a seed of its own from it.
         simulator: What simulates a fake device in its place.
+        sampled: Whether circuits measure before their end, so that each shot is a run of its own.
+            Aer's estimator would average so many runs, whatever precision is asked for.
 
     Raises:
         BackendError: If it does not take these options.
     """
-    return _MAKERS[on.kind](classes, on, seed, simulator)
+    sampling = sampled and on.kind == "aer" and classes is ESTIMATORS
+    maker = _make_for_fake_device if sampling else _MAKERS[on.kind]
+    return maker(classes, on, seed, simulator)
 
 
 def _make_for_device(
@@ -189,7 +200,8 @@ def keep_shared_options(program: CircuitProgram, on: OnBackend) -> dict[str, obj
     """
     if not on.options:
         return None
-    plain = make_primitive(classes_for(program), replace(on, options=None), None)
+    sampled = bool(find_steps_at_run_time(program.circuit))
+    plain = make_primitive(classes_for(program), replace(on, options=None), None, sampled=sampled)
     known = set.union(*_names_of(innermost(plain)))
     kept = {name: value for name, value in on.options.items() if name in known}
     precision = on.options.get("default_precision")

@@ -12,8 +12,10 @@ from qiskit.transpiler import Layout, TranspilerError, generate_preset_pass_mana
 
 from ..arguments import require_instance, require_seed, shown
 from ..exceptions import BackendError, CircuitError
+from ..primitives.capabilities import refuse_missing_steps
 from ..primitives.families import Primitive
 from ..program import CircuitProgram
+from ..program.control_flow import find_steps_at_run_time
 from .checks import (
     Check,
     TravelCheck,
@@ -99,6 +101,8 @@ def prepare(
     on = OnBackend.coerce(on_backend)
     require_seed(seed)
     backend, kind, classes = on.device, on.kind, classes_for(program)
+    steps = find_steps_at_run_time(program.circuit)
+    refuse_missing_steps(steps, backend.target, backend.name)
     transpiler = _choose_transpiler(on, pass_manager, program.circuit.num_qubits)
     if kind in ("aer", "fake") or "box" not in backend.target.operation_names:
         program = program.without_boxes
@@ -113,7 +117,7 @@ def prepare(
     if kind == "fake":
         isa, kept = isa.without_idle_qubits()
         simulator = make_simulator(backend, kept)
-    made = make_primitive(classes, on, seed, simulator)
+    made = make_primitive(classes, on, seed, simulator, sampled=bool(steps))
     checks: list[Check] = []
     if kind == "runtime":
         check_travels(isa.circuit)

@@ -71,7 +71,7 @@ def check_model(
     for name, module in modules.items():
         try:
             check_program(module.program, programs[name], max_bytes)
-            check_weights(saved.get(f"{name}.weight" if name else "weight"))
+            check_weights(saved, f"{name}." if name else "")
         except (StateDictError, InputError) as error:
             raise CheckpointError(
                 f"The checkpoint belongs to another model, in {name or 'the module'}: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import generative, hello, meta, mnist, qaoa, vqe
+from . import generative, hello, kernel, meta, mnist, qaoa, qcnn, vqe
 
 DEMOS = {
     "hello": hello,
@@ -14,6 +14,8 @@ DEMOS = {
     "vqe": vqe,
     "meta": meta,
     "generative": generative,
+    "kernel": kernel,
+    "qcnn": qcnn,
 }
 """A demonstration is a module with ``SUMMARY``, ``OPTIONS`` and ``run(options)``."""
 

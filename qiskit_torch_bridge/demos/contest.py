@@ -450,7 +450,7 @@ def optimizer_options(*defaults: StepSizes) -> Options:
     """
     names = list(defaults[0])
     sizes = {
-        name: " or ".join(dict.fromkeys(f"{sizes[name]:g}" for sizes in defaults))
+        name: " or ".join(dict.fromkeys(f"{s[name]:g}" for s in defaults if name in s))
         for name, size in defaults[0].items()
         if size is not None
     }
@@ -483,4 +483,5 @@ def _read_step_size(names: Iterable[str], text: str) -> tuple[str, float]:
 def choose_step_sizes(options: argparse.Namespace, defaults: StepSizes) -> StepSizes:
     """Return the step sizes of the optimizers that the options choose."""
     sizes = {**defaults, **dict(options.lr or [])}
+    # Those that are not among the defaults do not suit the problem.
     return {name: sizes[name] for name in defaults if name in (options.optimizers or defaults)}

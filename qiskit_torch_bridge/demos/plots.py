@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from .command_line import DemoError, require
+from .large_graphs import cut_sizes
 from .problems import cut_values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from . import generative, hello, meta, mnist, qaoa, vqe
+    from . import generative, hello, kernel, large_qaoa, meta, mnist, qaoa, qcnn, vqe
     from .contest import Run
     from .digits import Digits
     from .distributions import Target
@@ -301,6 +302,69 @@ def _draw_cut(axes: Axes, result: qaoa.Result) -> None:
     axes.axis("off")
 
 
+def plot_large_qaoa(path: Path, results: Sequence[large_qaoa.LargeResult]) -> None:
+    """Draw for each graph what the optimizers reached, and which cuts were found in the end."""
+    with new_figure(path, 6.5 * len(results), 9) as figure:
+        top, bottom = figure.subplots(2, len(results), squeeze=False)
+        for axes, result in zip(top, results, strict=True):
+            _draw_depths(axes, result)
+        for axes, result in zip(bottom, results, strict=True):
+            _draw_fractions(axes, result)
+        handles, labels = top[0].get_legend_handles_labels()
+        named = dict(zip(labels, handles, strict=True))
+        figure.legend(
+            named.values(), named, loc="outside upper center", ncols=len(named), frameon=False
+        )
+
+
+def _draw_depths(axes: Axes, result: large_qaoa.LargeResult) -> None:
+    """Draw the curves of all depths, and at the right what theory has for graphs without cycles."""
+    for training in result.trainings:
+        for run in training.runs:
+            evaluations = np.maximum(run.evaluations(), 1)
+            parts = run.lowest() / training.problem.least
+            _draw_progress(axes, run, evaluations, parts, drawstyle="steps-post")
+        theory = training.theory.large_girth
+        level = training.fraction(training.best) if theory is None else theory
+        if theory is not None:
+            axes.axhline(theory, color="0.35", linewidth=1, linestyle=":", zorder=1)
+        note = f"p = {training.reps}" + ("" if theory is None else f", no short cycles: {theory}")
+        axes.annotate(
+            note, (0.02, level), (0, 3), xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points", color="0.35", fontsize=9,
+        )  # fmt: skip
+    axes.set(xscale="log", ylabel="mean part of the edges cut", title=result.title)
+    axes.margins(y=0.12)  # room for the uppermost note
+
+
+def _draw_fractions(axes: Axes, result: large_qaoa.LargeResult) -> None:
+    """Draw the cuts that were guessed, sampled and searched for as parts of all edges."""
+    total, rng = result.total, np.random.default_rng(0)
+    guesses = cut_sizes(result.graph, rng.integers(0, 2, (1000, result.graph.num_nodes)))
+    shown = [(guesses, "guessed", "0.7"), (result.local, "local search", "tab:olive")]
+    colors = ("tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:red")
+    for training, color in zip(result.trainings, colors, strict=False):
+        label = f"QAOA, p = {training.reps}"
+        if training.cuts is None:
+            mean = training.fraction(training.best)
+            axes.axvline(mean, color=color, linestyle="--", label=f"{label}: mean")
+        else:
+            shown.append((training.cuts, f"{label}, sampled", color))
+    values = np.concatenate([cuts for cuts, _, _ in shown])
+    # Bins of whole numbers, or some would have more of them than others.
+    step = max(1.0, math.ceil(np.ptp(values) / 50))
+    bins: Any = np.arange(values.min() - 0.5, values.max() + step, step) / total
+    for cuts, label, color in shown:
+        weights = np.full(len(cuts), 100 / len(cuts))
+        axes.hist(cuts / total, bins, weights=weights, label=label, color=color, alpha=0.6)
+    if result.largest is not None:
+        limit = result.largest / total
+        axes.axvline(limit, color="0.35", linestyle=":", label=f"largest cut: {limit:.3f}")
+    axes.set(xlabel="part of the edges cut", ylabel="bit strings (%)", title="Cuts found")
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.grid(axis="y", alpha=0.25)
+
+
 def plot_generative(path: Path, trainings: Sequence[generative.Training]) -> None:
     """Draw what was learned beside the target, the divergences, and images that were sampled."""
     titles = list(dict.fromkeys(t.target.title for t in trainings))
@@ -410,3 +474,81 @@ def _show_image(axes: Axes, target: Target, outcome: int, color: str = "0.5") ->
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color=color, linewidth=2 if color.startswith("tab") else 1)
+
+
+def plot_kernel(path: Path, repeats: Sequence[kernel.Repeat], grid: int) -> None:
+    """Draw what a machine decides before and after the training, and the alignments."""
+    first = repeats[0]
+    names = list(first.accuracies)[-2:]
+    with new_figure(path, 13, 4.2) as figure:
+        *panels, curves = figure.subplots(1, 3)
+        for axes, name, decide in zip(panels, names, first.decisions, strict=True):
+            _draw_decisions(axes, first, decide, grid)
+            axes.set_title(f"{name}: {100 * first.accuracies[name]:.1f} % of the test points")
+        for index, repeat in enumerate(repeats):
+            label = "the one on the left" if not index else None
+            color, width = ("tab:blue", 2.2) if not index else ("0.65", 1.0)
+            curves.plot(repeat.alignments, color=color, linewidth=width, label=label, zorder=-index)
+        curves.set(xlabel="training step", title="Centered alignment with the labels")
+        curves.set_xlim(0, len(first.alignments) - 1)
+        curves.legend(frameon=False, loc="lower right")
+        curves.grid(alpha=0.25)
+
+
+def _draw_decisions(axes: Axes, repeat: kernel.Repeat, decide: Any, grid: int) -> None:
+    """Draw the classes of the plane, the line between them, and the points that were learned."""
+    points = repeat.train
+    low, high = points.x.min(axis=0) - 0.1, points.x.max(axis=0) + 0.1
+    across, up = (np.linspace(a, b, grid) for a, b in zip(low, high, strict=True))
+    plane = np.stack(np.meshgrid(across, up), axis=-1)
+    values = decide(plane.reshape(-1, 2)).reshape(grid, grid)
+    limit = np.abs(values).max()
+    axes.contourf(across, up, values, 20, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=0.6)
+    axes.contour(across, up, values, [0.0], colors="0.2", linewidths=1.2)
+    for label, color in enumerate(SIDES):
+        chosen = points.x[points.y == label]
+        axes.scatter(
+            chosen[:, 0], chosen[:, 1], s=22, color=color, edgecolor="white", linewidth=0.5
+        )
+    axes.set(xlabel="x[0]", ylabel="x[1]")
+
+
+def plot_qcnn(path: Path, training: qcnn.Training, digits: Sequence[int]) -> None:
+    """Draw training curves, outputs of both digits, and outputs on Aer against exact ones."""
+    epochs = len(training.accuracies)
+    losses = torch.tensor(training.losses)
+    steps = torch.arange(1, len(losses) + 1) / len(losses) * epochs
+    exact, classes = training.exact.numpy(), training.classes.numpy()
+    with new_figure(path, 11, 3.6) as figure:
+        curves: Axes
+        outputs: Axes
+        compared: Axes
+        curves, outputs, compared = figure.subplots(1, 3)
+        curves.plot(steps, losses, color="tab:blue", alpha=0.4, label="loss of a step")
+        means = losses.reshape(epochs, -1).mean(1)
+        curves.plot(torch.arange(epochs) + 0.5, means, "o-", color="tab:blue", markersize=3,
+            label="mean of an epoch")  # fmt: skip
+        accuracy = [100 * a for a in training.accuracies]
+        curves.plot(range(1, epochs + 1), [1 - a / 100 for a in accuracy], "s-",
+            color="tab:green", markersize=3, label="held-out digits mistaken")  # fmt: skip
+        curves.set(xlabel="epoch", ylabel="loss; fraction", xlim=(0, epochs), ylim=(0, None))
+        curves.set_title("Training, exact")
+        curves.legend(frameon=False)
+        bins = np.linspace(-1, 1, 33).tolist()
+        for which, color in enumerate(SIDES):
+            outputs.hist(exact[classes == which], bins, color=color, alpha=0.75,
+                label=f"digit {digits[which]}")  # fmt: skip
+        outputs.axvline(0, color="0.35", linewidth=1, linestyle="--")
+        outputs.set(xlabel=r"$\langle Z \rangle$ of the qubit left", ylabel="held-out digits")
+        outputs.set_title(f"{accuracy[-1]:.1f} % right")
+        outputs.legend(frameon=False)
+        judged = len(training.sampled)
+        compared.plot([-1, 1], [-1, 1], color="0.35", linewidth=1, linestyle="--")
+        for which, color in enumerate(SIDES):
+            chosen = classes[:judged] == which
+            compared.plot(exact[:judged][chosen], training.sampled.numpy()[chosen], "o",
+                color=color, markersize=4)  # fmt: skip
+        compared.set(xlabel="exact output", ylabel="output on Aer, measured midway")
+        compared.set_title("The same circuit on Aer")
+        for axes in (curves, outputs, compared):
+            axes.grid(alpha=0.25)

@@ -24,6 +24,9 @@ FloatArray: TypeAlias = NDArray[np.float64]
 MAX_NODES = 20
 """All cuts of a larger graph are too many to look at one by one."""
 
+MOST_NODES = 2000
+"""Larger graphs take minutes for each gradient."""
+
 ORIGIN_TARGET = -0.25
 
 H2 = SparsePauliOp.from_list(
@@ -92,6 +95,22 @@ def cut_problem(title: str, graph: Graph, reps: int) -> Problem:
     largest = max_cut(graph)
     if largest <= 0:
         raise DemoError(f"No cut of {title} has a weight above zero: there is nothing to find.")
+    return _cut_problem(title, graph, reps, largest)
+
+
+def large_cut_problem(title: str, graph: Graph, reps: int) -> Problem:
+    """Return MaxCut on a graph whose largest cut is not known.
+
+    The least value that a problem names is that of a cut through all edges of a weight above zero:
+    no cut has a lower one.
+    """
+    positive = sum(weight for weight in graph.weights if weight > 0)
+    if not positive:
+        raise DemoError(f"No cut of {title} has a weight above zero: there is nothing to find.")
+    return _cut_problem(title, graph, reps, positive)
+
+
+def _cut_problem(title: str, graph: Graph, reps: int, largest: float) -> Problem:
     # Angles and slopes then have the same size for all graphs, and so have good step sizes.
     scale = float(np.mean(np.abs(graph.weights)))
     scaled = graph._replace(weights=tuple(weight / scale for weight in graph.weights))
@@ -214,9 +233,9 @@ def read_edge_list(path: Path) -> Graph:
             ) from error
         found[edge] = weight
     labels = sorted({node for edge in found for node in edge})
-    if not 0 < len(labels) <= MAX_NODES:
+    if not 0 < len(labels) <= MOST_NODES:
         raise DemoError(
-            f"Expected '{path}' to describe a graph of 2 to {MAX_NODES} nodes; it has "
+            f"Expected '{path}' to describe a graph of 2 to {MOST_NODES:,} nodes; it has "
             f"{len(labels)} nodes and {len(found)} edges."
         )
     place = {label: index for index, label in enumerate(labels)}

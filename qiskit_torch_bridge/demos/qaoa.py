@@ -36,10 +36,14 @@ from .contest import (
     optimizer_options,
     price_gradient,
 )
-from .plots import plot_qaoa, plot_survey
+from .large_graphs import narrow_cubic, random_cubic
+from .large_qaoa import LargeResult, solve_large, summarise_large
+from .plots import plot_large_qaoa, plot_qaoa, plot_survey
 from .problems import (
     MAX_NODES,
+    MOST_NODES,
     FloatArray,
+    Graph,
     Problem,
     cut_problem,
     cut_values,
@@ -64,6 +68,8 @@ STEP_SIZES: StepSizes = {
 
 DEGREE = 3
 SAMPLES = 1000
+SMALL_REPS = 3
+LARGE_REPS = [1, 2]
 
 OPTIONS: Options = {
     **common_options(
@@ -72,12 +78,23 @@ OPTIONS: Options = {
         plot="write curves, sampled cuts and the best cuts to this file",
     ),
     "--nodes": option(
-        "nodes of the random 3-regular graph, an even number", whole(DEGREE + 1, MAX_NODES), 12
+        f"nodes of the random 3-regular graph, an even number; above {MAX_NODES}, a study of large "
+        "graphs",
+        whole(DEGREE + 1, MOST_NODES),
+        12,
     ),
     "--graph": option(
-        "a file with lines 'u v [weight]' (default: the Petersen graph)", Path, metavar="FILE"
+        "a file with lines 'u v [weight]' (default: the Petersen graph, or a narrow one as large)",
+        Path,
+        metavar="FILE",
     ),
-    "--reps": option("QAOA layers", whole(1, 20), 3),
+    "--reps": option(
+        f"QAOA layers (default {SMALL_REPS}; {' and '.join(map(str, LARGE_REPS))} on large graphs, "
+        "where several numbers of them may be given)",
+        whole(1, 20),
+        nargs="+",
+        metavar="REPS",
+    ),
     "--steps": option("the budget: evaluations for so many values with gradients", whole(1), 100),
     "--alpha": option(
         "part of the cuts, the best ones, whose mean (CVaR) is trained on as well",
@@ -175,7 +192,7 @@ def sample(run: Run) -> tuple[FloatArray, tuple[int, ...]]:
     return cuts, tuple(sides[cuts.argmax()].tolist())
 
 
-def run(options: argparse.Namespace) -> list[Result]:
+def run(options: argparse.Namespace) -> list[Result] | list[LargeResult]:
     """Solve all problems, print a table for each, and plot if asked."""
     if options.nodes % 2:
         raise DemoError(
@@ -184,10 +201,20 @@ def run(options: argparse.Namespace) -> list[Result]:
     if options.graphs and options.graph is not None:
         raise DemoError("--graphs draws random graphs; leave out --graph, which names one.")
     check_extras(options.plot)
+    own = petersen() if options.graph is None else read_edge_list(options.graph)
+    is_large = max(options.nodes, own.num_nodes) > MAX_NODES
+    if options.graphs and (is_large or len(options.reps or []) > 1):
+        raise DemoError(
+            f"--graphs looks at all cuts of graphs of up to {MAX_NODES} nodes, with one number of "
+            "layers. Leave it out, or choose fewer --nodes and one of --reps."
+        )
+    if is_large or len(options.reps or []) > 1:
+        return study(options, None if options.graph is None else own)
+    (reps,) = options.reps or [SMALL_REPS]
+    options = argparse.Namespace(**{**vars(options), "reps": reps})
     if options.graphs:
         return survey(options)
     regular = random_regular(options.nodes, DEGREE, np.random.default_rng(options.seed))
-    own = petersen() if options.graph is None else read_edge_list(options.graph)
     own_title = "Petersen graph" if options.graph is None else options.graph.name
     problems = (
         origin_problem(),
@@ -200,6 +227,30 @@ def run(options: argparse.Namespace) -> list[Result]:
     if options.plot is not None:
         plot_qaoa(options.plot, results)
         print(f"\nCurves, sampled cuts and the best cuts are in {options.plot}.")
+    return results
+
+
+def study(options: argparse.Namespace, own: Graph | None) -> list[LargeResult]:
+    """Train on large graphs with all numbers of layers, print a table for each, and plot if asked.
+
+    Without a graph of the user's own the second one is narrow, so that it can be sampled.
+    """
+    options = argparse.Namespace(**{**vars(options), "reps": options.reps or LARGE_REPS})
+    nodes = options.nodes
+    graphs = []
+    if own is None or nodes > MAX_NODES:
+        graphs.append((f"random 3-regular graph, {nodes} nodes", random_cubic(nodes, options.seed)))
+    if own is None:
+        narrow = narrow_cubic(nodes, np.random.default_rng(options.seed))
+        graphs.append((f"chain with chords, {nodes} nodes", narrow))
+    else:
+        graphs.append((options.graph.name, own))
+    results = [solve_large(title, graph, options, STEP_SIZES) for title, graph in graphs]
+    for result in results:
+        print(summarise_large(result, options))
+    if options.plot is not None:
+        plot_large_qaoa(options.plot, results)
+        print(f"\nCurves and the cuts that were found are in {options.plot}.")
     return results
 
 

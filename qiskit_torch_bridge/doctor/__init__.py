@@ -108,7 +108,7 @@ def add_command(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="compile the exact engine's kernels if they are not on disk (a fraction of a minute)",
+        help="compile the exact engine's kernels if they are not on disk (about a minute)",
     )
     parser.set_defaults(run=run)
 

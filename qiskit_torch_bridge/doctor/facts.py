@@ -22,12 +22,13 @@ import numpy as np
 import sympy
 import torch
 from qiskit import qpy
-from qiskit.circuit import Parameter, ParameterExpression, ParameterVector, QuantumCircuit
-from qiskit.circuit.library import PauliEvolutionGate, RXXGate, RYGate, XXPlusYYGate
-from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
+from qiskit.circuit import Gate, Parameter, ParameterExpression, ParameterVector, QuantumCircuit
+from qiskit.circuit.library import CRYGate, PauliEvolutionGate, RXXGate, RYGate, XXPlusYYGate
+from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator, StatevectorSampler
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 from qiskit_algorithms.gradients import ReverseEstimatorGradient
 
+from ..exceptions import CircuitError
 from ..module import TorchQuantumModule
 from ..program import AnalysedCircuit
 from ..program.identity import same_circuit
@@ -134,6 +135,23 @@ def _misbound_powers() -> str:
 def _digits() -> bool:
     number = 0.1 + 0.2
     return repr(number) in str(number * Parameter("x"))
+
+
+def _hash_of_a_number() -> str:
+    x = Parameter("x")
+    try:
+        hash(x - x - 0.5)
+    except OverflowError as error:
+        return str(error)
+    return ""
+
+
+def _wrong_number() -> str:
+    x = Parameter("x")
+    circuit = QuantumCircuit(1)
+    circuit.rx(x, 0)
+    circuit.rx(x - x - 0.5, 0)
+    return _find_fault(circuit, "Z", {x: 0.9}, math.cos(0.4))
 
 
 def _symbolic_quotient() -> str:
@@ -256,6 +274,95 @@ def _refused_blocks() -> str | bool:
 def _wrong_blocks() -> str:
     circuit = _evolve(SparsePauliOp("XX"))
     return _find_fault(circuit, "IZ", dict.fromkeys(circuit.parameters, 0.25), math.cos(0.5))
+
+
+# -- Outcomes before the end ---------------------------------------------------------------------
+
+
+def _random_resets() -> str:
+    """Return which primitives have one random outcome of a reset where there should be an average.
+
+    One qubit of a Bell pair is reset, which leaves the other one in either state.
+    """
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.reset(0)
+    value = float(StatevectorEstimator().run([(circuit, "ZI")]).result()[0].data.evs)
+    circuit.measure_all()
+    (drawn,) = StatevectorSampler(seed=7).run([circuit], shots=64).result()
+    found = {
+        "StatevectorEstimator": abs(value) > 0.5,
+        "StatevectorSampler": len(drawn.data.meas.get_counts()) == 1,
+    }
+    return " and ".join(name for name, random in found.items() if random)
+
+
+def _accepted_resets() -> str:
+    circuit = QuantumCircuit(1)
+    circuit.reset(0)
+    made = _fails(
+        lambda: TorchQuantumModule(circuit, "Z", estimator=StatevectorEstimator()), CircuitError
+    )
+    return "" if made else "a module on StatevectorEstimator takes a circuit with a reset"
+
+
+def _averaged_runs() -> bool:
+    circuit = QuantumCircuit(1, 1)
+    circuit.ry(1.0, 0)
+    circuit.measure(0, 0)
+    data = _make_aer_estimator().run([(circuit, "Z")]).result()[0].data
+    return abs(float(data.evs) - math.cos(1.0)) > ROUNDING and float(data.stds) == 0
+
+
+def _untold_runs() -> str:
+    circuit = QuantumCircuit(1, 1)
+    circuit.measure(0, 0)
+    circuit.h(0)
+    refused = _fails(
+        lambda: TorchQuantumModule(circuit, "Z", estimator=_make_aer_estimator()), CircuitError
+    )
+    return "" if refused else "a module leaves it to Aer how many runs are averaged"
+
+
+def _branch_with(gate: Gate) -> QuantumCircuit:
+    """Return a circuit with a gate that is run on a measured qubit, which is one, and another."""
+    circuit = QuantumCircuit(2, 1)
+    circuit.x(0)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.append(gate, [0, 1][2 - gate.num_qubits :])
+    return circuit
+
+
+def _make_own_gate() -> Gate:
+    block = QuantumCircuit(1, name="own")
+    block.ry(Parameter("angle"), 0)
+    return block.to_gate()
+
+
+def _changed_gates() -> bool:
+    circuit = _branch_with(_make_own_gate())
+    angles = []
+    for number in ANGLES:
+        copied = circuit.assign_parameters([number])
+        (block,) = copied.data[-1].operation.blocks
+        angles.append(float(block.data[0].operation.definition.data[0].operation.params[0]))
+    return angles != list(ANGLES)
+
+
+def _wrong_branches() -> str:
+    for gate in (_make_own_gate(), CRYGate(Parameter("angle"))):
+        circuit = _branch_with(gate)
+        estimator = _make_aer_estimator(run_options={"shots": 1})  # each of which is the same
+        module = TorchQuantumModule(circuit, "ZI", estimator=estimator, gradient="aqgd")
+        for angle in (0.0, math.pi):
+            with torch.no_grad():
+                module.weight.fill_(angle)
+            found = module().item()
+            if abs(found - math.cos(angle)) > SINGLE:
+                return f"{gate.name} at {angle:g} in a branch gives {found:.6f}"
+    return ""
 
 
 # -- Estimators and circuits ---------------------------------------------------------------------
@@ -418,6 +525,36 @@ FACTS = (
             "report this.",
         ),
     ),
+    Fact("resets on state vectors", "qiskit", "fault", _random_resets,
+        evidence="StatevectorEstimator and StatevectorSampler",
+        stated="{seen} take one random outcome of a reset, for all shots alike",
+        otherwise="Qiskit's primitives on state vectors average over the outcomes of a reset",
+        handled=(
+            "Modules refuse circuits with resets there, before anything runs. The package's own "
+            "primitives and the exact engine average over the outcomes."
+        ),
+        remedy="Use BatchedStatevectorEstimator and BatchedStatevectorSampler in their place.",
+        verify=_accepted_resets,
+        broken=(
+            "Modules would compute with one outcome of each reset.",
+            "Use the exact engine (leave out estimator=), and report this.",
+        ),
+    ),
+    Fact("gates of one's own in branches", "qiskit", "fault", _changed_gates,
+        versions=(((2, 3), (math.inf,)),),
+        stated="assign_parameters changes them in the circuit that it copies",
+        otherwise="assign_parameters leaves them as they are",
+        handled=(
+            "A second copy has the numbers of the first, and so have all points of a PUB. Modules "
+            "are right: they put what defines such gates in their place."
+        ),
+        remedy="In PUBs of your own, put standard gates into branches.",
+        verify=_wrong_branches,
+        broken=(
+            "Parameters in branches are not those that modules train.",
+            "Use the exact engine (leave out estimator=), and report this.",
+        ),
+    ),
     Fact("seeds of StatevectorEstimator", "qiskit", "fault",
         lambda: _repeated_noise(StatevectorEstimator(seed=3)),
         evidence="PUBs and runs",
@@ -470,6 +607,19 @@ FACTS = (
             "estimator, or BackendEstimatorV2 on AerSimulator()."
         ),
     ),
+    Fact("measurements before the end on Aer", "qiskit-aer", "difference", _averaged_runs,
+        stated="Aer's EstimatorV2 averages 1024 runs whatever precision it is asked for",
+        otherwise="Aer's EstimatorV2 follows the precision with circuits that measure",
+        handled=(
+            "It reports no error for them. Modules want to be told how many, and on "
+            "backend=AerSimulator() they use BackendEstimatorV2 for such circuits."
+        ),
+        verify=_untold_runs,
+        broken=(
+            "Values of circuits that measure before their end have errors that nothing tells.",
+            "Use BackendEstimatorV2(backend=AerSimulator()), and report this.",
+        ),
+    ),
     Fact("noise on Aer", "qiskit-aer", "difference", _noise_by_label,
         stated="Aer looks the noise of a gate up by its label, where it has one",
         otherwise="Aer no longer looks the noise of a gate up by its label",
@@ -507,6 +657,18 @@ FACTS = (
         stated="expressions are written with all digits of their numbers",
         otherwise="expressions are written with some digits of their numbers",
         handled="Expressions are read from their text only where it has all digits.",
+    ),
+    Fact("negative numbers as expressions", "qiskit", "difference", _hash_of_a_number,
+        versions=(((2, 1), (math.inf,)),),
+        evidence="can't convert negative int to unsigned",
+        stated="x - x - 0.5 has no hash, so that Aer fails on it: {seen}",
+        otherwise="x - x - 0.5 has a hash",
+        handled="Aer gets numbers instead of expressions that are some.",
+        verify=_wrong_number,
+        broken=(
+            "Modules with such expressions fail, or compute wrong numbers, on Aer.",
+            "Use the exact engine (leave out estimator=), and report this.",
+        ),
     ),
     Fact("symbolic quotients", "qiskit", "difference", _symbolic_quotient,
         versions=(((2, 2), (2, 3)),),

@@ -30,7 +30,7 @@ def check_kernels(compile_now: bool = False) -> list[Finding]:
     """Whether the compiled kernels are on disk, and what the exact engine computes with them.
 
     Args:
-        compile_now: Whether to compile them if they are not; it takes a fraction of a minute.
+        compile_now: Whether to compile them if they are not; it takes about a minute.
     """
     with contextlib.nullcontext() if compile_now else _compilation_forbidden():
         return _examine_kernels()
@@ -109,7 +109,7 @@ def _report_cold(folder: Path) -> Finding:
         "kernels on disk",
         "warn",
         f"not compiled yet, in {folder}" + ("" if writable else ", which cannot be written"),
-        "The first evaluation compiles for a fraction of a minute"
+        "The first evaluation compiles for about a minute"
         + ("; later processes load the result." if writable else ", in every process."),
         "qiskit-torch-bridge doctor --compile does it now, for example while an image is built."
         if writable
@@ -209,8 +209,8 @@ def check_memory() -> Finding:
     # Values and gradients need a bra and a ket, of 16 bytes a number.
     qubits = int(math.log2(max(usable, 64) / 32))
     found = (
-        f"{usable / GIB:.1f} GiB free: exact gradients of up to {qubits} qubits, {qubits + 1} with "
-        "Exact(dtype='complex64')"
+        f"{usable / GIB:.1f} GiB free: exact gradients by state vector up to {qubits} qubits, "
+        f"{qubits + 1} with Exact(dtype='complex64')"
     )
     if limit is not None and limit < free:
         return Finding(

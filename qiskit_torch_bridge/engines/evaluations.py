@@ -37,6 +37,9 @@ class _WithRule(MeasuredForward):
     def differentiation(self, columns: tuple[int, ...]) -> tuple[Differentiation, _WithRule]:
         """Return the plan for derivatives of columns, and the engine for its points."""
         d = self.rule.differentiation(self.program.analysed, columns)
+        if not self.rule.is_random:
+            readout = self.program.readout
+            d = d.reading(readout.depends_on, frozenset(readout.bits_read))
         at_points = self.gradient.at(self.program.on(d.target))
         return d, type(self)(at_points, self.rule, at_points)
 
@@ -58,7 +61,8 @@ class _WithRule(MeasuredForward):
         requests = self.forward.request(rows)
         if columns:
             d, at = self.differentiation(columns)
-            requests = requests + at.forward.request(rows * d.plan.num_points)
+            points = rows * d.num_points
+            requests = requests + (at.forward.request(points) if points else [])
         return requests
 
     def at_precision(self, forward: float | None, gradient: float | None) -> Self:

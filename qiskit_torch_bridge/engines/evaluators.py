@@ -33,8 +33,8 @@ from ..primitives.precision import default_shots, precision_to_shots
 from ..primitives.results import Samples
 from ..program import CircuitProgram
 from ..program.operators import walsh_hadamard
-from ..program.readouts import Expectations, Interpretation, Outcomes, Readout
-from ..simulation.interface import make_simulator
+from ..program.readouts import Expectations, Interpretation, Outcomes, Readout, RecordedBits
+from ..simulation.choice import make_simulator
 
 NO_WEIGHTS = np.zeros((1, 0))
 MOST_ESTIMATED_BITS = 12
@@ -196,9 +196,19 @@ class Estimation(_OnPrimitive):
 
 
 class Sampling(_OnPrimitive):
-    """Probabilities of outcomes on a sampler: how often they were found."""
+    """Probabilities of outcomes on a sampler: how often they were found.
+
+    Qubits are measured at the end, into a register of their own; classical bits are read from the
+    registers that the circuit has.
+    """
 
     primitive: BaseSamplerV2
+
+    def __init__(
+        self, program: CircuitProgram, primitive: BaseSamplerV2, precision: float | None = None
+    ) -> None:
+        super().__init__(program, primitive, precision)
+        _ = self._places  # what cannot be read is refused now
 
     def draw(self, points: FloatArray, shots: int | None) -> Samples:
         """Return the outcomes at ``N`` points, each drawn on its own, also where they are the same.
@@ -208,13 +218,13 @@ class Sampling(_OnPrimitive):
             shots: At each point; ``None`` for the default of the sampler.
         """
         self.program.analysed.check(points)
-        width, pub = len(self._readout.qubits), self._pub(points)
+        width, pub = len(self._places), self._pub(points)
         if not len(points):
             wanted = shots or default_shots(self.primitive) or 0
             return Samples(width, BitArray(np.zeros((0, wanted, -(-width // 8)), np.uint8), width))
         # Without parameters to bind there is one point, which does not stand for the others.
         pubs = [pub] * (1 if self.program.circuit.parameters else len(points))
-        found = submit_samples(self.primitive, pubs, shots)()
+        found = submit_samples(self.primitive, pubs, shots, self._places)()
         if len(pubs) == 1 or any(each.bits is None for each in found):
             return found[0]
         arrays = [each.bits.array for each in found if each.bits is not None]
@@ -223,11 +233,11 @@ class Sampling(_OnPrimitive):
     @override
     def _submit(self, points: FloatArray, asked: int) -> Callable[[], Estimates]:
         shots = None if self.precision is None else precision_to_shots(self.precision)
-        wait = submit_samples(self.primitive, [self._pub(points)], shots)
+        wait = submit_samples(self.primitive, [self._pub(points)], shots, self._places)
 
         def estimates() -> Estimates:
             (samples,) = wait()
-            found = read_frequencies(samples, self._readout)
+            found = read_frequencies(samples, Outcomes(self._places, self._interpretation))
             return Estimates(found.probabilities, found.stds, found.shots)
 
         return estimates
@@ -237,14 +247,31 @@ class Sampling(_OnPrimitive):
         return make_sampling_pub(self.program.analysed, points, self._measured)
 
     @property
-    def _readout(self) -> Outcomes:
+    def _interpretation(self) -> Interpretation | None:
         readout = self.program.readout
-        assert isinstance(readout, Outcomes)
-        return readout
+        assert isinstance(readout, (Outcomes, RecordedBits))
+        return readout.interpretation
+
+    @functools.cached_property
+    def _places(self) -> tuple[int, ...]:
+        """Where the bits that are read are among those of all registers, one after the other."""
+        read = self.program.readout.bits_read
+        circuit = self._measured
+        listed = [bit for register in circuit.cregs for bit in register]
+        if not read:
+            return tuple(range(len(listed) - len(self.program.readout.measured), len(listed)))
+        loose = [bit for bit in read if circuit.clbits[bit] not in listed]
+        if loose:
+            raise MeasurementError(
+                f"Expected classical bits that are in registers, since samplers return these; bit "
+                f"{loose[0]} is in none. Put it into a ClassicalRegister."
+            )
+        return tuple(listed.index(circuit.clbits[bit]) for bit in read)
 
     @functools.cached_property
     def _measured(self) -> QuantumCircuit:
-        return self._readout.measure(self.program.circuit)
+        readout, circuit = self.program.readout, self.program.circuit
+        return readout.measure(circuit) if isinstance(readout, Outcomes) else circuit
 
 
 class EstimatedOutcomes(Evaluator):
@@ -320,7 +347,7 @@ class Simulation(Evaluator):
 
     @functools.cached_property
     def _simulate(self) -> Callable[[FloatArray], FloatArray]:
-        p, exact = self.program, self.exact
+        p, exact = self.program.deferred, self.exact
         columns = range(len(p.parameters))
         simulator = make_simulator(exact.method, p.analysed, p.readout, columns, (), exact.dtype)
         return lambda points: simulator.evaluate(np.ascontiguousarray(points), NO_WEIGHTS)[0]
@@ -379,6 +406,22 @@ def _(
     if is_sampler(primitive):
         estimator = SamplerEstimator(estimator)
     return Estimation(program, estimator, precision)
+
+
+@_evaluator_of.register
+def _(
+    readout: RecordedBits,
+    program: CircuitProgram,
+    primitive: Primitive,
+    precision: float | None,
+) -> Evaluator:
+    if not is_sampler(primitive):
+        raise MeasurementError(
+            "Expected a sampler for what classical bits hold; got the estimator "
+            f"{type(primitive).__name__}, which has observables of qubits alone. Give a sampler, a "
+            "backend, or Probabilities of qubits."
+        )
+    return Sampling(program, primitive, precision)  # type: ignore[arg-type]
 
 
 @_evaluator_of.register

@@ -8,12 +8,16 @@ from typing import Any
 
 from ..arrays import FloatArray
 from ..execution import Exact
-from ..jobs.budget import PlannedRequest
+from ..jobs.budget import PlannedRequest, Simulation
 from ..program import CircuitProgram
-from ..simulation.interface import Simulator, make_simulator
+from ..simulation.choice import Choice, choose
+from ..simulation.interface import Simulator
 from .evaluators import Evaluator
-from .interface import BOTH, Gradients, InProcess, Values, Wanted
+from .interface import BOTH, Engine, Gradients, InProcess, Values, Wanted
 from .measured_forward import MeasuredForward
+
+BATCH = 8
+"""For so many rows at a time methods are compared, if the program has inputs."""
 
 
 class ExactEngine(InProcess):
@@ -32,17 +36,34 @@ class ExactEngine(InProcess):
     gradient_name = "adjoint"
 
     def __init__(self, program: CircuitProgram, exact: Exact) -> None:
-        self.program = program
+        self.program = program.deferred
         self.exact = exact
         _ = self.simulator  # what cannot be simulated is refused now
 
     @functools.cached_property
+    def choice(self) -> Choice:
+        """The method that simulates the program, and how."""
+        p, exact = self.program, self.exact
+        rows = BATCH if p.input_columns else 1
+        return choose(
+            exact.method, p.analysed, p.readout, p.input_columns, p.weight_columns, exact.dtype,
+            rows,
+        )  # fmt: skip
+
+    @functools.cached_property
     def simulator(self) -> Simulator:
         """The simulator, compiled for the program's roles."""
-        p, exact = self.program, self.exact
-        return make_simulator(
-            exact.method, p.analysed, p.readout, p.input_columns, p.weight_columns, exact.dtype
-        )
+        return self.choice.plan.compile()
+
+    @property
+    def method(self) -> str:
+        """The name of the method; of several, joined by ``+``."""
+        return self.choice.method
+
+    def simulation(self, rows: int) -> Simulation:
+        """Return what values and a gradient of so many rows take."""
+        cost = self.choice.plan.estimate(rows)
+        return Simulation(self.method, cost.operations, cost.bytes)
 
     @property
     def is_affine(self) -> bool:
@@ -54,7 +75,7 @@ class ExactEngine(InProcess):
         self.simulator.check_derivatives(x, w, wanted)
 
     def evaluate(self, x: FloatArray, w: FloatArray, keep: bool = False) -> Values:
-        """Evaluate all rows in one sweep over the state."""
+        """Evaluate all rows, by the state vector in one sweep over it."""
         evs, kept = self.simulator.evaluate(x, w, keep)
         return Values(evs, None, kept)
 
@@ -66,7 +87,7 @@ class ExactEngine(InProcess):
         kept: Any = None,
         wanted: Wanted = BOTH,
     ) -> Gradients:
-        """Return the vector-Jacobian products, from two sweeps or one that was kept."""
+        """Return the vector-Jacobian products, from the states that were kept if there are any."""
         return Gradients(*self.simulator.vjp(x, w, cotangent, kept, wanted))
 
     def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
@@ -86,7 +107,7 @@ class ExactEngine(InProcess):
         return self.simulator.vjp_tangent(x, w, cotangent, dx, dw, dcotangent)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "simulator"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("choice", "simulator")}
 
 
 class AdjointEngine(MeasuredForward):
@@ -111,6 +132,20 @@ class AdjointEngine(MeasuredForward):
         """Return the request of the forward pass: a gradient makes none."""
         return self.forward.request(rows)
 
+    def simulation(self, rows: int) -> Simulation:
+        """Return what a gradient of so many rows takes."""
+        return self.exact.simulation(rows)
+
     def at_precision(self, forward: float | None, gradient: float | None) -> AdjointEngine:
         """Return the engine that asks for another precision."""
         return AdjointEngine(self.forward.at_precision(forward), self.exact)
+
+
+def method_of(engine: Engine) -> str | None:
+    """Return the method by which an engine simulates values; ``None`` if it is another engine."""
+    return engine.method if isinstance(engine, ExactEngine) else None
+
+
+def simulation_of(engine: Engine, rows: int) -> Simulation | None:
+    """Return what of so many rows an engine simulates exactly; ``None`` if it is none of these."""
+    return engine.simulation(rows) if isinstance(engine, (ExactEngine, AdjointEngine)) else None

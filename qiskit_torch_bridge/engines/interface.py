@@ -42,7 +42,8 @@ class Gradients(NamedTuple):
     Attributes:
         inputs: Shape ``(B, I)``; zeros where it was not wanted.
         weights: Shape ``(1, W)`` or ``(B, W)``, as the weights; zeros likewise.
-        stds: Standard errors ``(W,)`` of the weights' gradient, where there are any.
+        stds: Standard errors of the gradient of the ``T`` trained weights, where there are any:
+            ``(T,)``, or ``(B, T)`` if each row has weights of its own.
     """
 
     inputs: FloatArray

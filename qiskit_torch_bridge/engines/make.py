@@ -12,17 +12,22 @@ from qiskit.providers import BackendV2
 
 from ..backends import prepare
 from ..backends.prepare import PassManager
-from ..exceptions import GradientError, MeasurementError
+from ..exceptions import CircuitError, GradientError, MeasurementError
 from ..execution import Exact, Execution
 from ..gradients import AdjointEstimatorGradient, AdjointSamplerGradient
 from ..gradients.evaluated_gradient import EvaluatedGradient
 from ..primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler, is_aer
-from ..primitives.capabilities import innermost, names_with_noise, runs_boxes
+from ..primitives.capabilities import (
+    innermost,
+    names_with_noise,
+    refuse_feed_forward,
+    runs_boxes,
+)
 from ..primitives.families import Primitive
 from ..primitives.precision import estimate_precision
 from ..program import CircuitProgram
 from ..program.lowering import refuse_lost_noise
-from ..program.readouts import Expectations, Outcomes, Readout
+from ..program.readouts import Expectations, Outcomes, Readout, RecordedBits
 from ..rules import Rule
 from .evaluations import RuleEngine, SimultaneousPerturbationEngine
 from .evaluators import Evaluator, make_evaluator
@@ -37,12 +42,15 @@ class Place:
 
     Attributes:
         program: The program, in the form that runs there.
+        simulated: The same in the form that simulators in this process take: amplitudes that are
+            parameters are no rotations there.
         primitive: The estimator or sampler that runs it; ``None`` for the exact engine.
         isa_circuit: The circuit for the whole backend; without one, as it was transpiled.
         backend: The backend, if one was named.
     """
 
     program: CircuitProgram
+    simulated: CircuitProgram
     primitive: Primitive | None
     isa_circuit: QuantumCircuit
     backend: BackendV2 | None = None
@@ -67,7 +75,7 @@ def make_engine(program: CircuitProgram, execution: Execution) -> tuple[Engine, 
     """
     if execution.maker is not None:
         engine = execution.maker.make_engine(program, execution)
-        return engine, Place(engine.program, None, engine.program.circuit)
+        return engine, Place(engine.program, engine.program, None, engine.program.circuit)
     _check_jobs(execution)
     place = _find_place(program, execution)
     exact, gradient = execution.exact or Exact(), execution.gradient_object
@@ -77,11 +85,12 @@ def make_engine(program: CircuitProgram, execution: Execution) -> tuple[Engine, 
     if primitive is None:
         primitive = _exact_primitive(place.program.readout, execution.seed, exact)
     precision = execution.forward_precision or _own_of(gradient).precision
-    forward = make_evaluator(place.program, primitive, precision, exact)
+    measured = place.simulated if primitive is None else place.program.with_rotations
+    forward = make_evaluator(measured, primitive, precision, exact)
     if gradient is not None:
         return _engine_of(gradient, forward, execution, place), place
     if execution.gradient == "adjoint":
-        return AdjointEngine(forward, ExactEngine(place.program, exact)), place
+        return AdjointEngine(forward, ExactEngine(place.simulated, exact)), place
     wanted = execution.gradient_precision or execution.forward_precision
     points = forward.at_precision(wanted)
     rule = execution.named_rule(_expect_noise(points, wanted))
@@ -97,16 +106,19 @@ def _find_place(program: CircuitProgram, execution: Execution) -> Place:
     """Return where a program runs, in the form that runs there."""
     gradient = execution.gradient_object
     of_gradient = _worker_of(gradient)
-    on_backend = execution.on_backend
+    on_backend, prepares = execution.on_backend, bool(program.analysed.vectors)
     if on_backend is None:
         primitive = _choose_primitive(program, execution)
-        transpiled = _transpile(program, execution)
-        program = form_for(transpiled, (primitive, of_gradient))
-        return Place(program, primitive, transpiled.circuit)
+        measured = program if primitive is None else program.with_rotations
+        transpiled = _transpile(measured, execution)
+        measured = form_for(transpiled, (primitive, of_gradient))
+        simulated = program if prepares else measured
+        return Place(measured, simulated, primitive, transpiled.circuit)
     manager, seed = execution.pass_manager, execution.seed
-    found = prepare(program, on_backend, pass_manager=manager, seed=seed)
-    program = form_for(found.program, (found.primitive, of_gradient))
-    place = Place(program, found.primitive, found.isa_circuit, found.backend)
+    found = prepare(program.with_rotations, on_backend, pass_manager=manager, seed=seed)
+    measured = form_for(found.program, (found.primitive, of_gradient))
+    simulated = program if prepares else measured
+    place = Place(measured, simulated, found.primitive, found.isa_circuit, found.backend)
     if _own_of(gradient).measures:
         _check_numbering(of_gradient, place)
     return place
@@ -173,8 +185,9 @@ def _(readout: Expectations, program: CircuitProgram, seed: int | None) -> Primi
     return BatchedStatevectorEstimator(seed=seed)
 
 
-@_primitive_with_shots.register
-def _(readout: Outcomes, program: CircuitProgram, seed: int | None) -> Primitive:
+@_primitive_with_shots.register(Outcomes)
+@_primitive_with_shots.register(RecordedBits)
+def _(readout: Readout, program: CircuitProgram, seed: int | None) -> Primitive:
     return BatchedStatevectorSampler(seed=seed)
 
 
@@ -192,11 +205,24 @@ def _(readout: Expectations, seed: int | None, exact: Exact) -> Primitive | None
 def _transpile(program: CircuitProgram, execution: Execution) -> CircuitProgram:
     """Transpile by the pass manager, or by that of the gradient object."""
     pass_manager = execution.pass_manager or _own_of(execution.gradient).pass_manager
-    return program if pass_manager is None else program.rewritten(pass_manager.run)
+    if pass_manager is None:
+        return program
+    if any(not vector.angles for vector in program.analysed.vectors):
+        raise CircuitError(
+            "The circuit prepares amplitudes that are parameters, which the exact engine takes as "
+            "they are, and no pass manager knows. Leave out pass_manager, or give an estimator."
+        )
+    return program.rewritten(pass_manager.run)
 
 
 def form_for(program: CircuitProgram, primitives: tuple[Any, ...]) -> CircuitProgram:
-    """Decompose for simulators what they do not know or would bind wrongly."""
+    """Decompose for simulators what they do not know or would bind wrongly.
+
+    Raises:
+        CircuitError: If one of the primitives cannot run the circuit.
+    """
+    for primitive in primitives:
+        refuse_feed_forward(program.circuit, primitive)
     on_aer = [primitive for primitive in primitives if is_aer(primitive)]
     for primitive in on_aer:
         refuse_lost_noise(program.circuit, names_with_noise(primitive))
@@ -225,8 +251,8 @@ def _(
     execution: Execution,
     place: Place,
 ) -> Engine:
-    chosen = execution.exact or Exact(dtype=gradient.dtype.name)
-    exact = ExactEngine(forward.program, chosen)
+    chosen = execution.exact or Exact(gradient.method, gradient.dtype.name)
+    exact = ExactEngine(place.simulated, chosen)
     return exact if place.primitive is None else AdjointEngine(forward, exact)
 
 
@@ -250,7 +276,7 @@ def _engine_with_rule(rule: Rule, forward: Evaluator, points: Evaluator) -> Engi
     if rule.is_random:
         return SimultaneousPerturbationEngine(forward, rule, points)
     engine = RuleEngine(forward, rule, points)
-    engine.differentiation(forward.program.weight_columns)  # what cannot be planned is refused now
+    engine.differentiation(forward.program.trained_columns)  # what cannot be planned is refused now
     return engine
 
 

@@ -81,25 +81,23 @@ class MeasuredForward:
 def split_columns(program: CircuitProgram, wanted: Wanted) -> tuple[tuple[int, ...], int]:
     """Return the columns of the wanted gradients, and how many of them are inputs."""
     inputs = program.input_columns if wanted[0] else ()
-    return inputs + (program.weight_columns if wanted[1] else ()), len(inputs)
+    return inputs + (program.trained_columns if wanted[1] else ()), len(inputs)
 
 
 def by_roles(
     by_columns: FloatArray,
     x: FloatArray,
     w: FloatArray,
+    program: CircuitProgram,
     split: int,
     stds: FloatArray | None = None,
 ) -> Gradients:
     """Return gradients ``(B, C)`` as those of inputs, and of weights in their shape."""
-    gx, gw = by_columns[:, :split], by_columns[:, split:]
-    if len(w) == 1:
-        gw = gw.sum(0, keepdims=True)
-    return Gradients(
-        gx if gx.shape == x.shape else np.zeros_like(x),
-        gw if gw.shape == w.shape else np.zeros_like(w),
-        stds,
-    )
+    gx, gw = by_columns[:, :split], np.zeros_like(w)
+    found = by_columns[:, split:]
+    if found.shape[1]:
+        gw[:, list(program.trained)] = found.sum(0, keepdims=True) if len(w) == 1 else found
+    return Gradients(gx if gx.shape == x.shape else np.zeros_like(x), gw, stds)
 
 
 def differentiate_by_points(
@@ -123,5 +121,6 @@ def differentiate_by_points(
         of_sums = found.errors_of_sums(np.tile(cotangent, (shifts, 1)))
         if of_sums is not None:
             errors = d.standard_errors(values, of_sums.reshape(shifts, rows))
-            stds = np.sqrt((errors[:, split:] ** 2).sum(0))
-    return by_roles(d.combine(values, (evs * cotangent).sum(-1)), x, w, split, stds)
+            squares = errors[:, split:] ** 2
+            stds = np.sqrt(squares.sum(0) if len(w) == 1 else squares)
+    return by_roles(d.combine(values, (evs * cotangent).sum(-1)), x, w, program, split, stds)

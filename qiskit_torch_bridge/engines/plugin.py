@@ -109,6 +109,13 @@ class PluginEngine(MeasuredForward, Generic[Question]):
         gradient_precision: float | None = None,
     ) -> None:
         super().__init__(forward)
+        if self.program.analysed.vectors:
+            raise GradientError(
+                f"{type(gradient).__name__} differentiates with respect to the angles of a "
+                "circuit, and this one prepares amplitudes that are parameters, in which those of "
+                "rotations are not smooth. Name one of this package's gradients, such as "
+                "gradient='parameter-shift'."
+            )
         self.program.analysed.check_binding()
         if not isinstance(gradient, DIFFERENCES):
             check_differentiation(self.program.circuit)
@@ -160,7 +167,7 @@ class PluginEngine(MeasuredForward, Generic[Question]):
             )
             for b, gradient in zip(rows, gradients, strict=True):
                 result[b, positions] = self._read(questions[b], gradient, b, len(positions))
-        return by_roles(result, x, w, split)
+        return by_roles(result, x, w, self.program, split)
 
     def _run(
         self, questions: list[Question], values: list[list[float]], wanted: list[int]
@@ -296,6 +303,12 @@ class OutcomePlugin(PluginEngine[FloatArray]):
     @functools.cached_property
     def _measured(self) -> QuantumCircuit:
         circuit = self.program.analysed.circuit
+        if circuit.cregs:
+            raise GradientError(
+                f"{self.gradient_name} reads the first classical register, which the circuit has "
+                "of its own, for outcomes in its middle. Use one of this package's gradients, such "
+                "as gradient='parameter-shift'."
+            )
         return Outcomes(tuple(range(circuit.num_qubits))).measure(circuit)
 
     @override

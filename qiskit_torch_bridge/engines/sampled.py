@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from ..backends.counterparts import find_counterpart, prepare_counterpart
 from ..exceptions import MeasurementError
@@ -13,7 +14,7 @@ from ..primitives.capabilities import is_sampler
 from ..primitives.families import Primitive
 from ..program import CircuitProgram
 from ..program.measured_qubits import visible_qubits
-from ..program.readouts import Outcomes, Readout
+from ..program.readouts import Outcomes, Readout, RecordedBits
 from .evaluators import Sampling
 from .make import Place, form_for
 
@@ -32,23 +33,25 @@ def make_sampling(program: CircuitProgram, execution: Execution, place: Place) -
     Raises:
         MeasurementError: If nothing is known that draws outcomes there.
     """
-    asked = program.with_readout(_outcomes(program.readout, program))
+    asked = program.with_rotations.with_readout(_outcomes(program.readout, program))
     on = execution.on_backend
     if on is None:
-        sampler = _sampler_for(execution, place)
-        if place.isa_circuit is not program.circuit:  # it was transpiled, and is not again
+        sampler: Any = _sampler_for(execution, place)
+        given = any(place.isa_circuit is p.circuit for p in (program, asked))
+        if not given:  # it was transpiled, and is not again
             asked = asked.rewritten(lambda _: place.isa_circuit)
         return Sampling(form_for(asked, (sampler,)), sampler)
-    if place.primitive is not None and is_sampler(place.primitive):
+    sampling: Any = place.primitive
+    if sampling is not None and is_sampler(sampling):
         # It is outcomes that are read, of these qubits.
         read = _outcomes(place.program.readout, place.program)
-        return Sampling(place.program.with_readout(read), place.primitive)
-    found = prepare_counterpart(asked, on, place.isa_circuit, execution.seed)
+        return Sampling(place.program.with_readout(read), sampling)
+    found: Any = prepare_counterpart(asked, on, place.isa_circuit, execution.seed)
     return Sampling(form_for(found.program, (found.primitive,)), found.primitive)
 
 
 @functools.singledispatch
-def _outcomes(readout: Readout, program: CircuitProgram) -> Outcomes:
+def _outcomes(readout: Readout, program: CircuitProgram) -> Outcomes | RecordedBits:
     """Return which qubits are measured where a program reads something."""
     return Outcomes(visible_qubits(program.circuit, "auto"))
 
@@ -56,6 +59,11 @@ def _outcomes(readout: Readout, program: CircuitProgram) -> Outcomes:
 @_outcomes.register
 def _(readout: Outcomes, program: CircuitProgram) -> Outcomes:
     return Outcomes(readout.qubits)
+
+
+@_outcomes.register
+def _(readout: RecordedBits, program: CircuitProgram) -> RecordedBits:
+    return RecordedBits(readout.bits)
 
 
 def _sampler_for(execution: Execution, place: Place) -> Primitive:

@@ -13,7 +13,7 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_algorithms.gradients import DerivativeType
 
-from ..arguments import require_complex_dtype
+from ..arguments import require_choice, require_complex_dtype
 from ..arrays import FloatArray
 from ..primitives import BatchedStatevectorEstimator
 from ..primitives.capabilities import evolutions_on
@@ -21,7 +21,7 @@ from ..primitives.evaluation import validate_estimator
 from ..program import AnalysedCircuit, AnalysisCache, normalise_observables
 from ..program.operators import Observable
 from ..program.readouts import Expectations
-from ..simulation.statevector import SimulatorCache
+from ..simulation.choice import AUTOMATIC, METHODS, SimulatorCache
 from .base import BridgeGradient, BridgeGradientResult, check_derivative_type
 from .evaluated_gradient import place_among
 
@@ -52,6 +52,8 @@ class AdjointEstimatorGradient(BridgeGradient):
         derivative_type: ``DerivativeType.REAL`` for gradients of expectation values, ``IMAG`` for
             the imaginary part, ``COMPLEX`` for both as one complex number. It can be set later.
         dtype: ``"complex128"``, or ``"complex64"`` for half of the memory and time.
+        method: How circuits are simulated, as in :class:`.Exact`; imaginary parts by their state
+            vector alone.
 
     Attributes:
         has_estimator: Whether an estimator was given.
@@ -59,11 +61,13 @@ class AdjointEstimatorGradient(BridgeGradient):
     Raises:
         CircuitError: If a circuit cannot be simulated exactly.
         GradientError: If ``derivative_type`` is none.
+        InputError: If ``method`` is another one.
         InputTypeError: If ``dtype`` is another one.
+        MemoryLimitError: From ``run``, if no method fits into memory.
 
     Cost:
-        Three simulations of the circuit for each row of values; memory for two states. A complex
-        derivative counts as two rows.
+        Three simulations of the circuit for each row of values, by the method that takes the least;
+        by the state vector memory for two states. A complex derivative counts as two rows.
 
     References:
         T. Jones & J. Gacon, arXiv:2009.02823.
@@ -86,13 +90,15 @@ class AdjointEstimatorGradient(BridgeGradient):
         *,
         derivative_type: DerivativeType = DerivativeType.REAL,
         dtype: Any = "complex128",
+        method: str = AUTOMATIC,
     ) -> None:
         self.has_estimator = estimator is not None
         given = BatchedStatevectorEstimator() if estimator is None else estimator
         super().__init__(validate_estimator(given), None, check_derivative_type(derivative_type))
         self.dtype = np.dtype(require_complex_dtype(dtype))
         self._analysed = AnalysisCache(evolutions_on(given))
-        self._simulators = SimulatorCache(self.dtype)
+        self.method = require_choice(method, "method", METHODS)
+        self._simulators = SimulatorCache(self.dtype, self.method)
 
     def _run(
         self,

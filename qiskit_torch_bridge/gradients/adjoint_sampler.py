@@ -11,15 +11,15 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseSamplerV2
 
 from .. import memory
-from ..arguments import require_complex_dtype
+from ..arguments import require_choice, require_complex_dtype
 from ..arrays import FloatArray
-from ..lru_cache import LRUCache
 from ..primitives import BatchedStatevectorSampler
 from ..primitives.capabilities import evolutions_on
 from ..primitives.families import SAMPLERS
 from ..program import AnalysedCircuit, AnalysisCache
 from ..program.readouts import Outcomes
-from ..simulation.interface import Simulator, make_simulator
+from ..simulation.choice import AUTOMATIC, METHODS, SimulatorCache
+from ..simulation.interface import Simulator
 from .base import BridgeSamplerGradient, BridgeSamplerGradientResult, Distributions
 from .evaluated_gradient import EachOf
 from .measured_bits import MeasuredBits, MeasuredCircuits
@@ -49,12 +49,14 @@ class AdjointSamplerGradient(BridgeSamplerGradient):
             samplers or none. :class:`.TorchQuantumModule` takes values from it if it is given no
             other.
         dtype: ``"complex128"``, or ``"complex64"`` for half of the memory and time.
+        method: How circuits are simulated, as in :class:`.Exact`.
 
     Attributes:
         has_sampler: Whether a sampler was given.
 
     Raises:
         CircuitError: If a circuit cannot be simulated exactly.
+        InputError: If ``method`` is another one.
         InputTypeError: If ``dtype`` is another one.
         MemoryLimitError: From ``run``, if all derivatives do not fit into memory.
         SamplerTypeError: If ``sampler`` is not a V2 sampler.
@@ -77,14 +79,21 @@ class AdjointSamplerGradient(BridgeSamplerGradient):
         {0: -0.239713, 1: 0.239713}
     """
 
-    def __init__(self, sampler: BaseSamplerV2 | None = None, *, dtype: Any = "complex128") -> None:
+    def __init__(
+        self,
+        sampler: BaseSamplerV2 | None = None,
+        *,
+        dtype: Any = "complex128",
+        method: str = AUTOMATIC,
+    ) -> None:
         self.has_sampler = sampler is not None
         given = BatchedStatevectorSampler() if sampler is None else sampler
         super().__init__(SAMPLERS.validate(given))
         self.dtype = np.dtype(require_complex_dtype(dtype))
         self._analysed = AnalysisCache(evolutions_on(given))
         self._measured = MeasuredCircuits()
-        self._simulators: LRUCache[Simulator] = LRUCache(16)
+        self.method = require_choice(method, "method", METHODS)
+        self._simulators = SimulatorCache(self.dtype, self.method)
 
     def _run(
         self,
@@ -128,12 +137,7 @@ class AdjointSamplerGradient(BridgeSamplerGradient):
         readout = Outcomes(measured.qubits)
         count = sum(map(len, wanted))
         memory.require_outputs(count * ENTRY_BYTES // 8, readout.size)
-        simulator = self._simulators(
-            (id(circuit), readout),  # a simulator keeps the circuit, so that its id stays its own
-            lambda: make_simulator(
-                "statevector", circuit, readout, range(circuit.num_parameters), (), self.dtype
-            ),
-        )
+        simulator = self._simulators(circuit, readout)
         rows = np.repeat(np.arange(len(values)), [len(columns) for columns in wanted])
         columns = np.array([c for row in wanted for c in row], dtype=np.int64)
         integers = measured.integers(range(readout.size))

@@ -20,7 +20,7 @@ from ..primitives.evaluation import make_points_pub, validate_estimator
 from ..primitives.precision import default_precision, estimate_precision
 from ..program import normalise_observables
 from ..program.observables import observables_array
-from ..program.operators import Observable
+from ..program.operators import Observable, acted_on
 from .base import BridgeGradient, BridgeGradientResult, require_real
 from .evaluated_gradient import (
     EachOf,
@@ -123,6 +123,11 @@ class EstimatorGradient(BridgeGradient, EvaluatedGradient):
 
 class _ObservablesPub(SharedPub[Observable]):
     """A PUB of observables, at all points or paired with them."""
+
+    @classmethod
+    @override
+    def depends_on(cls, asked: Observable) -> frozenset[int]:
+        return acted_on(asked)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -21,7 +21,13 @@ from ..arrays import FloatArray
 from ..exceptions import GradientError
 from ..lru_cache import LRUCache
 from ..primitives import is_aer
-from ..primitives.capabilities import binds_rightly, evolutions_on, names_with_noise, runs_boxes
+from ..primitives.capabilities import (
+    binds_rightly,
+    evolutions_on,
+    names_with_noise,
+    refuse_feed_forward,
+    runs_boxes,
+)
 from ..program import AnalysedCircuit, AnalysisCache
 from ..program.binding import check_binding
 from ..program.lowering import refuse_lost_noise
@@ -86,34 +92,51 @@ class EvaluatedGradient(ABC):
     def _share(self, requests: Sequence[Request[Asked]], pub_class: type[Pub]) -> list[Pub]:
         """Return the PUBs of a call; there is none for entries that need no point."""
         pubs: dict[Hashable, Pub] = {}
+        # What entries of one circuit ask for shares its points.
+        read: dict[AnalysedCircuit, frozenset[int]] = {}
+        for request in requests:
+            before = read.get(request.circuit, frozenset())
+            read[request.circuit] = before | pub_class.depends_on(request.asked)
         for i, request in enumerate(requests):
             circuit = request.circuit
             values = np.asarray(request.values, dtype=float)[None]  # (1, P)
             circuit.check(values, first_row=i)
             columns = tuple(circuit.column_of[p] for p in request.parameters)
-            d = self._differentiation(circuit, columns, self._precision_of(request.requested))
+            precision = self._precision_of(request.requested)
+            d = self._differentiation(circuit, columns, precision, read[circuit])
             key = (id(d.target), request.requested, pub_class.key(request.asked))
             pub = pubs.setdefault(key, pub_class(d.target, request.requested))
             pub.add(i, d, values, request.asked)
         return [pub for pub in pubs.values() if pub.has_points]
 
     def _differentiation(
-        self, analysed: AnalysedCircuit, columns: tuple[int, ...], precision: float | None
+        self,
+        analysed: AnalysedCircuit,
+        columns: tuple[int, ...],
+        precision: float | None,
+        read: frozenset[int],
     ) -> Differentiation:
-        """Return the plan for some columns with evaluations of some precision."""
+        """Return the plan for some columns with evaluations of some precision, of some qubits.
+
+        A transpiler may lead the state of other qubits over these, with noise that depends on them.
+        """
         rule = self.rule(precision)
 
         def plan() -> Differentiation:
             d = rule.differentiation(self._adapt(analysed), columns)
             if not binds_rightly(self._primitive):
                 d.target.check_binding()
-            return d
+            if rule.is_random or self._transpiler is not None:
+                return d
+            return d.reading(read)
 
-        key = (analysed, columns, precision)
+        key = (analysed, columns, precision, read)
         return plan() if rule.is_random else self._differentiations(key, plan)
 
     def _adapt(self, analysed: AnalysedCircuit) -> AnalysedCircuit:
         """Return the circuit in operations that the primitive, or the transpiler, knows."""
+        refuse_feed_forward(analysed.circuit, self._primitive)
+        analysed = analysed.with_rotations
         if self._transpiler is not None:
             return analysed
         if is_aer(self._primitive):
@@ -218,7 +241,7 @@ class Entry(NamedTuple):
     points: slice
 
 
-class SharedPub(Generic[Asked]):
+class SharedPub(ABC, Generic[Asked]):
     """The entries of one gradient call that share one PUB.
 
     Where all that is asked for is asked at every row, it is a column over all points, so that an
@@ -242,6 +265,11 @@ class SharedPub(Generic[Asked]):
     def key(cls, asked: Asked) -> Hashable:
         """Return what entries of one PUB have in common, of what they ask for."""
         return None
+
+    @classmethod
+    @abstractmethod
+    def depends_on(cls, asked: Asked) -> frozenset[int]:
+        """Return the qubits whose density matrix tells what is asked for."""
 
     def add(self, place: int, d: Differentiation, values: FloatArray, asked: Asked) -> None:
         """Take in one entry with ``values`` of shape ``(1, P)``."""

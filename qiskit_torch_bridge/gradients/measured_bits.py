@@ -13,6 +13,7 @@ from qiskit.circuit import QuantumCircuit
 from ..arguments import shown
 from ..exceptions import CircuitError
 from ..lru_cache import LRUCache
+from ..program.control_flow import written_bits
 from ..program.final_measurements import split_final_measurements
 from ..program.identity import content_key
 
@@ -71,6 +72,15 @@ def _split(circuit: QuantumCircuit) -> tuple[QuantumCircuit, MeasuredBits]:
         raise CircuitError(
             "Expected a circuit that measures some of its qubits into a classical register; got "
             f"{shown(circuit)}, which measures none. Measure all of them: circuit.measure_all()."
+        )
+    listed = {index[clbit] for register in circuit.cregs for clbit in register}
+    written = {index[clbit] for clbit in written_bits(bare)}
+    midway = sorted(written & listed - set(qubit_of))
+    if midway:
+        raise CircuitError(
+            f"The circuit measures into classical bit {midway[0]} before its end; gradients of "
+            "samplers are those of what is measured at the end. A TorchQuantumModule with "
+            "Probabilities of the qubits that you ask for differentiates such circuits."
         )
     place = {qubit: k for k, qubit in enumerate(qubits)}
     read = ((bit, place[q]) for bit, q in enumerate(sources) if q is not None)

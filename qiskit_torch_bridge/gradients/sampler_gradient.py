@@ -16,7 +16,7 @@ from ..arrays import FloatArray
 from ..primitives.families import SAMPLERS
 from ..primitives.outcomes import submit_samples
 from ..primitives.precision import UNKNOWN_PRECISION, default_shots, shots_to_precision
-from ..primitives.results import Samples
+from ..primitives.results import Samples, take_last_bits
 from ..program.readouts import Outcomes
 from .base import BridgeSamplerGradient, BridgeSamplerGradientResult, Distributions
 from .evaluated_gradient import (
@@ -103,7 +103,12 @@ class SamplerGradient(BridgeSamplerGradient, EvaluatedGradient):
         # A transpiler drops gates that no outcome depends on, perhaps all with parameters.
         submitted = [(pub, circuit) for pub, circuit in submitted if circuit.parameters]
         contents = [pub.content(circuit) for pub, circuit in submitted]
-        samples = submit_samples(self._sampler, contents)()
+        samples = [
+            take_last_bits(found, len(pub.readout.qubits))
+            for (pub, _), found in zip(
+                submitted, submit_samples(self._sampler, contents)(), strict=True
+            )
+        ]
         gradients: list[Distributions] = [[{} for _ in wanted] for wanted in parameters]
         stds: list[Distributions | None] = [[{} for _ in wanted] for wanted in parameters]
         by_default = default_shots(self._sampler)
@@ -130,6 +135,11 @@ class _OutcomesPub(SharedPub[MeasuredBits]):
     @override
     def key(cls, asked: MeasuredBits) -> MeasuredBits:
         return asked
+
+    @classmethod
+    @override
+    def depends_on(cls, asked: MeasuredBits) -> frozenset[int]:
+        return frozenset(asked.qubits)
 
     @property
     def readout(self) -> Outcomes:

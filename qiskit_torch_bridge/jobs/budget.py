@@ -100,6 +100,23 @@ REPETITION_DELAY = 250e-6
 
 
 @dataclass(frozen=True)
+class Simulation:
+    """What values and a gradient take that are simulated exactly in this process.
+
+    Attributes:
+        method: How circuits are simulated, a name of :class:`.Exact`; several joined by ``+`` where
+            each simulates some terms of the observables.
+        operations: About how many complex multiplications, some 10**9 of which a core does in a
+            second.
+        bytes: Of memory.
+    """
+
+    method: str
+    operations: float
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Cost:
     """The price of a step.
 
@@ -109,11 +126,13 @@ class Cost:
         seconds: Estimated seconds on the device: shots times the duration of the circuit and the
             delay between shots; ``None`` where no device with known durations is named. Overheads
             of jobs and of mitigation are not in it.
+        simulation: What is simulated exactly in this process; ``None`` if nothing is.
     """
 
     usage: Usage
     bytes: int
     seconds: float | None
+    simulation: Simulation | None = None
 
 
 class PlannedRequest(NamedTuple):

@@ -24,7 +24,7 @@ from ..exceptions import (
 )
 from ..program import CircuitProgram
 from ..program.binding import check_differentiation
-from ..simulation.statevector import StateGeometry
+from ..simulation.geometry import make_geometry
 
 Approximation = Literal["full", "block-diagonal", "diagonal"]
 
@@ -51,9 +51,10 @@ class FubiniStudyMetric:
         OptimizerTypeError: If ``qgt`` is neither a QGT nor a QFI.
 
     Cost:
-        Exact: two sweeps over one state per weight. On a primitive as many circuits as
-        :class:`~qiskit_algorithms.gradients.LinCombQGT` needs: of the order of one for each pair
-        of parameterized gates, in the blocks only where the metric is block-diagonal.
+        Exact: two sweeps over one state per weight; of many qubits with bonds of dimension ``D``
+        between columns about ``4 * n * D**3`` multiplications per weight. On a primitive as many
+        circuits as :class:`~qiskit_algorithms.gradients.LinCombQGT` needs: of the order of one for
+        each pair of parameterized gates, in the blocks only where the metric is block-diagonal.
 
     Example:
         >>> from qiskit.circuit import ParameterVector, QuantumCircuit
@@ -86,27 +87,28 @@ class FubiniStudyMetric:
             self.program.analysed.check_binding()
             check_differentiation(self.program.circuit)
         self._qgt = qgt
-        self._geometry = StateGeometry(self.program.analysed) if qgt is None else None
+        self._geometry = make_geometry(self.program.analysed) if qgt is None else None
         self._layers = _find_layers(self.program)
 
     def __call__(self, weights: Any, inputs: Any = None) -> FloatArray:
-        """Return the metric ``(W, W)`` at ``weights`` ``(W,)``.
+        """Return the metric ``(T, T)`` of the trained weights at ``weights`` ``(W,)``.
 
-        Inputs ``(B, I)`` are averaged over. It is a weighted sum of metrics, hence one itself.
+        ``T`` is ``W`` where no weights are frozen. Inputs ``(B, I)`` are averaged over: a weighted
+        sum of metrics is one itself.
         """
         points = _arrange_values(self.program, weights, inputs)
         return np.asarray(np.mean([self._at(values) for values in points], axis=0), dtype=float)
 
     def blocks(self) -> list[list[int]]:
         """Return the positions of the weights between which entries are kept."""
-        count = len(self.program.weight_params)
+        count = len(self.program.trained_params)
         labels = {"full": [0] * count, "diagonal": range(count), "block-diagonal": self._layers}
         label = labels[self.approximation].__getitem__
         by_label = itertools.groupby(sorted(range(count), key=label), key=label)
         return [list(members) for _, members in by_label]
 
     def _at(self, values: FloatArray) -> FloatArray:
-        columns = np.array(self.program.weight_columns, dtype=int)
+        columns = np.array(self.program.trained_columns, dtype=int)
         metric = np.zeros((len(columns), len(columns)))
         geometry = self._geometry
         whole = None if geometry is None else geometry.metric(values, columns.tolist())
@@ -117,7 +119,7 @@ class FubiniStudyMetric:
 
     def _measure(self, values: FloatArray, block: list[int]) -> FloatArray:
         circuit = self.program.circuit
-        asked = {self.program.weight_params[i]: i for i in block}
+        asked = {self.program.trained_params[i]: i for i in block}
         wanted = [p for p in circuit.parameters if p in asked]  # the order in which it answers
         row = values[_order_columns(self.program)].tolist()
         if getattr(self._qgt, "derivative_type", None) == DerivativeType.IMAG:
@@ -147,8 +149,8 @@ class StateFidelity:
             of qiskit-algorithms, ``ComputeUncompute(sampler)``.
 
     Cost:
-        Exact: one state per point. On a primitive one circuit of twice the depth per point, all
-        points in one job.
+        Exact: one state per point, or its columns where these take less. On a primitive one circuit
+        of twice the depth per point, all points in one job.
 
     Example:
         >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -174,7 +176,7 @@ class StateFidelity:
         if fidelity is not None:
             self.program.analysed.check_binding()
         self._fidelity = fidelity
-        self._geometry = StateGeometry(self.program.analysed) if fidelity is None else None
+        self._geometry = make_geometry(self.program.analysed) if fidelity is None else None
 
     def __call__(self, weights: Any, others: Any, inputs: Any = None) -> FloatArray:
         """Return the fidelities ``(K,)`` at ``weights`` ``(W,)`` with ``others`` ``(K, W)``.
@@ -239,7 +241,7 @@ def _find_layers(program: CircuitProgram) -> list[int]:
             first.setdefault(parameter, level)
         for qubit in instruction.qubits:
             depth[qubit] = level + bool(parameters)
-    return [first.get(p, 0) for p in program.weight_params]
+    return [first.get(p, 0) for p in program.trained_params]
 
 
 def _arrange_values(program: CircuitProgram, weights: Any, inputs: Any) -> FloatArray:

@@ -186,13 +186,12 @@ class QuantumNaturalGradient(QuantumOptimizer):
         return [part.reshape(m.shape) for part, m in zip(parts, metrics, strict=True)]
 
     def _compute_metric(self, parameter: Tensor) -> FloatArray:
-        weights = to_array(parameter)
-        metric = self._metrics[parameter](weights, *self._inputs_of(parameter))
+        metric = self._metrics[parameter](self._weights_at(parameter), *self._inputs_of(parameter))
         found = np.asarray(metric, dtype=float)
-        if found.shape != (len(weights), len(weights)):
+        count = parameter.numel()
+        if found.shape != (count, count):
             raise OptimizerError(
-                f"Expected a metric of shape ({len(weights)}, {len(weights)}); got shape "
-                f"{found.shape}."
+                f"Expected a metric of shape ({count}, {count}); got shape {found.shape}."
             )
         return found
 

@@ -189,6 +189,23 @@ class QuantumOptimizer(torch.optim.Optimizer):
         inputs = None if module is None else self._recorder.inputs(module)
         return () if inputs is None else (inputs,)
 
+    def _weights_at(self, parameter: Tensor, numbers: FloatArray | None = None) -> FloatArray:
+        """Return all weights of a parameter's module, those that are frozen among them.
+
+        Args:
+            parameter: The weights that are trained.
+            numbers: Others for them, ``(T,)`` or ``(K, T)``; default: what they are.
+        """
+        array = to_array(parameter) if numbers is None else numbers
+        module = self._module_of.get(parameter)
+        if module is None or module.frozen_weight is None:
+            return array
+        frozen = to_array(module.frozen_weight)
+        joined = np.concatenate(
+            [array, np.broadcast_to(frozen, (*array.shape[:-1], len(frozen)))], -1
+        )
+        return np.asarray(joined[..., module.program.weight_placement])
+
     def _own_state(self) -> dict[str, Any]:
         """Return what must be kept exactly."""
         return {}

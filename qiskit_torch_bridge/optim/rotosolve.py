@@ -168,7 +168,7 @@ def _find_spectra(module: TorchQuantumModule) -> list[tuple[float, ...]]:
             "optimizer, such as ScipyMinimize."
         )
     spectra = []
-    for parameter, column in zip(program.weight_params, program.weight_columns, strict=True):
+    for parameter, column in zip(program.trained_params, program.trained_columns, strict=True):
         try:
             spectra.append(program.analysed.frequencies(column))
         except GradientError as error:

@@ -380,7 +380,8 @@ class QNSPSA(SPSA):
         weights = to_array(origin)
         offsets = width * np.array([first + second, first, second - first, -first])
         fidelity, inputs = self._fidelities[parameter], self._inputs_of(parameter)
-        f = np.asarray(fidelity(weights, weights + offsets, *inputs), dtype=float)
+        points = [self._weights_at(parameter, w) for w in (weights, weights + offsets)]
+        f = np.asarray(fidelity(*points, *inputs), dtype=float)
         if f.shape != (4,) or not np.isfinite(f).all():
             raise OptimizerError(f"Expected 4 finite fidelities; got {shown(f)}.")
         difference = f[0] - f[1] - f[2] + f[3]

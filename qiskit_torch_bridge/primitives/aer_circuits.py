@@ -13,9 +13,10 @@ from qiskit.primitives.containers.bindings_array import BindingsArray
 
 from ..exceptions import CircuitError, InputError
 from ..program import AnalysisCache
-from ..program.expressions import expressions_of
+from ..program.definitions import blocks_of
+from ..program.expressions import expressions_of, with_numbers
 from ..program.final_measurements import split_final_measurements
-from ..program.lowering import accepts_aer
+from ..program.lowering import accepts_aer, copy_variables
 from .capabilities import is_aer
 from .families import P, Primitive, family_of
 
@@ -64,7 +65,10 @@ class AerCircuits:
 
 
 def _runs_on_aer(operation: Operation) -> bool:
-    return accepts_aer(operation) or operation.name in ("measure", "reset")
+    accepted = accepts_aer(operation) and with_numbers(operation) is operation
+    return accepted and all(
+        _runs_on_aer(i.operation) for block in blocks_of(operation) for i in block.data
+    )
 
 
 def _measured_alike(
@@ -74,8 +78,9 @@ def _measured_alike(
     result = QuantumCircuit(form.qubits, circuit.clbits, name=circuit.name)
     for register in (*form.qregs, *circuit.cregs):
         result.add_register(register)
+    copy_variables(form, result)
     for instruction in form.data:
-        result.append(instruction.operation, instruction.qubits, copy=False)
+        result.append(instruction.operation, instruction.qubits, instruction.clbits, copy=False)
     if qubit_of:
         result.measure(list(qubit_of.values()), list(qubit_of))
     return result

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import numpy as np
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, PrimitiveJob, PrimitiveResult, PubResult
 from qiskit.primitives.containers import DataBin, EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
@@ -18,8 +19,12 @@ from ..arguments import (
     shown,
 )
 from ..exceptions import PrecisionError
+from ..lru_cache import LRUCache
+from ..program import AnalysedCircuit
+from ..program.deferral import defer
+from ..program.readouts import Expectations
 from .batched import BatchedPrimitive, submit_plans
-from .observable_sets import ObservableSets
+from .observable_sets import ObservableSet, ObservableSets
 from .precision import MOST_SHOTS, precision_to_shots, validate_target_precision
 from .pubs import AnalysedPub, check_pubs, read_pub, split_into_blocks
 from .simulation import Plan
@@ -42,15 +47,23 @@ class BatchedStatevectorEstimator(BatchedPrimitive, BaseEstimatorV2):
     ``noise="gaussian"`` each value gets independent normal noise of standard deviation
     :math:`\epsilon`, as from Qiskit's ``StatevectorEstimator``, and ``stds`` are :math:`\epsilon`.
 
-    A circuit of unitary gates and state preparations is taken as it is: library blocks, controlled
-    gates with parameters, transpiled circuits with idle qubits. Observables may name projectors,
-    such as ``"0"`` and ``"+"``. Circuits and observables are compiled once and remembered.
-    Parameter expressions are given the values that they have, also those that Qiskit 2.1.0 to
-    2.5.1 bind to others, such as ``x**2 + y**2``.
+    A circuit is taken as it is: library blocks, controlled gates with parameters, transpiled
+    circuits with idle qubits. Measurements, resets and control flow before its end are deferred,
+    each to a qubit of its own where that is needed (:doc:`/how-tos/circuits-with-measurements`):
+    values are averages over all outcomes, without any sampling at precision zero. Observables may
+    name projectors, such as ``"0"`` and ``"+"``. Circuits and observables are compiled once and
+    remembered. Parameter expressions are given the values that they have, also those that Qiskit
+    2.1.0 to 2.5.1 bind to others, such as ``x**2 + y**2``.
 
     A ``PauliEvolutionGate`` whose terms do not commute is what it is to the installed Qiskit's
     ``StatevectorEstimator``: from Qiskit 2.2 on the exact exponential, before it the product
     formula of its definition. Decompose the circuit for the latter.
+
+    Despite its name it holds a state vector only where that is the cheapest. Exact values come from
+    the method that takes the least, as with ``Exact(method="automatic")``: a hundred qubits are no
+    more than light cones, or columns, of circuits with few layers. Shots are drawn from state
+    vectors of circuits of up to 20 qubits, so that a seed keeps its meaning, and above them from
+    column networks, qubit by qubit, where these take less.
 
     Args:
         default_precision: Used where neither the PUB nor ``run`` names one; zero is exact.
@@ -65,11 +78,13 @@ class BatchedStatevectorEstimator(BatchedPrimitive, BaseEstimatorV2):
 
     Cost:
         One simulation for each point, whatever the number of observables; with shots also one
-        basis change and one drawing for each group. Memory for the states under way: 64 MiB, or
-        what one state needs, ``16 * 2**n`` bytes over the ``n`` qubits that gates act on. The
-        exponential of terms on ``k`` qubits that do not commute takes the eigenvectors of a matrix
-        of that size, once (two seconds for ten qubits), and up to ``2**k`` rotations for each
-        point if its time is a parameter; terms that commute with all others count by themselves.
+        basis change and one drawing for each group: of ``n`` qubits with bonds of dimension ``D``
+        between columns ``2 * n * D**2`` multiplications for each shot. Memory for the states under
+        way: 64 MiB, or what one state needs, ``16 * 2**n`` bytes over the ``n`` qubits that gates
+        act on, or ``96 * n * D**2`` bytes as columns. The exponential of terms on ``k`` qubits that
+        do not commute takes the eigenvectors of a matrix of that size, once (two seconds for ten
+        qubits), and up to ``2**k`` rotations for each point if its time is a parameter; terms that
+        commute with all others count by themselves.
 
     Example:
         >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -102,6 +117,7 @@ class BatchedStatevectorEstimator(BatchedPrimitive, BaseEstimatorV2):
         self.noise: Noise = require_choice(noise, "noise", kinds, error=PrecisionError, hint=EITHER)
         super().__init__(seed, dtype)
         self._observables = ObservableSets()
+        self._deferred: LRUCache[tuple[AnalysedCircuit, ObservableSet]] = LRUCache(64)
 
     def run(
         self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None
@@ -118,10 +134,25 @@ class BatchedStatevectorEstimator(BatchedPrimitive, BaseEstimatorV2):
             self.default_precision if precision is None else precision
         )
         check_pubs(pubs)
-        plans = [self._plan(read_pub(p, wanted, self._analysed, self._observables)) for p in pubs]
+        plans = [self._plan(read_pub(p, wanted, self._defer, self._observables)) for p in pubs]
         noisy = any(plan.request.precision for plan in plans)
         evaluate = functools.partial(_evaluate, self.noise)
         return submit_plans(plans, evaluate, self._draw_entropy() if noisy else [])
+
+    def _defer(
+        self, circuit: QuantumCircuit, observables: ObservableSet
+    ) -> tuple[AnalysedCircuit, ObservableSet]:
+        """Return the analysis of a circuit, its measurements deferred, and observables on that."""
+        analysed = self._analysed(circuit)
+        if not analysed.is_dynamic:
+            return analysed, observables
+
+        def make() -> tuple[AnalysedCircuit, ObservableSet]:
+            deferred, readout = defer(analysed, Expectations(observables.operators))
+            count = deferred.circuit.num_qubits
+            return deferred, ObservableSet(readout.operators, observables.index, count)
+
+        return self._deferred((analysed, observables), make)
 
     def _plan(self, pub: AnalysedPub) -> Plan:
         shots = 0

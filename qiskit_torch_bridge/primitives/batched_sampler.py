@@ -21,15 +21,19 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from .. import memory
 from ..arguments import require_instance
+from ..arrays import FloatArray
 from ..program.lowering import find_active_qubits
 from ..program.readouts import Outcomes
+from ..simulation.columns.sampling import ColumnSampler
+from ..simulation.interface import Simulator
 from ..simulation.statevector import StatevectorSimulator
 from .batched import BatchedPrimitive, submit_plans
-from .drawing import ByteArray, draw_outcomes, pack_bits
+from .drawing import ByteArray, draw_outcomes, pack_bits, pack_outcomes
+from .outcome_sources import NO_WEIGHTS
 from .precision import validate_shots
 from .pubs import check_pubs
 from .sampler_pubs import AnalysedSamplerPub, MeasuredCircuits, read_sampler_pub
-from .simulation import NO_WEIGHTS, split_rows
+from .simulation import split_rows
 
 DRAWN_BYTES = 32
 """What drawing a shot takes while it is under way."""
@@ -48,10 +52,18 @@ class BatchedStatevectorSampler(BatchedPrimitive, BaseSamplerV2):
     qubit may be measured into several; where two are measured into the same bit, the later one
     counts.
 
-    A circuit of unitary gates and state preparations that ends with measurements is taken as it
-    is: library blocks, controlled gates with parameters, transpiled circuits with idle qubits.
-    Circuits are compiled once and remembered. Parameter expressions and evolutions are as for
+    A circuit is taken as it is: library blocks, controlled gates with parameters, transpiled
+    circuits with idle qubits. Measurements, resets and control flow before its end are deferred,
+    each to a qubit of its own where that is needed (:doc:`/how-tos/circuits-with-measurements`),
+    and registers have their joint distribution, whenever they are written. Circuits are compiled
+    once and remembered. Parameter expressions and evolutions are as for
     :class:`BatchedStatevectorEstimator`.
+
+    Despite its name it holds a state vector only where that is the cheapest. Circuits of up to 20
+    qubits are drawn from as state vectors, so that a seed keeps its meaning. Wider ones are drawn
+    from as column networks, qubit by qubit and exactly, where these take less: a hundred qubits in
+    a line after a few layers of gates between neighbours. Probabilities of at most 12 qubits may
+    also come from light cones.
 
     Args:
         default_shots: Used where neither the PUB nor ``run`` names a number of shots.
@@ -64,10 +76,11 @@ class BatchedStatevectorSampler(BatchedPrimitive, BaseSamplerV2):
         InputTypeError: If ``seed`` or ``dtype`` are of another kind.
 
     Cost:
-        One simulation for each point, and some nanoseconds for each shot. Memory for a state,
-        ``16 * 2**n`` bytes over the ``n`` qubits that gates act on; for the probabilities under
-        way, 64 MiB, or what those of one point need; and for each shot one byte for every eight
-        bits of each register.
+        One simulation for each point, and some nanoseconds for each shot; of ``n`` qubits with
+        bonds of dimension ``D`` between columns ``2 * n * D**2`` multiplications. Memory for a
+        state, ``16 * 2**n`` bytes over the ``n`` qubits that gates act on, or ``96 * n * D**2``
+        bytes as columns; for the probabilities under way, 64 MiB, or what those of one point need;
+        and for each shot one byte for every eight bits of each register.
 
     Example:
         >>> from qiskit.circuit import Parameter, QuantumCircuit
@@ -123,7 +136,6 @@ class BatchedStatevectorSampler(BatchedPrimitive, BaseSamplerV2):
     def _plan(self, request: AnalysedSamplerPub) -> SamplePlan:
         circuit = request.measured.circuit
         active = set(find_active_qubits(circuit.circuit))
-        memory.require(32 << len(active), len(active))  # which says it better than the outcomes
         qubits = tuple(sorted(q for q in request.measured.measured if q in active))
         return SamplePlan(request, qubits, self._simulators.measure(circuit, Outcomes(qubits)))
 
@@ -139,12 +151,12 @@ class SamplePlan(NamedTuple):
     Attributes:
         request: What it asks for.
         qubits: Those that are measured after some gate; the others are in state zero.
-        simulator: Gives the probabilities of their outcomes.
+        source: Gives the probabilities of their outcomes, or draws these from columns.
     """
 
     request: AnalysedSamplerPub
     qubits: tuple[int, ...]
-    simulator: StatevectorSimulator
+    source: Simulator | ColumnSampler
 
     def run(self, seeds: np.random.SeedSequence) -> SamplerPubResult:
         """Draw the outcomes of all points."""
@@ -163,7 +175,7 @@ class SamplePlan(NamedTuple):
 
     def _draw(self, packed: dict[str, ByteArray], generator: np.random.Generator) -> None:
         """Write outcomes into the registers, in which all bits are zero so far."""
-        request = self.request
+        request, source = self.request, self.source
         if not self.qubits:
             return
         place = {q: bit for bit, q in enumerate(self.qubits)}
@@ -171,12 +183,38 @@ class SamplePlan(NamedTuple):
             r.name: tuple([None if q is None else place.get(q) for q in r.qubits])
             for r in request.measured.registers
         }
-        for chunk in split_rows(len(request.values), 8 * self.simulator.size):
-            # What is drawn at one point depends on no other one, not even by rounding.
-            probabilities = self.simulator.evaluate_separately(request.values[chunk], NO_WEIGHTS)
+        if isinstance(source, ColumnSampler):
+            self._draw_from_columns(source, packed, places, generator)
+            return
+        for chunk in split_rows(len(request.values), 8 << len(self.qubits)):
+            probabilities = _probabilities(source, request.values[chunk])
             for rows in split_rows(len(probabilities), DRAWN_BYTES * request.shots, NEAR_BYTES):
                 some = probabilities[rows]
                 for shots in split_rows(request.shots, DRAWN_BYTES * len(some), NEAR_BYTES):
                     outcomes = draw_outcomes(some, shots.stop - shots.start, generator)
                     for name, array in packed.items():
-                        pack_bits(outcomes, places[name], array[chunk][rows, shots])
+                        pack_outcomes(outcomes, places[name], array[chunk][rows, shots])
+
+    def _draw_from_columns(
+        self,
+        source: ColumnSampler,
+        packed: dict[str, ByteArray],
+        places: dict[str, tuple[int | None, ...]],
+        generator: np.random.Generator,
+    ) -> None:
+        """Write outcomes that are drawn qubit by qubit."""
+        request = self.request
+        sites = [source.site_of[q] for q in self.qubits]
+        for chunk in split_rows(len(request.values), source.estimate(1, 0).bytes):
+            states = source.prepare(request.values[chunk])
+            for shots in split_rows(request.shots, len(states) * len(sites), NEAR_BYTES):
+                bits = states.draw(sites, shots.stop - shots.start, generator)
+                for name, array in packed.items():
+                    pack_bits(bits, places[name], array[chunk][:, shots])
+
+
+def _probabilities(source: Simulator, values: FloatArray) -> FloatArray:
+    """Return the probabilities ``(N, S)`` of outcomes at values ``(N, P)``."""
+    # What is drawn at one point depends on no other one, not even by rounding.
+    found = source.evaluate_separately(values, NO_WEIGHTS)
+    return found if isinstance(source, StatevectorSimulator) else np.maximum(found, 0.0)

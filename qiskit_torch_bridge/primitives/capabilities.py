@@ -7,10 +7,11 @@ A primitive is an estimator or a sampler. Those that hold others (``inner``, or 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Flag, auto
 from typing import Any
 
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import (
     BackendEstimatorV2,
     BackendSamplerV2,
@@ -18,8 +19,11 @@ from qiskit.primitives import (
     StatevectorEstimator,
     StatevectorSampler,
 )
+from qiskit.transpiler import Target
 
 from .. import memory
+from ..exceptions import CircuitError
+from ..program.control_flow import find_steps_at_run_time
 from ..program.evolutions import Evolutions
 from .batched_estimator import BatchedStatevectorEstimator
 from .batched_sampler import BatchedStatevectorSampler
@@ -40,6 +44,8 @@ class Facts(Flag):
     """Observables may name projectors, which samplers measure as they do Z; else Paulis only."""
     RUNS_BOXES = auto()
     """Circuits may have boxes, unless its backend is a simulator."""
+    FEEDS_FORWARD = auto()
+    """Circuits may measure, reset and branch before their end, if its backend has all of it."""
     EXPONENTIATES = auto()
     """Evolutions by terms that do not commute are exponentials; else product formulas."""
 
@@ -99,18 +105,19 @@ _BATCHED = (
     | Facts.BINDS_RIGHTLY
     | Facts.TAKES_PROJECTORS
     | Facts.RUNS_BOXES
+    | Facts.FEEDS_FORWARD
     | Facts.EXPONENTIATES
 )
 _HERE = Facts.SIMULATES | Facts.BINDS_HERE
-_BACKEND = Facts.MEASURES | Facts.BINDS_HERE
-_ELSEWHERE = Facts.MEASURES | Facts.RUNS_BOXES
+_BACKEND = Facts.MEASURES | Facts.BINDS_HERE | Facts.FEEDS_FORWARD
+_ELSEWHERE = Facts.MEASURES | Facts.RUNS_BOXES | Facts.FEEDS_FORWARD
 _OF_SAMPLERS = Facts.MEASURES | Facts.TAKES_PROJECTORS
 
 KINDS: tuple[tuple[str, Callable[[object], bool], Facts], ...] = (
     ("batched with shots", _is_batched_with_shots, _BATCHED | Facts.MEASURES),
     ("batched", _is(BatchedStatevectorEstimator, BatchedStatevectorSampler), _BATCHED),
     ("statevector", _is(StatevectorEstimator, StatevectorSampler), _HERE | Facts.EXPONENTIATES),
-    ("Aer", is_from_aer, _HERE),
+    ("Aer", is_from_aer, _HERE | Facts.FEEDS_FORWARD),
     ("simulated backend", _is_on_a_simulator, _BACKEND | Facts.SIMULATES),
     ("backend", _is(BackendEstimatorV2, BackendSamplerV2), _BACKEND | Facts.RUNS_BOXES),
     ("local mode", is_in_local_mode, _BACKEND | Facts.SIMULATES | Facts.RUNS_BOXES),
@@ -163,6 +170,65 @@ def runs_boxes(primitive: object) -> bool:
     """Whether a circuit may be handed over with its boxes: no simulator of a backend runs them."""
     simulators = map(_holds_simulator, workers(primitive))
     return _all_workers(primitive, Facts.RUNS_BOXES) and not any(simulators)
+
+
+NAMES_IN_TARGETS = {"break_loop": "break", "continue_loop": "continue"}
+"""What some targets call operations."""
+_UNNAMED = frozenset(["barrier", "store"])
+
+
+def refuse_feed_forward(circuit: QuantumCircuit, primitive: object) -> None:
+    """Raise if a circuit measures, resets or branches before its end, and a primitive cannot.
+
+    Raises:
+        CircuitError: If so; it names a primitive that can.
+    """
+    steps = find_steps_at_run_time(circuit)
+    for worker in workers(primitive) if steps else ():
+        name = type(worker).__name__
+        if Facts.FEEDS_FORWARD not in find_facts(worker):
+            raise CircuitError(
+                f"The circuit has {_listed(steps)} before its end, which {name} does not run: it "
+                "computes from one state, and takes one outcome at random where it does not fail. "
+                f"{ELSEWHERE}"
+            )
+        if is_from_aer(worker) and not is_sampler(worker):
+            _refuse_untold_runs(worker)
+        target = getattr(find_backend(worker), "target", None)
+        if target is not None:
+            refuse_missing_steps(steps, target, getattr(find_backend(worker), "name", name))
+
+
+def _refuse_untold_runs(estimator: Any) -> None:
+    """Raise unless Aer's estimator has been told how many runs of a circuit it is to average."""
+    if "shots" not in estimator.options.run_options:
+        raise CircuitError(
+            "The circuit has outcomes before its end. Aer's EstimatorV2 averages 1024 runs of such "
+            "a circuit, whatever precision is asked for, and reports no error. Say how many with "
+            "EstimatorV2(options={'run_options': {'shots': 10000}}), or use "
+            "BackendEstimatorV2(backend=AerSimulator()) or backend=AerSimulator(), whose shots "
+            "follow the precision."
+        )
+
+
+def refuse_missing_steps(steps: Iterable[str], target: Target, name: str) -> None:
+    """Raise :class:`.CircuitError` if a target lacks some of the operations with outcomes."""
+    known = set(target.operation_names) | _UNNAMED
+    missing = {s for s in steps if s not in known and NAMES_IN_TARGETS.get(s) not in known}
+    if missing:
+        raise CircuitError(
+            f"The circuit has {_listed(missing)}, which {name} does not have. {ELSEWHERE}"
+        )
+
+
+ELSEWHERE = (
+    "Use the exact engine (leave out estimator= and backend=), BatchedStatevectorEstimator or "
+    "BatchedStatevectorSampler, or a backend with control flow, such as AerSimulator()."
+)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(names)))
 
 
 def takes_projectors(primitive: object) -> bool:

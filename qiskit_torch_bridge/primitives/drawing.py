@@ -74,7 +74,7 @@ def draw_outcomes(
     return outcomes
 
 
-def pack_bits(outcomes: IntArray, places: tuple[int | None, ...], packed: ByteArray) -> None:
+def pack_outcomes(outcomes: IntArray, places: tuple[int | None, ...], packed: ByteArray) -> None:
     """Write the bits of a register as Qiskit packs them: ``(..., bytes)``, the first bit last.
 
     Args:
@@ -86,6 +86,21 @@ def pack_bits(outcomes: IntArray, places: tuple[int | None, ...], packed: ByteAr
     parts = outcomes.astype("<i8", copy=False).view(np.uint8).reshape(*outcomes.shape, 8)
     for byte, at, table in _tables_of(places):
         packed[..., at] |= np.take(table, parts[..., byte])
+
+
+def pack_bits(bits: ByteArray, places: tuple[int | None, ...], packed: ByteArray) -> None:
+    """Write the bits of a register as :func:`pack_outcomes` does, from zeros and ones.
+
+    Args:
+        bits: The bits of each outcome, shape ``(..., k)``.
+        places: For each bit of the register, the one of the outcome that it shows; ``None`` if it
+            is zero.
+        packed: Where they go, shape ``(..., bytes)``.
+    """
+    shown = np.zeros((*bits.shape[:-1], 8 * packed.shape[-1]), np.uint8)
+    columns = [-1 - bit for bit, place in enumerate(places) if place is not None]
+    shown[..., columns] = bits[..., [place for place in places if place is not None]]
+    packed[...] = np.packbits(shown, axis=-1)
 
 
 @functools.lru_cache(maxsize=64)

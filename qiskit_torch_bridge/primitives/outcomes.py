@@ -22,11 +22,14 @@ from ..exceptions import ResultError
 from ..memory import require_for
 from ..program.readouts import Outcomes
 from .evaluation import coerce_pubs, submit_pubs, validate_sampler
-from .results import UNUSED, QuasiArray, Samples, pack_outcomes, read_samples
+from .results import UNUSED, QuasiArray, Samples, pack_outcomes, read_samples, take_bits
 
 
 def submit_samples(
-    sampler: BaseSamplerV2, pubs: Sequence[Any], shots: int | None = None
+    sampler: BaseSamplerV2,
+    pubs: Sequence[Any],
+    shots: int | None = None,
+    places: Sequence[int] | None = None,
 ) -> Callable[[], list[Samples]]:
     """Run ``pubs`` in one job, and return what waits for the outcomes of each.
 
@@ -35,6 +38,7 @@ def submit_samples(
         pubs: What to run, ``(circuit, values, shots)`` as far as needed; nothing is submitted if it
             is empty.
         shots: Passed to ``run`` unchanged, and left out if it is ``None``.
+        places: Which bits are wanted, of those of all registers one after the other; default: all.
 
     Raises:
         InputError: If something is wrong with a PUB; nothing is submitted then.
@@ -46,10 +50,11 @@ def submit_samples(
     results, who = submit_pubs(sampler, asked, shots), type(sampler).__name__
 
     def wait() -> list[Samples]:
-        return [
+        found = [
             read_samples(result, pub.circuit, pub.parameter_values.shape, pub.shots, i, who)
             for i, (result, pub) in enumerate(zip(results(), asked, strict=True))
         ]
+        return found if places is None else [take_bits(each, places) for each in found]
 
     return wait
 

@@ -57,7 +57,7 @@ class AnalysedPub:
 def read_pub(
     pub: Any,
     precision: float,
-    analyse: Callable[[QuantumCircuit], AnalysedCircuit],
+    analyse: Callable[[QuantumCircuit, ObservableSet], tuple[AnalysedCircuit, ObservableSet]],
     observable_set: Callable[[Any], ObservableSet],
 ) -> AnalysedPub:
     """Read a PUB in any form that Qiskit takes.
@@ -66,7 +66,8 @@ def read_pub(
         pub: An ``EstimatorPub``, or a sequence of circuit, observables and, as far as needed,
             parameter values and precision.
         precision: Used if the PUB has none of its own.
-        analyse: Returns the analysis of a circuit.
+        analyse: Returns the analysis of a circuit of gates, and observables on it, which have the
+            values that those given have after a circuit of any kind.
         observable_set: Returns observables in canonical form.
 
     Raises:
@@ -94,7 +95,7 @@ def read_pub(
             f"{bindings.shape} and {found.index.shape}. To take all observables at all points, "
             "give the observables as a column: [[first], [second]]."
         ) from error
-    analysed = analyse(circuit)
+    analysed, found = analyse(circuit, found)
     points = read_points(bindings, analysed)
     analysed.check(points)
     return AnalysedPub(analysed, found, points, bindings.shape, shape, wanted, circuit.metadata)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -149,18 +149,24 @@ def pack_outcomes(weights: Mapping[int, float], width: int) -> NDArray[np.uint8]
 
 def take_last_bits(samples: Samples, width: int) -> Samples:
     """Return the outcomes of the last ``width`` bits, those of the circuit's last registers."""
-    first = samples.num_bits - width
-    if not first:
+    return take_bits(samples, range(samples.num_bits - width, samples.num_bits))
+
+
+def take_bits(samples: Samples, places: Sequence[int]) -> Samples:
+    """Return the outcomes of some bits: bit ``j`` of these is that of ``places[j]``."""
+    if list(places) == list(range(samples.num_bits)):
         return samples
+    width = len(places)
     if samples.bits is not None:
-        return Samples(width, samples.bits.slice_bits(range(first, samples.num_bits)))
+        return Samples(width, samples.bits.slice_bits(list(places)))
     assert samples.weights is not None
     marginal = np.empty(samples.weights.size, dtype=object)
     for row, weights in enumerate(samples.weights.ravel()):
-        marginal[row] = {}
+        own: dict[int, float] = {}
         for outcome, weight in weights.items():
-            own = marginal[row]
-            own[outcome >> first] = own.get(outcome >> first, 0.0) + weight
+            chosen = sum((outcome >> place & 1) << j for j, place in enumerate(places))
+            own[chosen] = own.get(chosen, 0.0) + weight
+        marginal[row] = own
     return Samples(width, None, marginal.reshape(samples.weights.shape))
 
 

@@ -30,9 +30,10 @@ from ..arguments import require_instance
 from ..arrays import FloatArray, IntArray
 from ..exceptions import CircuitError, PrecisionError, ResultError
 from ..lru_cache import LRUCache
+from ..program.control_flow import find_steps_at_run_time
 from ..program.final_measurements import split_final_measurements
 from ..program.identity import content_key
-from ..program.readouts import MEASURED
+from ..program.readouts import free_register_name
 from .aer_circuits import AerCircuits
 from .capabilities import find_backend, innermost
 from .evaluation import coerce_pubs, validate_sampler
@@ -45,6 +46,7 @@ from .measurement_groups import (
     group_terms,
 )
 from .observable_sets import ObservableSets
+from .outcome_sources import prefers_counts
 from .precision import default_shots, precision_to_shots, shots_to_precision
 from .pubs import PointBlock, split_into_blocks
 from .results import (
@@ -55,7 +57,6 @@ from .results import (
     read_samples,
     take_last_bits,
 )
-from .sampling import prefers_counts
 
 
 class SamplerEstimator(BaseEstimatorV2):
@@ -254,10 +255,13 @@ def measure_groups(
 ) -> MeasuredCircuits:
     """Return the circuits that measure some observables.
 
+    Measurements at the end of a circuit that measures, resets or branches before it are kept.
+
     Raises:
-        CircuitError: If the circuit ends with measurements.
+        CircuitError: If all that the circuit has beside gates are measurements that end it.
     """
-    if split_final_measurements(circuit).qubit_of:
+    split = split_final_measurements(circuit)
+    if split.qubit_of and not find_steps_at_run_time(split.circuit):
         raise CircuitError(
             "The circuit ends with measurements; the observables are measured in their place. "
             "Remove them, for instance with circuit.remove_final_measurements(inplace=False)."
@@ -270,19 +274,11 @@ def measure_groups(
         for qubit, is_y in group.changes:
             for gate in changes[is_y]:
                 measured.append(gate, [qubit])
-        register = ClassicalRegister(len(group.bits), _free_name(circuit))
+        register = ClassicalRegister(len(group.bits), free_register_name(circuit))
         measured.add_register(register)
         measured.measure(group.bits, register)
         circuits.append(measured)
     return MeasuredCircuits(tuple(circuits), groups, constants)
-
-
-def _free_name(circuit: QuantumCircuit) -> str:
-    """Return a name for the register that a group is measured into."""
-    taken, name = {register.name for register in circuit.cregs}, MEASURED
-    while name in taken:
-        name += "_"
-    return name
 
 
 # -- from outcomes to values -------------------------------------------------------------------

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading PUBs of samplers: circuits of gates, and which qubits their registers are read from.
 
+What a circuit measures, resets or decides before its end is deferred to its end.
+
 Everything that can be wrong with a PUB is found here, before anything runs.
 """
 
@@ -10,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from qiskit.circuit import CircuitInstruction, ControlFlowOp, QuantumCircuit
+from qiskit.circuit import CircuitInstruction, QuantumCircuit
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
@@ -18,16 +20,12 @@ from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError
 from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit, AnalysisCache
-from ..program.definitions import is_box
+from ..program.control_flow import find_steps_at_run_time
+from ..program.deferral import defer_measurements
 from ..program.final_measurements import split_final_measurements
 from ..program.identity import content_key
 from .precision import validate_shots
 from .pubs import read_bindings, read_points
-
-ELSEWHERE = (
-    "Use a sampler that runs it shot by shot: qiskit_aer.primitives.SamplerV2(), or "
-    "BackendSamplerV2 on AerSimulator()."
-)
 
 
 class Register(NamedTuple):
@@ -49,7 +47,7 @@ class Register(NamedTuple):
 
 
 class MeasuredCircuit(NamedTuple):
-    """A circuit that is measured at its end.
+    """A circuit that is measured, in a form that is so at its end.
 
     Attributes:
         circuit: The analysed circuit of gates.
@@ -149,8 +147,8 @@ class MeasuredCircuits:
         """Return the analysis of ``circuit``, made now or before.
 
         Raises:
-            CircuitError: If it measures, resets or branches before its end, or has a register whose
-                name no result can have.
+            CircuitError: If something in it depends on outcomes in a way that cannot be deferred,
+                or it has a register whose name no result can have.
         """
         place = {clbit: c for c, clbit in enumerate(circuit.clbits)}
         bits = tuple((r.name, tuple(place[bit] for bit in r)) for r in circuit.cregs)
@@ -168,36 +166,11 @@ class MeasuredCircuits:
                     f"{error}. Give the register another name."
                 ) from error
         bare, qubit_of = split_final_measurements(circuit)
-        for instruction in bare.data:
-            _refuse_before_the_end(bare, instruction)
+        if find_steps_at_run_time(bare):
+            whole = self._analysed(circuit)
+            deferred = defer_measurements(whole.circuit, {})
+            analysed, qubit_of = whole.written(deferred.circuit), deferred.qubit_of
+        else:
+            analysed = self._analysed(bare)
         registers = tuple(Register(name, tuple(map(qubit_of.get, clbits))) for name, clbits in bits)
-        return MeasuredCircuit(self._analysed(bare), registers)
-
-
-def _refuse_before_the_end(circuit: QuantumCircuit, instruction: CircuitInstruction) -> None:
-    """Raise for what makes the state depend on the outcomes of measurements."""
-    name = instruction.name
-    if name == "measure":
-        qubit = circuit.find_bit(instruction.qubits[0]).index
-        raise CircuitError(
-            f"The circuit measures qubit {qubit} before its end, and later operations act on it or "
-            f"depend on the outcome; outcomes are drawn from the final state. {ELSEWHERE}"
-        )
-    if name == "reset":
-        qubit = circuit.find_bit(instruction.qubits[0]).index
-        raise CircuitError(
-            f"The circuit resets qubit {qubit}; outcomes are drawn from a pure final state. Leave "
-            f"the reset out if nothing has acted on the qubit before. {ELSEWHERE}"
-        )
-    dynamic = isinstance(instruction.operation, ControlFlowOp) and not is_box(instruction.operation)
-    if dynamic or name == "store":
-        raise CircuitError(
-            f"The circuit contains the operation {name!r}, and outcomes are drawn from the final "
-            f"state of gates alone. {ELSEWHERE}"
-        )
-    if instruction.clbits:
-        raise CircuitError(
-            f"The operation {name!r} uses classical bits, and outcomes are drawn from the final "
-            "state. If it is an instruction that ends with measurements, decompose the circuit: "
-            f"circuit.decompose({name!r}). {ELSEWHERE}"
-        )
+        return MeasuredCircuit(analysed, registers)

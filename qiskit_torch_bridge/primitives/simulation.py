@@ -15,16 +15,19 @@ from ..lru_cache import LRUCache
 from ..program import AnalysedCircuit
 from ..program.operators import Observable
 from ..program.readouts import Expectations, Outcomes
+from ..simulation.choice import AUTOMATIC, make_simulator
+from ..simulation.columns.sampling import ColumnSampler
+from ..simulation.interface import Simulator
 from ..simulation.statevector import StatevectorSimulator
-from .drawing import find_probabilities
-from .pubs import AnalysedPub, PointBlock, merge_blocks
-from .sampling import (
-    MeasurementPlan,
-    add_identities,
-    find_idle_qubits,
-    plan_measurement,
-    sample_group,
+from .outcome_sources import (
+    NARROW,
+    NO_WEIGHTS,
+    StateSource,
+    make_outcome_source,
+    make_state_source,
 )
+from .pubs import AnalysedPub, PointBlock, merge_blocks
+from .sampling import MeasurementPlan, add_identities, find_idle_qubits, plan_measurement
 
 MEMORY = 64 << 20
 """Bytes that the states or the values of one chunk of points may take."""
@@ -32,14 +35,13 @@ COMPILATION = 1 << 24
 """What compiling a simulator costs, in amplitudes that an operation changes in the same time."""
 KEPT_AMPLITUDES = 1 << 24
 """Amplitudes that simulators which are remembered may hold one state of, together."""
-NO_WEIGHTS = np.zeros((1, 0))
 
 
 class Part(NamedTuple):
     """Some points with the observables asked for there, and what gives their values."""
 
     block: PointBlock
-    evaluator: StatevectorSimulator | MeasurementPlan
+    evaluator: Simulator | MeasurementPlan
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Plan:
                 for chunk, *found in _sampled(evaluator, values, self.shots, generators):
                     _place(block, chunk, found, (evs, variances))
             else:
-                for chunk, *found in _exact(evaluator, values):
+                for chunk, *found in _exact(evaluator, len(block.observables), values):
                     _place(block, chunk, found, (evs,))
         if precision and not self.shots:
             evs += precision * _generator(seeds).standard_normal(evs.shape)
@@ -92,7 +94,9 @@ class Simulators:
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
-        self._exact: LRUCache[StatevectorSimulator] = LRUCache(64, KEPT_AMPLITUDES)
+        self._exact: LRUCache[Simulator] = LRUCache(64, KEPT_AMPLITUDES)
+        self._outcomes: LRUCache[Simulator | ColumnSampler] = LRUCache(64, KEPT_AMPLITUDES)
+        self._sources: LRUCache[StateSource] = LRUCache(64, KEPT_AMPLITUDES)
         self._measured: LRUCache[MeasurementPlan] = LRUCache(1024, KEPT_AMPLITUDES)
 
     def plan(self, request: AnalysedPub, blocks: list[PointBlock], shots: int) -> Plan:
@@ -102,22 +106,15 @@ class Simulators:
         parts = (Part(b, self._evaluator(request, b, measured=bool(shots))) for b in blocks)
         return Plan(request, tuple(parts), shots)
 
-    def prepare(self, circuit: AnalysedCircuit) -> StatevectorSimulator:
-        """Return what prepares the states of the qubits that gates act on."""
-        return self._exact((circuit, ()), lambda: self._new(circuit, None), _weight)
-
-    def measure(self, circuit: AnalysedCircuit, outcomes: Outcomes) -> StatevectorSimulator:
-        """Return what gives the probabilities of outcomes."""
-        columns = range(circuit.num_parameters)
-        return self._exact(
-            (circuit, outcomes),
-            lambda: StatevectorSimulator(circuit, outcomes, columns, (), self._dtype),
-            _weight,
+    def measure(self, circuit: AnalysedCircuit, outcomes: Outcomes) -> Simulator | ColumnSampler:
+        """Return what gives the probabilities of outcomes, or draws them from columns."""
+        return self._outcomes(
+            (circuit, outcomes), lambda: make_outcome_source(circuit, outcomes, self._dtype), _weigh
         )
 
     def _evaluator(
         self, request: AnalysedPub, block: PointBlock, *, measured: bool
-    ) -> StatevectorSimulator | MeasurementPlan:
+    ) -> Simulator | MeasurementPlan:
         circuit, key = request.circuit, (request.observables, block.observables.tobytes())
 
         def choose() -> list[Observable]:
@@ -126,32 +123,38 @@ class Simulators:
         def plan() -> MeasurementPlan:
             return plan_measurement(self._preparation(circuit, choose()), choose())
 
+        def make() -> Simulator:
+            readout = Expectations(tuple(choose()))
+            columns = range(circuit.num_parameters)
+            return make_simulator(AUTOMATIC, circuit, readout, columns, (), self._dtype)
+
         if measured:
             return self._measured((circuit, *key), plan, lambda made: made.kept_numbers)
-        return self._exact((circuit, *key), lambda: self._new(circuit, choose()), _weight)
+        return self._exact((circuit, *key), make, _weigh)
 
-    def _preparation(
-        self, circuit: AnalysedCircuit, observables: list[Observable]
-    ) -> StatevectorSimulator:
+    def _preparation(self, circuit: AnalysedCircuit, observables: list[Observable]) -> StateSource:
         """Return what prepares the states on all qubits that have to be measured."""
-        simulator = self.prepare(circuit)
-        idle = find_idle_qubits(observables, simulator.tape.position)
-        if not idle:
-            return simulator
-        return self._exact(
-            (circuit, idle), lambda: self._new(add_identities(circuit, idle), None), _weight
-        )
 
-    def _new(
-        self, circuit: AnalysedCircuit, observables: list[Observable] | None
-    ) -> StatevectorSimulator:
-        readout = None if observables is None else Expectations(tuple(observables))
-        columns = range(circuit.num_parameters)
-        return StatevectorSimulator(circuit, readout, columns, (), self._dtype)
+        def source(idle: tuple[int, ...]) -> StateSource:
+            def make() -> StateSource:
+                whole = add_identities(circuit, idle) if idle else circuit
+                return make_state_source(whole, self._dtype)
+
+            return self._sources((circuit, idle), make, lambda made: made.weight)
+
+        found = source(())
+        idle = find_idle_qubits(observables, found.position)
+        return source(idle) if idle else found
 
 
-def _weight(simulator: StatevectorSimulator) -> int:
-    return (1 << simulator.tape.num_bits) + len(simulator.sums.paulis.tables) + simulator.size
+def _weigh(simulator: Simulator | ColumnSampler) -> int:
+    """About how many numbers a simulator holds, counted as amplitudes of a state."""
+    if isinstance(simulator, StatevectorSimulator):
+        kept = len(simulator.sums.paulis.tables) + simulator.size
+        return (1 << simulator.tape.num_bits) + kept
+    if isinstance(simulator, ColumnSampler):
+        return simulator.estimate(1, 0).bytes // 16
+    return simulator.estimate(1).bytes // 16
 
 
 def _together(request: AnalysedPub, blocks: list[PointBlock]) -> bool:
@@ -161,7 +164,7 @@ def _together(request: AnalysedPub, blocks: list[PointBlock]) -> bool:
     active = len({q for i in request.circuit.circuit.data for q in i.qubits})
     split = sum(len(b.points) * (gates + int(terms[b.observables].sum())) for b in blocks)
     whole = len(request.values) * (gates + int(terms.sum()))
-    return (whole - split) << active <= len(blocks) * COMPILATION
+    return (whole - split) << min(active, NARROW) <= len(blocks) * COMPILATION
 
 
 def _generator(seeds: np.random.SeedSequence, *key: int) -> np.random.Generator:
@@ -170,12 +173,18 @@ def _generator(seeds: np.random.SeedSequence, *key: int) -> np.random.Generator:
 
 
 def _exact(
-    simulator: StatevectorSimulator, values: FloatArray
+    simulator: Simulator, count: int, values: FloatArray
 ) -> Iterator[tuple[slice, FloatArray]]:
-    """Yield expectation values ``(N, O)`` chunk by chunk."""
-    numbers = simulator.size + len(simulator.tape.angle_map.functions)
+    """Yield the values ``(N, O)`` of ``count`` observables chunk by chunk.
+
+    Those at one point depend on no other one, not even by rounding: parts of a request have the
+    values that the whole has.
+    """
+    numbers = count + values.shape[1]
+    if isinstance(simulator, StatevectorSimulator):
+        numbers = simulator.size + len(simulator.tape.angle_map.functions)
     for chunk in split_rows(len(values), 8 * numbers):
-        yield chunk, simulator.evaluate(values[chunk], NO_WEIGHTS)[0]
+        yield chunk, simulator.evaluate_separately(values[chunk], NO_WEIGHTS)
 
 
 def _sampled(
@@ -185,14 +194,12 @@ def _sampled(
     generators: Sequence[np.random.Generator],
 ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
     """Yield means and variances ``(N, O)`` chunk by chunk; each group has its own generator."""
-    simulator = measured.simulator
-    for chunk in split_rows(len(values), 32 << simulator.tape.num_bits):
-        states = simulator.states(values[chunk], NO_WEIGHTS)
-        evs = np.tile(measured.constants, (len(states), 1))
+    for chunk in split_rows(len(values), measured.source.row_bytes):
+        states = measured.source.prepare(values[chunk])
+        evs = np.tile(measured.constants, (chunk.stop - chunk.start, 1))
         variances = np.zeros_like(evs)
         for group, generator in zip(measured.groups, generators, strict=True):
-            probabilities = find_probabilities(states, group.bits, group.changes)
-            mean, variance = sample_group(group, probabilities, shots, generator)
+            mean, variance = states.sample(group, shots, generator)
             evs[:, group.members] += mean
             variances[:, group.members] += variance
         yield chunk, evs, variances

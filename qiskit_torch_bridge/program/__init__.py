@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program: a circuit, what is measured, and the roles of its parameters, normalised once."""
 
+from .amplitudes import AmplitudePreparation
 from .analysis import AnalysedCircuit, AnalysisCache
 from .angle_map import AngleMap, Pullback
 from .measurements import Measurement, Variance
@@ -10,6 +11,7 @@ from .program import CircuitProgram
 from .state_measurements import Entropy, Fidelity, Purity, State
 
 __all__ = [
+    "AmplitudePreparation",
     "AnalysedCircuit",
     "AnalysisCache",
     "AngleMap",

@@ -18,7 +18,7 @@ from qiskit.circuit.library import PauliEvolutionGate
 
 from ..exceptions import ExpressionError
 from .angle_map import AngleMap
-from .definitions import Step, is_box, is_standard, steps_of_definition
+from .definitions import Step, blocks_of, is_standard, steps_of_definition
 from .evolutions import ProductFormula
 from .expressions import (
     FAILURES,
@@ -105,10 +105,10 @@ def assign_parameters(circuit: QuantumCircuit, values: Mapping[Parameter, float]
 def assign_in_qiskit(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
     """Return a copy of ``circuit`` whose parameters Qiskit has replaced, and leave it unchanged.
 
-    Some versions of Qiskit 2 change gates in boxes of the circuit that they copy, unless these are
-    standard gates; so the boxes are copied first, in full.
+    Qiskit changes gates in blocks of the circuit that it copies, unless these are standard gates;
+    so the blocks are copied first, in full.
     """
-    if any(i.name == "box" and is_box(i.operation) for i in circuit.data):
+    if any(blocks_of(i.operation) for i in circuit.data):
         circuit = rewrite(circuit, lambda step: [step], _copy_step)
     return circuit.assign_parameters(values)
 

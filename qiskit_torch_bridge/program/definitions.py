@@ -9,6 +9,7 @@ controls, and the control of a phase is a phase gate on the controls.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -16,17 +17,22 @@ import numpy as np
 from qiskit.circuit import (
     AnnotatedOperation,
     Barrier,
+    BreakLoopOp,
+    ContinueLoopOp,
     ControlFlowOp,
     ControlledGate,
     ControlModifier,
     Gate,
     Instruction,
     InverseModifier,
+    Measure,
     Operation,
     ParameterExpression,
     PowerModifier,
     QuantumCircuit,
     Qubit,
+    Reset,
+    Store,
 )
 from qiskit.circuit.library import (
     GlobalPhaseGate,
@@ -34,8 +40,12 @@ from qiskit.circuit.library import (
     PauliEvolutionGate,
     PhaseGate,
     RXGate,
+    RXXGate,
     RYGate,
+    RYYGate,
     RZGate,
+    RZXGate,
+    RZZGate,
     SdgGate,
     SGate,
     U1Gate,
@@ -53,6 +63,9 @@ Step: TypeAlias = tuple[Operation, tuple[Any, ...]]
 """An operation and its qubits, or the indices of these."""
 
 STANDARD_GATES = "qiskit.circuit.library.standard_gates"
+
+AT_RUN_TIME = (Measure, Reset, Store, BreakLoopOp, ContinueLoopOp)
+"""What beside control flow is no gate: operations that have or depend on outcomes."""
 
 _CLASSES: dict[type[Operation], type[Operation]] = {}
 _STANDARD: dict[type[Operation], bool] = {}
@@ -81,6 +94,26 @@ def is_box(operation: Operation) -> bool:
     return operation.name == "box" and isinstance(operation, ControlFlowOp)
 
 
+def blocks_of(operation: Operation) -> tuple[QuantumCircuit, ...]:
+    """Return the circuits that an operation of control flow runs or may run; others have none."""
+    return tuple(operation.blocks) if isinstance(operation, ControlFlowOp) else ()
+
+
+_HAS_CONDITIONS = hasattr(Instruction, "condition")
+
+
+def condition_of(operation: Operation) -> Any:
+    """Return what Qiskit 1's ``c_if`` made a gate depend on; ``None`` if it was not used."""
+    own = type(operation)
+    if not _HAS_CONDITIONS or own is not class_of(operation) or not hasattr(own, "condition"):
+        return None  # shared instances have none
+    if isinstance(operation, ControlFlowOp):
+        return None  # it is what they are for
+    with warnings.catch_warnings():  # even reading it is deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return getattr(operation, "condition", None)  # annotated ones have none
+
+
 def has_matrix(operation: Operation) -> bool:
     """Whether an operation without free angles has a class that gives its matrix."""
     if expressions_of(operation):
@@ -95,11 +128,24 @@ def has_matrix(operation: Operation) -> bool:
 
 
 def operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
-    """Yield a circuit's operations in their order, those in boxes in place of the boxes."""
+    """Yield a circuit's operations in their order, those in blocks in place of control flow."""
     for instruction in circuit.data:
-        if is_box(instruction.operation):
-            yield from operations_of(instruction.operation.body)
-        else:
+        operation = instruction.operation
+        if not isinstance(operation, ControlFlowOp):
+            yield operation
+            continue
+        for block in operation.blocks:
+            yield from operations_of(block)
+
+
+def special_operations_of(circuit: QuantumCircuit) -> Iterator[Operation]:
+    """Yield what is no standard gate in a circuit, or is on a condition; blocks as such.
+
+    No object is made for other gates, which are most.
+    """
+    for instruction in circuit.data:
+        conditioned = _HAS_CONDITIONS and instruction.condition is not None
+        if conditioned or not instruction.is_standard_gate():
             yield instruction.operation
 
 
@@ -240,9 +286,15 @@ def _raise_to_power(circuit: QuantumCircuit, power: float) -> QuantumCircuit:
     return base.repeat(abs(int(power)))
 
 
-def control(circuit: QuantumCircuit, num_controls: int, state: int) -> QuantumCircuit:
-    """Return ``circuit`` under ``num_controls`` control qubits, which come first."""
-    writer = _ControlWriter(num_controls, state, circuit.num_qubits)
+def control(
+    circuit: QuantumCircuit, num_controls: int, state: int, *, phases: bool = True
+) -> QuantumCircuit:
+    """Return ``circuit`` under ``num_controls`` control qubits, which come first.
+
+    Without ``phases``, those that the controls get are left out as far as they are separate gates:
+    they cannot be seen where the controls hold outcomes.
+    """
+    writer = _ControlWriter(num_controls, state, circuit.num_qubits, phases)
     writer.append_block(circuit, writer.targets)
     return writer.result
 
@@ -250,11 +302,11 @@ def control(circuit: QuantumCircuit, num_controls: int, state: int) -> QuantumCi
 class _ControlWriter:
     """Writes the controlled form of blocks into one circuit."""
 
-    def __init__(self, num_controls: int, state: int, num_targets: int) -> None:
+    def __init__(self, num_controls: int, state: int, num_targets: int, phases: bool) -> None:
         self.result = QuantumCircuit(num_controls + num_targets)
         self.controls = self.result.qubits[:num_controls]
         self.targets = self.result.qubits[num_controls:]
-        self.state = state
+        self.state, self.phases = state, phases
 
     def append_block(self, block: QuantumCircuit, qubits: Sequence[Qubit]) -> None:
         """Append the controlled form of all gates of ``block``, and of its phase."""
@@ -274,6 +326,10 @@ class _ControlWriter:
         elif isinstance(operation, (PhaseGate, U1Gate)) and free:
             self._append_rotation(RZGate(operation.params[0]), targets[0])
             self._append_phase(operation.params[0] / 2)
+        elif isinstance(operation, (RXXGate, RYYGate, RZZGate, RZXGate)):
+            self._flip_open_controls()
+            self._rotate(operation, operation.params[0], self.controls, targets)
+            self._flip_open_controls()
         elif isinstance(operation, Gate) and not free and _has_control(operation):
             gate = operation.control(len(self.controls), ctrl_state=self.state, annotated=False)
             self.result.append(gate, [*self.controls, *targets], copy=False)
@@ -282,7 +338,7 @@ class _ControlWriter:
 
     def _append_phase(self, angle: Angle) -> None:
         """Give the phase to the states in which all controls are as wanted."""
-        if isinstance(angle, ParameterExpression) or angle:
+        if self.phases and (isinstance(angle, ParameterExpression) or angle):
             self._flip_open_controls()
             self._phase(angle, self.controls)
             self._flip_open_controls()
@@ -321,6 +377,21 @@ class _ControlWriter:
         self._rz(-angle / 2, others, target)
         self.result.cx(last, target)
         self._rz(angle / 2, others, target)
+
+    def _rotate(
+        self, gate: Gate, angle: Angle, controls: Sequence[Qubit], targets: Sequence[Qubit]
+    ) -> None:
+        """Controlled rotation of two qubits, as of one: a flip of the first turns it around."""
+        if not controls:
+            made: Any = class_of(gate)
+            self.result.append(made(angle), targets, copy=False)
+            return
+        *others, last = controls
+        flip = self.result.cz if isinstance(gate, RXXGate) else self.result.cx
+        flip(last, targets[0])
+        self._rotate(gate, -angle / 2, others, targets)
+        flip(last, targets[0])
+        self._rotate(gate, angle / 2, others, targets)
 
     def _phase(self, angle: Angle, qubits: Sequence[Qubit]) -> None:
         """A phase where all qubits are one: P is RZ with half of its angle as a phase."""

@@ -52,13 +52,14 @@ from .. import memory
 from ..arrays import BoolArray, FloatArray, IntArray
 from ..exceptions import MemoryLimitError
 from ..memory import GIB
+from .amplitudes import AmplitudePreparation
 from .definitions import (
+    AT_RUN_TIME,
     Step,
     circuit_of,
     definition_of,
     global_phases_of,
     has_matrix,
-    is_box,
     is_standard,
     modify,
     place_steps,
@@ -124,7 +125,7 @@ def write_out_evolutions(
         return place_steps(written, qubits)
 
     phases: list[Angle] = []
-    # In boxes, binding a copy of a circuit changes gates that are not Qiskit's own.
+    # In blocks, binding a copy of a circuit changes gates that are not Qiskit's own.
     result = rewrite(
         circuit, lambda step: write_out(step, False), lambda step: write_out(step, True)
     )
@@ -182,9 +183,9 @@ def _is_open(operation: Operation) -> bool:
         return bool(expressions_of(operation))
     if isinstance(operation, AnnotatedOperation):
         return _is_open(operation.base_op)
-    if is_box(operation):
-        return any(_is_open(i.operation) for i in operation.body.data)
-    if isinstance(operation, (*LEAVES, ControlFlowOp)) or has_matrix(operation):
+    if isinstance(operation, ControlFlowOp):
+        return any(_is_open(i.operation) for block in operation.blocks for i in block.data)
+    if isinstance(operation, (*LEAVES, *AT_RUN_TIME)) or has_matrix(operation):
         return False
     return any(_is_open(i.operation) for i in definition_of(operation).data)
 
@@ -378,6 +379,7 @@ def product_formula_of(operation: PauliEvolutionGate) -> ProductFormula | None:
 
 
 LEAVES = (
+    AmplitudePreparation,
     Barrier,
     Delay,
     HamiltonianGate,

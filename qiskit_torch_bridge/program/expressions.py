@@ -136,6 +136,27 @@ def expressions_of(operation: Operation) -> list[ParameterExpression]:
     return [p for p in getattr(operation, "params", ()) if is_free(p)]
 
 
+def with_numbers(operation: Operation) -> Operation:
+    """Return an operation with numbers in place of expressions that are some, as ``x - x`` is."""
+    params = getattr(operation, "params", ())
+    found = [_number_of(p) for p in params]
+    if all(number is None for number in found):
+        return operation
+    result = operation.to_mutable()
+    result.params = [p if n is None else n for p, n in zip(params, found, strict=True)]
+    return result
+
+
+def _number_of(angle: object) -> float | None:
+    """Return the number that an expression is; ``None`` if it is none or no expression."""
+    if not isinstance(angle, ParameterExpression) or isinstance(angle, Parameter):
+        return None
+    try:
+        return float(angle)
+    except (TypeError, ValueError):
+        return None
+
+
 def affine_form(expression: ParameterExpression) -> tuple[float, dict[Parameter, float]] | None:
     """Return offset and coefficients of one expression; ``None`` if it is not affine."""
     compiled = compile_expression(expression)

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from qiskit.circuit import Clbit, Operation, QuantumCircuit, Qubit
 
-from .definitions import is_box
+from .definitions import condition_of, is_box
 from .lowering import remove_boxes
-from .validation import is_conditioned
 
 _IDLE = ("barrier", "delay")
 """Operations that do not change the outcome of a measurement before them."""
@@ -48,14 +47,16 @@ def split_final_measurements(circuit: QuantumCircuit) -> SplitCircuit:
     for instruction in reversed(circuit.data):
         qubits, clbits = instruction.qubits, instruction.clbits
         ends = instruction.name == "measure" and taken.isdisjoint((*qubits, *clbits))
-        if ends and not is_conditioned(instruction.operation):
+        if ends and condition_of(instruction.operation) is None:
             found.setdefault(place[clbits[0]], place[qubits[0]])
             continue
         kept.append(instruction)
         if instruction.name not in _IDLE:
             taken.update(qubits, clbits)
+        if instruction.name == "store":  # which does not say what bits it reads and writes
+            taken.update(circuit.clbits)
     kept.reverse()
-    used = circuit.num_vars or any(instruction.clbits for instruction in kept)
+    used = circuit.num_vars or any(i.clbits or i.name == "store" for i in kept)
     result = _copy_empty(circuit) if used else _copy_without_bits(circuit)
     for instruction in kept:
         result.append(instruction.operation, instruction.qubits, instruction.clbits, copy=False)

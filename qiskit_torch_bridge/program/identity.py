@@ -425,6 +425,8 @@ class _ByName(_Walk):
             return repr(0.0), [(value.name, repr(1.0))]  # as what it is times one
         compiled = compile_expression(value)
         names = [p.name for p in compiled.parameters]
+        if compiled.function is None and not any(compiled.coefficients.values()):
+            return self.number(compiled.offset)  # as what Qiskit makes of it in some copies
         if compiled.function is None:
             terms = sorted((names[k], repr(c)) for k, c in compiled.coefficients.items())
             return repr(compiled.offset + 0.0), terms

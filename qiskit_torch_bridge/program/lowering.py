@@ -26,7 +26,7 @@ from qiskit.circuit import (
     ControlFlowOp,
     Delay,
     Operation,
-    ParameterExpression,
+    Parameter,
     ParameterVector,
     QuantumCircuit,
     Qubit,
@@ -55,16 +55,20 @@ from qiskit.circuit.library import (
 )
 
 from ..exceptions import CircuitError
+from .amplitudes import AmplitudePreparation
 from .definitions import (
+    AT_RUN_TIME,
     Step,
+    blocks_of,
     class_of,
+    condition_of,
     definition_of,
     is_box,
     is_standard,
     operations_of,
     place_steps,
 )
-from .expressions import expressions_of, is_free
+from .expressions import Angle, affine_form, expressions_of, is_free, with_numbers
 
 UNIT_SHIFT_GATES = (
     RXGate,
@@ -86,8 +90,9 @@ UNIT_SHIFT_GATES = (
 
 
 def accepts_shift(operation: Operation) -> bool:
-    """Accept what a two-term shift of each angle differentiates exactly."""
-    return not expressions_of(operation) or class_of(operation) in UNIT_SHIFT_GATES
+    """Accept what a two-term shift of each angle differentiates exactly, and amplitudes."""
+    kind = class_of(operation)
+    return not expressions_of(operation) or kind in (*UNIT_SHIFT_GATES, AmplitudePreparation)
 
 
 def accepts_aer(operation: Operation) -> bool:
@@ -97,11 +102,14 @@ def accepts_aer(operation: Operation) -> bool:
     parameterized gates without control stay.
     """
     kind = class_of(operation)
-    if is_box(operation):
+    if isinstance(operation, ControlFlowOp):
+        return not is_box(operation)
+    if condition_of(operation) is not None:
         return False
     if expressions_of(operation):
-        return kind in UNIT_SHIFT_GATES and kind not in (CPhaseGate, CU1Gate)
-    if isinstance(operation, (Barrier, Delay, ControlFlowOp, Initialize, UnitaryGate)):
+        known = kind in UNIT_SHIFT_GATES and kind not in (CPhaseGate, CU1Gate)
+        return known or kind is AmplitudePreparation
+    if isinstance(operation, (Barrier, Delay, Initialize, UnitaryGate, *AT_RUN_TIME)):
         return True
     return is_standard(operation) and operation.name in _AER_FIXED
 
@@ -121,51 +129,84 @@ def expand(
 ) -> QuantumCircuit:
     """Return ``circuit`` without global phase, with every refused instruction expanded.
 
-    What is in a box that is accepted stays in a box with the same annotations.
+    What is in a box that is accepted stays in a box with the same annotations, and so it is with
+    other blocks of control flow. Expressions that depend on no parameter become numbers.
 
     Args:
         circuit: The circuit.
         accept: Whether an operation can stay.
         for_noise: Whether noise that is tied to the names of gates must find them.
     """
-    result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
-    for register in (*circuit.qregs, *circuit.cregs):
-        result.add_register(register)
-    _expand_into(result, circuit, circuit.qubits, circuit.clbits, accept, for_noise)
+    result = _copy_bits(circuit)
+    for instruction in circuit.data:
+        operation, qubits, clbits = instruction.operation, instruction.qubits, instruction.clbits
+        options = {"for_noise": for_noise}
+        if is_box(operation) and not accept(operation):
+            _insert(result, expand(operation.body, accept, **options), qubits, clbits)
+        elif isinstance(operation, ControlFlowOp):
+            blocks = [expand(block, accept, **options) for block in operation.blocks]
+            result.append(operation.replace_blocks(blocks), qubits, clbits, copy=False)
+        elif accept(operation):
+            result.append(with_numbers(operation), qubits, clbits, copy=False)
+        elif clbits:
+            definition = expand(definition_of(operation), accept, **options)
+            _insert(result, definition, qubits, clbits)
+        else:
+            for inner, on in flatten((operation, qubits), accept, **options):
+                result.append(with_numbers(inner), on, copy=False)
     return result
 
 
-def _expand_into(
+def _copy_bits(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return a circuit with the bits, registers and variables of another one, and no more."""
+    result = QuantumCircuit(circuit.qubits, circuit.clbits, name=circuit.name)
+    for register in (*circuit.qregs, *circuit.cregs):
+        result.add_register(register)
+    copy_variables(circuit, result)
+    return result
+
+
+def copy_variables(source: QuantumCircuit, target: QuantumCircuit) -> None:
+    """Give ``target`` the classical variables of ``source``."""
+    for variable in source.iter_input_vars():
+        target.add_input(variable)
+    for variable in source.iter_captured_vars():
+        target.add_capture(variable)
+    for variable in source.iter_declared_vars():
+        target.add_uninitialized_var(variable)
+    if hasattr(source, "iter_stretches"):  # from Qiskit 2.0 on
+        for stretch in source.iter_captured_stretches():
+            target.add_capture(stretch)
+        for stretch in source.iter_declared_stretches():
+            target.add_stretch(stretch)
+
+
+def _insert(
     result: QuantumCircuit,
-    circuit: QuantumCircuit,
+    inner: QuantumCircuit,
     qubits: Sequence[Qubit],
     clbits: Sequence[Clbit],
-    accept: Callable[[Operation], bool],
-    for_noise: bool,
 ) -> None:
-    qubit_of = dict(zip(circuit.qubits, qubits, strict=True))
-    clbit_of = dict(zip(circuit.clbits, clbits, strict=True))
-    for instruction in circuit.data:
-        operation = instruction.operation
-        on = tuple([qubit_of[q] for q in instruction.qubits])
-        classical = tuple([clbit_of[c] for c in instruction.clbits])
-        if is_box(operation) and not accept(operation):
-            _expand_into(result, operation.body, on, classical, accept, for_noise)
-        elif is_box(operation):
-            box = operation.replace_blocks([expand(operation.body, accept, for_noise=for_noise)])
-            result.append(box, on, classical, copy=False)
-        elif accept(operation) or isinstance(operation, ControlFlowOp):
-            result.append(operation, on, classical, copy=False)
-        else:
-            for inner, inner_qubits in flatten((operation, on), accept, for_noise=for_noise):
-                result.append(inner, inner_qubits, copy=False)
+    """Append what a circuit contains, on other bits."""
+    if inner.clbits or inner.num_vars:
+        result.compose(inner, qubits, clbits, inplace=True, copy=False, inline_captures=True)
+        return
+    for operation, on in place_steps(inner, qubits):
+        result.append(operation, on, copy=False)
 
 
 def remove_boxes(circuit: QuantumCircuit) -> QuantumCircuit:
     """Return ``circuit`` with the contents of its boxes in place of these."""
-    if not any(i.name == "box" and is_box(i.operation) for i in circuit.data):
+    if not has_boxes(circuit):
         return circuit
     return expand(circuit, lambda operation: not is_box(operation))
+
+
+def has_boxes(circuit: QuantumCircuit) -> bool:
+    """Whether there is a box in a circuit, or in its control flow."""
+    return any(
+        is_box(i.operation) or any(map(has_boxes, blocks_of(i.operation))) for i in circuit.data
+    )
 
 
 def refuse_lost_noise(circuit: QuantumCircuit, names: Collection[str]) -> None:
@@ -275,51 +316,95 @@ def _rotations_of_controlled(
     ]
 
 
+def angles_of(operation: Operation) -> list[Angle]:
+    """Return what of an operation gets a parameter of its own, if anything does.
+
+    Of amplitudes these are all numbers, since they change together.
+    """
+    expressions: list[Angle] = [*expressions_of(operation)]
+    whole = expressions and isinstance(operation, AmplitudePreparation)
+    return list(operation.params) if whole else expressions
+
+
 def split_angles(
-    circuit: QuantumCircuit,
-) -> tuple[QuantumCircuit, list[ParameterExpression]]:
+    circuit: QuantumCircuit, given: Collection[Parameter] = ()
+) -> tuple[QuantumCircuit, list[Angle], list[Parameter]]:
     """Give each parameterized gate angle a parameter of its own.
 
+    Args:
+        circuit: The circuit.
+        given: Parameters that stay, and get no parameter in their place.
+
     Returns:
-        The circuit over fresh parameters, in the order in which the angles occur, and the
-        expression that each of them stands for.
+        The circuit over fresh parameters, in the order in which the angles occur; the expression
+        that each of them stands for; and the fresh parameters.
+
+    Raises:
+        CircuitError: If an angle is no sum of what stays and what does not.
     """
-    expressions = [e for operation in operations_of(circuit) for e in expressions_of(operation)]
-    fresh = iter(ParameterVector("angle", len(expressions)))
+    angles = [angle for operation in operations_of(circuit) for angle in angles_of(operation)]
+    if given:
+        angles = [_split_sum(angle, given)[1] for angle in angles]
+        angles = [angle for angle in angles if is_free(angle)]
+    fresh = ParameterVector("angle", len(angles))
+    left = iter(fresh)
+
+    def own(angle: Angle) -> Angle:
+        stays, rest = _split_sum(angle, given) if given else (None, angle)
+        if given and not is_free(rest):
+            return angle
+        return next(left) if stays is None else next(left) + stays
 
     def give_own_angles(step: Step) -> list[Step]:
         operation, qubits = step
-        if expressions_of(operation):
+        replaced = angles_of(operation)
+        if replaced:
+            every = len(replaced) == len(operation.params)
             operation = operation.to_mutable()
-            operation.params = [next(fresh) if is_free(p) else p for p in operation.params]
+            operation.params = [own(p) if every or is_free(p) else p for p in operation.params]
         return [(operation, qubits)]
 
     result = rewrite(circuit, give_own_angles)
     result.global_phase = 0
-    return result, expressions
+    return result, angles, list(fresh)
+
+
+def _split_sum(angle: Angle, given: Collection[Parameter]) -> tuple[Angle | None, Angle]:
+    """Return the part of an angle by some parameters, ``None`` if there is none, and the rest."""
+    if not is_free(angle) or set(angle.parameters).isdisjoint(given):
+        return None, angle
+    if set(angle.parameters).issubset(given):
+        return angle, 0.0
+    affine = affine_form(angle)
+    if affine is None:
+        raise CircuitError(
+            f"Expected angles to be sums of what prepares amplitudes and of other parameters; got "
+            f"{angle}. Use a lower optimization level of the transpiler."
+        )
+    parts: list[Angle] = [0.0, affine[0]]
+    for parameter, coefficient in affine[1].items():
+        parts[parameter not in given] += coefficient * parameter
+    return parts[0], parts[1]
 
 
 def rewrite(
     circuit: QuantumCircuit,
     change: Callable[[Step], Iterable[Step]],
-    change_in_boxes: Callable[[Step], Iterable[Step]] | None = None,
+    change_in_blocks: Callable[[Step], Iterable[Step]] | None = None,
 ) -> QuantumCircuit:
-    """Return a copy of ``circuit`` with other steps in the place of each, in its boxes as well.
-
-    Other operations of control flow stay as they are.
+    """Return a copy of ``circuit`` with other steps in the place of each, in its blocks as well.
 
     Args:
         circuit: The circuit; its global phase is kept.
         change: Returns the steps that take the place of one, on the same qubits.
-        change_in_boxes: The same for what is in boxes; default: ``change``.
+        change_in_blocks: The same for what is in blocks of control flow; default: ``change``.
     """
-    inside = change if change_in_boxes is None else change_in_boxes
+    inside = change if change_in_blocks is None else change_in_blocks
     result = circuit.copy_empty_like()
     for instruction in circuit.data:
         operation, qubits, clbits = instruction.operation, instruction.qubits, instruction.clbits
-        if is_box(operation):
-            operation = operation.replace_blocks([rewrite(operation.body, inside)])
         if isinstance(operation, ControlFlowOp):
+            operation = operation.replace_blocks([rewrite(b, inside) for b in operation.blocks])
             result.append(operation, qubits, clbits, copy=False)
             continue
         for changed, on in change((operation, qubits)):
@@ -328,26 +413,43 @@ def rewrite(
 
 
 def find_active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
-    """Return the indices of the qubits that some gate acts on, at least one, ascending."""
+    """Return the indices of the qubits that some gate acts on, at least one, ascending.
+
+    Operations of control flow act on those that something in one of their blocks acts on.
+    """
+    return tuple(sorted(_find_active(circuit))) or (0,) * bool(circuit.qubits)
+
+
+def _find_active(circuit: QuantumCircuit) -> set[int]:
     place = {qubit: i for i, qubit in enumerate(circuit.qubits)}
-    used = {
-        place[q]
-        for instruction in circuit.data
-        if instruction.operation.name != "barrier"
-        for q in instruction.qubits
-    }
-    return tuple(sorted(used)) or (0,) * bool(circuit.qubits)
+    used: set[int] = set()
+    for instruction in circuit.data:
+        qubits = instruction.qubits
+        blocks = blocks_of(instruction.operation)
+        if blocks:
+            used |= {place[qubits[q]] for block in blocks for q in _find_active(block)}
+        elif instruction.operation.name != "barrier":
+            used.update(place[q] for q in qubits)
+    return used
 
 
 def restrict_circuit(circuit: QuantumCircuit, kept: Sequence[int]) -> QuantumCircuit:
     """Return the circuit on the qubits ``kept`` alone, in their order; it has no layout."""
     place = {circuit.qubits[q]: i for i, q in enumerate(kept)}
     result = QuantumCircuit(len(kept), name=circuit.name, global_phase=circuit.global_phase)
+    result.add_bits(circuit.clbits)
+    for register in circuit.cregs:
+        result.add_register(register)
+    copy_variables(circuit, result)
     for instruction in circuit.data:
-        qubits = [place[q] for q in instruction.qubits if q in place]
-        if instruction.operation.name == "barrier":
+        operation = instruction.operation
+        inside = [k for k, q in enumerate(instruction.qubits) if q in place]
+        qubits = [place[instruction.qubits[k]] for k in inside]
+        if operation.name == "barrier":
             if qubits:
                 result.barrier(qubits)
             continue
-        result.append(instruction.operation, qubits)
+        if blocks := blocks_of(operation):
+            operation = operation.replace_blocks([restrict_circuit(b, inside) for b in blocks])
+        result.append(operation, qubits, instruction.clbits)
     return result

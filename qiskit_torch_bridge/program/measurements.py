@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit
 from typing_extensions import Self, override
 
 from ..arguments import show_given
@@ -41,12 +41,14 @@ class Bound(NamedTuple):
         readout: What an engine reads for it, on the circuit's qubits.
         shape: The shape of the output of one row.
         circuit: The circuit without final measurements that said what is measured.
+        parameters: Those that the measurement has itself, as coefficients of observables.
     """
 
     measurement: Measurement
     readout: Readout
     shape: tuple[int, ...]
     circuit: QuantumCircuit
+    parameters: tuple[Parameter, ...] = ()
 
 
 class Measurement(ABC):
@@ -79,6 +81,11 @@ class Measurement(ABC):
         """Whether a bound measurement makes an output of some shape of what is read."""
 
     @property
+    def coefficients(self) -> tuple[str, ...]:
+        """The names of parameters on which the output depends beside what is read."""
+        return ()
+
+    @property
     def operators(self) -> tuple[Observable, ...]:
         """The observables that a bound measurement holds itself."""
         return ()
@@ -87,6 +94,10 @@ class Measurement(ABC):
     def amplitudes(self) -> NDArray[np.complex128] | None:
         """The state that a bound measurement holds."""
         return None
+
+    def check_mixed(self) -> None:
+        """Raise :class:`.MeasurementError` if it is for pure states alone."""
+        return
 
     def settings(self) -> dict[str, Any]:
         """Return what a bound measurement was made with beside these, as JSON has it."""

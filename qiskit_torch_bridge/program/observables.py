@@ -256,8 +256,8 @@ def _check_hermitian(operator: Observable, given: ObservableLike) -> Observable:
         isinstance(c, ParameterExpression) and c.parameters for c in operator.coeffs
     ):
         raise ObservableError(
-            "An observable has a parameter among its coefficients; observables must be fixed. "
-            "Give its terms as separate observables and weight them in torch."
+            "An observable has a parameter among its coefficients. Where expectation values are "
+            "asked for, these may be parameters; other measurements take fixed observables."
         )
     if not len(operator):
         raise ObservableError("Expected an observable with at least one term; got an empty one.")

@@ -9,7 +9,7 @@ The functions below take both kinds.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,6 +52,9 @@ _DIAGONALS = {
     LETTERS["0"]: np.array([1.0, 0.0]),
     LETTERS["1"]: np.array([0.0, 1.0]),
 }
+
+
+_Number = TypeVar("_Number", np.float64, np.int16)
 
 
 class ProductOperator:
@@ -365,7 +368,7 @@ def restrict_operator(operator: Observable, kept: Sequence[int]) -> Observable:
     return merge_terms(SparsePauliOp(paulis, coefficients))
 
 
-def walsh_hadamard(coefficients: FloatArray) -> FloatArray:
+def walsh_hadamard(coefficients: NDArray[_Number]) -> NDArray[_Number]:
     r"""Return :math:`\sum_z c_z (-1)^{|i \wedge z|}`: what a sum of Z strings makes of ``i``.
 
     Further axes are transformed side by side.
@@ -373,7 +376,7 @@ def walsh_hadamard(coefficients: FloatArray) -> FloatArray:
     table = coefficients.copy()
     step = 1
     while step < len(table):
-        pairs = table.reshape(-1, 2, step, *table.shape[1:])
+        pairs = table.reshape(len(table) // (2 * step), 2, step, *table.shape[1:])
         sums, differences = pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]
         table = np.stack([sums, differences], 1).reshape(table.shape)
         step *= 2
@@ -414,3 +417,17 @@ class PauliSpan:
     def is_full(self) -> bool:
         """Whether all strings are in it, so that the identity alone commutes with them."""
         return len(self._basis) == 2 * self._num_qubits
+
+    @property
+    def rank(self) -> int:
+        """How many strings are kept, of which all others are products."""
+        return len(self._basis)
+
+
+def acted_on(operator: Observable) -> frozenset[int]:
+    """Return the qubits on which some term has another letter than I."""
+    if isinstance(operator, ProductOperator):
+        acts = operator.letters != 0
+    else:
+        acts = np.asarray(operator.paulis.x) | np.asarray(operator.paulis.z)
+    return frozenset(np.flatnonzero(acts.any(axis=0)).tolist())

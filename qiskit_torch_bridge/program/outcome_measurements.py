@@ -15,6 +15,7 @@ from typing_extensions import Self, override
 from ..arguments import as_real, require_whole_number, shown
 from ..arrays import FloatArray
 from ..exceptions import MeasurementError, ObservableError
+from .control_flow import written_bits
 from .final_measurements import split_final_measurements
 from .interpretations import Interpret, check_interpretation, interpretation_for
 from .measured_qubits import QubitsLike, find_qubits, list_qubits, refuse_doubled, visible_qubits
@@ -26,7 +27,7 @@ from .operators import (
     diagonal_of,
     restrict_operator,
 )
-from .readouts import Outcomes, Readout, brief
+from .readouts import Interpretation, Outcomes, Readout, RecordedBits, brief
 
 MOST_BITS = 30
 """Probabilities of outcomes of more bits are more than any memory holds."""
@@ -54,7 +55,8 @@ class Probabilities(Measurement):
             outcome is that of ``qubits[j]``. Numbers are those of the qubits before transpilation
             unless ``observables_layout="physical"``. Default: those that final measurements of the
             circuit read, in the order of the classical bits, first register first; without any, all
-            qubits.
+            qubits. Of a circuit that writes classical bits before its end, the final values of all
+            bits that it writes are read, in order.
         interpret: What an outcome counts for: a function of the outcome as a number, an array with
             an output for each outcome, or ``"parity"``, the number of ones modulo 2. A function is
             called once for each outcome of up to 20 bits, and becomes an array. With more bits,
@@ -95,12 +97,23 @@ class Probabilities(Measurement):
     @override
     def bind(self, circuit: QuantumCircuit, layout: Layout) -> Bound:
         split = split_final_measurements(circuit)
+        if self.qubits is None and (written := written_bits(split.circuit)):
+            recorded = {split.circuit.find_bit(bit).index for bit in written}
+            return self._bind_bits(circuit, tuple(sorted({*recorded, *split.qubit_of})))
         if self.qubits is not None:
             qubits = find_qubits(cast("tuple[int | Qubit, ...]", self.qubits), circuit, layout)
         else:
             qubits = tuple(split.qubit_of.values()) or visible_qubits(circuit, layout)
             refuse_doubled(qubits)
-        count = len(qubits)
+        readout = Outcomes(qubits, self._interpretation_of(len(qubits)))
+        return Bound(Probabilities(), readout, self._shape_of(readout), split.circuit)
+
+    def _bind_bits(self, circuit: QuantumCircuit, bits: tuple[int, ...]) -> Bound:
+        """Read what classical bits hold in the end, since some are written before it."""
+        readout = RecordedBits(bits, self._interpretation_of(len(bits)))
+        return Bound(Probabilities(), readout, self._shape_of(readout), circuit)
+
+    def _interpretation_of(self, count: int) -> Interpretation | None:
         size = _count_outputs(self.output_size)
         interpretation = interpretation_for(self.interpret, size, count)
         if interpretation is None and count > MOST_BITS:
@@ -109,9 +122,10 @@ class Probabilities(Measurement):
                 f"probabilities; got {count}. Measure fewer qubits, or say by interpret= what "
                 "outcomes count for."
             )
-        readout = Outcomes(qubits, interpretation)
-        shape = self.output_size if isinstance(self.output_size, tuple) else (readout.size,)
-        return Bound(Probabilities(), readout, shape, split.circuit)
+        return interpretation
+
+    def _shape_of(self, readout: Readout) -> tuple[int, ...]:
+        return self.output_size if isinstance(self.output_size, tuple) else (readout.size,)
 
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
@@ -120,9 +134,10 @@ class Probabilities(Measurement):
 
     @override
     def describe(self, readout: Readout) -> str:
-        interpretation = cast(Outcomes, readout).interpretation
+        interpretation = cast("Outcomes | RecordedBits", readout).interpretation
         counted = "" if interpretation is None else f", interpret={interpretation!r}"
-        return f"measurement=Probabilities({list(readout.measured)}{counted})"
+        read = [*map(str, readout.measured), *(f"bit {bit}" for bit in readout.bits_read)]
+        return f"measurement=Probabilities([{', '.join(read)}]{counted})"
 
 
 @dataclass(frozen=True)

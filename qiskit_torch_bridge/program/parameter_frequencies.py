@@ -15,12 +15,20 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import AnnotatedOperation, Gate, Operation, Parameter, ParameterExpression
+from qiskit.circuit import (
+    AnnotatedOperation,
+    Gate,
+    Operation,
+    Parameter,
+    ParameterExpression,
+    QuantumCircuit,
+)
 from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import Operator
 
 from ..exceptions import GradientError
-from .definitions import class_of, definition_of, is_standard
+from .amplitudes import AmplitudePreparation
+from .definitions import blocks_of, class_of, definition_of, is_standard
 from .evolutions import eigenvalues_of, generator_of, has_commuting_projectors
 from .expressions import affine_form, expressions_of
 from .lowering import UNIT_SHIFT_GATES
@@ -32,17 +40,27 @@ DIGITS = 9
 Frequencies = tuple[float, ...]  # positive, ascending, rounded
 
 
-def operations_by_parameter(operations: Iterable[Operation]) -> dict[Parameter, list[Operation]]:
-    """Return the operations that each parameter is in; every operation is looked at once."""
+def operations_by_parameter(circuit: QuantumCircuit) -> dict[Parameter, list[Operation]]:
+    """Return the operations that each parameter is in, those of control flow as a whole."""
     found: dict[Parameter, list[Operation]] = {}
-    for operation in operations:
-        for parameter in set().union(*(e.parameters for e in expressions_of(operation))):
+    for instruction in circuit.data:
+        operation = instruction.operation
+        for parameter in _parameters_in(operation):
             found.setdefault(parameter, []).append(operation)
     return found
 
 
+def _parameters_in(operation: Operation) -> set[Parameter]:
+    if blocks := blocks_of(operation):
+        return set().union(*(block.parameters for block in blocks))
+    return set().union(*(e.parameters for e in expressions_of(operation)))
+
+
 def find_frequencies(operations: Iterable[Operation], parameter: Parameter) -> Frequencies:
     """Return the positive frequencies in ``parameter`` of the circuit made of ``operations``.
+
+    Of the blocks of an operation of control flow one is run at most: whatever decides which, the
+    result is a sum over the blocks.
 
     Raises:
         GradientError: If the parameter enters a non-affine expression, or has more frequencies
@@ -50,14 +68,23 @@ def find_frequencies(operations: Iterable[Operation], parameter: Parameter) -> F
     """
     total: Frequencies = ()
     for operation in operations:
-        expressions = expressions_of(operation)
-        if any(parameter in e.parameters for e in expressions):
+        if parameter in _parameters_in(operation):
             total = _sum(total, _of_operation(operation, parameter), parameter)
     return total
 
 
 def _of_operation(operation: Operation, parameter: Parameter) -> Frequencies:
     total: Frequencies = ()
+    if blocks := blocks_of(operation):
+        inside = ((i.operation for i in block.data) for block in blocks)
+        found = [f for each in inside for f in find_frequencies(each, parameter)]
+        return _positive(np.array(found))
+    if isinstance(operation, AmplitudePreparation):
+        raise GradientError(
+            f"Parameter {parameter.name!r} is an amplitude of a state, in which expectation values "
+            "have no frequencies. Use gradient='parameter-shift', which evaluates other vectors "
+            "instead of other angles."
+        )
     if isinstance(operation, AnnotatedOperation):
         return find_frequencies((i.operation for i in definition_of(operation).data), parameter)
     for position, expression in enumerate(operation.params):

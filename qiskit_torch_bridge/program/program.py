@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,22 @@ from ..arguments import require_callable, require_instance, require_real_array, 
 from ..arrays import FloatArray
 from ..exceptions import CircuitError, InputError, ParameterError
 from .analysis import AnalysedCircuit
+from .control_flow import parameters_of
+from .deferral import defer
+from .encodings import take_vectors, with_vectors
 from .identity import same_circuit
 from .lowering import accepts_aer, expand, find_active_qubits, restrict_circuit
-from .measurements import ExpectationValues, Measurement
+from .measurements import Measurement
 from .observables import Layout, ObservablesLike, observables_array
 from .operators import Observable
 from .program_state import ProgramDescription, check_state, describe_program, marks_of
 from .qpy_bytes import circuit_from_bytes, circuit_to_bytes, read_circuit
 from .readouts import Readout
+from .weighted_observables import measure_observables
 
 Parameters: TypeAlias = Iterable[Parameter | ParameterVector] | Parameter | ParameterVector
+FrozenLike: TypeAlias = Iterable[Parameter | ParameterVector | str] | Parameter | ParameterVector
+"""What frozen parameters are given as; text is one of these iterables, a name or a pattern."""
 
 
 class CircuitProgram:
@@ -49,7 +56,8 @@ class CircuitProgram:
     must be one function wherever it runs. A ``HamiltonianGate`` is its exact exponential.
 
     Args:
-        circuit: Any parameterized circuit of unitary gates, transpiled or not. It is copied.
+        circuit: Any parameterized circuit, transpiled or not: of gates, and of measurements, resets
+            and control flow in its middle. It is copied.
         observables: A ``SparsePauliOp``, ``Pauli``, label, mapping of labels to real
             coefficients, or nested lists of these; default Z on each qubit. Labels may have the
             letters of one-qubit projectors, ``0 1 + - r l``. Or a measurement:
@@ -57,8 +65,11 @@ class CircuitProgram:
             :class:`.Entropy`, :class:`.Fidelity`, :class:`.State`.
         input_params: Parameters fed from outside, in the order of the inputs' last axis; a
             ``ParameterVector`` stands for its elements. Default: none.
-        weight_params: Trainable parameters, in the order of the weights. Default: every parameter
-            of the circuit that is not an input.
+        weight_params: Parameters with weights, in the order of the weights. Default: every
+            parameter of the circuit that is not an input.
+        frozen_params: Those of the weights that are not trained: parameters, vectors, names, or
+            patterns of names in which ``*`` stands for any text and ``?`` for a letter. No
+            derivative with respect to them is evaluated.
         observables_layout: Whether observables refer to the ``"virtual"`` qubits before
             transpilation or to the ``"physical"`` ones; ``"auto"`` tells by their width.
 
@@ -91,6 +102,8 @@ class CircuitProgram:
     weight_params: tuple[Parameter, ...]
     input_columns: tuple[int, ...]
     weight_columns: tuple[int, ...]
+    frozen_params: tuple[Parameter, ...]
+    coefficient_places: NDArray[np.int64]
 
     def __init__(
         self,
@@ -99,16 +112,17 @@ class CircuitProgram:
         *,
         input_params: Parameters | None = None,
         weight_params: Parameters | None = None,
+        frozen_params: FrozenLike | None = None,
         observables_layout: Layout = "auto",
     ) -> None:
         if not isinstance(circuit, QuantumCircuit):
             raise CircuitError(f"Expected a QuantumCircuit; got {type(circuit).__name__}.")
         measurement = observables
         if not isinstance(measurement, Measurement):
-            measurement = ExpectationValues(measurement)
+            measurement = measure_observables(measurement)
         bound = measurement.bind(circuit.copy(), observables_layout)
         circuit = bound.circuit
-        known = list(circuit.parameters)
+        known = list(dict.fromkeys([*parameters_of(circuit), *bound.parameters]))
         inputs = list_parameters(input_params, known, "input_params")
         if weight_params is None:
             taken = set(inputs)
@@ -117,7 +131,8 @@ class CircuitProgram:
             weights = list_parameters(weight_params, known, "weight_params")
             check_roles(known, inputs, weights)
         analysed = AnalysedCircuit(circuit, tuple(dict.fromkeys([*known, *inputs, *weights])))
-        self._set(analysed, bound.measurement, bound.readout, bound.shape, inputs, weights)
+        frozen = find_frozen(frozen_params, weights)
+        self._set(analysed, bound.measurement, bound.readout, bound.shape, inputs, weights, frozen)
 
     def _set(
         self,
@@ -127,9 +142,12 @@ class CircuitProgram:
         shape: tuple[int, ...],
         inputs: tuple[Parameter, ...],
         weights: tuple[Parameter, ...],
+        frozen: tuple[Parameter, ...] = (),
     ) -> Self:
         """Put parts that have been normalised before into this program, and return it."""
         column_of = analysed.column_of
+        names = names_of((*inputs, *weights)) if measurement.coefficients else []
+        places = [names.index(c) for c in measurement.coefficients if c in names]  # of angles: none
         self.__dict__.update(
             analysed=analysed,
             measurement=measurement,
@@ -139,6 +157,8 @@ class CircuitProgram:
             weight_params=weights,
             input_columns=tuple(column_of[p] for p in inputs),
             weight_columns=tuple(column_of[p] for p in weights),
+            frozen_params=frozen,
+            coefficient_places=np.array(places, dtype=np.int64),
         )
         return self
 
@@ -230,7 +250,8 @@ class CircuitProgram:
                 f"layout for a circuit of {self.circuit.num_qubits}; what is measured cannot "
                 "be placed on it. Use a pass manager that sets the layout."
             )
-        foreign = set(circuit.parameters) - set(self.parameters)
+        encoded = {p for vector in self.analysed.encoded for p in vector.angles}
+        foreign = set(circuit.parameters) - set(self.parameters) - encoded
         if foreign:
             raise CircuitError(
                 f"The pass manager returned a circuit with new parameters "
@@ -250,13 +271,54 @@ class CircuitProgram:
     def with_readout(self, readout: Readout) -> CircuitProgram:
         """Return the program of the same circuit of which something else is read."""
         require_instance(readout, "readout", Readout, "a Readout")
-        parts = (self.analysed, self.measurement, readout, self.output_shape)
-        return _new_program()._set(*parts, self.input_params, self.weight_params)
+        return self._changed(readout=readout)
+
+    def _changed(
+        self, analysed: AnalysedCircuit | None = None, readout: Readout | None = None
+    ) -> CircuitProgram:
+        """Return the program of the same measurement and roles with another circuit or readout."""
+        parts = (analysed or self.analysed, self.measurement, readout or self.readout)
+        roles = (self.input_params, self.weight_params, self.frozen_params)
+        return _new_program()._set(*parts, self.output_shape, *roles)
+
+    @property
+    def trained_params(self) -> tuple[Parameter, ...]:
+        """The weights that are trained, in their order."""
+        return tuple(self.weight_params[k] for k in self.trained)
+
+    @functools.cached_property
+    def trained(self) -> tuple[int, ...]:
+        """Which of the weights are trained, ascending."""
+        frozen = set(self.frozen_params)
+        return tuple(k for k, p in enumerate(self.weight_params) if p not in frozen)
+
+    @functools.cached_property
+    def frozen(self) -> tuple[int, ...]:
+        """Which of the weights are frozen, ascending."""
+        return tuple(sorted({*range(len(self.weight_params))}.difference(self.trained)))
+
+    @functools.cached_property
+    def trained_columns(self) -> tuple[int, ...]:
+        """Where the trained weights are among the parameters."""
+        return tuple(self.weight_columns[k] for k in self.trained)
+
+    @functools.cached_property
+    def weight_placement(self) -> NDArray[np.int64]:
+        """For each weight its position in the trained ones followed by the frozen: ``(W,)``."""
+        return np.argsort([*self.trained, *self.frozen])
+
+    def with_frozen(self, frozen_params: FrozenLike | None) -> CircuitProgram:
+        """Return the program in which other weights are frozen; those that are not are trained.
+
+        Args:
+            frozen_params: As for the program; ``None`` to train all weights.
+        """
+        frozen = find_frozen(frozen_params, self.weight_params)
+        parts = (self.analysed, self.measurement, self.readout, self.output_shape)
+        return _new_program()._set(*parts, self.input_params, self.weight_params, frozen)
 
     def _with_circuit(self, circuit: QuantumCircuit, readout: Readout) -> CircuitProgram:
-        analysed = AnalysedCircuit(circuit, self.parameters)
-        parts = (self.measurement, readout, self.output_shape)
-        return _new_program()._set(analysed, *parts, self.input_params, self.weight_params)
+        return self._changed(self.analysed.written(circuit), readout)
 
     @functools.cached_property
     def on_aer(self) -> CircuitProgram:
@@ -268,6 +330,33 @@ class CircuitProgram:
         """The program with the contents of boxes in place of these, for simulators."""
         plain = self.analysed.without_boxes
         return self if plain is self.analysed else self.rewritten(lambda _: plain.circuit)
+
+    @functools.cached_property
+    def deferred(self) -> CircuitProgram:
+        """The program with measurements, resets and control flow deferred, for simulators.
+
+        It has the same parameters in the same roles, and is itself if its circuit has gates alone;
+        see :mod:`.deferral`.
+
+        Raises:
+            CircuitError: If something depends on outcomes in a way that cannot be deferred.
+            MeasurementError: If what is asked of the state is for pure states, and it is mixed.
+        """
+        analysed, readout = defer(self.analysed, self.readout)
+        if analysed is self.analysed:
+            return self
+        if analysed.circuit.num_qubits > self.circuit.num_qubits:
+            self.measurement.check_mixed()
+        return self._changed(analysed, readout)
+
+    @functools.cached_property
+    def with_rotations(self) -> CircuitProgram:
+        """The program with rotations in place of its preparations of amplitudes.
+
+        Estimators and samplers bind their angles, which follow from the same values.
+        """
+        rotated = self.analysed.with_rotations
+        return self if rotated is self.analysed else self._changed(rotated)
 
     def on(self, analysed: AnalysedCircuit) -> CircuitProgram:
         """Return the same measurement of another form of the circuit, all parameters inputs."""
@@ -293,7 +382,10 @@ class CircuitProgram:
         return self._write(for_pickle=False)
 
     def _write(self, for_pickle: bool) -> dict[str, Any]:
-        circuit, expanded = circuit_to_bytes(self.circuit, self.parameters, for_pickle=for_pickle)
+        encoded = self.analysed.encoded
+        order = (*self.parameters, *(p for vector in encoded for p in vector.angles))
+        whole = with_vectors(self.circuit, encoded)
+        circuit, expanded = circuit_to_bytes(whole, order, for_pickle=for_pickle)
         return {"circuit": circuit, "program": describe_program(self, expanded)}
 
     @classmethod
@@ -321,6 +413,7 @@ class CircuitProgram:
             ("qubits", self.circuit.num_qubits, other.circuit.num_qubits),
             ("inputs", names_of(self.input_params), names_of(other.input_params)),
             ("weights", names_of(self.weight_params), names_of(other.weight_params)),
+            ("frozen weights", names_of(self.frozen_params), names_of(other.frozen_params)),
             ("measurement", self.measurement, other.measurement),
             ("shape of outputs", self.output_shape, other.output_shape),
         )
@@ -396,8 +489,9 @@ def _from_pickle(state: dict[str, Any]) -> CircuitProgram:
 def _rebuild(circuit: QuantumCircuit, text: str) -> CircuitProgram:
     """Make a program from a circuit that was read and the text beside it."""
     described = ProgramDescription.parse(text)
-    parameters, *roles = described.find_parameters(circuit)
-    analysed = AnalysedCircuit(circuit, parameters)
+    circuit, encoded = take_vectors(circuit, described.angles)
+    parameters, *roles = described.find_parameters(circuit, encoded)
+    analysed = AnalysedCircuit(circuit, parameters, encoded=encoded)
     parts = (described.measurement, described.readout, described.shape)
     return _new_program()._set(analysed, *parts, *roles)
 
@@ -455,6 +549,28 @@ def _foreign(name: str, known: Sequence[Parameter], role: str) -> ParameterError
     else:
         hint = f"The circuit's parameters are {', '.join(names) or '(none)'}."
     return ParameterError(f"{role} lists {name}, which the circuit does not contain. {hint}")
+
+
+def find_frozen(given: FrozenLike | None, weights: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    """Return the weights that parameters, vectors, names and patterns of names mean."""
+    if given is None:
+        return ()
+    one = isinstance(given, (str, bytes, Mapping, Parameter, ParameterVector))
+    items = [given] if one or not isinstance(given, Iterable) else list(given)
+    found: set[Parameter] = set()
+    for item in items:
+        if not isinstance(item, str):
+            found.update(list_parameters(cast(Any, [item]), weights, "frozen_params"))
+            continue
+        pattern = re.escape(item).replace(r"\*", ".*").replace(r"\?", ".")
+        matching = [p for p in weights if re.fullmatch(pattern, p.name)]
+        if not matching:
+            raise ParameterError(
+                f"Expected frozen_params to name weights of the circuit; none is like {item!r}. "
+                f"The weights are {', '.join(names_of(weights)) or '(none)'}."
+            )
+        found.update(matching)
+    return tuple(p for p in weights if p in found)
 
 
 def check_roles(

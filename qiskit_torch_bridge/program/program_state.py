@@ -21,6 +21,8 @@ from qiskit.exceptions import QiskitError
 
 from ..arguments import UNREADABLE, shown
 from ..exceptions import BridgeError, ObservableError, StateDictError
+from .encodings import Vector
+from .expressions import is_free
 from .identity import GRIDS, fingerprint, fingerprints_agree
 from .interpretations import read_interpretation
 from .measured_qubits import refuse_doubled
@@ -34,8 +36,9 @@ from .operators import (
     terms_of,
 )
 from .outcome_measurements import CVaR, Probabilities
-from .readouts import Amplitudes, Expectations, Outcomes, Readout
+from .readouts import Amplitudes, Expectations, Outcomes, Readout, RecordedBits
 from .state_measurements import Entropy, Fidelity, Purity, State
+from .weighted_observables import WeightedExpectationValues
 
 if TYPE_CHECKING:
     from .program import CircuitProgram
@@ -54,7 +57,16 @@ NAMES = {
 """What is marked, in words; in files, the measurement has the name of its commonest kind."""
 KINDS: dict[str, type[Measurement]] = {
     kind.__name__: kind
-    for kind in (Variance, Probabilities, CVaR, Purity, Entropy, Fidelity, State)
+    for kind in (
+        Variance,
+        Probabilities,
+        CVaR,
+        Purity,
+        Entropy,
+        Fidelity,
+        State,
+        WeightedExpectationValues,
+    )
 }
 """The measurements that are no expectation values, by their names in states."""
 
@@ -67,18 +79,22 @@ class ProgramDescription(NamedTuple):
         parameters: The names of all parameters, in order.
         inputs: The names of the inputs, in order.
         weights: The names of the weights, in order.
+        frozen: The names of those that are frozen, in order.
         shape: How the observables were nested.
         measurement: What is asked of the final state.
         readout: What is read for it.
+        angles: The names of angles of rotations that prepare vectors, for each of these.
     """
 
     expanded: bool
     parameters: tuple[str, ...]
     inputs: tuple[str, ...]
     weights: tuple[str, ...]
+    frozen: tuple[str, ...]
     shape: tuple[int, ...]
     measurement: Measurement
     readout: Readout
+    angles: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> ProgramDescription:
@@ -97,33 +113,40 @@ class ProgramDescription(NamedTuple):
                 and sorted([*found["inputs"], *found["weights"]]) == sorted(names)
                 and all(type(length) is int and length > 0 for length in shape)
                 and measurement.accepts(readout, shape)
+                and set(measurement.coefficients) <= set(names)
                 and type(found["expanded"]) is bool
             )
             inputs, weights = tuple(found["inputs"]), tuple(found["weights"])
+            frozen = tuple(found.get("frozen", ()))
+            fits = fits and [name for name in weights if name in frozen] == list(frozen)
+            angles = tuple(map(tuple, found.get("angles", ())))
+            fits = fits and all(type(name) is str for each in angles for name in each)
         except (*UNREADABLE, QiskitError) as error:
             raise StateDictError(f"The saved program is damaged: {error!r}.") from error
         if not fits:
             raise StateDictError("The saved program is damaged: its parts do not fit each other.")
-        return cls(found["expanded"], tuple(names), inputs, weights, shape, measurement, readout)
+        parts = (inputs, weights, frozen, shape, measurement, readout, angles)
+        return cls(found["expanded"], tuple(names), *parts)
 
     def find_parameters(
-        self, circuit: QuantumCircuit
-    ) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...], tuple[Parameter, ...]]:
-        """Return all parameters, the inputs and the weights among those of the circuit.
+        self, circuit: QuantumCircuit, encoded: Sequence[Vector] = ()
+    ) -> tuple[tuple[Parameter, ...], ...]:
+        """Return all parameters, inputs, weights and frozen ones among those of the circuit.
 
         Raises:
             StateDictError: If the description is of another circuit.
         """
-        known = {p.name: p for p in circuit.parameters}
+        own = {p for vector in encoded for p in vector.angles}
+        free = (
+            p for vector in encoded for e in vector.expressions if is_free(e) for p in e.parameters
+        )
+        known = {p.name: p for p in (*circuit.parameters, *free) if p not in own}
         for name in self.parameters:
             known.setdefault(name, Parameter(name))
-        if not set(known) <= set(self.parameters) or not _fits(self.readout, circuit.num_qubits):
+        if not set(known) <= set(self.parameters) or not _fits(self.readout, circuit):
             raise StateDictError("The saved program is damaged: its circuit is another one.")
-        parameters, inputs, weights = (
-            tuple([known[name] for name in names])
-            for names in (self.parameters, self.inputs, self.weights)
-        )
-        return parameters, inputs, weights
+        roles = self.parameters, self.inputs, self.weights, self.frozen
+        return tuple(tuple([known[name] for name in names]) for names in roles)
 
 
 def describe_program(program: CircuitProgram, expanded: bool) -> str:
@@ -136,6 +159,10 @@ def describe_program(program: CircuitProgram, expanded: bool) -> str:
         "shape": list(program.output_shape),
         **_describe_readout(program.readout),
     }
+    if program.frozen_params:
+        described["frozen"] = [p.name for p in program.frozen_params]
+    if program.analysed.encoded:
+        described["angles"] = [[p.name for p in v.angles] for v in program.analysed.encoded]
     if program.measurement != EXPECTATION_VALUES:
         described["measurement"] = _describe_measurement(program.measurement)
     return json.dumps(described)
@@ -208,17 +235,25 @@ def _read_expectations(found: Any) -> Expectations:
     return Expectations(tuple(map(operator_from_list, found["observables"])))
 
 
+@_describe_readout.register
+def _(readout: RecordedBits) -> dict[str, Any]:
+    interpretation = readout.interpretation
+    described = None if interpretation is None else interpretation.describe()
+    return {"bits": list(readout.bits), "interpretation": described}
+
+
 def _read_amplitudes(found: Any) -> Amplitudes:
     return Amplitudes(_read_qubits(found))
 
 
-def _read_outcomes(found: Any) -> Outcomes:
-    qubits = _read_qubits(found)
-    return Outcomes(qubits, read_interpretation(found["interpretation"], len(qubits)))
+def _read_outcomes(found: Any) -> Outcomes | RecordedBits:
+    kind, name = (RecordedBits, "bits") if "bits" in found else (Outcomes, "qubits")
+    places = _read_qubits(found, name)
+    return kind(places, read_interpretation(found["interpretation"], len(places)))
 
 
-def _read_qubits(found: Any) -> tuple[int, ...]:
-    qubits = tuple(found["qubits"])
+def _read_qubits(found: Any, name: str = "qubits") -> tuple[int, ...]:
+    qubits = tuple(found[name])
     if not qubits or any(type(q) is not int or q < 0 for q in qubits):
         raise ValueError("no qubits")
     refuse_doubled(qubits)
@@ -232,11 +267,13 @@ _READERS: dict[type[Readout], Callable[[Any], Readout]] = {
 }
 
 
-def _fits(readout: Readout, num_qubits: int) -> bool:
-    """Whether what is read can be read of so many qubits."""
+def _fits(readout: Readout, circuit: QuantumCircuit) -> bool:
+    """Whether what is read can be read of a circuit."""
     qubits = getattr(readout, "qubits", ())
-    return all(o.num_qubits == num_qubits for o in readout.operators) and (
-        max(qubits, default=-1) < num_qubits
+    return (
+        all(o.num_qubits == circuit.num_qubits for o in readout.operators)
+        and max(qubits, default=-1) < circuit.num_qubits
+        and max(readout.bits_read, default=-1) < circuit.num_clbits
     )
 
 
@@ -301,7 +338,8 @@ def _of_measurement(program: CircuitProgram) -> str:
 def _discrete(readout: Readout) -> tuple[object, ...]:
     """Return what is read beside operators, as text for a mark."""
     interpretation = getattr(readout, "interpretation", None)
-    return readout.measured, interpretation and interpretation.mark
+    read = readout.measured, interpretation and interpretation.mark
+    return (*read, readout.bits_read) if readout.bits_read else read
 
 
 def _expanded(operator: Observable) -> Observable:

@@ -22,9 +22,10 @@ from qiskit.circuit import Parameter, ParameterVectorElement, QuantumCircuit
 from ..exceptions import StateDictError
 from .binding import write_without_quotients
 from .definitions import Step
+from .encodings import with_preparations
 from .expressions import Angle, affine_form, expressions_of, is_free
 from .identity import round_trip_agrees
-from .lowering import accepts_aer, expand, rewrite
+from .lowering import accepts_aer, expand, has_boxes, rewrite
 from .qpy_grammar import VERSION, VERSION_OF_BOXES, check_qpy, without_symengine
 from .validation import leaf_expressions
 
@@ -77,7 +78,7 @@ def circuit_to_bytes(
 
 
 def _oldest_version(circuit: QuantumCircuit) -> int:
-    return VERSION_OF_BOXES if any(i.name == "box" for i in circuit.data) else VERSION
+    return VERSION_OF_BOXES if has_boxes(circuit) else VERSION
 
 
 def circuit_from_bytes(data: bytes, max_bytes: int | None = None) -> QuantumCircuit:
@@ -108,6 +109,7 @@ def read_circuit(data: bytes) -> QuantumCircuit:
             # These versions are the same whichever release of Qiskit wrote it.
             warnings.filterwarnings("ignore", "The qiskit version used", UserWarning)
             circuit: QuantumCircuit = qpy.load(io.BytesIO(data))[0]
+        circuit = with_preparations(circuit)
         # What is damaged may come to light when a gate is looked at.
         known, expressions = set(circuit.parameters), list(leaf_expressions(circuit))
     except (KeyboardInterrupt, SystemExit):

@@ -8,9 +8,9 @@ through first. What is not in the grammar below is refused, and every number tha
 into memory is taken from an allowance.
 
 The grammar is that of version 13, the first that holds expressions as data and the newest that
-Qiskit 1.4 reads, without what no circuit of unitary gates has: schedules, calibrations, classical
-variables, conditions, control flow. That of version 14 has boxes as well, without annotations. Both
-are described in the documentation of :mod:`qiskit.qpy`.
+Qiskit 1.4 reads, without what no circuit here has: schedules, calibrations, conditions on single
+gates. That of version 14 has boxes as well, without annotations. Both are described in the
+documentation of :mod:`qiskit.qpy`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import functools
 import io
 import json
 import math
+import re
 import struct
 from collections.abc import Collection
 from typing import Any, NamedTuple, NoReturn
@@ -32,6 +33,8 @@ from ..exceptions import StateDictError
 VERSION = 13
 VERSION_OF_BOXES = 14
 SYMPY = b"p"
+EXPRESSION = 2
+"""How a condition is written that is one."""
 HEADER = struct.Struct("!6sBBBBQc")
 DEPTH = 40
 """How deep definitions and expressions may be nested."""
@@ -50,6 +53,20 @@ LARGER_GATES = {
     "UnitaryGate",
 }  # fmt: skip
 """Gates beside the standard ones that are no larger than what they are made from."""
+CONTROL_FLOW = {
+    "IfElseOp": b"q[qz]",
+    "SwitchCaseOp": b"[Rx]t",
+    "ForLoopOp": b"[rt][pvz]q",
+    "WhileLoopOp": b"q",
+    "BreakLoopOp": b"",
+    "ContinueLoopOp": b"",
+}
+"""Operations with blocks, or such as are in blocks, and the kinds of what they hold."""
+CONDITIONED = ("IfElseOp", "WhileLoopOp")
+AT_RUN_TIME = {"Measure", "Reset", "Store"}
+WIDEST = 1 << 10
+"""The most bits of a classical number."""
+ONE_OPERAND, TWO_OPERANDS = (b"u", b"c"), (b"b", b"i")
 FORMULAS = {"LieTrotter", "SuzukiTrotter", "MatrixExponential", "QDrift"}
 POWER, SUBSTITUTE, REVERSED_POWER, NOTHING = 4, 15, 20, 255
 NUMBERS = {b"i": "!q", b"f": "!d", b"c": "!dd"}
@@ -154,6 +171,7 @@ class _Walk:
     def __init__(self, data: memoryview, allowance: _Allowance, boxes: bool) -> None:
         self._data, self._allowance, self._depth = data, allowance, 0
         self._boxes = boxes  # whether there may be some
+        self._times = 1  # how often what is here is run
         self._vectors: set[tuple[str, int]] = set()
 
     def take(self, count: int) -> bytes:
@@ -168,6 +186,7 @@ class _Walk:
     def _within(self, count: int) -> _Walk:
         inner = _Walk(self._cut(count), self._allowance, self._boxes)
         inner._depth, inner._vectors = self._depth + 1, self._vectors
+        inner._times = self._times
         if inner._depth > DEPTH:
             _refuse(f"it is nested more than {DEPTH} deep")
         return inner
@@ -190,10 +209,9 @@ class _Walk:
         self.take(name).decode()
         self._within(phase).value(phase_kind)
         _json(self.take(metadata))
-        if variables:
-            _refuse("it has classical variables")
         self._allowance.spend(qubits + clbits)
         self._registers(registers, max(qubits, clbits))
+        self._variables(variables)
         custom = self._custom_operations()
         for _ in range(instructions):
             self._instruction(custom)
@@ -210,6 +228,14 @@ class _Walk:
             if any(place >= bits for (place,) in places):
                 _refuse("a register holds a bit that is not there")
             self._allowance.spend(size)
+
+    def _variables(self, count: int) -> None:
+        """Walk through the declarations of classical variables."""
+        self._allowance.spend(count)
+        for _ in range(count):
+            _, _, size = self._fields("!16scH")
+            self._classical_type()
+            self.take(size).decode()
 
     def _custom_operations(self) -> set[str]:
         names, bases = set(), []
@@ -237,21 +263,31 @@ class _Walk:
             self._fields("!HHHIIBHqII")
         )
         name = self.take(name_size).decode()
-        is_box = self._boxes and name == "BoxOp"
-        if name not in custom and not is_box and not _is_known_gate(name):
+        branches = name in CONTROL_FLOW or (self._boxes and name == "BoxOp")
+        known = name in custom or name in AT_RUN_TIME or _is_known_gate(name)
+        if not known and not branches:
             _refuse(f"it has the operation {name[:40]!r}, which files hold as its parts")
         self.take(label).decode()
         self._cut(register)
-        if condition:
-            _refuse("it has operations with conditions")
+        if bool(condition) != (name in CONDITIONED):
+            _refuse(f"it has {name[:40]!r} with a condition, or without one")
+        if condition == EXPRESSION:
+            self._typed_value()
+        elif condition not in (0, 1):
+            _refuse(f"it has a condition of kind {condition}")
         if with_qubits:
             self._cut(5 * (qubits + clbits))
-        self._allowance.spend(controls)
+        self._allowance.spend(controls * self._times)
+        if self._times > 1:  # loops are unrolled
+            self._allowance.spend(self._times)
+        rounds, kinds = 1, b""
         for _ in range(count):
             kind, size = self._fields("!1cQ")
             inner = self._within(size)
-            if is_box and kind == b"q":
-                inner.circuit()
+            if branches:
+                kinds += kind
+                inner._times *= rounds
+                rounds = inner._of_control_flow(kind, name == "ForLoopOp")
                 continue
             if kind != b"i":
                 inner.value(kind)
@@ -260,6 +296,84 @@ class _Walk:
             inner._end()
             if name != "Delay":
                 self._allowance.spend(abs(number))
+        if name in CONTROL_FLOW and not re.fullmatch(CONTROL_FLOW[name], kinds):
+            _refuse(f"it has {name!r} with something else than belongs to it")
+
+    def _of_control_flow(self, kind: bytes, counts: bool = False) -> int:
+        """Walk through what an operation of control flow holds; return the rounds of a loop."""
+        rounds = 1
+        if kind == b"q":
+            self.circuit()
+            return rounds
+        if kind == b"r":
+            start, stop, step = self._fields("!qqq")
+            rounds = len(range(start, stop, step)) if counts else 1
+        elif kind == b"t":
+            (length,) = self._fields("!Q")
+            rounds = max(1, length) if counts else 1
+            for _ in range(length):
+                inner, size = self._fields("!1cQ")
+                self._within(size)._of_control_flow(inner)
+        elif kind in (b"i", b"f"):
+            self._cut(8)
+        elif kind == b"R":
+            self.take(len(self._data)).decode()
+        elif kind == b"x":
+            self._classical()
+        elif kind != b"d":
+            self.value(kind)
+        self._end()
+        return rounds
+
+    # -- classical expressions -------------------------------------------------------------------
+
+    def _typed_value(self) -> None:
+        kind, size = self._fields("!1cQ")
+        self._within(size).value(kind)
+
+    def _classical_type(self) -> None:
+        (kind,) = self._fields("!c")
+        if kind == b"u":
+            (width,) = self._fields("!L")
+            if width > WIDEST:
+                _refuse(f"it has a number of {width} bits")
+        elif kind not in (b"b", b"f"):
+            _refuse(f"it has a classical type {kind!r}")
+
+    def _classical(self, depth: int = 0) -> None:
+        """Walk through an expression over classical bits and variables."""
+        if depth > DEPTH:
+            _refuse(f"it has an expression that is nested more than {DEPTH} deep")
+        (node,) = self._fields("!c")
+        self._classical_type()
+        if node == b"x":
+            self._classical_variable()
+        elif node == b"v":
+            (kind,) = self._fields("!c")
+            form = {b"b": "!?", b"f": "!d", b"i": "!B"}.get(kind)
+            if form is None:
+                _refuse(f"it has a classical value of kind {kind!r}")
+            (number,) = self._fields(form)
+            if kind == b"i":
+                self._cut(number)
+        elif node in ONE_OPERAND:
+            self._cut(1)
+            self._classical(depth + 1)
+        elif node in TWO_OPERANDS:
+            self._cut(1 if node == b"b" else 0)
+            self._classical(depth + 1)
+            self._classical(depth + 1)
+        else:
+            _refuse(f"it has a classical expression of kind {node!r}")
+
+    def _classical_variable(self) -> None:
+        (kind,) = self._fields("!c")
+        if kind == b"R":
+            self.take(*self._fields("!H")).decode()
+        elif kind in (b"C", b"U"):
+            self._cut(4 if kind == b"C" else 2)
+        else:
+            _refuse(f"it has a classical variable of kind {kind!r}")
 
     def _layout(self) -> None:
         exists, initial, mapping, final, registers, _ = self._fields("!?iiiIi")
@@ -306,6 +420,8 @@ class _Walk:
             for _ in range(*self._fields("!Q")):
                 inner, size = self._fields("!1cQ")
                 self._within(size).value(inner)
+        elif kind == b"x":
+            self._classical()
         elif kind != b"z":
             _refuse(f"it has a value of kind {kind!r}")
         self._end()

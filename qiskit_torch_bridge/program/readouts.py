@@ -14,7 +14,7 @@ that derivatives of all of them take one adjoint sweep, or one job of shift poin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from qiskit.transpiler import TranspileLayout
 from typing_extensions import override
 
 from ..arrays import IntArray
-from .operators import Observable, restrict_operator, same_operator
+from .operators import Observable, acted_on, axes_of, restrict_operator, same_operator
 
 MEASURED = "meas"
 """The classical register that outcomes are read into."""
@@ -51,6 +51,29 @@ class Readout(ABC):
     def size(self) -> int:
         """The numbers for each row."""
 
+    @property
+    def depends_on(self) -> frozenset[int]:
+        """The qubits whose density matrix tells all that is read."""
+        return frozenset(self.measured)
+
+    @abstractmethod
+    def axes_read(self, num_qubits: int) -> dict[int, str]:
+        """Return the axes in which qubits are read: ``"Z"`` if it is that one alone, or ``"*"``."""
+
+    @property
+    def bits_read(self) -> tuple[int, ...]:
+        """The classical bits that are read, by their indices."""
+        return ()
+
+    @abstractmethod
+    def of_deferred(self, ancillas: range, qubit_of: Mapping[int, int]) -> Readout:
+        """Return what is read instead of a circuit whose measurements have been deferred.
+
+        Args:
+            ancillas: The qubits that it has behind those of the circuit.
+            qubit_of: The qubits that end with the values of classical bits.
+        """
+
     @abstractmethod
     def apply_layout(self, layout: TranspileLayout, num_qubits: int) -> Readout:
         """Return what is read of the transpiled circuit instead."""
@@ -74,6 +97,26 @@ class Expectations(Readout):
     @override
     def size(self) -> int:
         return len(self.operators)
+
+    @property
+    @override
+    def depends_on(self) -> frozenset[int]:
+        return frozenset().union(*map(acted_on, self.operators))
+
+    @override
+    def axes_read(self, num_qubits: int) -> dict[int, str]:
+        axes: dict[int, str] = {}
+        for operator in self.operators:
+            x, z = axes_of(operator)
+            axes.update((int(q), "*") for q in np.flatnonzero(x.any(axis=0)))
+            for q in np.flatnonzero(z.any(axis=0)):
+                axes.setdefault(int(q), "Z")
+        return axes
+
+    @override
+    def of_deferred(self, ancillas: range, qubit_of: Mapping[int, int]) -> Expectations:
+        places = list(range(ancillas.start))
+        return Expectations(tuple(o.apply_layout(places, ancillas.stop) for o in self.operators))
 
     @override
     def apply_layout(self, layout: TranspileLayout, num_qubits: int) -> Expectations:
@@ -143,6 +186,14 @@ class Outcomes(Readout):
         return self.qubits
 
     @override
+    def axes_read(self, num_qubits: int) -> dict[int, str]:
+        return dict.fromkeys(self.qubits, "Z")
+
+    @override
+    def of_deferred(self, ancillas: range, qubit_of: Mapping[int, int]) -> Outcomes:
+        return self
+
+    @override
     def apply_layout(self, layout: TranspileLayout, num_qubits: int) -> Outcomes:
         return Outcomes(_places(self.qubits, layout), self.interpretation)
 
@@ -151,12 +202,62 @@ class Outcomes(Readout):
         return Outcomes(_renumber(self.qubits, kept), self.interpretation)
 
     def measure(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        """Return the circuit with bit ``j`` of a classical register measured on ``qubits[j]``."""
+        """Return the circuit with bit ``j`` of a new classical register measured on ``qubits[j]``.
+
+        It is the last of the registers, after those that the circuit has of its own.
+        """
         measured = circuit.copy()
-        register = ClassicalRegister(len(self.qubits), MEASURED)
+        register = ClassicalRegister(len(self.qubits), free_register_name(circuit))
         measured.add_register(register)
         measured.measure(list(self.qubits), list(register))
         return measured
+
+
+def free_register_name(circuit: QuantumCircuit) -> str:
+    """Return a name for a register to measure into that none of the circuit's has."""
+    taken, name = {register.name for register in circuit.cregs}, MEASURED
+    while name in taken:
+        name += "_"
+    return name
+
+
+@dataclass(frozen=True)
+class RecordedBits(Readout):
+    """Probabilities of what classical bits hold in the end, ``(B, 2**k)``, or of what that is for.
+
+    Attributes:
+        bits: Bit ``j`` of an outcome is the classical bit ``bits[j]`` of the circuit.
+        interpretation: What each outcome counts for; ``None`` if each is an output of its own.
+    """
+
+    bits: tuple[int, ...]
+    interpretation: Interpretation | None = None
+
+    @property
+    @override
+    def size(self) -> int:
+        return 1 << len(self.bits) if self.interpretation is None else self.interpretation.size
+
+    @property
+    @override
+    def bits_read(self) -> tuple[int, ...]:
+        return self.bits
+
+    @override
+    def axes_read(self, num_qubits: int) -> dict[int, str]:
+        return {}
+
+    @override
+    def of_deferred(self, ancillas: range, qubit_of: Mapping[int, int]) -> Outcomes:
+        return Outcomes(tuple(qubit_of[bit] for bit in self.bits), self.interpretation)
+
+    @override
+    def apply_layout(self, layout: TranspileLayout, num_qubits: int) -> RecordedBits:
+        return self  # transpilers leave classical bits where they are
+
+    @override
+    def restrict(self, kept: Sequence[int]) -> RecordedBits:
+        return self
 
 
 @dataclass(frozen=True)
@@ -176,6 +277,14 @@ class Amplitudes(Readout):
     @override
     def size(self) -> int:
         return 2 << len(self.qubits)
+
+    @override
+    def axes_read(self, num_qubits: int) -> dict[int, str]:
+        return dict.fromkeys(range(num_qubits), "*")
+
+    @override
+    def of_deferred(self, ancillas: range, qubit_of: Mapping[int, int]) -> Amplitudes:
+        return Amplitudes((*self.qubits, *ancillas))
 
     @override
     def apply_layout(self, layout: TranspileLayout, num_qubits: int) -> Amplitudes:

@@ -233,6 +233,14 @@ class Fidelity(_OfState):
             and (self.amplitudes.ndim == 1 or whole)
         )
 
+    @override
+    def check_mixed(self) -> None:
+        if self.amplitudes.ndim == 2:
+            raise MeasurementError(
+                "Expected the target to be a pure state, since the circuit measures, resets or "
+                "branches and ends in a mixed one; got a mixed target. Compare with a pure state."
+            )
+
     @property
     @override
     def amplitudes(self) -> NDArray[np.complex128]:
@@ -276,7 +284,8 @@ class State(_OfState):
 
     The global phase counts. A loss has to be real, such as ``(target @ state).abs() ** 2``; its
     gradient goes through the complex numbers as PyTorch has it. Of a transpiled circuit, the state
-    is that of the qubits before transpilation unless ``observables_layout="physical"``. Exact
+    is that of the qubits before transpilation unless ``observables_layout="physical"``. A circuit
+    that ends in a mixed state, since it measures in its middle, has none and is refused. Exact
     engine only.
 
     Example:
@@ -297,6 +306,14 @@ class State(_OfState):
     @override
     def accepts(self, readout: Readout, shape: tuple[int, ...]) -> bool:
         return shape == (readout.size // 2,)
+
+    @override
+    def check_mixed(self) -> None:
+        raise MeasurementError(
+            "The circuit measures, resets or branches and ends in a mixed state, which has no "
+            "amplitudes. Ask for observables, Probabilities, Fidelity, Purity or Entropy, or "
+            "leave the measurements out."
+        )
 
 
 def _read_state(target: Any) -> NDArray[np.complex128]:

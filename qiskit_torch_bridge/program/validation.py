@@ -1,32 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a circuit may contain, checked once before anything runs.
 
-The check follows definitions as deep as parameters go, so it also finds a measurement or an opaque
-gate in a custom instruction.
+The check follows definitions to the gates that they are built from, so it also finds a measurement
+or an opaque gate in a custom instruction.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from qiskit.circuit import (
     AnnotatedOperation,
+    Barrier,
     ControlFlowOp,
     Delay,
-    Instruction,
     Measure,
     Operation,
     ParameterExpression,
     PowerModifier,
     QuantumCircuit,
-    Reset,
 )
+from qiskit.circuit.library import Initialize
 
 from ..exceptions import CircuitError
+from .amplitudes import AmplitudePreparation
 from .definitions import (
+    AT_RUN_TIME,
     Step,
-    class_of,
+    blocks_of,
+    condition_of,
     definition_of,
     has_matrix,
     is_box,
@@ -35,13 +38,28 @@ from .definitions import (
     read_steps,
     steps_of,
 )
+from .encodings import with_preparations
 from .evolutions import LEAVES, TIMED, Evolutions, write_out_evolutions
 from .expressions import expressions_of
+from .final_measurements import split_final_measurements
 
-_HAS_CONDITIONS = hasattr(Instruction, "condition")
+
+class Validated(NamedTuple):
+    """A circuit that can be run.
+
+    Attributes:
+        circuit: The circuit, evolutions written out.
+        steps: Its operations with the indices of their qubits, without boxes.
+        is_dynamic: Whether it is more than gates after preparations: it measures, resets, branches
+            or initializes qubits that something has acted on.
+    """
+
+    circuit: QuantumCircuit
+    steps: list[Step]
+    is_dynamic: bool
 
 
-def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCircuit, list[Step]]:
+def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> Validated:
     """Return ``circuit`` and its steps, or raise :class:`CircuitError` naming what cannot be run.
 
     Evolutions by terms that do not commute are written out in the form that is asked for.
@@ -53,88 +71,70 @@ def validate(circuit: QuantumCircuit, evolutions: Evolutions) -> tuple[QuantumCi
         )
     if not circuit.num_qubits:
         raise CircuitError("The circuit has no qubits. Give one that acts on at least one qubit.")
+    circuit = with_preparations(circuit)
     read = read_steps(circuit)
-    for position, (operation, _) in enumerate(read):
-        if is_standard(operation) and not is_conditioned(operation):
-            continue
-        if isinstance(operation, Measure) and not is_conditioned(operation):
-            raise _measurement_error(circuit, position)
-        _check(operation)
+    found = {_check(op) for op, _ in read if not is_standard(op) or is_conditioned(op)}
+    if _DYNAMIC in found:
+        _refuse_final_measurements(circuit)
     result = write_out_evolutions(circuit, evolutions, [operation for operation, _ in read])
-    return result, steps_of(result, read if result is circuit else None)
+    is_dynamic = _DYNAMIC in found or (_PREPARES in found and _prepares_again(read))
+    return Validated(result, steps_of(result, read if result is circuit else None), is_dynamic)
 
 
-def _measurement_error(circuit: QuantumCircuit, position: int) -> CircuitError:
-    """Return the error for a measurement, which says what can take its place."""
-    measured = circuit.data[position]
-    (qubit,), (clbit,) = measured.qubits, measured.clbits
-    later = circuit.data[position + 1 :]
-    acts = any(qubit in i.qubits and i.operation.name not in ("barrier", "measure") for i in later)
-    uses = any(clbit in i.clbits and i.operation.name != "measure" for i in later)
-    if not acts and not uses:
-        return CircuitError(
-            "The circuit contains a measurement; an estimator measures the observables itself. "
-            "Remove it, for instance with circuit.remove_final_measurements(inplace=False)."
-        )
-    index = circuit.find_bit(qubit).index
-    what = f"measures qubit {index} and then acts on it" if acts else f"measures qubit {index}"
-    if uses:
-        return CircuitError(
-            f"The circuit {what}, and later operations depend on the outcome. Defer the "
-            f"measurement: leave it out, and put gates that are controlled by qubit {index} in the "
-            "place of those that depend on the outcome; to go on with the qubit as measured, copy "
-            "it first onto a fresh qubit with cx."
-        )
-    return CircuitError(
-        f"The circuit {what}; circuits are measured at their end only. A measurement whose outcome "
-        "is not used has the effect of a cx from its qubit onto a fresh qubit that nothing else "
-        "acts on: put that in its place, or leave it out if the circuit does not need it."
-    )
+_GATES, _PREPARES, _DYNAMIC = range(3)
+"""What operations are: gates, such as may begin with a preparation, and such as need outcomes."""
 
 
-def _check(operation: Operation) -> None:
-    if is_conditioned(operation):
+def _refuse_final_measurements(circuit: QuantumCircuit) -> None:
+    """Raise if all that a circuit has beside gates are measurements that end it."""
+    if not any(isinstance(i.operation, Measure) for i in circuit.data):
+        return
+    gates = split_final_measurements(circuit).circuit
+    if max((_check(i.operation) for i in gates.data), default=_GATES) < _DYNAMIC:
         raise CircuitError(
-            f"The operation {operation.name!r} is conditioned on classical bits. Remove the "
-            "condition."
+            "The circuit ends with measurements; an estimator measures the observables itself, and "
+            "those of X and Y would be zero after the circuit's own. Remove these, for instance "
+            "with circuit.remove_final_measurements(inplace=False), or ask for Probabilities()."
         )
-    if isinstance(operation, Measure):
-        raise CircuitError(
-            "An operation of the circuit contains a measurement; an estimator measures the "
-            "observables itself. Build the operation without it. A measurement in the middle whose "
-            "outcome is not used has the effect of a cx onto a fresh qubit."
-        )
-    if isinstance(operation, Reset):
-        raise CircuitError(
-            "The circuit contains a reset, which has no gradient rule. Start from fresh qubits "
-            "instead."
-        )
+
+
+def _prepares_again(read: Iterable[Step]) -> bool:
+    """Whether an operation that prepares qubits comes after others that act on them."""
+    touched = set[object]()
+    for operation, qubits in read:
+        if isinstance(operation, Barrier):
+            continue
+        if not touched.isdisjoint(qubits) and _check(operation) == _PREPARES:
+            return True
+        touched.update(qubits)
+    return False
+
+
+def _check(operation: Operation) -> int:
+    """Return what an operation is; raise if it cannot be run or differentiated."""
+    if is_conditioned(operation) or isinstance(operation, AT_RUN_TIME):
+        return _DYNAMIC
     if isinstance(operation, ControlFlowOp):
-        _check_blocks(operation)
-    elif isinstance(operation, Delay) and expressions_of(operation):
+        inside = [_check(i.operation) for block in operation.blocks for i in block.data]
+        return max(inside, default=_GATES) if is_box(operation) else _DYNAMIC
+    if isinstance(operation, Delay) and expressions_of(operation):
         raise CircuitError("A delay has a parameter as its duration, which has no gradient rule.")
-    elif isinstance(operation, AnnotatedOperation):
+    if isinstance(operation, AnnotatedOperation):
         _check_annotated(operation)
-    elif is_standard(operation) or isinstance(operation, LEAVES) or has_matrix(operation):
-        return  # there is nothing to be looked into
-    else:
-        for inner in definition_of(operation).data:
-            _check(inner.operation)
-
-
-def _check_blocks(operation: ControlFlowOp) -> None:
-    if not is_box(operation) and any(block.parameters for block in operation.blocks):
-        raise CircuitError(
-            f"The control-flow operation {operation.name!r} contains circuit parameters, which "
-            "cannot be differentiated there. Move the parameterized gates out of the block."
-        )
-    for block in operation.blocks:
-        for inner in block.data:
-            _check(inner.operation)
+        return _GATES
+    if isinstance(operation, Initialize):
+        return _PREPARES
+    if is_standard(operation) or isinstance(operation, LEAVES) or has_matrix(operation):
+        return _GATES  # there is nothing to be looked into
+    return max((_check(i.operation) for i in definition_of(operation).data), default=_GATES)
 
 
 def _check_annotated(operation: AnnotatedOperation) -> None:
-    _check(operation.base_op)
+    if _check(operation.base_op) != _GATES:
+        raise CircuitError(
+            f"The operation {operation.name!r} inverts, repeats or controls one that is no gate: "
+            f"{operation.base_op.name!r} measures, resets or branches. Build it from gates."
+        )
     powers = [m.power for m in operation.modifiers if isinstance(m, PowerModifier)]
     if expressions_of(operation) and any(power != int(power) for power in powers):
         raise CircuitError(
@@ -143,14 +143,14 @@ def _check_annotated(operation: AnnotatedOperation) -> None:
         )
 
 
+def is_gate(operation: Operation) -> bool:
+    """Whether an operation is a gate, or is built from gates alone."""
+    return _check(operation) == _GATES
+
+
 def is_conditioned(operation: Operation) -> bool:
     """Whether Qiskit 1's ``c_if`` was used; Qiskit 2 has no such attribute."""
-    own = type(operation)
-    if not _HAS_CONDITIONS or own is not class_of(operation) or not hasattr(own, "condition"):
-        return False  # shared instances have none
-    with warnings.catch_warnings():  # even reading it is deprecated
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return getattr(operation, "condition", None) is not None  # annotated ones have none
+    return condition_of(operation) is not None
 
 
 def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
@@ -161,11 +161,15 @@ def leaf_expressions(circuit: QuantumCircuit) -> Iterator[ParameterExpression]:
 
 def leaf_expressions_of(operation: Operation) -> Iterator[ParameterExpression]:
     """Yield an operation's expressions, and those of what it is built from."""
+    if blocks := blocks_of(operation):
+        for block in blocks:
+            yield from leaf_expressions(block)
+        return
     expressions = expressions_of(operation)
     yield from expressions
     if not expressions or is_standard(operation):
         return
     if isinstance(operation, AnnotatedOperation):
         operation = operation.base_op
-    if not is_standard(operation) and not isinstance(operation, TIMED):
+    if not is_standard(operation) and not isinstance(operation, (*TIMED, AmplitudePreparation)):
         yield from leaf_expressions(definition_of(operation))

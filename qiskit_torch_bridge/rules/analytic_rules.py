@@ -27,6 +27,7 @@ from ..arguments import require_real_array, shown
 from ..arrays import FloatArray
 from ..exceptions import GradientError
 from .plan import Differentiation, Rule, ShiftPlan, StencilRule, check_columns
+from .vectors import WithVectors, shift_vectors
 
 if TYPE_CHECKING:
     from ..program import AnalysedCircuit
@@ -46,8 +47,9 @@ class ParameterShiftRule(Rule):
           \frac{f(\alpha + \tfrac{\pi}{2} e_a) - f(\alpha - \tfrac{\pi}{2} e_a)}{2}
 
     It runs on the form of the circuit in which each angle has a parameter of its own and a
-    generator with two eigenvalues one apart. Cost: two evaluations per angle that depends on a
-    wanted column.
+    generator with two eigenvalues one apart. Amplitudes that are prepared are shifted as
+    :mod:`.vectors` says. Cost: two evaluations per angle, or component, that depends on a wanted
+    column.
     """
 
     name = "parameter-shift"
@@ -59,9 +61,15 @@ class ParameterShiftRule(Rule):
         check_columns(circuit, columns)
         target, angle_map = circuit.shift_form
         coordinates = angle_map.angles_of(columns)
-        stencils = [(a, SHIFTS, COEFFICIENTS) for a in coordinates]
+        vectors = shift_vectors(target.vector_columns, coordinates)
+        components = [c for v in vectors for c in v.columns[v.places].tolist()]
+        angles = [a for a in coordinates if a not in set(components)]
+        stencils = [(a, SHIFTS, COEFFICIENTS) for a in angles]
         plan = ShiftPlan.from_columns(angle_map.num_angles, stencils)
-        return Differentiation(target, angle_map, angle_map.pullback(coordinates, columns), plan)
+        pullback = angle_map.pullback([*angles, *components], columns)
+        if not vectors:
+            return Differentiation(target, angle_map, pullback, plan)
+        return WithVectors(target, angle_map, pullback, plan, vectors)
 
 
 class MultiFrequencyRule(StencilRule):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -108,6 +108,28 @@ class ShiftPlan:
         places = np.zeros(num_points, dtype=np.int64)
         return cls(size, places, np.zeros(num_points), num_derivatives, none, np.zeros(0))
 
+    def restricted(self, coordinates: IntArray) -> ShiftPlan:
+        """Return the plan without the points of derivatives by other coordinates than these.
+
+        The coefficients of a derivative add up to zero, so that without a change it is zero.
+        """
+        _require_places(coordinates, "coordinates", (None,), self.size)
+        derivatives, points = self.entries
+        moves = np.isin(self.coordinates, coordinates) & (self.shifts != 0)
+        changing = np.bincount(derivatives[moves[points]], minlength=self.num_derivatives) > 0
+        kept = changing[derivatives]
+        if kept.all():
+            return self
+        left, renumbered = np.unique(points[kept], return_inverse=True)
+        return ShiftPlan(
+            self.size,
+            self.coordinates[left],
+            self.shifts[left],
+            self.num_derivatives,
+            np.array([derivatives[kept], renumbered], dtype=np.int64),
+            self.coefficients[kept],
+        )
+
     @property
     def displacements(self) -> FloatArray:
         """The displacements as one new array ``(S, K)``."""
@@ -156,14 +178,37 @@ class Differentiation:
                 what = f"of {kind.__name__}"
                 require_instance(getattr(self, name), name, kind, what, error=GradientError)
 
+    @property
+    def num_points(self) -> int:
+        """The number ``S`` of evaluations that one row of values needs."""
+        return self.plan.num_points
+
+    def reading(
+        self, qubits: frozenset[int], bits: frozenset[int] = frozenset()
+    ) -> Differentiation:
+        """Return the plan without points at which nothing that is read of some bits changes.
+
+        The derivatives that these points are for are zero: see
+        :meth:`.AnalysedCircuit.columns_reaching`.
+        """
+        reached = np.array(sorted(self.target.columns_reaching(qubits, bits)), dtype=np.int64)
+        plan = self.plan.restricted(reached)
+        return self if plan is self.plan else replace(self, plan=plan)
+
     def points(self, values: Any, m: Any = np) -> Any:
         """Displace ``values`` of shape ``(B, P)`` to the shift points ``(S, B, K)``."""
-        coordinates = values if self.angle_map is None else self.angle_map.angles(values, m)
-        return coordinates + m.asarray(self.plan.displacements)[:, None, :]
+        return self._coordinates(values, m) + m.asarray(self.plan.displacements)[:, None, :]
 
     def combine(self, values: Any, evs: Any, m: Any = np) -> Any:
         """Combine evaluations ``(S, B)`` at the shift points to derivatives ``(B, C)``."""
-        derivatives = self.plan.combined(evs, m)  # (B, C')
+        return self._pulled_back(values, self.plan.combined(evs, m), m)
+
+    def _coordinates(self, values: Any, m: Any) -> Any:
+        """Return the coordinates ``(B, K)`` of ``target``."""
+        return values if self.angle_map is None else self.angle_map.angles(values, m)
+
+    def _pulled_back(self, values: Any, derivatives: Any, m: Any) -> Any:
+        """Return derivatives ``(B, C')`` with respect to coordinates as those by columns."""
         return derivatives if self.pullback is None else self.pullback(values, derivatives, m)
 
     def standard_errors(self, values: FloatArray, stds: FloatArray) -> FloatArray:
@@ -185,7 +230,7 @@ def _require_numbers(value: Any, name: str) -> int:
     return len(array)
 
 
-def _require_places(value: Any, name: str, shape: tuple[int, ...], end: int) -> None:
+def _require_places(value: Any, name: str, shape: tuple[int | None, ...], end: int) -> None:
     """Raise :class:`.GradientError` unless an array holds whole numbers from 0, below ``end``."""
     places = require_real_array(value, name, shape, error=GradientError)
     if (

@@ -9,12 +9,14 @@ of :math:`x' = (x, F(x, w))` and :math:`w' = (w, G(w))`, to second order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import FloatArray
+from ..exceptions import BridgeError, InputError
+from ..program import AnalysedCircuit
 from ..program.angle_map import AngleMap, Pullback
 
 Pair = tuple[FloatArray, FloatArray]
@@ -90,20 +92,22 @@ class ExpressionColumns:
     ) -> Pair:
         """Map gradients with respect to ``x'`` and ``w'`` to those with respect to ``x`` and ``w``.
 
-        What is not wanted stays incomplete. Where an expression has no derivative with respect to
-        what is wanted, the gradient is not finite.
+        What is not wanted is zero. Where an expression has no derivative with respect to what is
+        wanted, the gradient is not finite.
         """
-        gx, gw, by_row, shared = self._split(gradients)
-        with np.errstate(all="ignore"):
-            if self._by_row.num_angles:
-                found = self._rule(wanted)(self.place(x, w), by_row, check=False)
-                gx, gw = self._add(gx, gw, found, wanted)
-            if self._shared.num_angles and wanted[1]:
-                gw = gw + self._shared_rule(self._place_weights(w), shared, check=False)
-        return gx, gw
+        gx, gw = gradients
+        if self.of_angle:
+            gx, gw, by_row, shared = self._split(gradients)
+            with np.errstate(all="ignore"):
+                if self._by_row.num_angles:
+                    found = self._rule(wanted)(self.place(x, w), by_row, check=False)
+                    gx, gw = self._add(gx, gw, found, wanted)
+                if self._shared.num_angles and wanted[1]:
+                    gw = gw + self._shared_rule(self._place_weights(w), shared, check=False)
+        return gx if wanted[0] else np.zeros_like(x), gw if wanted[1] else np.zeros_like(w)
 
     def pull_back_tangent(
-        self, x: FloatArray, w: FloatArray, gradients: Pair, tangents: Pair,
+        self, x: FloatArray, w: FloatArray, gradients: Callable[[], Pair], tangents: Pair,
         dgradients: Pair, wanted: tuple[bool, bool],
     ) -> Pair:  # fmt: skip
         """Return the derivative of :meth:`pull_back` along tangents.
@@ -111,13 +115,16 @@ class ExpressionColumns:
         Args:
             x: Shape ``(B, I)``.
             w: Shape ``(1, W)`` or ``(B, W)``.
-            gradients: With respect to ``x'`` and ``w'``.
+            gradients: Returns those with respect to ``x'`` and ``w'``. Where all expressions are
+                affine it is not called.
             tangents: Of ``x`` and ``w``.
             dgradients: The derivatives of the gradients along the tangents.
             wanted: Whether derivatives with respect to inputs and to weights are wanted.
         """
         hx, hw = self.pull_back(x, w, dgradients, wanted)
-        _, _, by_row, shared = self._split(gradients)
+        if not self.of_angle:
+            return hx, hw
+        _, _, by_row, shared = self._split(gradients())
         with np.errstate(all="ignore"):
             if self._by_row.num_angles:
                 moved = self.place(*tangents)
@@ -134,6 +141,17 @@ class ExpressionColumns:
             self._rule(wanted).check(self.place(x, w))
         if self._shared.num_angles and wanted[1]:
             self._shared_rule.check(self._place_weights(w))
+
+    def find_error(self, analysed: AnalysedCircuit, x: FloatArray, w: FloatArray) -> BridgeError:
+        """Return the error for values at which an angle of a circuit is not finite."""
+        try:
+            analysed.check(self.place(x, w))
+        except BridgeError as error:
+            return error
+        return InputError(
+            "Expected angles that are finite numbers; the circuit's expressions exceed the range "
+            "of double precision at these values. Scale the inputs."
+        )
 
     def place(self, x: FloatArray, w: FloatArray) -> FloatArray:
         """Return the values ``(B, P)`` that inputs and weights are."""

@@ -16,18 +16,21 @@ numbers and :math:`c` a cotangent ``(B, S)``:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from ..arguments import require_choice
-from ..arrays import FloatArray
+from ..arrays import BoolArray, ComplexArray, FloatArray, IntArray
+from ..exceptions import CircuitError, MeasurementError
 from ..program import AnalysedCircuit
 from ..program.readouts import Readout
 
-ComplexArray = NDArray[np.complex128]
+NO_STATES = (
+    "Amplitudes are read of a state vector alone; this circuit is simulated without one. Use "
+    "Exact(method='statevector')."
+)
 
 
 class Cost(NamedTuple):
@@ -35,7 +38,8 @@ class Cost(NamedTuple):
 
     Attributes:
         bytes: Of memory.
-        operations: About how many complex multiplications.
+        operations: About how many complex multiplications: as many as take the time of those by
+            which the state vector's kernels change amplitudes.
     """
 
     bytes: int
@@ -70,6 +74,16 @@ class Simulator(Protocol):
 
         The latter is the simulator's own, and ``None`` unless it is to be kept and there is any.
         """
+
+    def evaluate_separately(self, x: FloatArray, w: FloatArray) -> FloatArray:
+        """Return what :meth:`evaluate` does, up to rounding.
+
+        A row is the same to the last bit, however many others are evaluated with it.
+        """
+        rows = [slice(k, k + 1) for k in range(len(x))]
+        if len(rows) < 2:
+            return self.evaluate(x, w)[0]
+        return np.concatenate([self.evaluate(x[r], w if len(w) == 1 else w[r])[0] for r in rows])
 
     def vjp(
         self,
@@ -117,46 +131,84 @@ class Simulator(Protocol):
         """
 
     def states(self, x: FloatArray, w: FloatArray) -> ComplexArray:
-        """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
+        """Return the final states ``(B, 2**n)`` of the qubits that are simulated.
+
+        Raises:
+            MeasurementError: If the method has no state vectors, as most have none.
+        """
+        raise MeasurementError(NO_STATES)
 
     def tangent_states(
         self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray
     ) -> tuple[ComplexArray, ComplexArray]:
-        """Return the final states ``(B, 2**n)`` and their derivatives along ``dx`` and ``dw``."""
+        """Return :meth:`states` and their derivatives along ``dx`` and ``dw``."""
+        raise MeasurementError(NO_STATES)
 
 
-def _statevector() -> type[Simulator]:
-    from .statevector import StatevectorSimulator
-
-    return StatevectorSimulator
-
-
-SIMULATORS: dict[str, Callable[[], type[Simulator]]] = {"statevector": _statevector}
-"""What loads the class of each method, by the method's name."""
-
-
-def make_simulator(
-    method: str,
-    analysed: AnalysedCircuit,
-    readout: Readout | None,
-    inputs: Sequence[int],
-    weights: Sequence[int],
-    dtype: DTypeLike = np.complex128,
-) -> Simulator:
-    """Compile a circuit and what is read of its state for the simulator of a name.
+class TooExpensive(CircuitError):
+    """A plan was given up because it takes more operations than are of interest.
 
     Args:
-        method: One of :data:`SIMULATORS`.
-        analysed: The circuit.
-        readout: What is read of its state; ``None`` to prepare states only.
-        inputs: The columns of the circuit's parameters that ``x`` holds.
-        weights: The columns that ``w`` holds.
-        dtype: ``complex128``, or ``complex64`` for half of the memory and time.
-
-    Raises:
-        CircuitError: If the circuit cannot be simulated exactly.
-        MemoryLimitError: If a state, or what is read of one, does not fit into memory.
+        message: What takes so much.
+        terms: Which terms of all operators in a row are known to do so, each alone: ``(K,)``.
     """
-    make: Any = SIMULATORS[require_choice(method, "method", SIMULATORS)]()
-    simulator: Simulator = make(analysed, readout, inputs, weights, dtype)
-    return simulator
+
+    def __init__(self, message: str, terms: BoolArray) -> None:
+        super().__init__(message)
+        self.terms = terms
+
+
+class Plan(Protocol):
+    """How a method would simulate a circuit: what is known before anything large is allocated.
+
+    Plans are made by functions that take what a simulator is made of, and cost no more than reading
+    the circuit. They raise :class:`.CircuitError` where the method cannot read what is asked for.
+    """
+
+    def estimate(self, rows: int) -> Cost:
+        """Estimate what values and a gradient of ``rows`` points take."""
+
+    def compile(self) -> Simulator:
+        """Return the simulator.
+
+        Raises:
+            MemoryLimitError: If there is too little memory, before it is allocated.
+        """
+
+
+class Planner(Protocol):
+    """Plans the simulation of a circuit by one method."""
+
+    def __call__(
+        self,
+        analysed: AnalysedCircuit,
+        readout: Readout | None,
+        inputs: Sequence[int],
+        weights: Sequence[int],
+        dtype: DTypeLike = np.complex128,
+    ) -> Plan:
+        """Return the plan, or raise :class:`.CircuitError`: arguments as of a simulator."""
+
+
+@runtime_checkable
+class GroupedPlan(Plan, Protocol):
+    """A plan that simulates each group of terms on its own, so that others can take some of them.
+
+    Only a plan for :class:`.Expectations` is one.
+    """
+
+    def groups(self) -> tuple[IntArray, FloatArray]:
+        """Return the group of each term, and how many operations each group takes for one row.
+
+        Returns:
+            The terms of all operators in a row, ``(K,)``: the number of each one's group, and -1
+            where nothing is simulated; and the operations by group, ``(G,)``.
+        """
+
+
+@runtime_checkable
+class BoundedPlan(Plan, Protocol):
+    """A plan whose estimate takes a search, so that it is asked for something simpler before."""
+
+    def takes_more_than(self, operations: float, rows: int) -> bool:
+        """Whether a gradient of ``rows`` points is known to take more operations than so many."""

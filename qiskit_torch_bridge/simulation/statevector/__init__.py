@@ -2,6 +2,6 @@
 """The state vector: circuits compiled to tapes, and kernels that run these."""
 
 from .geometry import StateGeometry
-from .simulator import FinalStates, SimulatorCache, StatevectorSimulator
+from .simulator import FinalStates, StatevectorSimulator
 
-__all__ = ["FinalStates", "SimulatorCache", "StateGeometry", "StatevectorSimulator"]
+__all__ = ["FinalStates", "StateGeometry", "StatevectorSimulator"]

@@ -12,21 +12,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
-from ...arrays import FloatArray, IntArray
+from ... import memory
+from ...arrays import ComplexArray, FloatArray, IntArray
 from ...program.analysis import AnalysedCircuit
 from ...program.operators import FEW, Observable, ProductOperator, walsh_hadamard
+from ..tape.axes import turn_axes
+from ..tape.compile_tape import Tape, compile_tape
+from ..tape.paulis import find_masks
+from ..tape.reduce import WIDEST, reduce_tape
 from .kernels.tables import ENTRY, GROUP, PauliTables, Projections
-from .paulis import find_masks
-from .projections import are_connected, compile_projections, count_amplitudes
-from .tape import Tape, compile_tape
+from .projections import are_connected, compile_projections, count_amplitudes, find_projected_masks
 
 MAX_TABLES = 1 << 26
 """Numbers that all tables may hold (half a GiB); beyond it, terms are summed one by one."""
+
+TOGETHER = 3
+"""Strings of Z that cost as much as all of them together, which transforms take."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,7 @@ class PauliSums:
         num_bits: Of the state.
         constants: What terms without any Pauli contribute to values, shape ``(O,)``.
         paulis: Sums of Pauli strings.
-        projections: Products of projectors, and
-        masks: The masks ``x`` and ``z`` of all terms and of what projects, shape ``(K, 2)``.
+        projections: Products of projectors.
     """
 
     num_observables: int
@@ -47,21 +52,37 @@ class PauliSums:
     constants: FloatArray
     paulis: PauliTables
     projections: Projections
-    masks: IntArray
 
     @property
     def work(self) -> float:
         """What one application to a state costs, in states that are passed over."""
         amplitudes = 2 * count_amplitudes(self.projections) + len(self.projections.terms)
-        return len(self.paulis.entries) + amplitudes / (1 << self.num_bits)
+        groups, entries = self.paulis.groups[:1], self.paulis.entries
+        together = 0
+        if len(groups) and groups["x"][0] == 0 and entries["table_at"][0] < 0:
+            together = max(0, int(groups["middle"][0] - groups["start"][0]) - TOGETHER)
+        return len(entries) - together + amplitudes / (1 << self.num_bits)
 
 
-def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
-    """Conjugate observables by the tape's frame and group their terms.
+class _Terms(NamedTuple):
+    """The terms of observables in the frame of a tape.
 
-    Imaginary parts of coefficients count only where the operator is applied to a state: with
-    :math:`i`, an even number of Y takes the place of an odd one.
+    Attributes:
+        num_observables: Their number ``O``.
+        strings: Masks ``x`` and ``z``, power ``k`` of i, and observable of each: ``(4, K)``.
+        coefficients: Shape ``(K,)``.
+        products: Those of many projectors, on the bits of the tape, and the observables they
+            belong to.
     """
+
+    num_observables: int
+    strings: IntArray
+    coefficients: ComplexArray
+    products: tuple[ProductOperator, IntArray]
+
+
+def _conjugate(observables: Sequence[Observable], tape: Tape) -> _Terms:
+    """Conjugate observables by a tape's frame."""
     no_mask = np.zeros(0, dtype=np.int64)
     parts: list[tuple[Any, ...]] = [(no_mask, no_mask, no_mask, np.zeros(0, dtype=complex))]
     paulis, products = _parted(observables, tape)
@@ -71,6 +92,32 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
         parts.append((x, z, np.full_like(x, o), c))
     x, z, target, c = map(np.concatenate, zip(*parts, strict=True))
     x, z, k = tape.frame.conjugate_terms(x, z)
+    return _Terms(len(observables), np.array([x, z, k, target]), c, products)
+
+
+def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
+    """Conjugate observables by the tape's frame and group their terms.
+
+    Imaginary parts of coefficients count only where the operator is applied to a state: with
+    :math:`i`, an even number of Y takes the place of an odd one.
+    """
+    return _write(_compressed(_conjugate(observables, tape), tape), tape)
+
+
+def _compressed(terms: _Terms, tape: Tape) -> _Terms:
+    """Return terms on the basis states that a tape reaches."""
+    if tape.compression is None:
+        return terms
+    *masks, target = terms.strings
+    x, z, k, stay = tape.compression.strings(*masks)
+    strings = np.array([x, z, k, target[stay]])
+    return terms._replace(strings=strings, coefficients=terms.coefficients[stay])
+
+
+def _write(given: _Terms, tape: Tape) -> PauliSums:
+    """Group terms that are on the bits of the tape's state."""
+    x, z, k, target = given.strings
+    c = given.coefficients
     uneven = np.bitwise_count(x & z).astype(np.int64) & 1
     # i**k with k = 0, 2: a real part with its sign; k = 1, 3: minus and plus an imaginary part
     c = c * _SIGNS[k]
@@ -79,7 +126,7 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
         terms = np.hstack([terms, [x, 1 - uneven, z, target]])
         numbers = np.concatenate([numbers, np.where(uneven, -c.imag, c.imag)])
     trivial = ~(terms[0] | terms[1] | terms[2]).astype(bool)
-    sums = np.bincount(terms[3, trivial], numbers[trivial], len(observables)).astype(float)
+    sums = np.bincount(terms[3, trivial], numbers[trivial], given.num_observables).astype(float)
     counts = np.flatnonzero((numbers != 0) & ~trivial)
     counts = counts[np.lexsort(terms[::-1, counts])]
     terms, numbers = terms[:, counts], numbers[counts]
@@ -87,14 +134,12 @@ def compile_sums(observables: Sequence[Observable], tape: Tape) -> PauliSums:
     starts = _changes(terms[0])
     for start, stop in itertools.pairwise([*starts, terms.shape[1]]):
         writer.group(terms[:, start:stop], numbers[start:stop])
-    projections, masks = compile_projections(*products, tape.frame)
-    masks = np.concatenate([terms[[0, 2]].T, masks])
-    tables = writer.write()
-    return PauliSums(len(observables), tape.num_bits, sums, tables, projections, masks)
+    projections = compile_projections(*given.products, tape.frame, tape.compression)
+    return PauliSums(given.num_observables, tape.num_bits, sums, writer.write(), projections)
 
 
 def compile_both(
-    analysed: AnalysedCircuit, observables: Sequence[Observable]
+    analysed: AnalysedCircuit, observables: Sequence[Observable], itemsize: int = 16
 ) -> tuple[Tape, PauliSums]:
     """Compile a circuit and its observables, in the frame in which both take the least work.
 
@@ -102,7 +147,8 @@ def compile_both(
     state. Where there are many, they are put in, and their projectors are on the bits.
     """
     tape = compile_tape(analysed)
-    sums = compile_sums(observables, tape)
+    is_real = not any(np.imag(o.coeffs).any() for o in observables)
+    tape, sums = _compile(observables, tape, is_real, itemsize)
     if not are_connected(sums.projections):
         return tape, sums
     products, _ = _parted(observables, tape)[1]
@@ -111,11 +157,42 @@ def compile_both(
         for axis in (1, 2, 3)
     ]
     axes = "".join("ZXY"[axis] for axis in np.argmax(counts, axis=0))
-    turned = compile_tape(analysed, axes=axes)
-    others = compile_sums(observables, turned)
+    turned, others = _compile(observables, compile_tape(analysed, axes=axes), is_real, itemsize)
     if len(turned.operations) + others.work < len(tape.operations) + sums.work:
         return turned, others
     return tape, sums
+
+
+def count_bits(analysed: AnalysedCircuit, observables: Sequence[Observable]) -> int:
+    """Return on how many bits the state is that observables with real coefficients depend on."""
+    return _reduce(observables, compile_tape(analysed), True)[0].num_bits
+
+
+def _reduce(observables: Sequence[Observable], tape: Tape, is_real: bool) -> tuple[Tape, _Terms]:
+    """Reduce a tape to what observables depend on; their terms are those in its frame."""
+    terms = _conjugate(observables, tape)
+    projected = find_projected_masks(terms.products[0], tape.frame)
+    masks = np.concatenate([terms.strings[:2, terms.coefficients != 0].T, projected])
+    # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
+    return reduce_tape(tape, masks if is_real else None, projected[:, 0].tolist()), terms
+
+
+def _compile(
+    observables: Sequence[Observable], tape: Tape, is_real: bool, itemsize: int
+) -> tuple[Tape, PauliSums]:
+    """Reduce a tape to what observables depend on, and compile these."""
+    if tape.num_bits > WIDEST:
+        memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    tape, terms = _reduce(observables, tape, is_real)
+    memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    terms = _compressed(terms, tape)
+    if not len(terms.products[0]):
+        tape, frame = turn_axes(tape, terms.strings[:2].T)
+        if frame is not None:
+            x, z, k, target = terms.strings
+            turned = frame.conjugate_terms(x, z, k)
+            terms = terms._replace(strings=np.array([*turned, target]))
+    return tape, _write(terms, tape)
 
 
 def _parted(
@@ -128,7 +205,7 @@ def _parted(
         products, on the bits of the tape, and to which observables these belong.
     """
     paulis: list[tuple[int, SparsePauliOp, dict[int, int]]] = []
-    letters = [np.zeros((0, tape.num_bits), dtype=np.uint8)]
+    letters = [np.zeros((0, len(tape.position)), dtype=np.uint8)]
     coefficients: list[Any] = [np.zeros(0)]
     owners: list[IntArray] = [np.zeros(0, dtype=np.int64)]
     by_bit = sorted(tape.position, key=tape.position.__getitem__)
@@ -140,7 +217,7 @@ def _parted(
         many = there.projected.sum(axis=1) > FEW
         if not many.all():
             few = ProductOperator(there.letters[~many], there.coeffs[~many])
-            own = {bit: bit for bit in range(tape.num_bits)}
+            own = {bit: bit for bit in range(len(by_bit))}
             paulis.append((o, few.expanded(len(few) << FEW), own))
         letters.append(there.letters[many])
         coefficients.append(there.coeffs[many])

@@ -26,13 +26,11 @@ from typing_extensions import override
 from ...arrays import IntArray
 from ...program import AnalysedCircuit
 from ...program.definitions import Step, global_phases_of
+from ..tape.compile_tape import Tape, TapeBuilder
+from ..tape.compress import Compression
+from ..tape.operations import CLIFFORDS, Angle, Rotation, Turn
+from ..tape.paulis import CliffordFrame, PauliString, make_pauli_string
 from .kernels.tables import Outputs
-from .operations import CLIFFORDS, Angle, Rotation, Turn
-from .paulis import CliffordFrame, PauliString, make_pauli_string
-from .tape import Tape, TapeBuilder
-
-PHASE = Rotation(PauliString(0, 0), Angle())
-"""The rotation about no axis that a tape's phase is, by the angles that the tape has for it."""
 
 
 def compile_tape_with_phase(analysed: AnalysedCircuit) -> Tape:
@@ -46,13 +44,16 @@ def compile_tape_with_phase(analysed: AnalysedCircuit) -> Tape:
     return builder.write(analysed, builder.phase)
 
 
-def locate_amplitudes(frame: CliffordFrame, bits: Sequence[int | None]) -> Outputs:
+def locate_amplitudes(
+    frame: CliffordFrame, bits: Sequence[int | None], compression: Compression | None = None
+) -> Outputs:
     """Return which basis state each amplitude is found at, and its power of i.
 
     Args:
         frame: The frame of :func:`compile_tape_with_phase`.
         bits: The bit of the state that is each bit of an amplitude's index; ``None`` for a qubit
             that stays in state zero. The bits left out are zero.
+        compression: How basis states are numbered; those that are not reached are not found.
     """
     states, powers = np.array([_origin(frame)], dtype=np.int64), np.zeros(1, dtype=np.int64)
     for bit in bits:
@@ -64,6 +65,8 @@ def locate_amplitudes(frame: CliffordFrame, bits: Sequence[int | None]) -> Outpu
         odd = np.bitwise_count(states & z).astype(np.int64) & 1
         states = np.concatenate([states, np.where(states < 0, states, states ^ x)])
         powers = np.concatenate([powers, (powers - k - 2 * odd) & 3])
+    if compression is not None:
+        states = compression.states(states)
     found = states >= 0
     starts: IntArray = np.concatenate([[0], np.cumsum(found)])
     return Outputs(starts, states[found], powers[found])
@@ -87,26 +90,20 @@ class _PhaseBuilder(TapeBuilder):
     follows_phase = True
 
     def __init__(self, steps: Iterable[Step]) -> None:
-        self._offset = 0.0
-        self._scales: dict[int, float] = {}
+        self._phase = Angle()
         self._of_origin = 0.0  # what the frame makes of its origin: zeros with this phase
         self._of_rotations = 0.0  # the phase of the frame's gates beside their rotations
         super().__init__(steps)
 
     @property
-    def phase(self) -> tuple[Angle, ...]:
-        """The angles whose sum is that of the phase; none if there is none."""
-        offset = math.remainder(self._offset + self._of_origin, 4 * math.pi)
-        angles = [Angle(offset)] if abs(offset) > 1e-15 else []
-        angles += [Angle(0.0, scale, source) for source, scale in self._scales.items() if scale]
-        return tuple(angles)
+    def phase(self) -> Angle:
+        """The angle of the phase; zero if there is none."""
+        offset = math.remainder(self._phase.offset + self._of_origin, 4 * math.pi)
+        return self._phase._replace(offset=offset if abs(offset) > 1e-15 else 0.0)
 
     @override
     def _turn_phase(self, angle: Angle, factor: float = 1.0) -> None:
-        self._offset += factor * angle.offset
-        if not angle.is_fixed:
-            scale = self._scales.get(angle.source, 0.0)
-            self._scales[angle.source] = scale + factor * angle.scale
+        self._phase = self._phase.plus(angle, factor)
 
     @override
     def _turn(self, turn: Turn, bits: tuple[int, ...]) -> None:
@@ -133,7 +130,7 @@ class _PhaseBuilder(TapeBuilder):
             self._turn(("Z", 3), bits[1:])
             self._clifford(CXGate, bits)
             self._turn(("Z", 1), bits[1:])
-            self._offset += 2 * math.pi  # a whole turn is -1
+            self._turn_phase(Angle(2 * math.pi))  # a whole turn is -1
         else:
             super()._clifford(kind, bits)
             # On a state that all of its rotations leave alone but for a phase, CX or CZ is one.
@@ -142,5 +139,5 @@ class _PhaseBuilder(TapeBuilder):
     @override
     def apply_frame(self) -> None:
         super().apply_frame()
-        self._offset += self._of_rotations
+        self._turn_phase(Angle(self._of_rotations))
         self._of_origin = self._of_rotations = 0.0

@@ -26,41 +26,61 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...arrays import FloatArray, IntArray
 from ...program.operators import ProductOperator
+from ..tape.compress import Compression
+from ..tape.paulis import CliffordFrame, PauliString, make_pauli_string
 from .kernels.tables import DIRECTION, TERM, VIEW, Projections
-from .paulis import CliffordFrame, PauliString, make_pauli_string
 
 _Row = tuple[PauliString, int]
 """A string, and of which of the projectors' strings it is the product, as bits."""
 
-_NO_MASKS = np.zeros((0, 2), dtype=np.int64)
 _NONE = Projections(*(np.zeros(0, dtype) for dtype in (VIEW, DIRECTION, TERM, float)))
 
 
+def find_projected_masks(operator: ProductOperator, frame: CliffordFrame) -> IntArray:
+    """Return the masks ``x`` and ``z`` of all strings that products depend on, shape ``(K, 2)``."""
+    if not len(operator):
+        return np.zeros((0, 2), dtype=np.int64)
+    x, z, _ = frame.conjugate_terms(*_multiplied(operator, frame.num_bits))
+    axes = np.where(operator.projected, operator.letters & 3, 0)
+    letters = [(q, axis) for axis in (1, 2, 3) for q in np.flatnonzero((axes == axis).any(axis=0))]
+    strings = [frame.conjugate(make_pauli_string("IZXY"[axis], [int(q)])) for q, axis in letters]
+    return np.concatenate([np.stack([x, z], axis=1), np.array([s[:2] for s in strings])])
+
+
+def _multiplied(operator: ProductOperator, num_bits: int) -> tuple[IntArray, IntArray]:
+    """Return the masks of the strings that are multiplied to the projectors."""
+    bits = np.int64(1) << np.arange(num_bits, dtype=np.int64)
+    x, z = ((table & ~operator.projected) @ bits for table in (operator.x, operator.z))
+    return x, z
+
+
 def compile_projections(
-    operator: ProductOperator, owners: IntArray, frame: CliffordFrame
-) -> tuple[Projections, IntArray]:
+    operator: ProductOperator,
+    owners: IntArray,
+    frame: CliffordFrame,
+    compression: Compression | None,
+) -> Projections:
     """Conjugate products of projectors by a frame, and find what they leave of the index.
 
     Args:
         operator: All products, on the bits of the tape.
         owners: The observable that each belongs to, shape ``(K,)``.
         frame: The tape's frame.
-
-    Returns:
-        The products, and the masks of all strings that they depend on, shape ``(K, 2)``.
+        compression: The tape's, which reaches the states of :func:`find_projected_masks`.
     """
     if not len(operator):
-        return _NONE, _NO_MASKS
+        return _NONE
     projected = operator.projected
     axes = np.where(projected, operator.letters & 3, 0)
     _, first, view_of = np.unique(axes, axis=0, return_index=True, return_inverse=True)
-    bits = np.int64(1) << np.arange(frame.num_bits, dtype=np.int64)
-    x, z = ((table & ~projected) @ bits for table in (operator.x, operator.z))
-    x, z, k = frame.conjugate_terms(x, z)
-    masks = [np.stack([x, z], axis=1)]
+    x, z, k = frame.conjugate_terms(*_multiplied(operator, frame.num_bits))
+    if compression is not None:
+        x, z, k, _ = compression.strings(x, z, k)
+    num_bits = frame.num_bits if compression is None else compression.num_bits
     coefficients = np.asarray(operator.coeffs, dtype=complex)
     views: list[tuple[int, int, int]] = []
     directions: list[PauliString] = []
@@ -71,8 +91,10 @@ def compile_projections(
         where = np.flatnonzero(projected[example])
         letters = [(q, "IZXY"[axes[example, q]]) for q in where.tolist()]
         strings = [frame.conjugate(make_pauli_string(letter, [q])) for q, letter in letters]
-        masks.append(np.array([(string.x, string.z) for string in strings]))
-        view = _View(strings, frame.num_bits)
+        if compression is not None:
+            strings = [s for string in strings if (s := compression.string(string)) is not None]
+        view = _View(strings, num_bits)
+        mine = mine[view.leaves_any(operator.negative[np.ix_(mine, where)])]
         start, middle = len(directions), len(directions) + len(view.between)
         directions += [*(PauliString(v, 0) for v in view.between), *view.connecting]
         views.append((start, middle, len(directions)))
@@ -91,7 +113,7 @@ def compile_projections(
         np.array([tuple(d) for d in directions], dtype=DIRECTION),
         np.concatenate(terms).view(TERM)[:, 0],
         np.concatenate(strengths),
-    ), np.concatenate(masks)
+    )
 
 
 def are_connected(projections: Projections) -> bool:
@@ -115,8 +137,7 @@ class _View:
         self.connecting = [string for string, _ in connecting]
         self._of_connecting = [product for _, product in connecting]
         rows: list[_Row] = []
-        for row in fixing:
-            _insert(rows, row, 1)
+        self._identities = [left for row in fixing if (left := _insert(rows, row, 1))]
         self._rows = rows
         pivots = sum(_top(row.z) for row, _ in rows)
         kernel = [
@@ -137,10 +158,20 @@ class _View:
                 if len(echelon) > len(taken):
                     self.between.append(rest)
 
+    def leaves_any(self, negative: Any) -> NDArray[np.bool_]:
+        """Whether projectors with such signs ``(T, f)`` leave anything of the space.
+
+        Where a product of the strings is the identity, its sign must be the product of theirs: on
+        fewer bits for a symmetry of the state, nothing is left of an outcome that it rules out.
+        """
+        words, found = _words(negative), np.ones(len(negative), dtype=bool)
+        for string, product in self._identities:
+            found &= (np.bitwise_count(words & product).astype(np.int64) + string.k // 2) % 2 == 0
+        return found
+
     def of(self, negative: Any) -> tuple[IntArray, IntArray]:
         """Return elements and signs for projectors on -1 at some strings, ``(T, f)``."""
-        count = negative.shape[1]
-        words = negative.astype(np.int64) @ (np.int64(1) << np.arange(count, dtype=np.int64))
+        words = _words(negative)
         offsets, signs = np.zeros_like(words), np.zeros_like(words)
         for row, product in self._rows:
             # (-1)**|i & z| i**k is to be the product of the signs.
@@ -149,6 +180,13 @@ class _View:
         for j, product in enumerate(self._of_connecting):
             signs |= (np.bitwise_count(words & product).astype(np.int64) & 1) << j
         return offsets, signs
+
+
+def _words(negative: Any) -> IntArray:
+    """Return signs ``(T, f)`` as the bits of integers."""
+    bits = np.int64(1) << np.arange(negative.shape[1], dtype=np.int64)
+    words: IntArray = negative.astype(np.int64) @ bits
+    return words
 
 
 def _insert(rows: list[_Row], row: _Row, axis: int) -> _Row | None:

@@ -10,6 +10,7 @@ as there are independent ones turn all of them to products of Z. Each basis stat
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +22,15 @@ from ... import memory
 from ...arrays import IntArray
 from ...program import AnalysedCircuit
 from ...program.readouts import Amplitudes, Expectations, Interpretation, Outcomes, Readout
+from ..tape.axes import turn_axes
+from ..tape.compile_tape import Tape, compile_tape
+from ..tape.effective import merge_rotations
+from ..tape.operations import Angle, Rotation
+from ..tape.paulis import PauliString, diagonalise
+from ..tape.reduce import WIDEST, reduce_tape
 from .kernels.tables import Outputs
-from .operations import Angle, Rotation
 from .pauli_sums import PauliSums, compile_both, compile_sums
-from .paulis import PauliString, diagonalise
-from .phases import PHASE, compile_tape_with_phase, locate_amplitudes
-from .tape import Tape, compile_tape
+from .phases import compile_tape_with_phase, locate_amplitudes
 
 _NO_INDICES = np.zeros(0, dtype=np.int64)
 NO_OUTPUTS = Outputs(_NO_INDICES, _NO_INDICES, _NO_INDICES)
@@ -40,16 +44,13 @@ class CompiledReadout:
         tape: The circuit.
         sums: The observables; none if it is basis states that are read.
         outputs: The basis states of each output; none if it is observables.
-        masks: The masks ``x`` and ``z`` of strings, shape ``(K, 2)``: what commutes with all of
-            them and with all that comes after it has no effect. ``None`` if everything has.
-        closing: Rotations that follow the tape, whatever of it is left out.
+        closing: Rotations that follow the tape.
         is_whole: Whether nothing but the outputs is left of the state, whatever the values are.
     """
 
     tape: Tape
     sums: PauliSums
     outputs: Outputs = NO_OUTPUTS
-    masks: IntArray | None = None
     closing: tuple[Rotation, ...] = ()
     is_whole: bool = True
 
@@ -60,56 +61,79 @@ class CompiledReadout:
 
 
 @functools.singledispatch
-def compile_readout(readout: Readout | None, analysed: AnalysedCircuit) -> CompiledReadout:
-    """Compile a circuit and what is read of it; with ``None`` states are prepared only."""
+def compile_readout(
+    readout: Readout | None, analysed: AnalysedCircuit, itemsize: int = 16
+) -> CompiledReadout:
+    """Compile a circuit and what is read of it; with ``None`` states are prepared only.
+
+    An amplitude will take ``itemsize`` bytes.
+
+    Raises:
+        CircuitError: If the circuit cannot be simulated exactly.
+        MemoryLimitError: If ket and bra, or what is read of them, do not fit into memory.
+    """
     raise TypeError(f"The state vector cannot be read as {type(readout).__name__}.")
 
 
 @compile_readout.register
-def _(readout: None, analysed: AnalysedCircuit) -> CompiledReadout:
+def _(readout: None, analysed: AnalysedCircuit, itemsize: int = 16) -> CompiledReadout:
     tape = compile_tape(analysed, in_full=True)
+    memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    tape = dataclasses.replace(tape, operations=tuple(merge_rotations(tape.operations)))
     return CompiledReadout(tape, compile_sums((), tape))
 
 
 @compile_readout.register
-def _(readout: Expectations, analysed: AnalysedCircuit) -> CompiledReadout:
-    tape, sums = compile_both(analysed, readout.operators)
-    # What cancels from <O> does not cancel from the imaginary part of <psi|O|d psi>.
-    is_real = not any(np.imag(o.coeffs).any() for o in readout.operators)
-    return CompiledReadout(tape, sums, masks=sums.masks if is_real else None)
+def _(readout: Expectations, analysed: AnalysedCircuit, itemsize: int = 16) -> CompiledReadout:
+    return CompiledReadout(*compile_both(analysed, readout.operators, itemsize))
 
 
 @compile_readout.register
-def _(readout: Outcomes, analysed: AnalysedCircuit) -> CompiledReadout:
+def _(readout: Outcomes, analysed: AnalysedCircuit, itemsize: int = 16) -> CompiledReadout:
     memory.require_outputs(1, readout.size)
     tape = compile_tape(analysed)
+    if tape.num_bits > WIDEST:
+        memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
     bits = [tape.position.get(q) for q in readout.qubits]
     measured = [PauliString(0, 0 if bit is None else 1 << bit) for bit in bits]
     strings = [tape.frame.conjugate(string) for string in measured]
     masks = np.array([string[:2] for string in strings], dtype=np.int64).reshape(-1, 2)
-    turns, strings = diagonalise(strings)
-    labels = _label_states(strings, readout.interpretation, tape.num_bits)
+    turns, diagonal = diagonalise(strings)
+    tape = reduce_tape(tape, masks, [about.x for about in turns])
+    memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    if tape.compression is not None:
+        strings, turns, diagonal = (
+            [s for string in some if (s := tape.compression.string(string)) is not None]
+            for some in (strings, turns, diagonal)
+        )
+    tape, frame = turn_axes(tape, np.array([s[:2] for s in strings], dtype=np.int64).reshape(-1, 2))
+    if frame is not None:
+        turns, diagonal = diagonalise([frame.conjugate(string) for string in strings])
+    labels = _label_states(diagonal, readout.interpretation, tape.num_bits)
     return CompiledReadout(
         tape,
         compile_sums((), tape),
         _sort_states(labels, readout.size),
-        masks,
         tuple(Rotation(about, Angle(offset=np.pi / 2)) for about in turns),
     )
 
 
 @compile_readout.register
-def _(readout: Amplitudes, analysed: AnalysedCircuit) -> CompiledReadout:
+def _(readout: Amplitudes, analysed: AnalysedCircuit, itemsize: int = 16) -> CompiledReadout:
     memory.require_outputs(1, readout.size)
     tape = compile_tape_with_phase(analysed)
+    if tape.num_bits > WIDEST:
+        memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    tape = reduce_tape(tape, None)
+    memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
     bits = [tape.position.get(q) for q in readout.qubits]
     memory.require(40 << len(bits), tape.num_bits)
-    outputs = locate_amplitudes(tape.frame, bits)
+    outputs = locate_amplitudes(tape.frame, bits, tape.compression)
     return CompiledReadout(
         tape,
         compile_sums((), tape),
         outputs,
-        closing=(PHASE,) if tape.phase else (),
+        closing=(Rotation(PauliString(0, 0), tape.phase),) if tape.phase != Angle() else (),
         is_whole=len(outputs.states) == 1 << tape.num_bits,
     )
 

@@ -13,43 +13,44 @@ from numpy.typing import DTypeLike, NDArray
 from typing_extensions import override
 
 from ... import memory
-from ...arrays import FloatArray, IntArray
-from ...exceptions import BridgeError, CircuitError, InputError
-from ...lru_cache import LRUCache
+from ...arrays import ComplexArray, FloatArray, IntArray
+from ...exceptions import CircuitError
 from ...program import AnalysedCircuit
-from ...program.operators import term_keys
 from ...program.readouts import Readout
 from ..expressions import ExpressionColumns
-from ..interface import ComplexArray, Cost, Simulator
+from ..interface import Cost, Simulator
+from ..kernels.tables import LANES, SIGNALS, Sources, pack
+from ..tape.compile_tape import Tape
+from ..tape.effective import take_leading
+from ..tape.operations import FixedMatrix
+from ..tape.sources import compile_angles, compile_sources
+from ..threads import call_in_parallel, call_interruptibly, call_together, count_threads
+from .encoded import EncodedStates, Normalised
 from .kernels import kernel
-from .kernels.tables import (
-    ADJOINT,
-    FORWARD,
-    LANES,
-    SIGNALS,
-    STATE,
-    TANGENT,
-    TANGENT_ADJOINT,
-    TANGENT_STATE,
-    Layout,
-    Sources,
-    pack,
+from .kernels.tables import ADJOINT, FORWARD, STATE, TANGENT, TANGENT_ADJOINT, TANGENT_STATE, Layout
+from .readouts import CompiledReadout, compile_readout
+from .schedule import (
+    choose_rows_side_by_side,
+    count_contracted,
+    count_work,
+    lay_out,
+    want_derivatives,
 )
-from .operations import FixedMatrix, Rotation
-from .phases import PHASE
-from .readouts import compile_readout
-from .schedule import choose_rows_side_by_side, drop_ineffective, lay_out, want_derivatives
-from .tape import Tape
-from .threads import call_in_parallel, call_interruptibly, call_together, count_threads
 
 CACHED_NUMBERS = 1 << 14
 """Amplitudes times rows up to which ket and bra stay in a core's own cache."""
+SEPARATE_NUMBERS = 1 << 11
+"""The same where rounding is not to depend on how many rows there are: one has no others beside."""
 SMALL_WORK = 1 << 20
 """Operations times amplitudes times rows below which starting a thread costs more than it saves."""
 LONG_WORK = 1 << 24
 """Operations times amplitudes times rows from which an interrupt is not to wait for the end."""
 SHARED_STATE = 1 << 18
 """Amplitudes times rows of a chunk from which several threads share it."""
+SMALL_PRODUCT = 64
+"""Rotations of single bits times amplitudes below which they are swept as all others are."""
+PRODUCT_WORK = 2
+"""What preparing a product state costs, and contracting with it, in operations of a sweep."""
 KEPT_BYTES = 1 << 28
 """Final states up to this size are kept from the forward pass for the backward pass."""
 
@@ -79,13 +80,15 @@ class _Packed(NamedTuple):
 
     Attributes:
         dim: The numbers in one component of a vector.
-        gates: The number of operations.
+        sums: The numbers that derivatives are summed up in.
         constants: What it passes to the kernels, and the program with it.
+        in_full: Whether the bra is wanted that meets the initial state.
     """
 
     dim: int
-    gates: int
+    sums: int
     constants: tuple[Any, ...]
+    in_full: bool
 
 
 class StatevectorSimulator(Simulator):
@@ -115,29 +118,74 @@ class StatevectorSimulator(Simulator):
         weights: Sequence[int],
         dtype: DTypeLike = np.complex128,
     ) -> None:
+        size = 0 if readout is None else readout.size
+        compiled = compile_readout(readout, analysed, np.dtype(dtype).itemsize)
+        self._set_up(compiled, size, analysed, inputs, weights, dtype)
+
+    @classmethod
+    def of_tape(
+        cls,
+        compiled: CompiledReadout,
+        size: int,
+        analysed: AnalysedCircuit,
+        inputs: Sequence[int],
+        weights: Sequence[int],
+        dtype: DTypeLike = np.complex128,
+    ) -> StatevectorSimulator:
+        """Return the simulator of a tape, and what is read of it, that are compiled already.
+
+        Args:
+            compiled: Tape and readout.
+            size: How many numbers are read.
+            analysed: The circuit that the tape's values belong to.
+            inputs: The columns of its parameters that ``x`` holds.
+            weights: Those that ``w`` holds.
+            dtype: ``complex128`` or ``complex64``.
+        """
+        simulator = cls.__new__(cls)
+        simulator._set_up(compiled, size, analysed, inputs, weights, dtype)
+        return simulator
+
+    def _set_up(
+        self,
+        compiled: CompiledReadout,
+        size: int,
+        analysed: AnalysedCircuit,
+        inputs: Sequence[int],
+        weights: Sequence[int],
+        dtype: DTypeLike,
+    ) -> None:
         self.dtype = np.dtype(dtype)
         self._float = np.dtype(np.float32 if self.dtype == np.complex64 else np.float64)
-        compiled = compile_readout(readout, analysed)
-        tape, self.size = compiled.tape, 0 if readout is None else readout.size
+        tape, self.size = compiled.tape, size
         memory.require(2 * self.dtype.itemsize << tape.num_bits, tape.num_bits)
         self.analysed, self.tape = analysed, tape
         self.sums, self._outputs = compiled.sums, compiled.outputs
         self._is_whole = compiled.is_whole
-        operations: Sequence[Rotation | FixedMatrix] = tape.operations
-        if compiled.masks is not None:
-            operations = drop_ineffective(
-                tape.operations, tape.preparations, compiled.masks, tape.num_bits
-            )
-        self.operations = [*operations, *compiled.closing]
+        operations = [*tape.operations, *compiled.closing]
+        leading, rest = take_leading(operations, tape.num_bits)
+        if tape.preparations or len(leading) << tape.num_bits < SMALL_PRODUCT:
+            leading, rest = [], operations
+        self._leading = len(leading)
+        self.operations = [*leading, *rest]
         self._columns = ExpressionColumns(tape.angle_map, inputs, weights)
         self.is_affine = tape.angle_map.is_affine
-        self._sources = self._affine_sources(inputs, weights)
-        # Whether the kernels look at all inputs and weights, since all come up in some rotation.
-        read = len(set(self._sources.columns.tolist()))
-        self._reads_all = self.is_affine and read == len(inputs) + len(weights)
-        self._initial = _initial_state(tape)
+        self._sources = compile_sources(
+            self.operations, tape.angle_map, self._columns, inputs, weights
+        )
+        self._initial, self._encoded = NONE[:0].ravel(), None
+        if tape.preparations:
+            state = _initial_state(tape)
+            self._initial = state.view(float)
+            self._encoded = self._encode(state, inputs, weights)
+        # Whether all inputs and weights are looked at, since all come up in some rotation.
+        read = set(self._sources.columns.tolist())
+        if self._encoded is not None:
+            read.update(np.flatnonzero(self._encoded.columns).tolist())
+        self._reads_all = self.is_affine and len(read) == len(inputs) + len(weights)
         self._constants = self.sums.constants if self.sums.constants.any() else None
-        self._work_per_number = math.ceil(len(self.operations) + compiled.work)
+        swept = count_work(rest) + PRODUCT_WORK * bool(leading)
+        self._work_per_number = math.ceil(swept + compiled.work)
         self._widest = max(
             (len(o.bits) for o in self.operations if isinstance(o, FixedMatrix)), default=0
         )
@@ -145,6 +193,19 @@ class StatevectorSimulator(Simulator):
         self._layouts: dict[Any, _Packed] = {}
         self._spare: list[Any] = []
         self._no_states = np.empty((0, 0), self._float)
+
+    def _encode(
+        self, state: ComplexArray, inputs: Sequence[int], weights: Sequence[int]
+    ) -> EncodedStates | None:
+        """Return what makes initial states of values; ``None`` if they depend on none."""
+        tape, columns = self.tape, self._columns
+        numbers = [number for p in tape.preparations for number in p.numbers]
+        if not numbers:
+            return None
+        sources = compile_angles(numbers, tape.angle_map, columns, inputs, weights)
+        return EncodedStates(
+            tape.preparations, state, sources, columns.num_inputs, columns.num_weights
+        )
 
     @override
     def estimate(self, rows: int) -> Cost:
@@ -155,6 +216,8 @@ class StatevectorSimulator(Simulator):
         work = 2 * numbers * (1 if shared else threads) * self._float.itemsize
         sweeps = (rows << self.tape.num_bits) * self._work_per_number
         values = 2 * 8 * rows * self.size  # and their cotangent
+        if self._encoded is not None:
+            values += 4 * chunks * numbers * self._float.itemsize  # what is started from, and left
         return Cost(work + values + (kept if kept <= KEPT_BYTES else 0), 3.0 * sweeps)
 
     @override
@@ -165,20 +228,22 @@ class StatevectorSimulator(Simulator):
         kept = self._room_for_states(len(x), rows_t) if keep and len(x) else None
         return self._evaluate(rows_t, x, w, kept), kept
 
+    @override
     def evaluate_separately(self, x: FloatArray, w: FloatArray) -> FloatArray:
-        """Return what :meth:`evaluate` does, up to rounding.
-
-        A row is the same to the last bit, however many others are evaluated with it.
-        """
-        return self._evaluate(self._rows_for_any_number(), x, w)
+        return self._evaluate(self._rows_for_any_number(), x, w, separately=True)
 
     def _evaluate(
-        self, rows_t: int, x: FloatArray, w: FloatArray, kept: FinalStates | None = None
+        self,
+        rows_t: int,
+        x: FloatArray,
+        w: FloatArray,
+        kept: FinalStates | None = None,
+        separately: bool = False,
     ) -> FloatArray:
         evs = self._room_for_values(len(x))
         if not len(x):
             return evs
-        self._execute(FORWARD, rows_t, x, w, evs=evs, kept=kept)
+        self._execute(FORWARD, rows_t, x, w, evs=evs, kept=kept, separately=separately)
         if self._constants is not None:
             evs += self._constants
         if not self._is_whole:
@@ -201,11 +266,8 @@ class StatevectorSimulator(Simulator):
         if not len(x):
             return np.zeros_like(x), np.zeros_like(w)
         rows_t = self._choose_rows(len(x)) if kept is None else kept.rows_t
-        gx, gw = self._execute(ADJOINT, rows_t, x, w, cotangent=cotangent, kept=kept, wanted=wanted)
-        if not self.is_affine:
-            gx, gw = self._columns.pull_back(x, w, (gx, gw), wanted)
-        # Angles that depend on both have added to both.
-        return gx if wanted[0] else np.zeros_like(gx), gw if wanted[1] else np.zeros_like(gw)
+        found = self._execute(ADJOINT, rows_t, x, w, cotangent=cotangent, kept=kept, wanted=wanted)
+        return self._columns.pull_back(x, w, found, wanted)
 
     @override
     def tangent(self, x: FloatArray, w: FloatArray, dx: FloatArray, dw: FloatArray) -> FloatArray:
@@ -228,14 +290,13 @@ class StatevectorSimulator(Simulator):
         if not len(x):
             return np.zeros_like(x), np.zeros_like(w)
         rows_t = self._choose_rows(len(x))
-        hx, hw = self._execute(
-            TANGENT_ADJOINT, rows_t, x, w, cotangent=cotangent, dx=dx, dw=dw,
-            dcotangent=dcotangent, wanted=wanted,
-        )  # fmt: skip
-        if not self.is_affine:
-            gradients = self._execute(ADJOINT, rows_t, x, w, cotangent=cotangent, wanted=wanted)
-            hx, hw = self._columns.pull_back_tangent(x, w, gradients, (dx, dw), (hx, hw), wanted)
-        return hx if wanted[0] else np.zeros_like(hx), hw if wanted[1] else np.zeros_like(hw)
+        given: dict[str, Any] = {"cotangent": cotangent, "wanted": wanted}
+        found = self._execute(
+            TANGENT_ADJOINT, rows_t, x, w, dx=dx, dw=dw, dcotangent=dcotangent, **given
+        )
+        return self._columns.pull_back_tangent(
+            x, w, lambda: self._execute(ADJOINT, rows_t, x, w, **given), (dx, dw), found, wanted
+        )
 
     @override
     def check_derivatives(
@@ -270,40 +331,6 @@ class StatevectorSimulator(Simulator):
         found = (parts[:, :, 0] + 1j * parts[:, :, 1]).transpose(1, 0, 3, 2)
         return found.reshape(vectors, chunks * rows_t, -1)[:, : len(x)]
 
-    def _affine_sources(self, inputs: Sequence[int], weights: Sequence[int]) -> Sources:
-        places = {column: i for i, column in enumerate(inputs)}
-        places |= {column: self._columns.num_inputs + i for i, column in enumerate(weights)}
-        entries = {a: [(place, 1.0)] for a, place in self._columns.of_angle.items()}
-        angle_map = self.tape.angle_map
-        for a, p, c in zip(
-            angle_map.rows.tolist(),
-            angle_map.columns.tolist(),
-            angle_map.coefficients.tolist(),
-            strict=True,
-        ):
-            entries.setdefault(a, []).append((places[p], c))
-        starts, columns, coefficients, offsets = [0], [], [], []
-        phase = self.tape.phase
-        for operation in self.operations:
-            if isinstance(operation, FixedMatrix):
-                continue
-            total = 0.0
-            for angle in (operation.angle, *(phase if operation is PHASE else ())):
-                total += angle.offset
-                if not angle.is_fixed:
-                    total += angle.scale * angle_map.offset[angle.source]
-                    for place, c in entries.get(angle.source, ()):
-                        columns.append(place)
-                        coefficients.append(c * angle.scale)
-            offsets.append(total)
-            starts.append(len(columns))
-        return Sources(
-            np.array(starts, dtype=np.int64),
-            np.array(columns, dtype=np.int64),
-            np.array(coefficients, dtype=float),
-            np.array(offsets, dtype=float),
-        )
-
     def _choose_rows(self, rows: int) -> int:
         """Return how many rows to handle side by side."""
         n = self.tape.num_bits
@@ -315,32 +342,44 @@ class StatevectorSimulator(Simulator):
     def _rows_for_any_number(self) -> int:
         """Return how many rows to handle side by side so that rounding depends on none of them."""
         n = self.tape.num_bits
-        return choose_rows_side_by_side(min(LANES, max(1, CACHED_NUMBERS >> n)), n, self._widest)
+        most = max(1, SEPARATE_NUMBERS >> n)
+        return choose_rows_side_by_side(min(LANES, most), n, self._widest)
 
     def _layout(self, rows_t: int, wanted: tuple[bool, bool]) -> _Packed:
         """Return the layout for ``T`` rows and some derivatives."""
         key = (rows_t, wanted)
         found = self._layouts.get(key)
         if found is None:
-            slots = _slots_reading(self._columns.wanted(wanted), self._sources)
-            same = (rows_t, slots.tobytes())
+            columns = self._columns.wanted(wanted)
+            slots = _slots_reading(columns, self._sources)
+            in_full = self._encoded is not None and bool((columns & self._encoded.columns).any())
+            same = (rows_t, slots.tobytes(), in_full)
             if same not in self._layouts:
-                self._layouts[same] = self._lay_out(rows_t, slots)
+                self._layouts[same] = self._lay_out(rows_t, slots, in_full)
             found = self._layouts[key] = self._layouts[same]
         return found
 
-    def _lay_out(self, rows_t: int, slots: NDArray[np.bool_]) -> _Packed:
+    def _lay_out(self, rows_t: int, slots: NDArray[np.bool_], in_full: bool) -> _Packed:
+        """Return the layout in which some derivatives are wanted, or the whole way back."""
         layout = self._schedules.get(rows_t)
         if layout is None:
-            layout = lay_out(self.operations, self.tape.num_bits, rows_t)
+            layout = lay_out(
+                self.operations, self.tape.num_bits, rows_t, self._sources, self._leading
+            )
             self._schedules[rows_t] = layout
         layout = want_derivatives(layout, slots)
         wanted = layout.operations["wanted"]
+        # The rotations of single bits, which come last there, act first.
         first = int(wanted.argmax()) if wanted.any() else len(wanted)
+        if in_full or wanted[layout.swept :].any():
+            first = 0
         first_run = int(np.searchsorted(layout.runs["last"], first, "right"))
-        arrays = pack((rows_t, layout.dim, first_run), layout[2:])
+        arrays = pack((*layout[:3], first_run), layout[3:])
         constants = (*arrays, *self._program, self.sums.paulis.tables, self._initial)
-        return _Packed(layout.dim, len(layout.operations), constants)
+        sums = len(layout.operations) * LANES
+        if self._leading:
+            sums += count_contracted(layout)
+        return _Packed(layout.dim, sums, constants, in_full)
 
     @functools.cached_property
     def _program(self) -> tuple[IntArray, FloatArray]:
@@ -372,6 +411,7 @@ class StatevectorSimulator(Simulator):
         evs: FloatArray | None = None,
         kept: FinalStates | None = None,
         wanted: tuple[bool, bool] = (True, True),
+        separately: bool = False,
     ) -> tuple[FloatArray, FloatArray]:
         """Run one pass of the kernels; gradients are with respect to ``x'`` and ``w'``."""
         given = x, w
@@ -383,16 +423,32 @@ class StatevectorSimulator(Simulator):
                 dx, dw = self._columns.extend_tangents(*given, dx, dw)
         rows, inputs = x.shape
         backward = evs is None
+        starts = ends = self._no_states
+        vectors: list[Normalised] = []
+        moved = None
+        if self._encoded is not None:
+            found = self._encoded.normalise(x, w)
+            if found is None:
+                raise self._columns.find_error(self.analysed, *given)
+            vectors = found
+            if mode in _TANGENTS:
+                moved = self._encoded.tangents(dx, dw)
+            if kept is None or not backward:
+                starts = self._encoded.to_chunks(
+                    self._encoded.states(vectors, moved), rows_t, self._float
+                )
         if evs is None:
             evs, gx = np.empty((rows, 0)), np.zeros((rows, inputs))
         else:
             gx = NONE
         layout = self._layout(rows_t, wanted)
         chunks = -(-rows // rows_t)
-        threads, shared = self._threads(chunks, layout.dim)
+        if backward and layout.in_full:
+            ends = np.empty((chunks, _VECTORS[mode] * layout.dim), self._float)
+        threads, shared = self._threads(chunks, layout.dim, separately)
         copies = 1 if shared else threads  # of everything that threads write to
         gw = np.zeros((copies, *w.shape)) if backward else _NO_GRADIENT
-        totals = np.empty((threads, max(layout.gates, len(self.sums.paulis.entries)) * LANES))
+        totals = np.empty((threads, max(layout.sums, len(self.sums.paulis.entries) * LANES)))
         states = self._no_states if kept is None else kept.states
         stays = kept is not None and not backward  # the kernel works where the states are kept
         buffers = self._buffers(1 if stays else 2 * _VECTORS[mode] * layout.dim, copies)
@@ -404,8 +460,8 @@ class StatevectorSimulator(Simulator):
 
         def run(first: int, last: int, part: int = 0, parts: int = 1, copy: int = 0) -> bool:
             return execute(
-                mode, first, last, part, parts, *arrays, buffers[copy], states, totals[copy:], evs,
-                gx, gw[copy % len(gw)],
+                mode, first, last, part, parts, *arrays, buffers[copy], states, starts, ends,
+                totals[copy:], evs, gx, gw[copy % len(gw)],
             )  # fmt: skip
 
         def run_with_threads() -> bool:
@@ -424,8 +480,15 @@ class StatevectorSimulator(Simulator):
         finite = call_interruptibly(run_with_threads, signals) if long else run_with_threads()
         self._spare_buffers(buffers)
         if not finite:
-            raise self._error(*given)
-        return gx, gw.sum(0) if len(gw) > 1 else gw[0]
+            raise self._columns.find_error(self.analysed, *given)
+        gw = gw.sum(0) if len(gw) > 1 else gw[0]
+        if len(ends):
+            assert self._encoded is not None
+            bras = self._encoded.from_chunks(ends, rows, _VECTORS[mode] // 2)
+            further_x, further_w = self._encoded.pull_back(vectors, moved, *bras)
+            gx += further_x
+            gw += further_w if len(gw) == rows else further_w.sum(0, keepdims=True)
+        return gx, gw
 
     def _check(self, x: FloatArray, w: FloatArray) -> None:
         """Raise the error for values that are not finite where the kernels would not see it."""
@@ -436,7 +499,7 @@ class StatevectorSimulator(Simulator):
             # of them is looked at.
             total = np.vdot(x, x) + np.vdot(w, w)
             if not math.isfinite(total) and not (np.isfinite(x).all() and np.isfinite(w).all()):
-                raise self._error(x, w)
+                raise self._columns.find_error(self.analysed, x, w)
 
     def _check_norms(self, amplitudes: FloatArray) -> None:
         """Raise unless the amplitudes that are read are all that there is of each state.
@@ -453,19 +516,14 @@ class StatevectorSimulator(Simulator):
                 "Read all qubits, or let the circuit bring its ancilla qubits back to zero."
             )
 
-    def _error(self, x: FloatArray, w: FloatArray) -> Exception:
-        """Return the error for values at which an angle is not finite."""
-        try:
-            self.analysed.check(self._columns.place(x, w))
-        except BridgeError as error:
-            return error
-        return InputError(
-            "Expected angles that are finite numbers; the circuit's expressions exceed the range "
-            "of double precision at these values. Scale the inputs."
-        )
+    def _threads(self, chunks: int, dim: int, separately: bool = False) -> tuple[int, bool]:
+        """Return the number of threads, and whether they share each chunk's state.
 
-    def _threads(self, chunks: int, dim: int) -> tuple[int, bool]:
-        """Return the number of threads, and whether they share each chunk's state."""
+        The threads that share a state add up what each has read of it, which rounding tells: where
+        rows are evaluated separately they share each one that is large enough, or none.
+        """
+        if separately and dim >= SHARED_STATE:
+            chunks = 1
         if dim * chunks * self._work_per_number < SMALL_WORK:
             return 1, False
         threads = count_threads()
@@ -508,39 +566,17 @@ def _slots_reading(columns: NDArray[np.bool_], sources: Sources) -> NDArray[np.b
     return np.bincount(slot_of, columns[sources.columns], len(sources.offsets)) > 0
 
 
-def _initial_state(tape: Tape) -> FloatArray:
-    """Return real and imaginary parts of the initial state; empty if all qubits are zero."""
-    if not tape.preparations:
-        return np.zeros(0)
+def _initial_state(tape: Tape) -> ComplexArray:
+    """Return the initial state, in which bits are zero whose amplitudes depend on values."""
     memory.require(32 << tape.num_bits, tape.num_bits)
-    bits = [b for p in tape.preparations for b in p.bits]
+    fixed = [p for p in tape.preparations if not p.numbers]
+    bits = [b for p in fixed for b in p.bits]
     amplitudes = np.ones(1, dtype=complex)
-    for preparation in tape.preparations:
+    for preparation in fixed:
         amplitudes = np.kron(preparation.amplitudes, amplitudes)
     index = np.zeros(len(amplitudes), dtype=np.int64)
     for j, bit in enumerate(bits):
         index |= (np.arange(len(amplitudes)) >> j & 1) << bit
     state = np.zeros(1 << tape.num_bits, dtype=complex)
     state[index] = amplitudes
-    return state.view(float)
-
-
-class SimulatorCache:
-    """Keeps the simulators of the last circuits and what is read of them."""
-
-    def __init__(self, dtype: Any, size: int = 16) -> None:
-        self._dtype = dtype
-        self._recent: LRUCache[StatevectorSimulator] = LRUCache(size)
-
-    def __call__(self, analysed: AnalysedCircuit, readout: Readout) -> StatevectorSimulator:
-        """Return the simulator for a circuit and what is read of it, all parameters inputs."""
-        operators = tuple(
-            (term_keys(o).tobytes(), type(o), np.asarray(o.coeffs).tobytes())
-            for o in readout.operators
-        )
-        columns = range(analysed.num_parameters)
-        # A simulator keeps the circuit, so that its id stays its own.
-        return self._recent(
-            (id(analysed), operators or readout),
-            lambda: StatevectorSimulator(analysed, readout, columns, (), self._dtype),
-        )
+    return state

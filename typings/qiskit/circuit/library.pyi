@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -214,5 +214,22 @@ def qaoa_ansatz(
     mixer_operator: BaseOperator | QuantumCircuit | None = None,
     insert_barriers: bool = False,
     name: str = "QAOA",
+) -> QuantumCircuit: ...
+def n_local(
+    num_qubits: int,
+    rotation_blocks: str | Gate | Sequence[str | Gate],
+    entanglement_blocks: str | Gate | Sequence[str | Gate],
+    entanglement: str | Sequence[tuple[int, int]] = "full",
+    reps: int = 3,
+    insert_barriers: bool = False,
+    parameter_prefix: str = "θ",
+) -> QuantumCircuit: ...
+def zz_feature_map(
+    feature_dimension: int,
+    reps: int = 2,
+    entanglement: str | Mapping[int, Sequence[tuple[int, ...]]] = "full",
+    alpha: float = 2.0,
+    data_map_func: None = None,
+    parameter_prefix: str = "x",
 ) -> QuantumCircuit: ...
 def get_standard_gate_name_mapping() -> dict[str, Instruction]: ...

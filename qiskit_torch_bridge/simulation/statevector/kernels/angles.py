@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels between values and angles: trigonometry ahead of a sweep, the chain rule after it.
-
-Sine and cosine are written so that the compiler makes vector instructions of them. The angle is
-reduced to an eighth of a turn around zero by a multiple of pi/2 in three parts (W. J. Cody and
-W. Waite, Software Manual for the Elementary Functions, 1980), and there the polynomials of
-S. Moshier's Cephes library (1989) give both functions to about one unit in the last place.
-"""
+"""The kernels between values and angles: trigonometry ahead of a sweep, the chain rule after it."""
 
 from __future__ import annotations
 
@@ -13,36 +7,36 @@ import math
 
 import numpy as np
 
-from .tables import LANES as W
-from .tables import MATRIX
-from .vectors import jit, lane_sign
-
-PART_1 = 1.57079632673412561417
-PART_2 = 6.07710050630396597660e-11
-PART_3 = 2.02226624879595063154e-21
-LARGEST = 1e5  # beyond it the reduction by three parts loses accuracy
+from ...kernels.tables import LANES as W
+from ...kernels.trigonometry import sine_and_cosine
+from ...kernels.vectors import jit, lane_sign
+from .tables import GROUPED, MATRIX, PHASES
 
 
 @jit
-def prepare(values, tangent, chunk, layout, sources, c, s, h):
-    """Fill in cosine and sine of half of every angle, lane by lane; false if one is not finite.
-
-    With tangents, ``h`` receives half of every angle's tangent.
-    """
+def prepare(values, tangent, chunk, layout, sources, into):
+    """Fill in the angles of a chunk; false if one is not finite."""
     x, w, dx, dw = values.x, values.w, values.dx, values.dw
     operations, rows_t = layout.operations, layout.rows_t
     starts, columns, coefficients = sources.starts, sources.columns, sources.coefficients
     offsets = sources.offsets
     inputs, shared = x.shape[1], len(w) == 1
+    c, s, h = into.cosines, into.sines, into.tangents
     angles = len(operations) * rows_t
     halves, sines, cosines = np.empty(angles), np.empty(angles), np.empty(angles)
     turns = np.empty(angles if tangent else 0)
     filled = np.int64(0)  # not a constant, for which Numba would compile a function of its own
+    group, finite = 0, True
     for o in range(len(operations)):
-        if operations[o].kind == MATRIX:
+        kind = operations[o].kind
+        if kind == PHASES:
+            group = o
+            into.uniform[o] = 1
+        if kind in (MATRIX, PHASES):
             continue
         slot = operations[o].slot
-        for t in range(1 if _is_constant(slot, starts, columns, inputs, shared) else rows_t):
+        constant = _is_constant(slot, starts, columns, inputs, shared)
+        for t in range(1 if constant else rows_t):
             b = chunk.begin + min(t, chunk.rows - 1)
             angle, turn = offsets[slot], 0.0
             for e in range(starts[slot], starts[slot + 1]):
@@ -56,15 +50,25 @@ def prepare(values, tangent, chunk, layout, sources, c, s, h):
                     angle += coefficients[e] * w[row, p - inputs]
                     if tangent:
                         turn += coefficients[e] * dw[row, p - inputs]
+            if kind == GROUPED:
+                finite = finite and math.isfinite(angle)
+                sign, at = operations[o].sign, o * rows_t
+                for each in range(t, rows_t if constant else t + 1):
+                    into.halves[at + each] = sign * angle / 2
+                    if tangent:
+                        into.half_tangents[at + each] = sign * turn / 2
+                if not constant:
+                    into.uniform[group] = 0
+                continue
             halves[filled] = angle / 2
             if tangent:
                 turns[filled] = turn / 2
             filled += 1
-    if not sine_and_cosine(halves, sines, cosines, filled):
+    if not sine_and_cosine(halves, sines, cosines, filled) or not finite:
         return False
     filled = np.int64(0)
     for o in range(len(operations)):
-        if operations[o].kind == MATRIX:
+        if operations[o].kind in (MATRIX, PHASES, GROUPED):
             continue
         sign, mask = operations[o].sign, operations[o].across
         step = 1
@@ -80,7 +84,37 @@ def prepare(values, tangent, chunk, layout, sources, c, s, h):
                 for t in range(rows_t):
                     h[at + t] = lane * turns[filled + step * t]
         filled += rows_t if step else 1
-    return True
+    return _prepare_sums(operations, rows_t, into)
+
+
+@jit
+def count_sums(operations):
+    """Return how many sums all groups look up."""
+    count = 0
+    for o in range(len(operations)):
+        if operations[o].kind == PHASES and operations[o].across:
+            count += operations[o].across + 1
+    return count
+
+
+@jit
+def _prepare_sums(operations, rows_t, into):
+    """Fill in cosines and sines of the sums that groups look up; false if one is not finite."""
+    finite = True
+    for o in range(len(operations)):
+        largest = operations[o].across
+        if operations[o].kind != PHASES or not largest:
+            continue
+        count, at = (largest + 1) * rows_t, operations[o].matrix_at * rows_t
+        halves, cosines = np.empty(count), np.empty(count)
+        for i in range(count):
+            half = into.halves[(o + 1) * rows_t + i % rows_t]
+            halves[i] = (2 * (i // rows_t) - largest) * half
+        finite = sine_and_cosine(halves, halves, cosines, count) and finite
+        for i in range(count):
+            into.of_sums[2 * (at + i)] = cosines[i]
+            into.of_sums[2 * (at + i) + 1] = halves[i]
+    return finite
 
 
 @jit
@@ -96,14 +130,17 @@ def _is_constant(slot, starts, columns, inputs, shared):
 
 @jit
 def chain(gx, gw, chunk, share, layout, sources, totals):
-    """Take the gradients with respect to angles back to inputs and weights."""
+    """Take the gradients with respect to angles of the sweep back to inputs and weights."""
     operations, rows_t = layout.operations, layout.rows_t
     starts, columns, coefficients = sources.starts, sources.columns, sources.coefficients
     inputs, shared = gx.shape[1], len(gw) == 1
-    for o in range(len(operations)):
-        if operations[o].kind == MATRIX or not operations[o].wanted:
+    for o in range(layout.swept):
+        kind = operations[o].kind
+        if kind in (MATRIX, PHASES) or not operations[o].wanted:
             continue
         slot, mask = operations[o].slot, operations[o].across
+        if kind == GROUPED:  # the signs of lanes have been taken into account
+            mask = 0
         for t in range(chunk.rows):
             total = 0.0
             for m in range(W // rows_t):
@@ -119,43 +156,3 @@ def chain(gx, gw, chunk, share, layout, sources, totals):
                 else:
                     row = 0 if shared else chunk.begin + t
                     gw[row, p - inputs] += coefficients[e] * total
-
-
-@jit
-def sine_and_cosine(angles, sines, cosines, count):
-    """Fill in sines and cosines of the first ``count`` angles; false if one is not finite."""
-    for i in range(count):
-        a = angles[i]
-        n = math.floor(a * (2 / math.pi) + 0.5)
-        r = ((a - n * PART_1) - n * PART_2) - n * PART_3
-        z = r * r
-        s = r + r * z * (
-            -1.66666666666666307295e-1
-            + z * (8.33333333332211858878e-3
-            + z * (-1.98412698295895385996e-4
-            + z * (2.75573136213857245213e-6
-            + z * (-2.50507477628578072866e-8
-            + z * 1.58962301576546568060e-10))))
-        )  # fmt: skip
-        c = 1 - 0.5 * z + z * z * (
-            4.16666666666665929218e-2
-            + z * (-1.38888888888730564116e-3
-            + z * (2.48015872888517045348e-5
-            + z * (-2.75573141792967388112e-7
-            + z * (2.08757008419747316778e-9
-            - z * 1.13585365213876817300e-11))))
-        )  # fmt: skip
-        q = n - 4 * math.floor(n * 0.25)
-        swapped = (q == 1.0) | (q == 3.0)
-        sine, cosine = c if swapped else s, s if swapped else c
-        sines[i] = sine * (-1.0 if q >= 2.0 else 1.0)
-        cosines[i] = cosine * (-1.0 if (q == 1.0) | (q == 2.0) else 1.0)
-    near = True
-    for i in range(count):
-        near = near and abs(angles[i]) <= LARGEST  # false for a NaN
-    finite = True
-    if not near:
-        for i in range(count):
-            finite = finite and math.isfinite(angles[i])
-            sines[i], cosines[i] = math.sin(angles[i]), math.cos(angles[i])
-    return finite

@@ -8,8 +8,7 @@ fastest cache: a line of the state and a line of the results are each touched on
 
 from __future__ import annotations
 
-from .tables import FLUSH
-from .vectors import (
+from ...kernels.vectors import (
     aligned,
     barrier,
     bounds,
@@ -23,6 +22,7 @@ from .vectors import (
     stopped,
     store,
 )
+from .tables import FLUSH
 
 SIDE = 32
 """Outputs in a block."""

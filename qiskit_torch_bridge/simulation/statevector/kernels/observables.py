@@ -2,16 +2,17 @@
 """The kernels of observables: expectation values, and the observable applied to a state.
 
 Pauli strings are taken mask by mask in one sweep over the state; products of projectors walk over
-what they leave of it.
+what they leave of it. Where there are many strings of Z, a Walsh-Hadamard transform of the squared
+amplitudes of a piece of the state has the expectation values of all, and one of their weights the
+operator that they amount to.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .tables import FLUSH
-from .tables import LANES as W
-from .vectors import (
+from ...kernels.tables import LANES as W
+from ...kernels.vectors import (
     aligned,
     bounds,
     cosine,
@@ -29,6 +30,11 @@ from .vectors import (
     store,
     xor_load,
 )
+from .diagonals import BITS, PIECE, fill_signs, transform
+from .tables import FLUSH
+
+MANY = 6
+"""Strings of Z that are worth a transform."""
 
 ASKED = 1 << 10
 """Orbits after which it is asked whether anybody still wants the results."""
@@ -44,6 +50,81 @@ def _table_row(tables, at, rows_t, values):
 
 
 @jit
+def _is_transformed(paulis):
+    """Whether the first group, which would be that of the strings of Z, is taken by transforms."""
+    groups, entries = paulis.groups, paulis.entries
+    if len(groups) == 0 or groups[0].x != 0 or groups[0].middle - groups[0].start < MANY:
+        return False
+    return entries[groups[0].start].table_at < 0
+
+
+@jit
+def _pieces(layout, share):
+    """How many rows of lanes a piece has, and this part's share of them."""
+    rows = min(PIECE, layout.dim // W)
+    first, last = bounds(layout.dim // W // rows, share)
+    return rows, first * rows, last * rows
+
+
+@jit
+def _expect_diagonal(state, tangent, layout, paulis, totals, share):
+    """Do what :func:`expect` does for the first group by transforms."""
+    width = size(state)
+    dim, rows_t, entries = layout.dim, layout.rows_t, paulis.entries
+    rows, first, last = _pieces(layout, share)
+    count, lane_rows = rows * W, W // rows_t
+    products, signs = aligned(count, state), aligned(BITS * width, state)
+    fill_signs(signs)
+    for r in range(first, last, rows):
+        if stopped(share):
+            return
+        for i in range(0, count, width):
+            re, im = load(state, r * W + i), load(state, dim + r * W + i)
+            if tangent:
+                d_re, d_im = load(state, 2 * dim + r * W + i), load(state, 3 * dim + r * W + i)
+                half = fma(im, d_im, re * d_re)
+                store(products, i, half + half)
+            else:
+                store(products, i, fma(im, im, re * re))
+        transform(products, count, rows_t, signs)
+        for e in range(paulis.groups[0].start, paulis.groups[0].stop):
+            sign = 1.0 - 2.0 * odd((r * lane_rows) & entries[e].z)
+            at = (entries[e].z & (rows * lane_rows - 1)) * rows_t
+            for t in range(rows_t):
+                totals[share.part, e * W + t] += sign * products[at + t]
+
+
+@jit
+def _observe_diagonal(state, out, source, accumulate, layout, paulis, weighed, share):
+    """Do what :func:`observe` does for the first group by transforms."""
+    width = size(state)
+    dim, rows_t, entries = layout.dim, layout.rows_t, paulis.entries
+    rows, first, last = _pieces(layout, share)
+    count, lane_rows = rows * W, W // rows_t
+    factors, signs = aligned(count, state), aligned(BITS * width, state)
+    fill_signs(signs)
+    o, s = 2 * out * dim, 2 * source * dim
+    for r in range(first, last, rows):
+        if stopped(share):
+            return
+        for i in range(count):
+            factors[i] = 0.0
+        for e in range(paulis.groups[0].start, paulis.groups[0].stop):
+            sign = 1.0 - 2.0 * odd((r * lane_rows) & entries[e].z)
+            at = (entries[e].z & (rows * lane_rows - 1)) * rows_t
+            for t in range(rows_t):
+                factors[at + t] += sign * weighed[e * W + t]
+        transform(factors, count, rows_t, signs)
+        for i in range(0, count, width):
+            a, factor = r * W + i, load(factors, i)
+            re, im = factor * load(state, s + a), factor * load(state, s + dim + a)
+            if accumulate:
+                re, im = re + load(state, o + a), im + load(state, o + dim + a)
+            store(state, o + a, re)
+            store(state, o + dim + a, im)
+
+
+@jit
 def expect(state, tangent, layout, paulis, sums, totals, share):
     r"""Add the products of amplitudes that each entry sums up, lane by lane.
 
@@ -54,13 +135,19 @@ def expect(state, tangent, layout, paulis, sums, totals, share):
     dim, rows_t = layout.dim, layout.rows_t
     groups, entries, tables = paulis.groups, paulis.entries, paulis.tables
     lane_rows = W // rows_t
-    first, last = bounds(dim // W, share)
+    _, first, last = _pieces(layout, share)
+    begin = 0
+    if _is_transformed(paulis):
+        _expect_diagonal(state, tangent, layout, paulis, totals, share)
+        begin = 1
+    if begin == len(groups):
+        return
     rho, values = aligned(2 * W, state), aligned(W, state)
     for r in range(first, last):
         if stopped(share):
             return
         a = r * W
-        for g in range(len(groups)):
+        for g in range(begin, len(groups)):
             x = groups[g].x
             high = x // lane_rows
             if high and r & (high & -high):
@@ -156,7 +243,13 @@ def observe(state, out, source, accumulate, layout, paulis, weighed, share):
     dim, rows_t = layout.dim, layout.rows_t
     groups, entries, tables = paulis.groups, paulis.entries, paulis.tables
     lane_rows = W // rows_t
-    first, last = bounds(dim // W, share)
+    _, first, last = _pieces(layout, share)
+    begin, add = 0, accumulate
+    if _is_transformed(paulis):
+        _observe_diagonal(state, out, source, accumulate, layout, paulis, weighed, share)
+        if len(groups) == 1:
+            return
+        begin, add = 1, share.parts > 0
     o, s = 2 * out * dim, 2 * source * dim
     result, values, d = aligned(2 * W, state), aligned(W, state), aligned(2 * W, state)
     for r in range(first, last):
@@ -164,13 +257,13 @@ def observe(state, out, source, accumulate, layout, paulis, weighed, share):
             return
         a = r * W
         for lane in range(0, W, width):
-            if accumulate:
+            if add:
                 store(result, lane, load(state, o + a + lane))
                 store(result, W + lane, load(state, o + dim + a + lane))
             else:
                 store(result, lane, splat(state, 0.0))
                 store(result, W + lane, splat(state, 0.0))
-        for g in range(len(groups)):
+        for g in range(begin, len(groups)):
             x = groups[g].x
             b, shift = (r ^ (x // lane_rows)) * W, (x & (lane_rows - 1)) * rows_t
             for lane in range(0, 2 * W, width):

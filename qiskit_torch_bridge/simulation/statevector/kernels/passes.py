@@ -12,7 +12,10 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from .angles import chain, prepare
+from ...kernels.tables import LANES as W
+from ...kernels.tables import Chunk, Share, Sources, Values
+from ...kernels.vectors import aligned, barrier, bounds, jit, stopped
+from .angles import chain, count_sums, prepare
 from .basis_states import (
     place_amplitudes,
     read_amplitudes,
@@ -20,6 +23,14 @@ from .basis_states import (
     weigh_probabilities,
 )
 from .observables import collect, expect, expect_projections, observe, observe_projections, weigh
+from .products import (
+    chain_factors,
+    contract_halves,
+    make_factors,
+    multiply_factors,
+    start_product,
+    wants_factors,
+)
 from .sweep import compiled_sweep
 from .tables import (
     ADJOINT,
@@ -33,21 +44,16 @@ from .tables import (
     TANGENT_STATE,
     TERM,
     VIEW,
-    Chunk,
+    Angles,
     Layout,
     Outputs,
     PauliTables,
     Projections,
-    Share,
-    Sources,
-    Values,
 )
-from .tables import LANES as W
-from .vectors import aligned, barrier, bounds, jit, stopped
 
 sweep, tangent_sweep = compiled_sweep(False), compiled_sweep(True)
 
-LAYOUT_NUMBERS, PROGRAM_NUMBERS = 3, 0
+LAYOUT_NUMBERS, PROGRAM_NUMBERS = 4, 0
 """Numbers before the bounds of the tables; see :func:`.pack`."""
 
 
@@ -64,12 +70,14 @@ def _unpack_layout(ints, floats):
     return Layout(
         ints[0],
         ints[1],
+        ints[2],
         _table(ints, ints, n, 0).view(RUN),
         _table(ints, ints, n, 1),
         _table(ints, ints, n, 2),
         _table(ints, ints, n, 3).view(OPERATION),
         _table(ints, floats, n, 4),
         _table(ints, floats, n, 5),
+        _table(ints, ints, n, 6).view(np.uint8),
     )
 
 
@@ -151,7 +159,7 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
     def execute(  # noqa: D417
         mode, first, last, part, parts, signals,
         layout_ints, layout_floats, program_ints, program_floats, tables, initial,
-        x, w, dx, dw, cotangent, tangent_cotangent, work, kept, totals, evs, gx, gw,
+        x, w, dx, dw, cotangent, tangent_cotangent, work, kept, starts, ends, totals, evs, gx, gw,
     ):  # fmt: skip
         """Run one mode for some chunks of the batch; false if values are not finite.
 
@@ -164,18 +172,24 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
             part: Which of ``parts`` threads this is, if they share chunks.
             signals: Where the threads count each other, and where they are told to give up.
             layout_ints, layout_floats: The layout, as :func:`.pack` has packed it; its numbers are
-                ``T``, ``2**n * T`` and the first run with a wanted derivative.
+                ``T``, ``2**n * T``, the operations that are swept, and the first run that is to be
+                undone.
             program_ints, program_floats: Sources, Pauli sums without their tables, projections,
                 and outputs by basis states, of which there are none beside observables.
             tables: Those of the Pauli sums.
-            initial: The initial state; empty if all qubits are zero.
+            initial: The initial state; empty if all qubits are zero, or if there are ``starts``.
             work: For the vectors of one chunk.
             kept: Final states ``(chunks, 2 * dim)``, written by FORWARD and read by ADJOINT; with
                 no rows they are not kept.
-            totals: For sums lane by lane, a row for each part.
+            starts: Initial states of each row, as chunks ``(chunks, 2 * V * dim)`` of the ``V``
+                vectors of a forward sweep; with no rows all rows have the same.
+            ends: Where backward sweeps leave the bra, and its tangent, at the initial states; with
+                no rows nowhere.
+            totals: For sums lane by lane, and behind those of the operations for what
+                :func:`.contract_halves` leaves; a row for each part.
         """
         _ = version
-        layout, first_run = _unpack_layout(layout_ints, layout_floats), layout_ints[2]
+        layout, first_run = _unpack_layout(layout_ints, layout_floats), layout_ints[3]
         sources = _unpack_sources(program_ints, program_floats)
         paulis = _unpack_paulis(program_ints, program_floats, tables)
         projections = _unpack_projections(program_ints, program_floats)
@@ -189,8 +203,20 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
         yes, no = parts > 0, parts < 0
         forward_vectors = np.int64(2 if tangent else 1)
         rotations = len(layout.operations) * W
-        c, s = aligned(rotations, work), aligned(rotations, work)
-        h = aligned(rotations if tangent else 0, work)
+        halves = len(layout.operations) * rows_t
+        angles = Angles(
+            aligned(rotations, work),
+            aligned(rotations, work),
+            aligned(rotations if tangent else 0, work),
+            np.empty(halves),
+            np.empty(halves if tangent else 0),
+            np.empty(len(layout.operations), np.int64),
+            aligned(2 * count_sums(layout.operations) * rows_t, work),
+        )
+        is_product = len(layout.operations) > layout.swept
+        factors = make_factors(layout, tangent, work)
+        ends_in_product = backward and wants_factors(layout)
+        beyond = len(layout.operations) * W  # the sums of the sweep
         entries = len(paulis.entries) * W
         sums = aligned(entries, work)
         for i in range(len(sums)):
@@ -202,22 +228,29 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
                 break
             begin = number * rows_t
             chunk = Chunk(begin, min(rows_t, len(evs) - begin))
-            if not prepare(values, tangent, chunk, layout, sources, c, s, h):
+            if not prepare(values, tangent, chunk, layout, sources, angles):
                 return False
             for i in range(totals.shape[1]):
                 totals[part, i] = 0.0
             barrier(share)
+            if is_product:
+                multiply_factors(layout, tangent, angles, factors)
             state = kept[number] if len(kept) and not backward else work
             if mode == ADJOINT and len(kept):
                 _duplicate(work, zero, kept[number], zero, 2 * dim, share)
                 barrier(share)
             else:
-                _start(state, forward_vectors, layout, initial, share)
+                if len(starts):
+                    _duplicate(state, zero, starts[number], zero, 2 * forward_vectors * dim, share)
+                elif is_product:
+                    start_product(state, tangent, layout, factors, share)
+                else:
+                    _start(state, forward_vectors, layout, initial, share)
                 barrier(share)
                 if tangent:
-                    tangent_sweep(state, forward_vectors, no, zero, layout, c, s, h, totals, share)
+                    tangent_sweep(state, forward_vectors, no, zero, layout, angles, totals, share)
                 else:
-                    sweep(state, forward_vectors, no, zero, layout, c, s, h, totals, share)
+                    sweep(state, forward_vectors, no, zero, layout, angles, totals, share)
             if mode in (STATE, TANGENT_STATE):
                 continue
             if not backward and by_states:
@@ -271,12 +304,23 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
             barrier(share)
             if tangent:
                 tangent_sweep(
-                    work, 2 * forward_vectors, yes, first_run, layout, c, s, h, totals, share
+                    work, 2 * forward_vectors, yes, first_run, layout, angles, totals, share
                 )
             else:
-                sweep(work, 2 * forward_vectors, yes, first_run, layout, c, s, h, totals, share)
+                sweep(work, 2 * forward_vectors, yes, first_run, layout, angles, totals, share)
+            if len(ends):
+                _duplicate(ends[number], zero, work, 2 * dim, 2 * dim, share)
+                if tangent:
+                    _duplicate(ends[number], 2 * dim, work, 6 * dim, 2 * dim, share)
+            if ends_in_product:
+                contract_halves(work, bra, bra_tangent, tangent, layout, factors, totals, beyond,
+                                share)  # fmt: skip
+                barrier(share)
             if part == 0:
                 chain(gx, gw, chunk, share, layout, sources, totals)
+                if ends_in_product:
+                    chain_factors(gx, gw, chunk, tangent, layout, sources, angles, factors, totals,
+                                  beyond, share)  # fmt: skip
             barrier(share)
         return True
 

@@ -6,8 +6,9 @@ the imaginary ones, each ``(2**n, T)`` with the ``T`` rows of the batch innermos
 ``LANES`` numbers at a time: rows, and bits of the index where the rows are fewer.
 
 A block is a flat array, too: for each vector the real parts of ``rows`` rows of ``LANES`` numbers
-and then the imaginary ones. A rotation mixes the rows ``k`` and ``k ^ within``; ``signs`` holds the
-signs of the rows, and ``flip`` the sign of the block as a whole.
+and then the imaginary ones. A rotation mixes the rows ``k`` and ``k ^ within``, and lanes where its
+string displaces the bits that are lanes; ``signs`` holds the signs of the rows, and ``flip`` the
+sign of the block as a whole.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .tables import DIAGONAL, FLUSH, MATRIX, NEAR, X_LIKE, Gate
-from .tables import LANES as W
-from .vectors import (
+from ...kernels.tables import LANES as W
+from ...kernels.vectors import (
     aligned,
     barrier,
     bounds,
@@ -32,8 +32,20 @@ from .vectors import (
     splat,
     stopped,
     store,
-    xor_load,
 )
+from .diagonals import (
+    PIECE,
+    collect_phases,
+    differentiate,
+    find_phases,
+    inner_of_sums,
+    look_up_phases,
+    multiply_amplitudes,
+    room_for_phases,
+    turn,
+)
+from .lanes import generate_across, inner_across, mix_lanes
+from .tables import DIAGONAL, FLUSH, GROUPED, MATRIX, NEAR, PHASES, X_LIKE, Gate
 
 
 @jit
@@ -54,6 +66,9 @@ def _first_of(pair, pivot):
 @jit
 def generate(block, out, source, gate, flip, signs, h):
     """Add ``-i h P`` applied to vector ``source`` of the block to its vector ``out``."""
+    if gate.shift:
+        generate_across(block, out, source, gate, flip, signs, h)
+        return
     kind, kx, first, at = gate.kind, gate.within, gate.signs_at, gate.at
     rows = gate.rows
     width, comp = size(block), rows * W
@@ -93,6 +108,9 @@ def generate(block, out, source, gate, flip, signs, h):
 @jit
 def rotate(block, count, gate, flip, signs, c, s):
     """Apply a rotation to ``count`` vectors of the block; ``-flip`` undoes it."""
+    if gate.shift:
+        mix_lanes(block, count, gate, flip, signs, c, s, s, count < 0)
+        return
     kind, kx, first, at = gate.kind, gate.within, gate.signs_at, gate.at
     rows = gate.rows
     width, comp = size(block), rows * W
@@ -132,6 +150,9 @@ def rotate(block, count, gate, flip, signs, c, s):
 @jit
 def inner(block, bra, ket, gate, flip, signs, sums):
     """Add ``Im <bra|P|ket>`` of the block to the sums, sign of the lanes left out."""
+    if gate.shift:
+        inner_across(block, bra, ket, gate, flip, signs, sums)
+        return
     kind, kx, first, at = gate.kind, gate.within, gate.signs_at, gate.at
     rows = gate.rows
     width, comp = size(block), rows * W
@@ -168,6 +189,9 @@ def inner(block, bra, ket, gate, flip, signs, sums):
 @jit
 def undo(block, gate, flip, signs, c, s, sums, wanted):
     """Undo a rotation of ket and bra and, in the same sweep, take ``Im <bra|P|ket>``."""
+    if gate.shift:
+        mix_lanes(block, 2, gate, -flip, signs, c, s, sums, wanted > 0)
+        return
     kind, kx, first, at = gate.kind, gate.within, gate.signs_at, gate.at
     rows = gate.rows
     width, comp = size(block), rows * W
@@ -266,19 +290,17 @@ def _copy(state, block, into, count, dim, rows_t, coset, run, offsets, lanes):
     rows, first, lane_at = 1 << run.dimension, run.offsets_at, run.lanes_at
     width, comp = size(block), rows * W
     lane_rows = W // rows_t
-    straight = run.has_lowest_lanes == 1
     for v in range(2 * count):
         for k in range(rows):
             index = coset ^ offsets[first + k]
             b = v * comp + k * W
-            if straight:
-                shift = (index & (lane_rows - 1)) * rows_t
-                a = v * dim + (index & ~(lane_rows - 1)) * rows_t
+            if run.has_lowest_lanes:
+                a = v * dim + index * rows_t
                 for lane in range(0, W, width):
                     if into:
-                        store(block, b + lane, xor_load(state, a, lane, shift))
+                        store(block, b + lane, load(state, a + lane))
                     else:
-                        store(state, a + lane, xor_load(block, b, lane, shift))
+                        store(state, a + lane, load(block, b + lane))
             elif rows_t >= width:
                 for m in range(lane_rows):
                     a = v * dim + (index ^ lanes[lane_at + m]) * rows_t
@@ -300,11 +322,10 @@ def _copy(state, block, into, count, dim, rows_t, coset, run, offsets, lanes):
 @jit
 def _prefetch_coset(state, count, dim, rows_t, coset, run, offsets):
     """Ask for the rows of a coset, so that they are near when it is its turn."""
-    lane_rows = W // rows_t
     line = 64 // state.itemsize
     for v in range(2 * count):
         for k in range(1 << run.dimension):
-            a = v * dim + ((coset ^ offsets[run.offsets_at + k]) & ~(lane_rows - 1)) * rows_t
+            a = v * dim + (coset ^ offsets[run.offsets_at + k]) * rows_t
             for lane in range(0, W, line):
                 prefetch(state, a + lane)
 
@@ -322,11 +343,58 @@ def _coset(number, free):
     return result
 
 
+@jit
+def _turn_block(
+    block, vectors, tangent, backward, phases, operations, group, angles, layout, run, coset, sums
+):  # fmt: skip
+    """Apply a group of diagonal rotations to a block, or undo it; see the sweep for the vectors."""
+    ket, bra, ket_tangent, bra_tangent = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
+    no, yes = vectors < 0, vectors > 0
+    rows, rows_t = 1 << run.dimension, layout.rows_t
+    is_multiple, at = operations[group].across > 0, (group + 1) * W
+    comp, some = rows * W, min(rows, PIECE)
+    direction = -1.0 if backward else 1.0
+    weighs = tangent or (backward and operations[group].wanted > 0)
+    for row in range(0, rows, some):
+        index = coset ^ layout.coset_offsets[run.offsets_at + row]
+        first, count = row * W, some * W
+        if is_multiple:
+            look_up_phases(
+                phases, operations, group, angles, layout, run.offsets_at, some, index, weighs,
+                tangent,
+            )  # fmt: skip
+        else:
+            find_phases(phases, operations, group, angles, rows_t, some, index, tangent)
+        turn(block, vectors, comp, first, count, phases, direction)
+        if not backward:
+            if tangent:
+                differentiate(block, bra, ket, comp, first, count, phases, direction)
+            continue
+        if tangent:
+            differentiate(block, ket_tangent, ket, comp, first, count, phases, direction)
+            differentiate(block, bra_tangent, bra, comp, first, count, phases, direction)
+        if not operations[group].wanted:
+            continue
+        if is_multiple:
+            if tangent:
+                inner_of_sums(block, bra_tangent, ket, comp, first, count, phases, at, sums)
+                inner_of_sums(block, bra, ket_tangent, comp, first, count, phases, at, sums)
+            else:
+                inner_of_sums(block, bra, ket, comp, first, count, phases, at, sums)
+        else:
+            if tangent:
+                multiply_amplitudes(block, bra_tangent, ket, comp, first, count, phases, no)
+                multiply_amplitudes(block, bra, ket_tangent, comp, first, count, phases, yes)
+            else:
+                multiply_amplitudes(block, bra, ket, comp, first, count, phases, no)
+            collect_phases(phases, operations, group, rows_t, some, index, sums)
+
+
 def compiled_sweep(tangent: bool) -> Callable[..., None]:
     """Return the sweep for ket and bra, or the one that carries their tangents with them."""
 
     @jit
-    def sweep(state, vectors, backward, first_run, layout, c, s, h, totals, share):
+    def sweep(state, vectors, backward, first_run, layout, angles, totals, share):
         """Apply all runs of a tape to the vectors of a state, forward or backward.
 
         The vectors are ket; ket and tangent; ket and bra; or ket, bra and both tangents. Backward,
@@ -335,6 +403,7 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
         dim, rows_t = layout.dim, layout.rows_t
         runs, offsets, lanes = layout.runs, layout.coset_offsets, layout.lanes
         operations, signs, matrices = layout.operations, layout.signs, layout.matrices
+        c, s, h = angles.cosines, angles.sines, angles.tangents
         largest = 0
         for r in range(len(runs)):
             largest = max(largest, runs[r].dimension)
@@ -344,8 +413,12 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
         block = aligned(2 * vectors * (W << largest), state)
         scratch = aligned(2 * (W << largest), state)
         sums = aligned(len(operations) * W, state)
+        grouped = False
         for i in range(len(sums)):
             sums[i] = 0.0
+        for o in range(len(operations)):
+            grouped = grouped or operations[o].kind == PHASES
+        phases = room_for_phases(state, angles.halves, grouped, tangent)
         for step in range(len(runs) - first_run):
             run = runs[len(runs) - 1 - step if backward else step]
             start, stop, rows = run.first, run.last, 1 << run.dimension
@@ -361,8 +434,19 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
                 for g in range(start, stop):
                     o = stop - 1 - (g - start) if backward else g
                     operation = operations[o]
+                    if operation.kind == GROUPED:
+                        continue
+                    if operation.kind == PHASES:
+                        _turn_block(
+                            block, vectors, tangent, backward, phases, operations, o, angles,
+                            layout, run, coset, sums,
+                        )  # fmt: skip
+                        continue
                     flip = 1.0 - 2.0 * odd(coset & operation.z)
-                    gate = Gate(operation.kind, operation.within, operation.signs_at, rows, o * W)
+                    gate = Gate(
+                        operation.kind, operation.within, operation.signs_at, rows, o * W,
+                        operation.shift,
+                    )  # fmt: skip
                     if operation.kind == MATRIX:
                         at = operation.matrix_at
                         multiply(block, vectors, rows, matrices, at, backward, scratch)

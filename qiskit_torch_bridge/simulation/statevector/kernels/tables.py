@@ -1,25 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Python and the compiled kernels agree on: numbers, and the tables that kernels read.
-
-Tables are arrays of records, and go to the kernels together: an array of whole numbers and one of
-floating numbers hold all that belongs to one layout, and two more what belongs to one program. A
-call from Python pays for each argument, however small it is.
-"""
+"""What Python and the kernels of the state vector agree on: numbers, and tables of records."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ....arrays import FloatArray, IntArray
 
-LANES = 32
-"""Numbers that a kernel handles side by side: a row of a block."""
-
-DIAGONAL, X_LIKE, Y_LIKE, MATRIX = range(4)
-"""Kinds of operations: rotations by their effect on a pair of amplitudes, and fixed matrices."""
+DIAGONAL, X_LIKE, Y_LIKE, MATRIX, PHASES, GROUPED, ON_X, ON_Y, ON_Z, ON_NONE = range(10)
+"""Kinds of operations: rotations by their effect on a pair of amplitudes, fixed matrices, groups of
+diagonal rotations, which follow their group one by one, and rotations of a single bit that prepare
+the initial state, by their letter; the last kind is a phase."""
 
 FORWARD, ADJOINT, TANGENT, TANGENT_ADJOINT, STATE, TANGENT_STATE = range(6)
 """What a pass computes."""
@@ -29,17 +22,6 @@ FLUSH = 64
 
 NEAR = 1 << 15
 """Numbers of a state up to which a core finds them near enough without asking for them ahead."""
-
-PATIENCE = 1000
-"""Looks at a barrier after which a thread lets others have its core."""
-
-ARRIVALS, STOP = 0, 8
-"""Where the signals of a pass have the arrivals at barriers, and whether to give the pass up.
-
-They are a cache line apart: the one is written all the time, the other one only read."""
-
-SIGNALS = 9
-"""How many numbers the signals are."""
 
 
 def _record(*fields: str) -> np.dtype[np.void]:
@@ -59,16 +41,18 @@ RUN = _record(
 
 OPERATION = _record(
     "kind",
-    "within",  # mask of X and Y within the block
-    "signs_at",  # where its signs start
+    "within",  # mask of X and Y within the block; of signs there if it is in a group; its members;
+    # the bit, where it is a single one
+    "signs_at",  # where its signs start; of a group, the whole numbers of its sums
     "z",  # mask of its signs
     "wanted",  # whether its derivative is
     "slot",  # its place among all rotations
     "sign",  # of the string
-    "across",  # mask of the lanes' signs
-    "matrix_at",  # where its matrix starts
+    "across",  # mask of the lanes' signs; the largest sum of a group that looks its sums up, else 0
+    "matrix_at",  # where its matrix starts; of such a group, the sines of its sums
+    "shift",  # how far X and Y displace lanes
 )
-"""A rotation or a fixed matrix."""
+"""A rotation, a fixed matrix or a group."""
 
 GROUP = _record("x", "start", "middle", "stop")
 """Terms with one mask ``x``: their entries, those with an odd number of Y from ``middle`` on."""
@@ -88,40 +72,34 @@ orbits, and the string multiplied to it."""
 
 
 class Layout(NamedTuple):
-    """The schedule of one tape for one number ``T`` of rows side by side.
+    r"""The schedule of one tape for one number ``T`` of rows side by side.
 
     Attributes:
         rows_t: The rows ``T`` of one chunk.
         dim: The numbers in one component of a vector, ``2**n * T``.
+        swept: The operations that runs apply; those after them prepare the initial state, bit by
+            bit.
         runs: Shape ``(R,)`` of :data:`RUN`.
         coset_offsets: Elements of the runs' subspaces.
         lanes: Elements spanned by the runs' lanes.
         operations: Shape ``(G,)`` of :data:`OPERATION`.
         signs: For each operation the signs of the block's rows.
         matrices: Real and imaginary parts of all fixed matrices.
+        sums: For groups whose angles are multiples :math:`v_j` of the first one's, which of the
+            sums :math:`s_i=\sum_j \pm v_j` from ``-largest`` in steps of 2 each amplitude has,
+            in single bytes, ``2**n`` of them for each kind of group.
     """
 
     rows_t: int
     dim: int
+    swept: int
     runs: Any
     coset_offsets: IntArray
     lanes: IntArray
     operations: Any
     signs: FloatArray
     matrices: FloatArray
-
-
-class Sources(NamedTuple):
-    """From which input or weight each rotation's angle comes: a sparse affine map by rows.
-
-    Entry ``e`` of slot ``a``, ``starts[a] <= e < starts[a + 1]``, adds ``coefficients[e]`` times
-    input ``columns[e]``, or weight ``columns[e] - I``, to ``offsets[a]``.
-    """
-
-    starts: IntArray
-    columns: IntArray
-    coefficients: FloatArray
-    offsets: FloatArray
+    sums: IntArray
 
 
 class PauliTables(NamedTuple):
@@ -174,30 +152,6 @@ class Outputs(NamedTuple):
     powers: IntArray
 
 
-class Values(NamedTuple):
-    """Inputs and weights of a whole batch, and their tangents."""
-
-    x: FloatArray
-    w: FloatArray
-    dx: FloatArray
-    dw: FloatArray
-
-
-class Chunk(NamedTuple):
-    """Rows of the batch that lie side by side: the first one, and how many there are."""
-
-    begin: int
-    rows: int
-
-
-class Share(NamedTuple):
-    """Which of how many threads this is, if they share chunks, and how they reach each other."""
-
-    part: int
-    parts: int
-    signals: IntArray
-
-
 class Gate(NamedTuple):
     """A rotation of one block.
 
@@ -207,6 +161,7 @@ class Gate(NamedTuple):
         signs_at: Where the signs of its rows start.
         rows: The block's rows.
         at: Where the lanes of its angle, and of its derivative, start.
+        shift: How far it displaces lanes: it mixes lanes ``l`` and ``l ^ shift``.
     """
 
     kind: int
@@ -214,25 +169,81 @@ class Gate(NamedTuple):
     signs_at: int
     rows: int
     at: int
+    shift: int
 
 
-def pack(numbers: Sequence[int], tables: Sequence[Any]) -> tuple[IntArray, FloatArray]:
-    """Put numbers and tables into one array of whole numbers and one of floating numbers.
+class Angles(NamedTuple):
+    """What all blocks read of the rotations' angles for one chunk.
 
-    The former begins with the numbers, and with the bounds of each table.
+    Attributes:
+        cosines: Of half of each angle, ``LANES`` for each operation.
+        sines: Alike, with the sign of string and lane.
+        tangents: Half of each angle's tangent, alike; empty without tangents.
+        halves: Half of the angle of each rotation in a group, with its string's sign, in double
+            precision: ``T`` for each operation.
+        half_tangents: Half of their tangents, alike.
+        uniform: For each group whether all rows have the same angles.
+        of_sums: For each group that looks its sums up, cosine and sine of its first half angle
+            times each of them: ``T`` pairs for each sum.
     """
-    ints: list[IntArray] = []
-    floats: list[FloatArray] = [np.zeros(0)]
-    bounds: list[int] = []
-    num_ints, num_floats = len(numbers) + 2 * len(tables), 0
-    for table in tables:
-        if table.dtype.kind == "f":
-            floats.append(table)
-            bounds += [num_floats, num_floats + len(table)]
-            num_floats = bounds[-1]
-        else:
-            ints.append(np.ascontiguousarray(table).view(np.int64))
-            bounds += [num_ints, num_ints + len(ints[-1])]
-            num_ints = bounds[-1]
-    header = np.array([*numbers, *bounds], dtype=np.int64)
-    return np.concatenate([header, *ints]), np.concatenate(floats)
+
+    cosines: FloatArray
+    sines: FloatArray
+    tangents: FloatArray
+    halves: FloatArray
+    half_tangents: FloatArray
+    uniform: IntArray
+    of_sums: FloatArray
+
+
+class Phases(NamedTuple):
+    """Room for the phases of one piece of a block, in the state's precision unless it says else.
+
+    Attributes:
+        angles: In double precision, without the rows that are equal; then their sines.
+        compact: Their cosines, alike.
+        cosines: Lane by lane.
+        sines: Lane by lane.
+        tangents: Tangents of angles, lane by lane.
+        products: Of bra and ket, and what a transform makes of them.
+        sums: Of multiples of an angle, where they are looked up, lane by lane.
+        pairs: Cosine and sine, lane by lane.
+        double_signs: See :func:`.fill_signs`; in double precision.
+        signs: Alike.
+    """
+
+    angles: FloatArray
+    compact: FloatArray
+    cosines: FloatArray
+    sines: FloatArray
+    tangents: FloatArray
+    products: FloatArray
+    sums: FloatArray
+    pairs: FloatArray
+    double_signs: FloatArray
+    signs: FloatArray
+
+
+class Factors(NamedTuple):
+    """Room for a product state: the vector of each bit, and products of these.
+
+    Complex numbers are components one after the other: real and imaginary parts, and then those of
+    their tangents, if there are any; within each the ``T`` rows of the chunk are innermost.
+
+    Attributes:
+        low: The number of bits in the lower half.
+        high: That in the upper half.
+        numbers: Of one component of the vectors, two for each bit.
+        stride: Of one component of the products.
+        u: The vectors.
+        beta: What the bra makes of all other bits, alike.
+        p: For either half the products over its first bits, ever more of them.
+    """
+
+    low: int
+    high: int
+    numbers: int
+    stride: int
+    u: FloatArray
+    beta: FloatArray
+    p: FloatArray
