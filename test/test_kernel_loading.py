@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from numba.core.caching import IndexDataCacheFile
+
+from qiskit_torch_bridge.simulation.kernels.disk_cache import OneFileEach
 from qiskit_torch_bridge.simulation.kernels.loading import KernelLoader
 
 
@@ -37,3 +40,58 @@ def test_kernels_are_of_the_sources_that_were_there_when_they_were_imported(tmp_
     (tmp_path / "next").mkdir()
     (tmp_path / "next" / "passes.py").write_text("after = 2")
     assert version_of(recording(tmp_path / "next")) != before
+
+
+def overtaken(kind, place):
+    """A cache whose data are written after those of another process for another signature."""
+    other = kind(place, "passes", "stamp")
+    other._load_index = dict  # it has looked before either wrote
+
+    class Overtaken(kind):
+        def _save_data(self, name, data):
+            other.save(("complex128", "here"), "code for complex128")
+            super()._save_data(name, data)
+
+    return Overtaken(place, "passes", "stamp")
+
+
+def what_is_found(kind, place):
+    overtaken(kind, place).save(("complex64", "here"), "code for complex64")
+    reader = kind(place, "passes", "stamp")
+    return {dtype: reader.load((dtype, "here")) for dtype in ("complex64", "complex128")}
+
+
+def test_signatures_compiled_at_the_same_time_are_kept_apart(tmp_path):
+    assert what_is_found(OneFileEach, str(tmp_path)) == {
+        "complex64": "code for complex64",
+        "complex128": "code for complex128",
+    }
+
+
+def test_numba_alone_hands_out_code_of_another_signature(tmp_path):
+    """When this is no longer so, :class:`OneFileEach` can go."""
+    assert what_is_found(IndexDataCacheFile, str(tmp_path))["complex128"] == "code for complex64"
+
+
+def test_only_what_was_written_for_a_key_is_read(tmp_path):
+    cache = OneFileEach(str(tmp_path), "passes", "stamp")
+    cache.save("key", "code")
+    assert cache.load("key") == "code"
+    assert cache.load("another") is None
+    assert OneFileEach(str(tmp_path), "passes", "later").load("key") is None
+    (file,) = tmp_path.iterdir()
+    for damaged in (b"", file.read_bytes()[:-5], b"neither"):
+        file.write_bytes(damaged)
+        assert cache.load("key") is None
+    cache._save_data(cache._name("key"), ("another", "code"))
+    assert cache.load("key") is None
+
+
+def test_all_that_is_kept_on_disk_has_such_a_cache():
+    from qiskit_torch_bridge.primitives.inversion import invert
+    from qiskit_torch_bridge.simulation.columns.kernels import kernel as columns
+    from qiskit_torch_bridge.simulation.columns.kernels.draw import draw
+    from qiskit_torch_bridge.simulation.statevector.kernels import kernel as statevector
+
+    for compiled in (invert, draw, columns(), statevector(False), statevector(True)):
+        assert type(compiled._cache._cache_file) is OneFileEach

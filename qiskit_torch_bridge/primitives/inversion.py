@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ..arrays import FloatArray, IntArray
+from ..simulation.kernels.disk_cache import compile_on_call
 
 CELLS_PER_OUTCOME = 16
 """The most cells for each outcome that the numbers from 0 to 1 are divided into."""
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@compile_on_call()
 def invert(probabilities: FloatArray, uniform: FloatArray, outcomes: IntArray) -> None:
     r"""Write the outcomes at which the cumulative probability passes each of ``uniform``.
 

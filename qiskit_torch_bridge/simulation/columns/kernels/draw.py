@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ...kernels.disk_cache import compile_on_call
 
 LANES = 64
 """Shots side by side: each number of a tensor is read once for all of them."""
 
 
-@njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"}, cache=True)
+@compile_on_call(fastmath={"contract", "nsz"})
 def draw(tensors, starts, bonds, uniform, bits):
     r"""Write the outcomes of one state's sites, shot by shot.
 

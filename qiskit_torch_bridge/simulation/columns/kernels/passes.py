@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
+from ...kernels.disk_cache import compile_on_call
 from ...kernels.tables import STOP, Sources, Values
 from ...kernels.trigonometry import sine_and_cosine
 from ...kernels.vectors import glance, jit
@@ -357,7 +357,7 @@ def _sum_up(z, tables, evs, rows, at):
 def compiled_pass(version: str) -> Callable[..., bool]:
     """Return the pass; ``version`` tells kernels apart on disk."""
 
-    @njit(nogil=True, error_model="numpy", cache=True)
+    @compile_on_call()
     def execute(  # noqa: D417
         mode, tangent, first, last, signals, ints, floats, x, w, dx, dw, cotangent, dcotangent,
         firsts, kept, buffers, evs, gx, gw,

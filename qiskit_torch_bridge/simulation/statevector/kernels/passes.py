@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
+from ...kernels.disk_cache import compile_on_call
 from ...kernels.tables import LANES as W
 from ...kernels.tables import Chunk, Share, Sources, Values
 from ...kernels.vectors import aligned, barrier, bounds, jit, stopped
@@ -155,7 +155,7 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
     and a function that changes from process to process would hide them.
     """
 
-    @njit(nogil=True, error_model="numpy", cache=True)
+    @compile_on_call()
     def execute(  # noqa: D417
         mode, first, last, part, parts, signals,
         layout_ints, layout_floats, program_ints, program_floats, tables, initial,
