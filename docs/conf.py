@@ -37,7 +37,7 @@ warnings.simplefilter("error")
 warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", DeprecationWarning)
 """
 
-# -- notebooks --------------------------------------------------------------------------------------
+# -- notebooks -------------------------------------------------------------------------------------
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "notebooks"))

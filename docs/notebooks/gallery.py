@@ -26,7 +26,7 @@ STYLES = Path(__file__).parent / "static"
 logger = logging.getLogger(__name__)
 
 
-class gallery(nodes.General, nodes.Element):  # noqa: N801 - docutils names nodes so
+class gallery(nodes.General, nodes.Element):
     """Where the cards of ``docnames`` come once all pages have been read."""
 
 
@@ -34,7 +34,7 @@ class NotebookGallery(SphinxDirective):
     """``notebook-gallery``: one document name a line, relative to the page."""
 
     has_content = True
-    option_spec: ClassVar[dict[str, Any]] = {}
+    option_spec: ClassVar[dict[str, Any]] = {}  # it has none
 
     def run(self) -> list[nodes.Node]:
         """Return a node that is filled in later, and one that puts the pages into the contents."""
