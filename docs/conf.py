@@ -6,22 +6,28 @@ import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent / "_ext"))
+
 project = "qiskit-torch-bridge"
 author = "The qiskit-torch-bridge authors"
 copyright = "The qiskit-torch-bridge authors, Apache-2.0"
 release = version = installed_version(project)
 
 extensions = [
+    "mathml",
+    "measured",
     "reno.sphinxext",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
