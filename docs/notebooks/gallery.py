@@ -13,7 +13,7 @@ is about is ``summary`` in its front matter.
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
@@ -34,10 +34,10 @@ class NotebookGallery(SphinxDirective):
     """``notebook-gallery``: one document name a line, relative to the page."""
 
     has_content = True
-    option_spec: ClassVar[dict[str, Any]] = {}  # it has none
 
     def run(self) -> list[nodes.Node]:
         """Return a node that is filled in later, and one that puts the pages into the contents."""
+        self.env.metadata[self.env.docname]["galleries"] = "yes"
         folder = self.env.docname.rpartition("/")[0]
         names = [f"{folder}/{line.strip()}".lstrip("/") for line in self.content if line.strip()]
         for name in names:
@@ -93,7 +93,7 @@ def fill_galleries(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 def pages_with_galleries(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Return pages to write again when a notebook may have changed."""
-    return [name for name in env.found_docs if any(env.get_doctree(name).findall(gallery))]
+    return [name for name, known in env.metadata.items() if "galleries" in known]
 
 
 def add_styles(app: Sphinx) -> None:
