@@ -12,7 +12,6 @@ The figure is the one that the notebook's cell with the tag ``thumbnail`` has dr
 is about is ``summary`` in its front matter.
 """
 
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -22,7 +21,6 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-STYLES = Path(__file__).parent / "static"
 logger = logging.getLogger(__name__)
 
 
@@ -96,16 +94,10 @@ def pages_with_galleries(app: Sphinx, env: BuildEnvironment) -> list[str]:
     return [name for name, known in env.metadata.items() if "galleries" in known]
 
 
-def add_styles(app: Sphinx) -> None:
-    """Add the style sheet to those of the pages."""
-    app.config.html_static_path.append(str(STYLES))
-    app.add_css_file("notebooks.css")
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive."""
     app.add_node(gallery)
-    app.connect("builder-inited", add_styles)
+    app.add_css_file("notebooks.css")
     app.add_directive("notebook-gallery", NotebookGallery)
     app.connect("doctree-resolved", fill_galleries)
     app.connect("env-updated", pages_with_galleries)
