@@ -12,8 +12,7 @@ The figure is the one that the notebook's cell with the tag ``thumbnail`` has dr
 is about is ``summary`` in its front matter.
 """
 
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
@@ -22,11 +21,10 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-STYLES = Path(__file__).parent / "static"
 logger = logging.getLogger(__name__)
 
 
-class gallery(nodes.General, nodes.Element):  # noqa: N801 - docutils names nodes so
+class gallery(nodes.General, nodes.Element):
     """Where the cards of ``docnames`` come once all pages have been read."""
 
 
@@ -34,10 +32,10 @@ class NotebookGallery(SphinxDirective):
     """``notebook-gallery``: one document name a line, relative to the page."""
 
     has_content = True
-    option_spec: ClassVar[dict[str, Any]] = {}
 
     def run(self) -> list[nodes.Node]:
         """Return a node that is filled in later, and one that puts the pages into the contents."""
+        self.env.metadata[self.env.docname]["galleries"] = "yes"
         folder = self.env.docname.rpartition("/")[0]
         names = [f"{folder}/{line.strip()}".lstrip("/") for line in self.content if line.strip()]
         for name in names:
@@ -93,19 +91,13 @@ def fill_galleries(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 def pages_with_galleries(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Return pages to write again when a notebook may have changed."""
-    return [name for name in env.found_docs if any(env.get_doctree(name).findall(gallery))]
-
-
-def add_styles(app: Sphinx) -> None:
-    """Add the style sheet to those of the pages."""
-    app.config.html_static_path.append(str(STYLES))
-    app.add_css_file("notebooks.css")
+    return [name for name, known in env.metadata.items() if "galleries" in known]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive."""
     app.add_node(gallery)
-    app.connect("builder-inited", add_styles)
+    app.add_css_file("notebooks.css")
     app.add_directive("notebook-gallery", NotebookGallery)
     app.connect("doctree-resolved", fill_galleries)
     app.connect("env-updated", pages_with_galleries)
