@@ -271,7 +271,7 @@ def _order_vectors(
     Warps, whose exchanges are slow, get those that the fewest rotations displace by, and registers
     those by which the most do.
     """
-    uses = {pivot: 0 for pivot in run.pivots}
+    uses = dict.fromkeys(run.pivots, 0)
     for rotation in rotations:
         for pivot in uses:
             uses[pivot] += rotation.pauli.x >> pivot & 1
