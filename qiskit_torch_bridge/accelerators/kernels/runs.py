@@ -59,6 +59,22 @@ def _exchange(x, mask, across: tl.constexpr):
 
 
 @triton.jit
+def _locate(places, thread, coset, row, rows, num_bits, threads, registers: tl.constexpr):
+    """Return each number's index with the bit of imaginary parts, its address, and whether it is.
+
+    Where there are fewer amplitudes than registers, or fewer rows than threads, some are none.
+    """
+    register = tl.arange(0, registers)
+    imaginary = (register // (registers // 2))[:, None, None]
+    place = places + threads + (register & (registers // 2 - 1))
+    index = tl.load(place, volatile=True)[:, None, None]  # not to be taken from an earlier call
+    index = index ^ (tl.load(places + thread)[None, :, :] ^ coset)
+    valid = (row < rows)[None, :, :] & ((index >> num_bits) == 0)
+    at = ((imaginary * rows.to(tl.int64) + row[None, :, :]) << num_bits) + index
+    return index | imaginary, at, valid
+
+
+@triton.jit
 def _turn(  # noqa: D417
     ket, dket, bra, dbra, ket_there, dket_there, bra_there, dbra_there,
     c, s, h, sign, wanted, inner,
@@ -145,21 +161,17 @@ def sweep(  # noqa: D417
     group = tl.arange(0, groups)
     thread = group[:, None] * lanes + tl.arange(0, lanes)[None, :]
     register = tl.arange(0, registers)
-    index = tl.load(places + threads + (register & (registers // 2 - 1)))[:, None, None]
-    index = index ^ (tl.load(places + thread)[None, :, :] ^ coset)
-    imaginary = (register // (registers // 2))[:, None, None]
     first_row = (program >> log_cosets) * (threads >> thread_bits)
     row = (first_row + (thread >> thread_bits)).to(tl.int64)
     in_batch = row < rows
-    valid = in_batch[None, :, :] & ((index >> num_bits) == 0)
-    at = ((imaginary * rows.to(tl.int64) + row[None, :, :]) << num_bits) + index
+    index, at, valid = _locate(places, thread, coset, row, rows, num_bits, threads, registers)
     if from_zero != 0:
-        ket = tl.where((index | imaginary) == 0, 1.0, 0.0).to(kets.dtype.element_ty)
+        ket = tl.where(index == 0, 1.0, 0.0).to(kets.dtype.element_ty)
     else:
         ket = tl.load(kets + at, valid, 0.0)
     dket, bra, dbra = ket, ket, ket
     if has_tangents:
-        if from_zero != 0:
+        if from_zero != 0:  # noqa: SIM108 - tensors have no such expression
             dket = tl.zeros_like(ket)
         else:
             dket = tl.load(ket_tangents + at, valid, 0.0)
@@ -230,6 +242,8 @@ def sweep(  # noqa: D417
                 part = (number << row_bits) + (group & ((1 << row_bits) - 1))
                 to = (place.to(tl.int64) * rows + row_of) * parts + part
                 tl.store(derivatives + to, total, row_of < rows)
+    # Once more, so that registers need not hold it in the meantime.
+    index, at, valid = _locate(places, thread, coset, row, rows, num_bits, threads, registers)
     tl.store(kets + at, ket, valid)
     if has_tangents:
         tl.store(ket_tangents + at, dket, valid)
