@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sphinx configuration. The build reads nothing from the network."""
 
+import os
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "_ext"))
 
 project = "qiskit-torch-bridge"
 author = "The qiskit-torch-bridge authors"
@@ -9,16 +14,20 @@ copyright = "The qiskit-torch-bridge authors, Apache-2.0"
 release = version = installed_version(project)
 
 extensions = [
+    "mathml",
+    "measured",
     "reno.sphinxext",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -33,3 +42,18 @@ warnings.simplefilter("error")
 # torch itself scripts a few functions when forward-mode differentiation is first used.
 warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", DeprecationWarning)
 """
+
+# -- notebooks -------------------------------------------------------------------------------------
+
+extensions += ["myst_nb", "notebook_gallery"]
+myst_enable_extensions = ["amsmath", "dollarmath"]
+# Notebooks run once for all builders, and again when their code changes. QTB_NOTEBOOKS=off leaves
+# them out, and their figures with them.
+nb_execution_mode = os.environ.get("QTB_NOTEBOOKS", "cache")
+nb_execution_cache_path = str(Path(__file__).parent / "_build" / "notebooks")
+nb_execution_timeout = 600  # each finishes in a minute or so on a machine that does nothing else
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_output_stderr = "warn"  # a warning on a page is an error
+nb_merge_streams = True
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks inherit it

@@ -81,6 +81,10 @@ class MemoryLimitError(BridgeError, MemoryError):
     """An exact simulation needs more memory than there is."""
 
 
+class DeviceError(BridgeError, RuntimeError):
+    """A device is not there, cannot do what is asked of it, or does not hold all tensors."""
+
+
 class OptimizerError(BridgeError, ValueError):
     """An optimizer was given a keyword or a value that it cannot use."""
 

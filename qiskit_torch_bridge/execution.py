@@ -9,6 +9,7 @@ jobs, :class:`Shots` where forward and backward passes differ.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, runtime_checkable
@@ -29,7 +30,7 @@ from .arguments import (
 from .backends import OnBackend
 from .backends.on_backend import Session
 from .backends.prepare import PassManager, check_pass_manager
-from .exceptions import BackendError, GradientError, InputError, PrecisionError
+from .exceptions import BackendError, DeviceError, GradientError, InputError, PrecisionError
 from .gradients.base import REAL_IN_TORCH, require_real
 from .jobs import Dispatching, DispatchingEstimator, DispatchingSampler, Jobs
 from .primitives import validate_precision
@@ -44,12 +45,19 @@ from .rules import (
     SimultaneousPerturbation,
 )
 from .rules.difference_rules import is_named_gradient
-from .simulation.choice import AUTOMATIC, METHODS
+from .simulation.choice import AUTOMATIC, COLUMNS, METHODS, STATEVECTOR
 
 if TYPE_CHECKING:
     from .engines import Engine
 
-DEVICES = ("cpu",)
+PROCESSOR = "cpu"
+DEVICES = re.compile(r"automatic|cpu|mps|(cuda|xpu)(:(0|[1-9][0-9]{0,3}))?")
+"""Where the exact engine computes."""
+NUMBA, TRITON, TORCH = "numba", "triton", "torch"
+KERNELS = (AUTOMATIC, NUMBA, TRITON, TORCH)
+"""What the exact engine computes with."""
+ON_DEVICES = (AUTOMATIC, STATEVECTOR, COLUMNS)
+"""The methods of simulation that there are in tensors."""
 
 
 @runtime_checkable
@@ -88,10 +96,19 @@ class Exact:
             None of them truncates. ``"automatic"`` takes the one whose estimated cost is the least.
         dtype: ``"complex128"``, or ``"complex64"`` for single precision in half of the memory and
             time. Types of NumPy and PyTorch are accepted and kept by their names.
-        device: Where: ``"cpu"``.
+        device: Where: ``"automatic"`` follows the tensors, which are computed where they are if
+            that is on CUDA or XPU, and on the processor otherwise. ``"cpu"`` is always the
+            processor; ``"cuda"``, ``"cuda:1"``, ``"xpu"`` and ``"mps"`` are always there, wherever
+            the tensors are: outputs come back to where the inputs were. A ``torch.device`` is
+            accepted and kept by its name.
+        kernels: What computes: ``"numba"`` on the processor alone, ``"triton"`` on CUDA, or
+            ``"torch"``, operations of PyTorch on any device, with derivatives of any order.
+            ``"automatic"`` is Numba on the processor, Triton on CUDA and PyTorch elsewhere.
 
     Raises:
         InputError: If one of them is something else.
+        DeviceError: If one of them is not to be had with another: ``"numba"`` or
+            ``"light-cones"`` on a device, or double precision on MPS, which has none.
 
     Example:
         >>> from qiskit_torch_bridge import Exact
@@ -101,15 +118,63 @@ class Exact:
 
     method: str = AUTOMATIC
     dtype: str = "complex128"
-    device: str = "cpu"
+    device: str = AUTOMATIC
+    kernels: str = AUTOMATIC
 
     def __post_init__(self) -> None:
         require_choice(self.method, "method", METHODS)
         object.__setattr__(self, "dtype", require_complex_dtype(self.dtype))
-        require_choice(self.device, "device", DEVICES)
+        object.__setattr__(self, "device", _require_device(self.device))
+        require_choice(self.kernels, "kernels", KERNELS)
+        self._check_device()
+
+    def _check_device(self) -> None:
+        """Raise if what is chosen does not go together."""
+        where = f"device={self.device!r}" if self.is_on_device else f"kernels={self.kernels!r}"
+        if self.is_on_device and self.kernels == NUMBA:
+            raise DeviceError(
+                f"Expected kernels that compute on a device with {where}; got 'numba', which "
+                "computes on the processor. Leave kernels out, or use 'torch'."
+            )
+        if self.device in ("mps", "xpu") and self.kernels == TRITON:
+            raise DeviceError(
+                f"Expected kernels='torch' with {where}; got 'triton', whose kernels are for CUDA."
+            )
+        if self.device == "mps" and self.dtype == "complex128":
+            raise DeviceError(
+                "Expected dtype='complex64' with device='mps', which has no numbers in double "
+                "precision; got dtype='complex128'."
+            )
+        if self.is_in_tensors and self.method not in ON_DEVICES:
+            raise DeviceError(
+                f"Expected method to be 'automatic', 'statevector' or 'columns' with {where}; got "
+                f"{self.method!r}, which computes on the processor by Numba alone. Leave out "
+                f"{where.partition('=')[0]}."
+            )
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether it computes on a device besides the processor, wherever tensors are."""
+        return self.device not in (AUTOMATIC, PROCESSOR)
+
+    @property
+    def is_in_tensors(self) -> bool:
+        """Whether it computes in tensors wherever they are, and never by Numba."""
+        return self.is_on_device or self.kernels in (TRITON, TORCH)
 
     def __repr__(self) -> str:
         return show_given(self)
+
+
+def _require_device(device: Any) -> str:
+    """Return the name of a device, as PyTorch has them."""
+    text = str(device) if type(device).__module__ == "torch" else device
+    if isinstance(text, str) and DEVICES.fullmatch(text):
+        return text
+    raise InputError(
+        "Expected device to be 'automatic', 'cpu', 'cuda', 'xpu' or 'mps', with a number as in "
+        f"'cuda:1' where there are several; got {shown(device)}."
+    )
 
 
 @dataclass(frozen=True)

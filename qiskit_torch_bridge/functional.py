@@ -15,7 +15,6 @@ from .autograd import Node
 from .autograd import expectation as expectation_in_graph
 from .autograd.calls import Call, checked_weights, common_batch
 from .autograd.nodes import node_named, portable_name
-from .autograd.operators import numbers, weight_rows
 from .autograd.recorded import check_budget
 from .autograd.transforms import (
     is_compiling,
@@ -47,8 +46,8 @@ def evaluate(node: Node, inputs: Tensor | None, weights: Tensor) -> Tensor:
     """Check and convert inputs and weights, evaluate, and return values as the caller had them.
 
     Shapes: inputs ``(*batch, I)`` and weights ``(W,)`` to ``(*batch, *output_shape)``. The
-    computation is in double precision on the CPU; the result has the dtype and device of the
-    inputs (of the weights where inputs have no floating dtype).
+    computation is in double precision, where the engine computes; the result has the dtype and
+    device of the inputs (of the weights where inputs have no floating dtype).
     """
     if is_compiling():
         return _record(node, inputs, weights)
@@ -57,7 +56,7 @@ def evaluate(node: Node, inputs: Tensor | None, weights: Tensor) -> Tensor:
 
 def evaluate_eagerly(node: Node, inputs: Tensor | None, weights: Tensor) -> Tensor:
     """Do what :func:`evaluate` does, now."""
-    call = Call.of(node.program, inputs, weights)
+    call = Call.of(node.program, inputs, weights, node.find_device)
     if node.engine.is_limited and not transformed():
         check_budget(node, len(call.inputs), *_wanted(call.inputs, call.weights))
     return call.finished(expectation_in_graph(call.inputs, call.weights, node))
@@ -111,10 +110,11 @@ def _recorded(
     # It is called by its name: see autograd/recorded.py.
     operator = torch.ops.qiskit_torch_bridge.expectation
     recorded: Tensor = operator(inputs, weights, name, for_inputs, for_weights)[0]
-    program = node_named(name).program
+    node = node_named(name)
+    program = node.program
     if program.measurement.is_read:
         return recorded
-    return Call.of(program, inputs, weights).finished(recorded)
+    return Call.of(program, inputs, weights, node.find_device).finished(recorded)
 
 
 class PendingOutput:
@@ -134,18 +134,16 @@ class PendingOutput:
 
 def submit(node: Node, inputs: Tensor | None, weights: Tensor) -> PendingOutput:
     """Submit the job of a forward pass now; the weights are those of this moment."""
-    call = Call.of(node.program, inputs, weights)
+    call = Call.of(node.program, inputs, weights, node.find_device)
     check_budget(node, len(call.inputs), *_wanted(call.inputs, call.weights))
     # Copies: what is submitted is differentiated, however an optimizer changes weights in place.
     call = call._replace(inputs=call.inputs.clone(), weights=call.weights.clone())
     graph = torch.is_grad_enabled()
-    arrays = numbers(call.inputs), weight_rows(call.weights)
-    wait = node.engine.submit(*arrays)
+    wait = node.on(call.inputs.device).submit(call.inputs, call.weights)
 
     def finish() -> Tensor:
         with torch.set_grad_enabled(graph):
-            arrived = node.note(wait())
-            evs = expectation_in_graph(call.inputs, call.weights, node, arrived)
+            evs = expectation_in_graph(call.inputs, call.weights, node, wait())
             return call.finished(evs)
 
     return PendingOutput(finish)

@@ -17,7 +17,7 @@ from .algorithms import unpack_bits
 from .arguments import require_instance
 from .autograd import Node
 from .autograd.calls import Call
-from .autograd.operators import numbers, weight_rows
+from .autograd.tensor_engines import numbers, weight_rows
 from .autograd.transforms import is_compiling, is_concrete, transformed
 from .engines import Place
 from .engines.evaluators import Sampling

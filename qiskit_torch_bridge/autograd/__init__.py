@@ -7,13 +7,14 @@ import math
 
 from torch import Tensor
 
-from ..engines import Values
 from . import analytic, evaluations
 from .nodes import Node
+from .tensor_engines import Found
+from .transforms import is_concrete
 
 
 def expectation(
-    inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None = None
+    inputs: Tensor, weights: Tensor, node: Node, arrived: Found | None = None
 ) -> Tensor:
     """Return expectation values ``(B, O)`` in torch's graph, by the function for the engine.
 
@@ -25,6 +26,9 @@ def expectation(
     """
     if math.isinf(node.order):
         return evaluations.Expectation.apply(inputs, weights, node, arrived)
+    in_graph = node.on(inputs.device).in_graph
+    if in_graph is not None and arrived is None and is_concrete(inputs, weights):
+        return in_graph(inputs, weights)
     return analytic.expectation(inputs, weights, node, arrived)
 
 

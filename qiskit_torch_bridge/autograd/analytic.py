@@ -21,24 +21,16 @@ An engine of one order has the first two, and the second is differentiated no mo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..engines import Values
-from ..engines.interface import TangentEngine, Wanted
+from ..engines.interface import Wanted
 from ..exceptions import HigherOrderError
 from .nodes import Context, Node
-from .operators import (
-    ValuesFunction,
-    by_weights,
-    numbers,
-    tangent,
-    vjp,
-    vjp_tangent,
-    weight_rows,
-)
+from .operators import ValuesFunction, tangent, vjp, vjp_tangent
+from .tensor_engines import Found
 from .transforms import (
     BatchInfo,
     Dims,
@@ -55,16 +47,16 @@ Pair = tuple[Tensor | None, Tensor | None]
 
 
 def expectation(
-    inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None = None
+    inputs: Tensor, weights: Tensor, node: Node, arrived: Found | None = None
 ) -> Tensor:
     """Return expectation values ``(B, O)`` as part of torch's graph."""
     if transformed() or not is_concrete(inputs, weights):
         return Expectation.apply(inputs, weights, node, arrived)
-    engine = cast("TangentEngine", node.engine)
-    if node.order >= 2 and not engine.is_affine:
-        arrays = numbers(inputs.detach()), weight_rows(weights.detach())
-        inputs = _watch(inputs, lambda: engine.check_derivatives(*arrays, (True, False)))
-        weights = _watch(weights, lambda: engine.check_derivatives(*arrays, (False, True)))
+    engine = node.on(inputs.device)
+    if engine.may_be_singular:
+        x, w = inputs.detach(), weights.detach()
+        inputs = _watch(inputs, lambda: engine.check_derivatives(x, w, (True, False)))
+        weights = _watch(weights, lambda: engine.check_derivatives(x, w, (False, True)))
     return _apply_directly(inputs, weights, node, arrived)
 
 
@@ -95,7 +87,8 @@ def _require_order(node: Node, order: int, forward_mode: bool = False) -> None:
     if node.order >= 2:
         raise HigherOrderError(
             "The exact engine gives first and second derivatives; a third one was asked for. Use "
-            "gradient='parameter-shift', which can be differentiated as often as wanted."
+            "gradient='parameter-shift' or estimator=Exact(kernels='torch'), which can be "
+            "differentiated as often as wanted."
         )
     name = node.engine.gradient_name
     if forward_mode:
@@ -126,7 +119,7 @@ def _gradient_by_basis(
     inputs: Tensor, weights: Tensor, cotangent: Tensor, node: Node, wanted: Wanted
 ) -> tuple[Tensor, Tensor]:
     rows, count = inputs.shape[0], node.program.num_outputs
-    units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
+    units = torch.eye(count, dtype=inputs.dtype, device=inputs.device).repeat_interleave(rows, 0)
     x, w = inputs.repeat(count, 1), weights.expand(rows, -1).repeat(count, 1)
     found = _VectorJacobianProduct.apply(x, w, units, node, wanted)
     gx, gw = combine_basis(found, cotangent, rows, weights.dim() == 1)
@@ -137,7 +130,7 @@ def _basis(inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     """Repeat all rows for each of the ``T = I + W`` unit tangents: ``x, w, dx, dw``."""
     rows, width = inputs.shape
     count = width + weights.shape[-1]
-    units = torch.eye(count, dtype=inputs.dtype).repeat_interleave(rows, 0)
+    units = torch.eye(count, dtype=inputs.dtype, device=inputs.device).repeat_interleave(rows, 0)
     x, w = inputs.repeat(count, 1), weights.expand(rows, -1).repeat(count, 1)
     return x, w, units[:, :width], units[:, width:]
 
@@ -172,19 +165,18 @@ class _Direct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Context, inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None
+        ctx: Context, inputs: Tensor, weights: Tensor, node: Node, arrived: Found | None
     ) -> Tensor:
         """Evaluate, and keep what a backward pass can use if one may follow."""
-        ctx.arrays = x, w = numbers(inputs), weight_rows(weights)
+        ctx.engine = node.on(inputs.device)
         needs = ctx.needs_input_grad
-        found = arrived or node.evaluate(x, w, needs[0] or needs[1])
-        ctx.kept = found.kept
+        read, ctx.kept = arrived or ctx.engine.evaluate(inputs, weights, needs[0] or needs[1])
         ctx.save_for_backward(inputs, weights)
         if in_forward_mode():
             ctx.save_for_forward(inputs, weights)
         ctx.set_materialize_grads(False)
         ctx.node = node
-        return torch.from_numpy(found.evs)
+        return read
 
     @staticmethod
     def backward(ctx: Context, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -197,15 +189,11 @@ class _Direct(torch.autograd.Function):
             or not is_concrete(cotangent)
         ):
             return *_backward(ctx, cotangent), None, None
-        _, weights = ctx.saved_tensors  # raises if they have been changed meanwhile
+        inputs, weights = ctx.saved_tensors  # raises if they have been changed meanwhile
         needs = ctx.needs_input_grad
-        found = ctx.node.vjp(*ctx.arrays, numbers(cotangent), ctx.kept, (needs[0], needs[1]))
-        return (
-            torch.from_numpy(found.inputs) if needs[0] else None,
-            by_weights(found.weights, weights) if needs[1] else None,
-            None,
-            None,
-        )
+        wanted = needs[0], needs[1]
+        gx, gw = ctx.engine.vjp(inputs, weights, cotangent, ctx.kept, wanted)
+        return gx if needs[0] else None, gw if needs[1] else None, None, None
 
     @staticmethod
     def jvp(ctx: Context, dx: Tensor | None, dw: Tensor | None, *_: None) -> Tensor:

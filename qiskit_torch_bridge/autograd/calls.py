@@ -8,8 +8,8 @@ happens in double precision, before the output gets the caller's dtype and shape
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,15 @@ from ..arguments import UNREADABLE, shown
 from ..exceptions import InputError, InputTypeError, TracingError
 from ..program import CircuitProgram
 from .completions import complete
+from .tensor_engines import PROCESSOR
+
+FindDevice: TypeAlias = Callable[[Tensor, Tensor], torch.device]
+"""Tells for inputs and weights where values are computed."""
+
+
+def on_processor(inputs: Tensor, weights: Tensor) -> torch.device:
+    """Return the processor, wherever tensors are."""
+    return PROCESSOR
 
 
 class Call(NamedTuple):
@@ -35,8 +44,16 @@ class Call(NamedTuple):
     program: CircuitProgram
 
     @classmethod
-    def of(cls, program: CircuitProgram, inputs: Tensor | None, weights: Tensor) -> Call:
-        """Check and convert what a program is called with."""
+    def of(
+        cls,
+        program: CircuitProgram,
+        inputs: Tensor | None,
+        weights: Tensor,
+        find_device: FindDevice = on_processor,
+    ) -> Call:
+        """Check what a program is called with, and convert it for the device that computes."""
+        if isinstance(inputs, Tensor) and not isinstance(weights, Tensor):
+            weights = checked_weights(weights, program).to(inputs.device)
         weights = checked_weights(weights, program)
         like = weights
         if inputs is None:
@@ -57,7 +74,8 @@ class Call(NamedTuple):
             weights = weights.reshape(math.prod(batch), weights.shape[-1])
         if inputs.dim() != 2:
             inputs = inputs.reshape(math.prod(batch), inputs.shape[-1])
-        return cls(double(inputs), double(weights), like, batch, program)
+        device = find_device(inputs, weights)
+        return cls(double(inputs, device), double(weights, device), like, batch, program)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -100,18 +118,21 @@ class Call(NamedTuple):
 
     def received(self, cotangent: Tensor) -> Tensor:
         """Return a cotangent of the output as ``(B, O)`` in double precision."""
-        return double(cotangent).reshape(len(self.inputs), -1)
+        return double(cotangent, self.inputs.device).reshape(len(self.inputs), -1)
 
 
 _COMPLEX = {torch.float64: torch.complex128}
 """The complex counterpart of a dtype; of all others it is complex64."""
 
 
-def double(tensor: Tensor) -> Tensor:
-    """Return a tensor in double precision on the processor."""
-    if tensor.dtype == torch.float64 and tensor.device.type == "cpu":
-        return tensor
-    return tensor.to("cpu").to(torch.float64)  # in this order: not every device has float64
+def double(tensor: Tensor, device: torch.device = PROCESSOR) -> Tensor:
+    """Return a tensor on a device, in double precision unless the device has none."""
+    if tensor.device != device:
+        if device.type == "cpu":  # in this order: not every device has float64
+            return tensor.to(device).to(torch.float64)
+        tensor = tensor.to(device)
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def _listing(parameters: Sequence[Parameter]) -> str:

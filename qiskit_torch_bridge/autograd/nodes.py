@@ -7,20 +7,26 @@ import base64
 import functools
 import itertools
 import json
-import threading
 import weakref
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
+from ..accelerators.choose import (
+    chosen_device,
+    common_device,
+    find_device,
+    make_tensor_simulator,
+)
 from ..arguments import UNREADABLE
-from ..arrays import FloatArray
-from ..engines import Engine, Gradients, Values, make_engine
-from ..engines.interface import BOTH, Wanted
-from ..exceptions import BridgeError, ResultError, TracingError
+from ..engines import Engine, make_engine
+from ..engines.interface import Wanted
+from ..exceptions import BridgeError, TracingError
 from ..execution import Exact, Execution
 from ..program import CircuitProgram
 from ..rules import Differentiation
+from .tensor_engines import PROCESSOR, InTensors, OnArrays, StandardErrors, TensorEngine
 
 EXACT = "exact:"
 """What the names of exact engines begin with that can be taken to another process."""
@@ -37,7 +43,7 @@ class Context(Protocol):
     node: Node
     name: str
     wanted: Wanted
-    arrays: tuple[FloatArray, FloatArray]
+    engine: TensorEngine
     kept: object
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
@@ -48,14 +54,6 @@ class Context(Protocol):
 
     def set_materialize_grads(self, value: bool) -> None:
         """Say whether missing gradients become zeros."""
-
-
-class StandardErrors(threading.local):
-    """The standard errors of the last passes of a thread; each thread sees its own."""
-
-    stds: FloatArray | None = None
-    values: FloatArray | None = None
-    gradient: FloatArray | None = None
 
 
 class Node:
@@ -71,11 +69,15 @@ class Node:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._begin()
+        if self.exact is not None and self.exact.is_on_device:  # what it cannot do is refused now
+            self.on(chosen_device(self.exact))
 
     def _begin(self) -> None:
         self.name = next(_names)
         _living[self.name] = self
         self.last = StandardErrors()
+        self._on: dict[torch.device, TensorEngine] = {}
+        self._places: dict[torch.device, torch.device] = {}
         self._displaced: dict[tuple[int, ...], tuple[Differentiation, Node]] = {}
 
     @property
@@ -85,43 +87,49 @@ class Node:
 
     @property
     def order(self) -> float:
-        """How often values can be differentiated."""
+        """How often the engine's values can be differentiated."""
         return self.engine.order
 
-    def evaluate(self, x: FloatArray, w: FloatArray, keep: bool = False) -> Values:
-        """Evaluate all rows, and note the standard errors."""
-        return self.note(self.engine.evaluate(x, w, keep))
+    @property
+    def exact(self) -> Exact | None:
+        """What was chosen of the exact engine; ``None`` if it is another one."""
+        engine: Any = self.engine
+        return engine.exact if engine.stands_alone else None
 
-    def note(self, values: Values) -> Values:
-        """Note the standard errors of a forward pass.
+    def find_device(self, inputs: Tensor, weights: Tensor) -> torch.device:
+        """Return where values are computed for these tensors, wherever they are.
 
         Raises:
-            ResultError: If an engine of somebody else has read something else than was asked for.
+            DeviceError: If they are on different devices, and it is to be computed on theirs.
         """
-        if values.evs.shape[1:] != (self.program.num_outputs,):
-            raise ResultError(
-                f"{type(self.engine).__name__} returned values of shape {values.evs.shape}; "
-                f"expected ({len(values.evs)}, {self.program.num_outputs}), the numbers that "
-                f"{self.program.measurement!r} reads. An engine for observables only has to refuse "
-                "other measurements: see the page 'Write an engine of your own'."
-            )
-        self.last.stds, self.last.values = values.stds, None
-        if values.stds is not None and not self.program.measurement.is_read:
-            self.last.values = values.evs.copy()  # the array itself is the caller's
-        return values
+        if inputs.device.type == weights.device.type == "cpu" and not self._is_elsewhere:
+            return PROCESSOR
+        exact = self.exact
+        return PROCESSOR if exact is None else self._look_up(exact, inputs, weights)
 
-    def vjp(
-        self,
-        x: FloatArray,
-        w: FloatArray,
-        cotangent: FloatArray,
-        kept: object = None,
-        wanted: Wanted = BOTH,
-    ) -> Gradients:
-        """Return the vector-Jacobian products, and note the standard errors."""
-        gradients = self.engine.vjp(x, w, cotangent, kept, wanted)
-        self.last.gradient = gradients.stds
-        return gradients
+    @functools.cached_property
+    def _is_elsewhere(self) -> bool:
+        """Whether tensors of the processor are computed on another device."""
+        return self.exact is not None and self.exact.is_on_device
+
+    def _look_up(self, exact: Exact, inputs: Tensor, weights: Tensor) -> torch.device:
+        device = common_device(exact, inputs, weights)
+        if device not in self._places:
+            self._places[device] = find_device(self.program, exact, device)
+        return self._places[device]
+
+    def on(self, device: torch.device) -> TensorEngine:
+        """Return what computes on a device, made when it is first needed and kept."""
+        engine = self._on.get(device)
+        if engine is None:
+            engine = self._on[device] = self._make(device)
+        return engine
+
+    def _make(self, device: torch.device) -> TensorEngine:
+        exact = self.exact
+        if exact is None or not (device.type != "cpu" or exact.is_in_tensors):
+            return OnArrays(self.engine, self.last)
+        return InTensors(make_tensor_simulator(self.program, exact, device))
 
     def displaced(self, columns: tuple[int, ...]) -> tuple[Differentiation, Node]:
         """Return the plan for derivatives with respect to columns, and the node of its points."""
@@ -135,6 +143,7 @@ class Node:
         """Ask for other precisions from now on, also in programs recorded already."""
         self.engine = self.engine.at_precision(forward, gradient)
         self._displaced.clear()
+        self._on.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"engine": self.engine}
@@ -184,15 +193,16 @@ def portable_name(node: Node) -> str:
     state = engine.program.to_state()
     circuit = base64.b64encode(state["circuit"]).decode()
     exact: Exact = engine.exact
-    return EXACT + json.dumps([circuit, state["program"], exact.method, exact.dtype])
+    chosen = [exact.method, exact.dtype, exact.device, exact.kernels]
+    return EXACT + json.dumps([circuit, state["program"], *chosen])
 
 
 @functools.lru_cache(maxsize=16)
 def _exact_node(name: str) -> Node:
     try:
-        circuit, program, method, dtype = json.loads(name.removeprefix(EXACT))
+        circuit, program, *chosen = json.loads(name.removeprefix(EXACT))
         state = {"circuit": base64.b64decode(circuit, validate=True), "program": program}
-        execution = Execution(estimator=Exact(method, dtype))
+        execution = Execution(estimator=Exact(*chosen))
         return Node(make_engine(CircuitProgram.from_state(state), execution)[0])
     except BridgeError:
         raise

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What engines compute, as operators that PyTorch can trace.
 
-Numbers are read from tensors and made into tensors here and nowhere else. Where nothing but Python
-looks on, that is a function call. Where a tracer does (``make_fx``, ``torch.func.linearize``, fake
-tensors), it goes through PyTorch's dispatcher: the tracer sees one operator, with the shapes of
-what it returns, and calls it when there are numbers.
+Where nothing but Python looks on, an operator is a function call. Where a tracer does (``make_fx``,
+``torch.func.linearize``, fake tensors), it goes through PyTorch's dispatcher: the tracer sees one
+operator, with the shapes of what it returns, and calls it when there are numbers.
 
 An operator takes tensors, numbers and text only, so a node is handed over by its name.
 """
@@ -18,10 +17,9 @@ from typing import Any, ClassVar, TypeVar, cast
 import torch
 from torch import Tensor
 
-from ..arrays import FloatArray
-from ..engines import Values
-from ..engines.interface import TangentEngine, Wanted
+from ..engines.interface import Wanted
 from .nodes import Context, Node, node_named
+from .tensor_engines import Found
 from .transforms import is_concrete
 
 _Computes = TypeVar("_Computes", bound=Callable[..., Any])
@@ -33,7 +31,7 @@ _LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 def define(
     name: str, schema: str, compute: Callable[..., Any], fake: Callable[..., Any], **options: Any
 ) -> Any:
-    """Define an operator that computes on the processor, and return it.
+    """Define an operator that computes on any device, and return it.
 
     Args:
         name: Its name.
@@ -75,23 +73,6 @@ def _traceable(schema: str, fake: Callable[..., Any]) -> Callable[[_Computes], _
     return decorate
 
 
-def numbers(tensor: Tensor) -> FloatArray:
-    """Return the contiguous, writable array that kernels take."""
-    array: FloatArray = tensor.contiguous().numpy(force=True)
-    return array if array.flags.writeable else array.copy()
-
-
-def weight_rows(weights: Tensor) -> FloatArray:
-    """Return weights as ``(1, W)``, or ``(B, W)`` if they have rows of their own."""
-    array = numbers(weights)
-    return array if array.ndim == 2 else array[None]
-
-
-def by_weights(gradient: FloatArray, weights: Tensor) -> Tensor:
-    """Return the gradient ``(1, W)`` or ``(B, W)`` in the shape that weights have."""
-    return torch.from_numpy(gradient if weights.dim() == 2 else gradient[0])
-
-
 def _values_like(node: Node, inputs: Tensor, *_: Any) -> Tensor:
     return inputs.new_empty(inputs.shape[0], node.program.num_outputs)
 
@@ -103,7 +84,7 @@ def _gradients_like(node: Node, inputs: Tensor, weights: Tensor, *_: Any) -> tup
 @_traceable("Tensor inputs, Tensor weights) -> Tensor", _values_like)
 def evaluate(node: Node, inputs: Tensor, weights: Tensor) -> Tensor:
     """Return the expectation values ``(B, O)``."""
-    return torch.from_numpy(node.evaluate(numbers(inputs), weight_rows(weights)).evs)
+    return node.on(inputs.device).evaluate(inputs, weights).read
 
 
 @_traceable(
@@ -114,17 +95,14 @@ def vjp(
     node: Node, inputs: Tensor, weights: Tensor, cotangent: Tensor, wanted: Wanted
 ) -> tuple[Tensor, Tensor]:
     """Return the vector-Jacobian products with respect to inputs and weights."""
-    arrays = numbers(inputs), weight_rows(weights), numbers(cotangent)
-    found = node.vjp(*arrays, None, (wanted[0], wanted[1]))
-    return torch.from_numpy(found.inputs), by_weights(found.weights, weights)
+    engine = node.on(inputs.device)
+    return engine.vjp(inputs, weights, cotangent, None, (wanted[0], wanted[1]))
 
 
 @_traceable("Tensor inputs, Tensor weights, Tensor dx, Tensor dw) -> Tensor", _values_like)
 def tangent(node: Node, inputs: Tensor, weights: Tensor, dx: Tensor, dw: Tensor) -> Tensor:
     """Return the derivatives ``(B, O)`` of expectation values along tangents."""
-    engine = cast("TangentEngine", node.engine)  # of an order that has it
-    arrays = numbers(inputs), weight_rows(weights), numbers(dx), weight_rows(dw)
-    return torch.from_numpy(engine.tangent(*arrays))
+    return node.on(inputs.device).tangent(inputs, weights, dx, dw)
 
 
 @_traceable(
@@ -142,10 +120,7 @@ def vjp_tangent(
     dc: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return the derivatives of :func:`vjp` along tangents."""
-    engine = cast("TangentEngine", node.engine)
-    arrays = numbers(inputs), weight_rows(weights), numbers(cotangent)
-    gx, gw = engine.vjp_tangent(*arrays, numbers(dx), weight_rows(dw), numbers(dc))
-    return torch.from_numpy(gx), by_weights(gw, weights)
+    return node.on(inputs.device).vjp_tangent(inputs, weights, cotangent, dx, dw, dc)
 
 
 class ValuesFunction(torch.autograd.Function):
@@ -154,10 +129,10 @@ class ValuesFunction(torch.autograd.Function):
     apply: ClassVar[Callable[..., Tensor]]
 
     @staticmethod
-    def forward(inputs: Tensor, weights: Tensor, node: Node, arrived: Values | None) -> Tensor:
+    def forward(inputs: Tensor, weights: Tensor, node: Node, arrived: Found | None) -> Tensor:
         """Evaluate all rows, unless their values have arrived already."""
         if arrived is not None:
-            return torch.from_numpy(arrived.evs)
+            return arrived.read
         return evaluate(node, inputs, weights)
 
     @staticmethod

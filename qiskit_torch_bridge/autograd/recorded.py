@@ -20,7 +20,7 @@ from torch import Tensor
 from ..exceptions import HigherOrderError
 from .calls import Call
 from .nodes import Context, Node, node_named
-from .operators import define, numbers, weight_rows
+from .operators import define
 
 _NO_TOKEN = 0
 
@@ -41,12 +41,12 @@ def _compute(
 ) -> tuple[Tensor, Tensor]:
     """Return expectation values, and the token of what is kept for the backward pass."""
     node = node_named(name)
-    call = Call.of(node.program, inputs, weights)
+    call = Call.of(node.program, inputs, weights, node.find_device)
     check_budget(node, len(call.inputs), for_inputs, for_weights)
-    arrays = numbers(call.inputs), weight_rows(call.weights)
-    found = node.evaluate(*arrays, for_inputs or for_weights)
-    token = torch.tensor([_NO_TOKEN]) if found.kept is None else _keep(found.kept)
-    return call.recorded(torch.from_numpy(found.evs)), token
+    engine = node.on(call.inputs.device)
+    read, kept = engine.evaluate(call.inputs, call.weights, for_inputs or for_weights)
+    token = torch.tensor([_NO_TOKEN]) if kept is None else _keep(kept)
+    return call.recorded(read), token
 
 
 def check_budget(node: Node, rows: int, for_inputs: bool, for_weights: bool) -> None:
@@ -58,7 +58,8 @@ def check_budget(node: Node, rows: int, for_inputs: bool, for_weights: bool) -> 
 
 
 def _like(inputs: Tensor | None, weights: Tensor, name: str, *_: bool) -> tuple[Tensor, Tensor]:
-    call = Call.of(node_named(name).program, inputs, weights)
+    node = node_named(name)
+    call = Call.of(node.program, inputs, weights, node.find_device)
     return call.recorded_empty(), torch.empty(1, dtype=torch.int64, device="cpu")
 
 
@@ -73,15 +74,15 @@ def _compute_gradients(
 ) -> tuple[Tensor, ...]:
     """Return the gradients of inputs and weights; empty ones where they are not wanted."""
     node = node_named(name)
-    call = Call.of(node.program, inputs, weights)
-    arrays = numbers(call.inputs), weight_rows(call.weights), numbers(call.received(cotangent))
+    call = Call.of(node.program, inputs, weights, node.find_device)
     # Nothing is kept where a saved tensor was moved or copied meanwhile.
     kept = _kept.get(int(token.item()))
-    found = node.vjp(*arrays, kept, (for_inputs, for_weights))
+    received, wanted = call.received(cotangent), (for_inputs, for_weights)
+    engine = node.on(call.inputs.device)
+    found = engine.vjp(call.inputs, call.weights, received, kept, wanted)
     like = _gradients_like(cotangent, token, inputs, weights, name, for_inputs, for_weights)
     return tuple(
-        torch.from_numpy(g).reshape(t.shape).to(t) if t.numel() else t
-        for g, t in zip((found.inputs, found.weights), like, strict=True)
+        g.reshape(t.shape).to(t) if t.numel() else t for g, t in zip(found, like, strict=True)
     )
 
 

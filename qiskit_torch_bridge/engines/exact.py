@@ -38,7 +38,8 @@ class ExactEngine(InProcess):
     def __init__(self, program: CircuitProgram, exact: Exact) -> None:
         self.program = program.deferred
         self.exact = exact
-        _ = self.simulator  # what cannot be simulated is refused now
+        if not exact.is_on_device:  # what does not fit here may fit there
+            _ = self.simulator  # what cannot be simulated is refused now
 
     @functools.cached_property
     def choice(self) -> Choice:

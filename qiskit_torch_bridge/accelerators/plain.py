@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""The state vector in torch operations: on every device, with derivatives of any order.
+
+It reads the tape that :class:`.StatevectorSimulator` does. :meth:`PlainStatevector.evaluate` is a
+function of torch like any other: autograd, ``torch.func`` and compilers look into it. Autograd
+would keep a state for each rotation; so what it sees first is one function whose first derivative
+is one sweep back that undoes the rotations. Only where that derivative is itself to be
+differentiated is the circuit run once more with all that autograd keeps.
+
+Reference: T. Jones & J. Gacon, arXiv:2009.02823, for the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..program import AnalysedCircuit
+from ..program.readouts import Readout
+from ..simulation.statevector.readouts import compile_readout
+from .initial_states import InitialStates
+from .interface import Pair, TensorSimulator
+from .readouts import make_readout
+from .steps import HalfAngles, make_steps
+from .tapes import TapeAngles
+
+PARTS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+"""The type of real and imaginary parts."""
+
+_transformed: Callable[[], bool] = getattr(
+    torch._C, "_are_functorch_transforms_active", lambda: True
+)
+
+
+class PlainStatevector(TensorSimulator):
+    r"""What is read of one circuit's state, with derivatives of any order on any device.
+
+    Args:
+        analysed: The circuit.
+        readout: What is read; ``None`` for states alone.
+        inputs: The columns of its parameters that ``x`` holds.
+        weights: Those that ``w`` holds.
+        dtype: ``torch.complex128`` or ``torch.complex64``.
+        device: Where everything is.
+
+    Raises:
+        CircuitError: If the circuit cannot be simulated exactly.
+        MemoryLimitError: If its state, or what is read of it, does not fit into memory.
+
+    Cost:
+        Some passes over the state for each rotation. First derivatives take about three times as
+        long, and memory for two states and what an operation leaves behind. Tangents and products
+        of Hessians by :meth:`tangent` and :meth:`vjp_tangent` take two and four states. Where
+        autograd or ``torch.func`` goes further, a few states for each rotation are kept.
+    """
+
+    order = float("inf")
+    kernels = "torch"
+    method = "statevector"
+
+    def __init__(
+        self,
+        analysed: AnalysedCircuit,
+        readout: Readout | None,
+        inputs: Sequence[int],
+        weights: Sequence[int],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.device, self.dtype = device, dtype
+        self._float = PARTS[dtype]
+        self.size = 0 if readout is None else readout.size
+        compiled = compile_readout(readout, analysed, dtype.itemsize)
+        self.tape = compiled.tape
+        self._angles = TapeAngles(compiled, inputs, weights, device)
+        self._start = InitialStates(compiled.tape, self._angles, device, self._float)
+        first, n = len(self._angles.leading), compiled.tape.num_bits
+        self._steps = make_steps(self._angles.rest, first, n, device, self._float)
+        self._readout = make_readout(compiled, device, self._float)
+        operations = len(self._angles.leading) + len(self._angles.rest)
+        self._missing = None
+        if not compiled.is_whole:
+            self._missing = 16 * (operations + 4) * torch.finfo(self._float).eps
+
+    def evaluate(self, x: Tensor, w: Tensor, keep: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Return what is read of the states, ``(B, S)``, and the final states if they are kept.
+
+        Where amplitudes are read and qubits left out are not in state zero, a row is not a number.
+        """
+        with self._precisely():
+            angles = self._angles(x, w)
+            halves, start = self._halves(angles), self._start(angles)
+            if _is_recorded(halves, start):
+                values, ket = _Sweep.apply(halves, start, self)
+            else:
+                ket = self._run(halves, start)
+                values = self._read(ket)
+            return values, ket.detach() if keep else None
+
+    @torch.no_grad()
+    def vjp(
+        self,
+        x: Tensor,
+        w: Tensor,
+        cotangent: Tensor,
+        kept: Tensor | None = None,
+        wanted: tuple[bool, bool] = (True, True),
+    ) -> Pair:
+        """Return the gradients with respect to ``x`` and ``w``: see :meth:`.TensorSimulator.vjp`.
+
+        The coefficients of observables may be complex: see :meth:`.StatevectorSimulator.vjp`.
+        """
+        with self._precisely():
+            angles = self._angles(x, w)
+            halves = self._halves(angles)
+            ket = self._run(halves, self._start(angles)) if kept is None else kept
+            by_halves, bra = self._sweep_back(halves, ket, self._readout.bra(ket, cotangent))
+            gradient = self._to_angles(by_halves) + self._start.pull_back(angles, bra)
+            return self._angles.pull_back(x, w, gradient, wanted)
+
+    @torch.no_grad()
+    def tangent(self, x: Tensor, w: Tensor, dx: Tensor, dw: Tensor) -> Tensor:
+        """Return the derivatives ``(B, S)`` of what is read along ``dx`` and ``dw``."""
+        with self._precisely():
+            angles, dangles = self._angles(x, w), self._angles.tangents(x, w, dx, dw)
+            return self._readout.tangent(*self._run_tangents(angles, dangles))
+
+    @torch.no_grad()
+    def vjp_tangent(
+        self,
+        x: Tensor,
+        w: Tensor,
+        cotangent: Tensor,
+        dx: Tensor,
+        dw: Tensor,
+        dcotangent: Tensor,
+        wanted: tuple[bool, bool] = (True, True),
+    ) -> Pair:
+        """Return the derivatives of :meth:`vjp` along ``dx``, ``dw`` and ``dcotangent``."""
+        with self._precisely():
+            angles, dangles = self._angles(x, w), self._angles.tangents(x, w, dx, dw)
+            ket, dket = self._run_tangents(angles, dangles)
+            bra = self._readout.bra(ket, cotangent)
+            dbra = self._readout.bra_tangent(ket, dket, cotangent, dcotangent)
+            halves, dhalves = self._halves(angles), self._halves(dangles)
+            (g, bra), (dg, dbra) = self._sweep_tangents_back(
+                halves, dhalves, (ket, bra), (dket, dbra)
+            )
+            g, dg = self._to_angles(g), self._to_angles(dg)
+            if self._start.depends:
+                g = g + self._start.pull_back(angles, bra)
+                dg = dg + self._start.pull_back_tangent(angles, bra, dangles, dbra)
+            return self._angles.pull_back_tangent(x, w, g, dx, dw, dg, wanted)
+
+    def states(self, x: Tensor, w: Tensor) -> Tensor:
+        """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
+        with self._precisely():
+            angles = self._angles(x, w)
+            return torch.complex(*self._run(self._halves(angles), self._start(angles)).unbind(0))
+
+    def _precisely(self) -> torch.autocast:
+        """Keep the precision, whatever the caller computes in."""
+        return torch.autocast(self.device.type, enabled=False)
+
+    def _halves(self, angles: Tensor) -> Tensor:
+        return angles[: self._angles.num_rotations] / 2
+
+    def _to_angles(self, by_halves: Tensor) -> Tensor:
+        """Gradients by angles, ``(slots, B)``, of those by half angles of what follows the start."""
+        after = len(self._angles.sources.offsets) - self._angles.num_rotations
+        return pad(by_halves / 2, (0, 0, len(self._angles.leading), after))
+
+    def _run(self, halves: Tensor, state: Tensor) -> Tensor:
+        """The final states, ``(2, B, 2**n)``."""
+        angles = HalfAngles.of(halves, self._float)
+        for step in self._steps:
+            state = step.turn(state, angles)
+        return state
+
+    def _read(self, ket: Tensor) -> Tensor:
+        values = self._readout.read(ket)
+        if self._missing is None:
+            return values
+        missing = 1 - (values * values).sum(-1, keepdim=True)
+        return torch.where(missing > self._missing, torch.nan, values)
+
+    def _sweep_back(self, halves: Tensor, ket: Tensor, bra: Tensor) -> Pair:
+        """Undo all steps: the gradient by half angles of steps, ``(G, B)``, and the first bra."""
+        angles = HalfAngles.of(halves, self._float)
+        found = [halves[:0]]
+        for step in reversed(self._steps):
+            found.append(2 * step.contract(bra, ket))
+            ket, bra = (step.turn(state, angles, back=True) for state in (ket, bra))
+        return torch.cat(found[::-1]), bra
+
+    def _run_tangents(self, angles: Tensor, dangles: Tensor) -> Pair:
+        """The final states and their derivatives along tangents of the angles."""
+        state = self._start(angles)
+        if self._start.depends:
+            dstate = self._start.tangent(angles, dangles)
+        else:
+            dstate = torch.zeros_like(state)
+        half, dhalves = HalfAngles.of(self._halves(angles), self._float), self._halves(dangles)
+        for step in self._steps:
+            state, dstate = step.turn(state, half), step.turn(dstate, half)
+            dstate = dstate + step.generate(state, dhalves)
+        return state, dstate
+
+    def _sweep_tangents_back(
+        self, halves: Tensor, dhalves: Tensor, pair: Pair, dpair: Pair
+    ) -> tuple[Pair, Pair]:
+        """Do what :meth:`_sweep_back` does to ket and bra, and return its derivative too."""
+        angles = HalfAngles.of(halves, self._float)
+        found, moved = [halves[:0]], [halves[:0]]
+        for step in reversed(self._steps):
+            (ket, bra), (dket, dbra) = pair, dpair
+            found.append(2 * step.contract(bra, ket))
+            moved.append(2 * (step.contract(dbra, ket) + step.contract(bra, dket)))
+            states = [*pair, *(d - step.generate(s, dhalves) for s, d in zip(pair, dpair))]  # noqa: B905
+            ket, bra, dket, dbra = (step.turn(state, angles, back=True) for state in states)
+            pair, dpair = (ket, bra), (dket, dbra)
+        return (torch.cat(found[::-1]), pair[1]), (torch.cat(moved[::-1]), dpair[1])
+
+
+def _is_recorded(*tensors: Tensor) -> bool:
+    """Whether autograd records what is done to tensors, and nothing else looks into it."""
+    if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in tensors):
+        return False
+    if torch.compiler.is_compiling() or torch.autograd.forward_ad._current_level >= 0:
+        return False
+    return not _transformed()
+
+
+class _Sweep(torch.autograd.Function):
+    """What is read, with a first derivative that keeps one state alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, halves: Tensor, start: Tensor, simulator: PlainStatevector
+    ) -> tuple[Tensor, Tensor]:
+        ket = simulator._run(halves, start)
+        ctx.simulator = simulator
+        ctx.save_for_backward(halves, start, ket)
+        ctx.mark_non_differentiable(ket)
+        ctx.set_materialize_grads(False)
+        return simulator._read(ket), ket
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor, _: None) -> tuple[Tensor, Tensor, None]:
+        halves, start, ket = ctx.saved_tensors
+        simulator: PlainStatevector = ctx.simulator
+        with simulator._precisely():
+            if torch.is_grad_enabled():  # for a derivative of this one
+                read = torch.func.vjp(
+                    lambda h, s: simulator._read(simulator._run(h, s)), halves, start
+                )
+                return *read[1](cotangent), None
+            bra = simulator._readout.bra(ket, cotangent)
+            by_halves, bra = simulator._sweep_back(halves, ket, bra)
+            before = len(simulator._angles.leading)
+            return pad(by_halves, (0, 0, before, 0)), 2 * bra, None
