@@ -118,8 +118,11 @@ def draw_circuit(
             ys = [top - q for q in qubits]
             ax.plot([x, x], ys, color=palette.ink, lw=1.3)
             ax.plot([x], ys[:1], "o", color=palette.ink, ms=5)
-            target = {"cz": "o", "cx": "P"}[name]
-            ax.plot([x], ys[1:], target, color=palette.ink, ms=5 if target == "o" else 9)
+            if name == "cz":
+                ax.plot([x], ys[1:], "o", color=palette.ink, ms=5)
+            else:
+                ax.plot([x], ys[1:], "o", color=palette.ink, ms=13, mfc=palette.paper)
+                ax.plot([x], ys[1:], "+", color=palette.ink, ms=13)
             continue
         angle = str(step.operation.params[0]) if step.operation.params else ""
         is_input = angle.split("[")[0] == inputs

@@ -44,11 +44,14 @@ class SparseMap:
     ) -> None:
         row, column = (np.asarray(a, dtype=np.int64).ravel() for a in (rows, columns))
         given = np.ones(len(row)) if coefficients is None else np.asarray(coefficients).ravel()
+        self._shape = shape
         self._forward = _Table(row, column, given, shape[0], dtype, device)
         self._backward = _Table(column, row, np.conj(given), shape[1], dtype, device)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the map of ``x``."""
+        if not all(self._shape):  # there is nothing to be read, or to be written
+            return x.new_zeros((len(x), self._shape[0], *x.shape[2:]))
         result: Tensor = _Apply.apply(x, self._forward, self._backward)
         return result
 

@@ -101,9 +101,32 @@ class TapeAngles:
         angles += [number for p in tape.preparations for number in p.numbers]
         self._set_up(angles, tape.angle_map, inputs, weights, device)
 
+    @classmethod
+    def of_angles(
+        cls,
+        angles: Sequence[Angle],
+        angle_map: AngleMap,
+        inputs: Sequence[int],
+        weights: Sequence[int],
+        device: torch.device,
+    ) -> TapeAngles:
+        """Return the map to some angles of a tape, all of them rotations' of no particular order.
+
+        Args:
+            angles: Which ones, by the angles of the map.
+            angle_map: The tape's.
+            inputs: The columns of the circuit's parameters that ``x`` holds.
+            weights: Those that ``w`` holds.
+            device: Where values and angles are.
+        """
+        found = cls.__new__(cls)
+        found.leading, found.rest, found.num_rotations = [], [], len(angles)
+        found._set_up(angles, angle_map, inputs, weights, device)
+        return found
+
     def _set_up(
         self,
-        angles: list[Angle],
+        angles: Sequence[Angle],
         angle_map: AngleMap,
         inputs: Sequence[int],
         weights: Sequence[int],
