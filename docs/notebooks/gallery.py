@@ -26,7 +26,7 @@ STYLES = Path(__file__).parent / "static"
 logger = logging.getLogger(__name__)
 
 
-class gallery(nodes.General, nodes.Element):  # noqa: N801 - docutils names nodes so
+class gallery(nodes.General, nodes.Element):
     """Where the cards of ``docnames`` come once all pages have been read."""
 
 

@@ -111,7 +111,9 @@ def make_observable_tables(
     """Put observables on a device, for states in ``float32`` or ``float64``."""
     count, paulis = sums.num_observables, sums.paulis
     entry = np.repeat(np.arange(len(paulis.entries)), np.diff(paulis.pointers))
-    group_of = np.repeat(np.arange(len(paulis.groups)), paulis.groups["stop"] - paulis.groups["start"])
+    group_of = np.repeat(
+        np.arange(len(paulis.groups)), paulis.groups["stop"] - paulis.groups["start"]
+    )
     group = group_of[entry]
     table_at, z = paulis.entries["table_at"][entry], paulis.entries["z"][entry]
     masks = paulis.groups["x"][group]
