@@ -304,7 +304,7 @@ class Expressions:
     """
 
     def __init__(self, angle_map: AngleMap, place_of: dict[int, int], device: torch.device) -> None:
-        self._families: list[Family] = angle_map.families()
+        self._families: list[Family] = angle_map.families
         self.count = angle_map.num_angles
         order = [a for family in self._families for a in family.angles.tolist()]
         self.places = np.argsort(np.array(order, dtype=np.int64))
