@@ -3,6 +3,12 @@
 
 from __future__ import annotations
 
+import collections
+import subprocess
+import sys
+from types import FunctionType
+
+import pytest
 from numba.core.caching import IndexDataCacheFile
 
 from qiskit_torch_bridge.simulation.kernels.disk_cache import OneFileEach
@@ -95,3 +101,76 @@ def test_all_that_is_kept_on_disk_has_such_a_cache():
 
     for compiled in (invert, draw, columns(), statevector(False), statevector(True)):
         assert type(compiled._cache._cache_file) is OneFileEach
+
+
+ENCLOSED = """
+import sys
+import numpy as np
+from numba import njit
+from qiskit_torch_bridge.simulation.kernels.disk_cache import name_apart
+
+def make(k):
+    def fill(x):
+        for i in range(len(x)):
+            for j in range(i):
+                x[i] += k * np.sin(x[j]) + np.cos(x[i]) * np.exp(-x[j] ** 2)
+        for i in range(len(x)):
+            x[i] = k
+    return njit(name_apart(k)(fill) if sys.argv[1] == "apart" else fill)
+
+fill_1, fill_2 = make(1), make(2)
+
+@njit(cache=True)
+def first(x):
+    fill_1(x); fill_1(x[1:]); fill_1(x[2:])
+    return x[3]
+
+@njit(cache=True)
+def second(x):
+    fill_2(x); fill_2(x[1:]); fill_2(x[2:])
+    return x[3]
+"""
+
+
+def run_enclosed(folder, how, *functions):
+    calls = ", ".join(f"enclosed.{name}(enclosed.np.ones(5))" for name in functions)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import enclosed; print(*[{calls}])", how],
+        cwd=folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [float(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize(("how", "seen"), [("apart", [1, 2]), ("alike", [1, 1])])
+def test_functions_of_one_name_call_each_other_across_processes(tmp_path, how, seen):
+    """Unless they are named apart. When ``alike`` is right too, :func:`name_apart` can go."""
+    (tmp_path / "enclosed.py").write_text(ENCLOSED)
+    assert run_enclosed(tmp_path, how, "first") == [1]
+    assert run_enclosed(tmp_path, how, "second") == [2]
+    assert run_enclosed(tmp_path, how, "first", "second") == seen
+
+
+def compiled_functions(function, found):
+    """Collect the functions of this package that kernels are made of, by name."""
+    function = getattr(function, "py_func", function)
+    ours = getattr(function, "__module__", None) or ""
+    if not isinstance(function, FunctionType) or not ours.startswith("qiskit_torch_bridge"):
+        return
+    name = ours, function.__qualname__
+    if function in found[name]:
+        return
+    found[name].add(function)
+    enclosed = [cell.cell_contents for cell in function.__closure__ or ()]
+    for other in [*enclosed, *map(function.__globals__.get, function.__code__.co_names)]:
+        compiled_functions(other, found)
+
+
+def test_compiled_functions_have_names_of_their_own():
+    from qiskit_torch_bridge.simulation.columns.kernels import kernel as columns
+    from qiskit_torch_bridge.simulation.statevector.kernels import kernel as statevector
+
+    found = collections.defaultdict(set)
+    for kernel in (columns(), statevector(False), statevector(True)):
+        compiled_functions(kernel, found)
+    assert len(found) > 100
+    assert {name for name, functions in found.items() if len(functions) > 1} == set()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled functions on disk, which many processes may write at once; imports Numba."""
+"""Compiled functions on disk, which many processes write and read at once; imports Numba."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
@@ -37,6 +37,26 @@ class OneFileEach(IndexDataCacheFile):
         told = (self._version, self._source_stamp, key)
         digest = hashlib.sha256(repr(told).encode()).hexdigest()[:32]
         return self._index_name.removesuffix(".nbi") + f".{digest}.nbc"
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def name_apart(*kind: object) -> Callable[[_Function], _Function]:
+    """Return a decorator that gives functions of one definition, but several kinds, their names.
+
+    Numba numbers functions of one name in the order in which a process compiles them. Code from
+    disk keeps the numbers of the process that left it there, and of functions with the same name,
+    number and types a linker takes any: they are the same to it. Where ``mix`` stands for several
+    functions, a kernel from one process would call the wrong one in another. So whatever encloses
+    different values must have different names, before it is compiled.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        function.__qualname__ += "".join(f"_{each}" for each in kind)
+        return function
+
+    return decorate
 
 
 def compile_on_call(**options: object) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

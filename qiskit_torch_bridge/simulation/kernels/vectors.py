@@ -21,6 +21,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+from .disk_cache import name_apart
 from .tables import ARRIVALS, PATIENCE, STOP
 
 if TYPE_CHECKING:
@@ -195,7 +196,9 @@ def _binary(name: str) -> Callable[..., Any]:
 
 def _overloaded(symbol, operation):  # Numba compares signatures, so they carry no annotations
     def choose(a, b):
-        return (lambda a, b: operation(a, b)) if isinstance(a, Vector) else None
+        if isinstance(a, Vector):
+            return name_apart(symbol.__name__)(lambda a, b: operation(a, b))
+        return None
 
     overload(symbol)(choose)
 

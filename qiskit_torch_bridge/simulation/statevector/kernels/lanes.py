@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...kernels.disk_cache import name_apart
 from ...kernels.tables import LANES as W
 from ...kernels.vectors import exchange, fma, fnma, jit, load, size, splat, store
 from .tables import X_LIKE
@@ -35,12 +36,14 @@ def _compiled_mix(only: int | None) -> Callable[..., None]:
     """
 
     @jit
+    @name_apart(only)
     def exchanged(vector, distance):
         if only is None:
             return _exchanged(vector, distance)
         return exchange(vector, only)
 
     @jit
+    @name_apart(only)
     def mix(block, count, gate, flip, signs, c, s, sums, wanted):
         width, rows, within = size(block), gate.rows, gate.within
         comp, first, is_x = rows * W, gate.signs_at, gate.kind == X_LIKE

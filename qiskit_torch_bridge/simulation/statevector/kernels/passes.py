@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...kernels.disk_cache import compile_on_call
+from ...kernels.disk_cache import compile_on_call, name_apart
 from ...kernels.tables import LANES as W
 from ...kernels.tables import Chunk, Share, Sources, Values
 from ...kernels.vectors import aligned, barrier, bounds, jit, stopped
@@ -156,6 +156,7 @@ def compiled_pass(version: str, tangent: bool) -> Callable[..., bool]:
     """
 
     @compile_on_call()
+    @name_apart(tangent)
     def execute(  # noqa: D417
         mode, first, last, part, parts, signals,
         layout_ints, layout_floats, program_ints, program_floats, tables, initial,

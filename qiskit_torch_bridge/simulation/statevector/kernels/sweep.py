@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...kernels.disk_cache import name_apart
 from ...kernels.tables import LANES as W
 from ...kernels.vectors import (
     aligned,
@@ -394,6 +395,7 @@ def compiled_sweep(tangent: bool) -> Callable[..., None]:
     """Return the sweep for ket and bra, or the one that carries their tangents with them."""
 
     @jit
+    @name_apart(tangent)
     def sweep(state, vectors, backward, first_run, layout, angles, totals, share):
         """Apply all runs of a tape to the vectors of a state, forward or backward.
 
