@@ -20,6 +20,7 @@ from .algorithms import read_algorithm, read_qnn
 from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import Node
 from .autograd.completions import complete_errors
+from .autograd.constants import constant
 from .backends.on_backend import is_same_device
 from .backends.prepare import AlreadyTranspiled, PassManager
 from .engines import Place, make_engine, method_of, simulation_of
@@ -228,7 +229,7 @@ class TorchQuantumModule(MarkedModule):
         weight = self.weight
         if self.frozen_weight is None:
             return weight
-        order = torch.tensor(self.program.weight_placement, device=weight.device)
+        order = constant(self.program, "weight_placement", weight.device)
         return torch.cat([weight, self.frozen_weight.to(weight)])[order]
 
     def with_frozen(self, frozen_params: FrozenLike | None) -> TorchQuantumModule:

@@ -20,6 +20,7 @@ from ..arguments import UNREADABLE, shown
 from ..exceptions import InputError, InputTypeError, TracingError
 from ..program import CircuitProgram
 from .completions import complete
+from .constants import constant
 from .tensor_engines import PROCESSOR
 
 FindDevice: TypeAlias = Callable[[Tensor, Tensor], torch.device]
@@ -91,7 +92,7 @@ class Call(NamedTuple):
         if not self.program.measurement.coefficients:
             return None
         rows = self.weights.expand(len(self.inputs), -1)
-        places = torch.as_tensor(self.program.coefficient_places)
+        places = constant(self.program, "coefficient_places", self.inputs.device)
         return torch.cat([self.inputs, rows], -1)[:, places]
 
     def _finished(self, values: Tensor) -> Tensor:
