@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels of the state vector on CUDA, in Triton."""
+"""The state vector's kernels for accelerators, in Triton."""

@@ -36,18 +36,23 @@ from torch import Tensor
 from ...arrays import FloatArray, IntArray
 from ...simulation.statevector.pauli_sums import PauliSums
 
-LONG, SHORT = 11, 8
-"""Bits of a tile: of those of large batches, and of others, which would be too few programs."""
+COLUMNS = 5
+"""Bits of the columns of a tile: a line of the second cache."""
+LONG, SHORT = 10, 8
+"""Bits of a tile: of those of large batches, and of others, which would be too few programs; at
+most twice those of the columns, for whose signs there is a word."""
 MANY = 1 << 19
 """Amplitudes of a batch from which tiles are long."""
-COLUMNS = 6, 5
-"""Bits of the columns of long and of short tiles: lines of the second cache."""
 PROGRAMS = 1 << 10
 """Programs that keep a device busy."""
 FEWEST = 64
 """Terms that are worth a program of their own."""
 ADDED = 1 << 10
 """Tiles that are added up side by side."""
+
+_PARITIES = np.bitwise_count(np.arange(32)[:, None] & np.arange(32)).astype(np.uint32) & 1
+_SIGN_WORDS = (_PARITIES << np.arange(32, dtype=np.uint32)).sum(1, dtype=np.uint32).view(np.int32)
+"""For five bits of a mask the parities of its product with each number, as bits of a word."""
 
 
 class Terms(NamedTuple):
@@ -56,7 +61,8 @@ class Terms(NamedTuple):
     Attributes:
         groups: ``(G, 5)``: the mask ``x``, whether the number of Y is odd, where the terms start,
             where those begin that are tables, and where they end.
-        signs: Mask ``z`` of each term, or the number of its table, ``(K,)``.
+        signs: Mask ``z`` of each term, or the number of its table; and its signs by rows and by
+            columns of a tile, as the bits of a word each: ``(K, 3)``.
         weights: In the state's precision, ``(K,)``.
         observables: To which each term belongs, ``(K,)``.
     """
@@ -111,9 +117,8 @@ def make_observable_tables(
     """Put observables on a device, for states in ``float32`` or ``float64``."""
     count, paulis = sums.num_observables, sums.paulis
     entry = np.repeat(np.arange(len(paulis.entries)), np.diff(paulis.pointers))
-    group_of = np.repeat(
-        np.arange(len(paulis.groups)), paulis.groups["stop"] - paulis.groups["start"]
-    )
+    sizes = paulis.groups["stop"] - paulis.groups["start"]
+    group_of = np.repeat(np.arange(len(sizes)), sizes)
     group = group_of[entry]
     table_at, z = paulis.entries["table_at"][entry], paulis.entries["z"][entry]
     masks = paulis.groups["x"][group]
@@ -171,8 +176,10 @@ def _move(terms: _Host, dtype: torch.dtype, device: torch.device) -> Terms:
     def numbers(array: IntArray) -> Tensor:
         return torch.tensor(array, dtype=torch.int32, device=device)
 
+    words = [_SIGN_WORDS[terms.signs >> bits & 31] for bits in (COLUMNS, 0)]
+    signs = np.stack([terms.signs.astype(np.int32), *words], axis=1)
     weights = torch.tensor(terms.weights, dtype=dtype, device=device)
-    return Terms(numbers(terms.groups), numbers(terms.signs), weights, numbers(terms.observables))
+    return Terms(numbers(terms.groups), numbers(signs), weights, numbers(terms.observables))
 
 
 class _Tiling(NamedTuple):
@@ -193,13 +200,12 @@ def _tile(rows: int, num_bits: int, vectors: int) -> _Tiling:
     """Cut a batch into tiles, smaller ones where several vectors are held in registers."""
     is_long = rows << num_bits >= MANY
     bits = LONG + 1 - vectors if is_long else SHORT
-    columns = min(COLUMNS[0 if is_long else 1], num_bits)
-    high = min(num_bits, bits) - columns
-    in_tile = bits - columns - high
+    columns = min(COLUMNS, num_bits)
+    in_row = min(num_bits, bits)
     return _Tiling(
-        1 << (num_bits - columns - high),
-        triton.cdiv(rows, 1 << in_tile),
-        {"COLUMN_BITS": columns, "HIGH_BITS": high, "ROW_BITS": in_tile,
+        1 << (num_bits - in_row),
+        triton.cdiv(rows, 1 << (bits - in_row)),
+        {"WIDTH": 1 << columns, "HEIGHT": 1 << (bits - columns), "ROW_BITS": bits - in_row,
          "num_warps": 4 if is_long else 2},
     )  # fmt: skip
 
@@ -228,7 +234,7 @@ def expect(tables: ObservableTables, state: Tensor, tangent: Tensor | None = Non
             state, state if tangent is None else tangent, sums, tables.segments,
             *tables.by_observable[:3], tables.tables, tables.constants,
             rows, tables.num_bits, segments, each,
-            SCALE=1.0 if constant else 2.0, CONSTANT=constant and at_once,
+            SCALE=1.0 if constant else 2.0, CONSTANT=constant and at_once, SAME=0 if constant else -1,
             **tiling.options, enable_fp_fusion=True,
         )  # fmt: skip
         if not at_once:
@@ -271,51 +277,100 @@ def observe(
 
 
 @triton.jit
-def _odd(bits, COUNT: tl.constexpr):
-    """The parity of the lowest bits of numbers that have no others."""
-    if COUNT > 16:
-        bits ^= bits >> 16
-    if COUNT > 8:
-        bits ^= bits >> 8
-    if COUNT > 4:
-        bits ^= bits >> 4
-    if COUNT > 2:
-        bits ^= bits >> 2
-    if COUNT > 1:
-        bits ^= bits >> 1
-    return bits & 1
+def _tile_of(rows, num_bits, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr):
+    """Where a program's tile is.
+
+    Returns:
+        The bits of the index that all amplitudes of the tile have, and the whole index
+        ``(HEIGHT, WIDTH)``; the rows of the batch and where they begin, two numbers or for each row
+        of the tile; and whether these are there.
+    """
+    side = tl.arange(0, HEIGHT)
+    base = tl.program_id(0) * ((HEIGHT >> ROW_BITS) * WIDTH)
+    high = side & ((HEIGHT >> ROW_BITS) - 1)
+    index = (base + high * WIDTH)[:, None] + tl.arange(0, WIDTH)[None, :]
+    if ROW_BITS == 0:
+        row = tl.program_id(1)
+        begin = row.to(tl.int64) << num_bits
+    else:
+        row = (tl.program_id(1) << ROW_BITS) + side // (HEIGHT >> ROW_BITS)
+        begin = (row.to(tl.int64) << num_bits)[:, None]
+    return base, index, row, begin, row < rows
 
 
 @triton.jit
-def _signs(z, base, high, low, like, COLUMN_BITS: tl.constexpr, HIGH_BITS: tl.constexpr):
-    """Whether the signs of a tile's rows are negative, and the signs of its columns."""
-    odd = _odd(high & (z >> COLUMN_BITS), HIGH_BITS) ^ _odd(base & z, 31)
-    columns = tl.where(_odd(low & z, COLUMN_BITS) == 1, -1.0, 1.0)
-    return odd == 1, columns.to(like.dtype)
+def _load(pointers, here, ROW_BITS: tl.constexpr):
+    """Amplitudes of a tile; zeros in rows that are not there."""
+    if ROW_BITS == 0:
+        return tl.load(pointers)
+    else:
+        return tl.load(pointers, mask=here[:, None], other=0.0)
+
+
+@triton.jit
+def _store(pointers, values, here, ROW_BITS: tl.constexpr):
+    """Write amplitudes of a tile."""
+    if ROW_BITS == 0:
+        tl.store(pointers, values)
+    else:
+        tl.store(pointers, values, mask=here[:, None])
+
+
+@triton.jit
+def _share(cotangent, at, here, like, ROW_BITS: tl.constexpr):
+    """The cotangent of one observable, a number or for each row of a tile."""
+    if ROW_BITS == 0:
+        return tl.load(cotangent + at).to(like.dtype)
+    else:
+        return tl.load(cotangent + at, mask=here, other=0.0).to(like.dtype)
+
+
+@triton.jit
+def _odd(bits):
+    """The parity of the bits of a number."""
+    bits ^= bits >> 16
+    bits ^= bits >> 8
+    bits ^= bits >> 4
+    bits ^= bits >> 2
+    return (bits ^ (bits >> 1)) & 1
+
+
+@triton.jit
+def _signs(signs, e, base, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr):
+    """The signs of one term, as the highest bits of numbers, by rows and by columns of a tile."""
+    odd = _odd(tl.load(signs + 3 * e) & base)
+    of_rows, of_columns = tl.load(signs + 3 * e + 1) ^ -odd, tl.load(signs + 3 * e + 2)
+    high = tl.arange(0, HEIGHT) & ((HEIGHT >> ROW_BITS) - 1)
+    return of_rows << (31 - high), of_columns << (31 - tl.arange(0, WIDTH))
+
+
+@triton.jit
+def _signed(weight, of_rows, of_columns):
+    """A weight, or one for each row of a tile, with the signs of a term, ``(HEIGHT, WIDTH)``."""
+    LAST: tl.constexpr = -(1 << 31)
+    if weight.dtype == tl.float32:
+        rows = weight.to(tl.int32, bitcast=True) ^ (of_rows & LAST)
+        return (rows[:, None] ^ (of_columns & LAST)[None, :]).to(tl.float32, bitcast=True)
+    else:
+        rows = weight.to(tl.int64, bitcast=True) ^ ((of_rows & LAST).to(tl.int64) << 32)
+        columns = (of_columns & LAST).to(tl.int64) << 32
+        return (rows[:, None] ^ columns[None, :]).to(tl.float64, bitcast=True)
 
 
 @triton.jit(do_not_specialize=["rows", "num_bits", "segments", "each"])
 def _expect(
     left, right, sums, starts, groups, signs, weights, tables, constants,
     rows, num_bits, segments, each,
-    SCALE: tl.constexpr, CONSTANT: tl.constexpr,
-    COLUMN_BITS: tl.constexpr, HIGH_BITS: tl.constexpr, ROW_BITS: tl.constexpr,
+    SCALE: tl.constexpr, CONSTANT: tl.constexpr, SAME: tl.constexpr,
+    WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr,
 ):  # fmt: skip
     """Fill in the sums of some segments over one tile."""
-    HEIGHT: tl.constexpr = 1 << (HIGH_BITS + ROW_BITS)
-    WIDTH: tl.constexpr = 1 << COLUMN_BITS
-    tile, tiles = tl.program_id(0), tl.num_programs(0)
-    side, low = tl.arange(0, HEIGHT), tl.arange(0, WIDTH)
-    high = side & ((1 << HIGH_BITS) - 1)
-    row = (tl.program_id(1) << ROW_BITS) + (side >> HIGH_BITS)
-    base = tile << (HIGH_BITS + COLUMN_BITS)
-    index = (base | (high << COLUMN_BITS))[:, None] | low[None, :]
-    begin = (row.to(tl.int64) << num_bits)[:, None]
-    exists = (row < rows)[:, None]
+    base, index, row, begin, here = _tile_of(rows, num_bits, WIDTH, HEIGHT, ROW_BITS)
     imaginary = rows.to(tl.int64) << num_bits
-    a_re = tl.load(right + begin + index, mask=exists, other=0.0)
-    a_im = tl.load(right + begin + imaginary + index, mask=exists, other=0.0)
-    b_re, b_im, last_x = a_re, a_im, -1
+    a_re = _load(right + begin + index, here, ROW_BITS)
+    a_im = _load(right + imaginary + begin + index, here, ROW_BITS)
+    left_re, left_im = left + begin, left + imaginary + begin
+    b_re, b_im, last_x = a_re, a_im, tl.full((), SAME, tl.int32)
     first = tl.program_id(2) * each
     for segment in range(first, tl.minimum(first + each, segments)):
         total = tl.zeros([HEIGHT, WIDTH], a_re.dtype)
@@ -326,28 +381,26 @@ def _expect(
             middle = tl.load(groups + 5 * g + 3)
             stop = tl.load(groups + 5 * g + 4)
             if x != last_x:
-                at = begin + (index ^ x)
-                b_re = tl.load(left + at, mask=exists, other=0.0)
-                b_im = tl.load(left + imaginary + at, mask=exists, other=0.0)
+                b_re = _load(left_re + (index ^ x), here, ROW_BITS)
+                b_im = _load(left_im + (index ^ x), here, ROW_BITS)
                 last_x = x
             d = tl.zeros([HEIGHT, WIDTH], a_re.dtype)
             for e in range(start, middle):
-                z, weight = tl.load(signs + e), tl.load(weights + e)
-                negative, columns = _signs(z, base, high, low, d, COLUMN_BITS, HIGH_BITS)
-                d += tl.where(negative, -weight, weight)[:, None] * columns[None, :]
+                of_rows, of_columns = _signs(signs, e, base, WIDTH, HEIGHT, ROW_BITS)
+                d += _signed(tl.load(weights + e), of_rows, of_columns)
             for e in range(middle, stop):
-                table = tl.load(signs + e).to(tl.int64) << num_bits
+                table = tl.load(signs + 3 * e).to(tl.int64) << num_bits
                 d += tl.load(weights + e) * tl.load(tables + table + index)
             if odd == 0:
                 total += d * (b_re * a_re + b_im * a_im)
             else:
                 total += d * (b_re * a_im - b_im * a_re)
-        in_row = tl.reshape(tl.sum(total, 1).to(tl.float64), [1 << ROW_BITS, 1 << HIGH_BITS])
+        in_row = tl.reshape(tl.sum(total, 1).to(tl.float64), [1 << ROW_BITS, HEIGHT >> ROW_BITS])
         found = SCALE * tl.sum(in_row, 1)
         if CONSTANT:
             found += tl.load(constants + segment)
         of = (tl.program_id(1) << ROW_BITS) + tl.arange(0, 1 << ROW_BITS)
-        to = (of.to(tl.int64) * segments + segment) * tiles + tile
+        to = (of.to(tl.int64) * segments + segment) * tl.num_programs(0) + tl.program_id(0)
         tl.store(sums + to, found, mask=of < rows)
 
 
@@ -374,22 +427,13 @@ def _collect(
 def _observe(
     ket, dket, cotangent, dcotangent, bra, dbra,
     groups, signs, weights, observables, tables, rows, num_bits, count, num_groups,
-    TANGENT: tl.constexpr,
-    COLUMN_BITS: tl.constexpr, HIGH_BITS: tl.constexpr, ROW_BITS: tl.constexpr,
+    TANGENT: tl.constexpr, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr,
 ):  # fmt: skip
     """Fill in one tile of what the observables make of the state."""
-    HEIGHT: tl.constexpr = 1 << (HIGH_BITS + ROW_BITS)
-    WIDTH: tl.constexpr = 1 << COLUMN_BITS
-    tile = tl.program_id(0)
-    side, low = tl.arange(0, HEIGHT), tl.arange(0, WIDTH)
-    high = side & ((1 << HIGH_BITS) - 1)
-    row = (tl.program_id(1) << ROW_BITS) + (side >> HIGH_BITS)
-    base = tile << (HIGH_BITS + COLUMN_BITS)
-    index = (base | (high << COLUMN_BITS))[:, None] | low[None, :]
-    begin = (row.to(tl.int64) << num_bits)[:, None]
-    here = row < rows
-    exists = here[:, None]
+    base, index, row, begin, here = _tile_of(rows, num_bits, WIDTH, HEIGHT, ROW_BITS)
     imaginary = rows.to(tl.int64) << num_bits
+    ket_re, ket_im = ket + begin, ket + imaginary + begin
+    dket_re, dket_im = dket + begin, dket + imaginary + begin
     of = row.to(tl.int64) * count
     zeros = tl.zeros([HEIGHT, WIDTH], ket.dtype.element_ty)
     re, im, d_re, d_im = zeros, zeros, zeros, zeros
@@ -401,26 +445,24 @@ def _observe(
         stop = tl.load(groups + 5 * g + 4)
         d, dot = zeros, zeros
         for e in range(start, middle):
-            z, weight = tl.load(signs + e), tl.load(weights + e)
-            o = tl.load(observables + e)
-            negative, columns = _signs(z, base, high, low, d, COLUMN_BITS, HIGH_BITS)
-            signed = tl.where(negative, -weight, weight)
-            share = tl.load(cotangent + of + o, mask=here, other=0.0).to(d.dtype)
-            d += (signed * share)[:, None] * columns[None, :]
+            weight, o = tl.load(weights + e), tl.load(observables + e)
+            of_rows, of_columns = _signs(signs, e, base, WIDTH, HEIGHT, ROW_BITS)
+            share = _share(cotangent, of + o, here, zeros, ROW_BITS)
+            d += _signed(weight * share, of_rows, of_columns)
             if TANGENT:
-                share = tl.load(dcotangent + of + o, mask=here, other=0.0).to(d.dtype)
-                dot += (signed * share)[:, None] * columns[None, :]
+                share = _share(dcotangent, of + o, here, zeros, ROW_BITS)
+                dot += _signed(weight * share, of_rows, of_columns)
         for e in range(middle, stop):
-            table, o = tl.load(signs + e).to(tl.int64) << num_bits, tl.load(observables + e)
-            value = tl.load(weights + e) * tl.load(tables + table + index)
-            share = tl.load(cotangent + of + o, mask=here, other=0.0).to(d.dtype)
-            d += share[:, None] * value
+            weight, o = tl.load(weights + e), tl.load(observables + e)
+            table = tl.load(signs + 3 * e).to(tl.int64) << num_bits
+            value = weight * tl.load(tables + table + index)
+            share = _share(cotangent, of + o, here, zeros, ROW_BITS)
+            d += value * (share if ROW_BITS == 0 else share[:, None])
             if TANGENT:
-                share = tl.load(dcotangent + of + o, mask=here, other=0.0).to(d.dtype)
-                dot += share[:, None] * value
-        at = begin + (index ^ x)
-        b_re = tl.load(ket + at, mask=exists, other=0.0)
-        b_im = tl.load(ket + imaginary + at, mask=exists, other=0.0)
+                share = _share(dcotangent, of + o, here, zeros, ROW_BITS)
+                dot += value * (share if ROW_BITS == 0 else share[:, None])
+        at = index ^ x
+        b_re, b_im = _load(ket_re + at, here, ROW_BITS), _load(ket_im + at, here, ROW_BITS)
         if odd == 0:
             re += d * b_re
             im += d * b_im
@@ -428,17 +470,15 @@ def _observe(
             re -= d * b_im
             im += d * b_re
         if TANGENT:
-            c_re = tl.load(dket + at, mask=exists, other=0.0)
-            c_im = tl.load(dket + imaginary + at, mask=exists, other=0.0)
+            c_re, c_im = _load(dket_re + at, here, ROW_BITS), _load(dket_im + at, here, ROW_BITS)
             if odd == 0:
                 d_re += d * c_re + dot * b_re
                 d_im += d * c_im + dot * b_im
             else:
                 d_re -= d * c_im + dot * b_im
                 d_im += d * c_re + dot * b_re
-    at = begin + index
-    tl.store(bra + at, re, mask=exists)
-    tl.store(bra + imaginary + at, im, mask=exists)
+    _store(bra + begin + index, re, here, ROW_BITS)
+    _store(bra + imaginary + begin + index, im, here, ROW_BITS)
     if TANGENT:
-        tl.store(dbra + at, d_re, mask=exists)
-        tl.store(dbra + imaginary + at, d_im, mask=exists)
+        _store(dbra + begin + index, d_re, here, ROW_BITS)
+        _store(dbra + imaginary + begin + index, d_im, here, ROW_BITS)
