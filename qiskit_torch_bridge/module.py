@@ -23,7 +23,7 @@ from .autograd.completions import complete_errors
 from .autograd.constants import constant
 from .backends.on_backend import is_same_device
 from .backends.prepare import AlreadyTranspiled, PassManager
-from .engines import Place, make_engine, method_of, simulation_of
+from .engines import Place, make_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .execution import (
     BackendChoice,
@@ -581,7 +581,7 @@ class TorchQuantumModule(MarkedModule):
             node.engine.plan(batch_size, columns), place.isa_circuit, place.backend
         )
         simulates = backward or self.estimator is None
-        simulation = simulation_of(node.engine, batch_size) if simulates else None
+        simulation = node.simulation(batch_size) if simulates else None
         return replace(cost, simulation=simulation)
 
     @property
@@ -701,7 +701,7 @@ class TorchQuantumModule(MarkedModule):
 
     def extra_repr(self) -> str:
         """Describe the node as ``print`` shows it."""
-        program, method = self.program, method_of(self._deployed.node.engine)
+        program, method = self.program, self._deployed.node.method
         return ", ".join(
             (
                 f"qubits={self.circuit.num_qubits}",

@@ -16,6 +16,7 @@ import torch
 from qiskit.circuit import Parameter
 from torch import Tensor
 
+from ..accelerators.tapes import values_dtype
 from ..arguments import UNREADABLE, shown
 from ..exceptions import InputError, InputTypeError, TracingError
 from ..program import CircuitProgram
@@ -132,7 +133,7 @@ def double(tensor: Tensor, device: torch.device = PROCESSOR) -> Tensor:
         if device.type == "cpu":  # in this order: not every device has float64
             return tensor.to(device).to(torch.float64)
         tensor = tensor.to(device)
-    dtype = torch.float32 if device.type == "mps" else torch.float64
+    dtype = values_dtype(device)
     return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
