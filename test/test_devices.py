@@ -100,30 +100,37 @@ def test_a_step_stays_on_the_device(there, measurement: Callable[[], Any]) -> No
         torch.testing.assert_close(here.cpu(), right, rtol=0, atol=EXACT)
 
 
-def test_transforms_stay_on_the_device(there) -> None:
-    """Jacobians, Hessians and ensembles by ``torch.func``, and a third derivative."""
-    program = CircuitProgram(hybrid(), ["ZI", "XX"], input_params=X, weight_params=A)
-    w, x = torch.tensor(WEIGHTS, dtype=torch.float64), inputs()
+def test_a_third_derivative_stays_on_the_device(there) -> None:
+    """Operations of torch are differentiated as often as wanted, and wait for nothing."""
+    on_processor = layer()
+    module = copy.deepcopy(on_processor).to(DEVICE)
 
-    def f(w, x):
-        return expectation(program, x, w, estimator=TORCH)
+    def third(module, x):
+        value = module(x).sum()
+        for _ in range(3):
+            (slope,) = torch.autograd.grad(value, module.weight, create_graph=True)
+            value = slope.sum()
+        return slope.detach()
 
-    def third(w, x):
-        def second(w):
-            return torch.func.hessian(lambda v: f(v, x).sum())(w).sum()
+    x = inputs().to(DEVICE)
+    third(module, x)
+    with waiting() as waits:
+        found = third(module, x)
+    assert waits == []
+    torch.testing.assert_close(found.cpu(), third(on_processor, inputs()), rtol=0, atol=EXACT)
 
-        return torch.func.grad(second)(w)
 
-    for function in (
-        torch.func.jacrev(f),
-        torch.func.jacfwd(f),
-        torch.func.hessian(lambda w, x: f(w, x).sum()),
-        torch.vmap(f, (None, 0)),
-        third,
-    ):
-        found = function(w.to(DEVICE), x.to(DEVICE))
-        assert found.device == DEVICE
-        torch.testing.assert_close(found.cpu(), function(w, x), rtol=0, atol=10 * EXACT)
+def test_forward_mode_and_tangents_stay_on_the_device(there) -> None:
+    on_processor = layer()
+    module = copy.deepcopy(on_processor).to(DEVICE)
+
+    def tangent(module, x):
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+            return torch.autograd.forward_ad.unpack_dual(module(dual)).tangent.detach()
+
+    right = tangent(on_processor, inputs())
+    torch.testing.assert_close(tangent(module, inputs().to(DEVICE)).cpu(), right, rtol=0, atol=EXACT)
 
 
 def test_tensors_of_two_devices_are_refused_and_constants_are_not(there) -> None:
