@@ -20,3 +20,8 @@ IN_TENSORS = {
     if importlib.util.find_spec(package) is not None
 }
 """By name; each computes on the processor what others compute on an accelerator."""
+
+
+def is_tried(name: str, chosen: bool) -> bool:
+    """Whether kernels are tried on something: Triton's, since it is slow, on what is chosen."""
+    return chosen or name != "exact by triton"

@@ -120,19 +120,6 @@ def test_a_third_derivative_stays_on_the_device(there) -> None:
     torch.testing.assert_close(found.cpu(), third(on_processor, inputs()), rtol=0, atol=EXACT)
 
 
-def test_forward_mode_and_tangents_stay_on_the_device(there) -> None:
-    on_processor = layer()
-    module = copy.deepcopy(on_processor).to(DEVICE)
-
-    def tangent(module, x):
-        with torch.autograd.forward_ad.dual_level():
-            dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
-            return torch.autograd.forward_ad.unpack_dual(module(dual)).tangent.detach()
-
-    right = tangent(on_processor, inputs())
-    torch.testing.assert_close(tangent(module, inputs().to(DEVICE)).cpu(), right, rtol=0, atol=EXACT)
-
-
 def test_tensors_of_two_devices_are_refused_and_constants_are_not(there) -> None:
     module = layer().to(DEVICE)
     with pytest.raises(DeviceError, match=r"inputs on cpu and weights on meta.*module\.to\('meta'"):
