@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from qiskit_torch_bridge.accelerators import choose
-from qiskit_torch_bridge.autograd import calls
+from qiskit_torch_bridge.autograd import calls, constants, nodes
 
 aten = torch.ops.aten
 DEVICE = torch.device("meta")
@@ -137,6 +137,8 @@ def emulated_device() -> Iterator[None]:
                 stack.enter_context(mock.patch.object(module, "is_concrete", lambda *_: True))
         stack.enter_context(mock.patch.object(choose, "FOLLOWED", ("cuda", "meta")))
         stack.enter_context(mock.patch.object(choose, "require_device", lambda device: None))
+        for module in (constants, nodes):  # what emulates is a mode itself
+            stack.enter_context(mock.patch.object(module, "undisturbed", contextlib.nullcontext))
         stack.enter_context(mock.patch.object(calls, "check_readable", lambda *_: None))
         stack.enter_context(mock.patch.object(torch, "autocast", cast))
         stack.enter_context(_Factories())

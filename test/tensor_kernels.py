@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Any
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined
 
@@ -25,3 +26,9 @@ IN_TENSORS = {
 def is_tried(name: str, chosen: bool) -> bool:
     """Whether kernels are tried on something: Triton's, since it is slow, on what is chosen."""
     return chosen or name != "exact by triton"
+
+
+def how(gradient: str) -> dict[str, Any]:
+    """The arguments that choose a gradient by name, or one of these engines with its own."""
+    exact = IN_TENSORS.get(gradient)
+    return {"gradient": gradient} if exact is None else {"estimator": exact}

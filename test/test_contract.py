@@ -15,7 +15,7 @@ from documented import code_with
 from estimators import CountingEstimator
 from qiskit.primitives import StatevectorEstimator
 from reference import expectations, hessian, jacobian
-from tensor_kernels import IN_TENSORS, is_tried
+from tensor_kernels import IN_TENSORS, how, is_tried
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from qiskit_torch_bridge import CircuitProgram, Exact, TorchQuantumModule, expectation
@@ -37,12 +37,6 @@ def setting(request):
     gradient, circuit = request.param
     program = CircuitProgram(CIRCUITS[circuit](), OBSERVABLES, input_params=X, weight_params=A)
     return program, gradient
-
-
-def how(gradient: str) -> dict[str, Any]:
-    """The arguments that choose a gradient, and the engine that it needs."""
-    exact = IN_TENSORS.get(gradient)
-    return {"gradient": gradient} if exact is None else {"estimator": exact}
 
 
 def on(estimator: Any, gradient: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..lru_cache import LRUCache
 from .tensor_engines import PROCESSOR
-from .transforms import is_compiling, is_concrete
+from .transforms import is_compiling, is_concrete, undisturbed
 
 _kept: LRUCache[tuple[object, Tensor]] = LRUCache(256, weight=256 << 20)
 
@@ -36,7 +36,8 @@ def constant(
 
     def make() -> tuple[object, Tensor]:
         table: Any = getattr(owner, name)
-        return owner, torch.as_tensor(table, dtype=dtype, device=device)
+        with undisturbed():
+            return owner, torch.as_tensor(table, dtype=dtype, device=device)
 
     key = id(owner), name, device, dtype
     return _kept(key, make, lambda made: made[1].nbytes)[1]

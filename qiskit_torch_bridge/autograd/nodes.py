@@ -28,6 +28,7 @@ from ..jobs.budget import Simulation
 from ..program import CircuitProgram
 from ..rules import Differentiation
 from .tensor_engines import PROCESSOR, InTensors, OnArrays, StandardErrors, TensorEngine
+from .transforms import undisturbed
 
 EXACT = "exact:"
 """What the names of exact engines begin with that can be taken to another process."""
@@ -141,7 +142,8 @@ class Node:
         exact = self.exact
         if exact is None or not (device.type != "cpu" or exact.is_in_tensors):
             return OnArrays(self.engine, self.last)
-        return InTensors(make_tensor_simulator(self.program, exact, device))
+        with undisturbed():  # its tables are for later calls, too
+            return InTensors(make_tensor_simulator(self.program, exact, device))
 
     def displaced(self, columns: tuple[int, ...]) -> tuple[Differentiation, Node]:
         """Return the plan for derivatives with respect to columns, and the node of its points."""
