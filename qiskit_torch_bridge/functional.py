@@ -14,6 +14,7 @@ from torch import Tensor
 from .autograd import Node
 from .autograd import expectation as expectation_in_graph
 from .autograd.calls import Call, checked_weights, common_batch
+from .autograd.constants import constant
 from .autograd.nodes import node_named, portable_name
 from .autograd.recorded import check_budget
 from .autograd.transforms import (
@@ -251,9 +252,10 @@ def _aligned(
     """
     checked = checked_weights(weights, program)
     if program.frozen_params:
-        trained = torch.zeros(checked.shape[-1], dtype=torch.bool, device=checked.device)
-        trained[list(program.trained)] = True
-        checked = torch.where(trained, checked, checked.detach())
+        device = checked.device
+        places = constant(program, "trained", device, torch.int64)
+        none = torch.zeros(checked.shape[-1], dtype=torch.bool, device=device)
+        checked = torch.where(none.index_fill(0, places, True), checked, checked.detach())
     if checked.dim() > 1 and isinstance(inputs, Tensor) and inputs.dim():
         batch = common_batch(tuple(inputs.shape[:-1]), tuple(checked.shape[:-1]))
         inputs = inputs.expand(*batch, inputs.shape[-1])

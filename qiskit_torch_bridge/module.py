@@ -20,9 +20,10 @@ from .algorithms import read_algorithm, read_qnn
 from .arguments import UNREADABLE, require_bool, require_whole_number, shown
 from .autograd import Node
 from .autograd.completions import complete_errors
+from .autograd.constants import constant
 from .backends.on_backend import is_same_device
 from .backends.prepare import AlreadyTranspiled, PassManager
-from .engines import Place, make_engine, method_of, simulation_of
+from .engines import Place, make_engine
 from .exceptions import EstimatorTypeError, InputError, PrecisionError, TracingError
 from .execution import (
     BackendChoice,
@@ -228,7 +229,7 @@ class TorchQuantumModule(MarkedModule):
         weight = self.weight
         if self.frozen_weight is None:
             return weight
-        order = torch.tensor(self.program.weight_placement, device=weight.device)
+        order = constant(self.program, "weight_placement", weight.device)
         return torch.cat([weight, self.frozen_weight.to(weight)])[order]
 
     def with_frozen(self, frozen_params: FrozenLike | None) -> TorchQuantumModule:
@@ -580,7 +581,7 @@ class TorchQuantumModule(MarkedModule):
             node.engine.plan(batch_size, columns), place.isa_circuit, place.backend
         )
         simulates = backward or self.estimator is None
-        simulation = simulation_of(node.engine, batch_size) if simulates else None
+        simulation = node.simulation(batch_size) if simulates else None
         return replace(cost, simulation=simulation)
 
     @property
@@ -700,7 +701,7 @@ class TorchQuantumModule(MarkedModule):
 
     def extra_repr(self) -> str:
         """Describe the node as ``print`` shows it."""
-        program, method = self.program, method_of(self._deployed.node.engine)
+        program, method = self.program, self._deployed.node.method
         return ", ".join(
             (
                 f"qubits={self.circuit.num_qubits}",

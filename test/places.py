@@ -27,6 +27,7 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_aer.primitives import SamplerV2 as AerSampler
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient, ParamShiftSamplerGradient
+from tensor_kernels import IN_TENSORS
 
 from qiskit_torch_bridge import OnBackend, Probabilities, TorchQuantumModule
 from qiskit_torch_bridge.primitives import BatchedStatevectorEstimator, BatchedStatevectorSampler
@@ -210,6 +211,7 @@ class Place:
         estimator: Makes the estimator where one is named instead.
         sampled: Whether there are shots.
         asked: What is asked there.
+        in_tensors: Whether the exact engine computes in tensors, and differentiates itself alone.
     """
 
     setting: Setting
@@ -218,6 +220,7 @@ class Place:
     estimator: Callable[[], Any] | None = None
     sampled: bool = False
     asked: Asked = EXPECTATION_VALUES
+    in_tensors: bool = False
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -227,13 +230,17 @@ class Place:
     @property
     def gradients(self) -> tuple[str, ...]:
         """The gradients that there are: another package's has shots wherever it samples."""
+        if self.in_tensors:
+            return ("adjoint",)
         exact = self.asked is PROBABILITIES and not self.sampled
         return tuple(g for g in GRADIENTS if not (exact and g == THIRD_PARTY))
 
     def makes_no_job(self, gradient: str) -> bool:
         """Whether all is computed in this process, without any primitive."""
         nowhere = self.estimator is None and self.on is None and not self.sampled
-        return nowhere and (gradient == "adjoint" or self.asked is PROBABILITIES)
+        return self.in_tensors or (
+            nowhere and (gradient == "adjoint" or self.asked is PROBABILITIES)
+        )
 
     def arguments(self, level: int, shots: int = SHOTS) -> dict[str, Any]:
         """The arguments of a module that runs here, transpiled at a level."""
@@ -266,6 +273,10 @@ def sampling(setting: Setting, job: Callable[[], type], **place: Any) -> Place:
 
 PLACES = {
     "exact engine": Place(UNNAMED, lambda: BatchedStatevectorEstimator),
+    **{
+        name: Place(UNNAMED, lambda: BatchedStatevectorEstimator, estimator=make, in_tensors=True)
+        for name, make in {n: functools.partial(IN_TENSORS.get, n) for n in IN_TENSORS}.items()
+    },
     "shots": Place(UNNAMED, lambda: BatchedStatevectorEstimator, sampled=True),
     "statevector": Place(
         UNNAMED, lambda: StatevectorEstimator, estimator=lambda: StatevectorEstimator()

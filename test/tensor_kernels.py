@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Any
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined
 
@@ -20,3 +21,14 @@ IN_TENSORS = {
     if importlib.util.find_spec(package) is not None
 }
 """By name; each computes on the processor what others compute on an accelerator."""
+
+
+def is_tried(name: str, chosen: bool) -> bool:
+    """Whether kernels are tried on something: Triton's, since it is slow, on what is chosen."""
+    return chosen or name != "exact by triton"
+
+
+def how(gradient: str) -> dict[str, Any]:
+    """The arguments that choose a gradient by name, or one of these engines with its own."""
+    exact = IN_TENSORS.get(gradient)
+    return {"gradient": gradient} if exact is None else {"estimator": exact}

@@ -25,6 +25,7 @@ from qiskit.primitives import StatevectorEstimator
 
 from qiskit_torch_bridge import doctor, memory
 from qiskit_torch_bridge.__main__ import main
+from qiskit_torch_bridge.accelerators import choose
 from qiskit_torch_bridge.doctor import (
     Finding,
     facts,
@@ -372,12 +373,23 @@ def test_fake_devices(monkeypatch):
 
 
 def test_accelerators(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Big Card")
-    assert "CUDA: Big Card" in complete(machine.check_accelerators(), "ok")
+    for name, value in {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "get_device_name": lambda _: "Big Card",
+        "get_device_capability": lambda _: (9, 0),
+        "mem_get_info": lambda _: (64 << 30, 80 << 30),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    found = complete(machine.check_accelerators(), "ok")
+    assert "Big Card, compute capability 9.0, 64.0 of 80.0 GiB free, 32 qubits" in found
+    monkeypatch.setattr(choose, "has_triton", lambda: True)
+    assert "the interpreter only" in complete(machine.check_device_kernels(), "warn")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert complete(machine.check_accelerators(), "ok").strip() == "CPU"
+    assert "have not run on one" in complete(machine.check_device_kernels(), "ok")
+    monkeypatch.setattr(choose, "has_triton", lambda: False)
+    assert "no Triton" in complete(machine.check_device_kernels(), "ok")
 
 
 def test_optional_packages(monkeypatch):

@@ -13,6 +13,7 @@ from circuits import CONTRACT, A, X, hybrid
 from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
 from reference import statevector
+from tensor_kernels import IN_TENSORS, how, is_tried
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -105,6 +106,12 @@ SETTINGS = [(kind, "adjoint", circuit) for kind in KINDS for circuit in CONTRACT
     for circuit in CONTRACT
     if (rule, circuit) != ("aqgd", "non-linear")
 ]
+SETTINGS += [
+    (kind, name, "affine")
+    for kind in KINDS
+    for name in IN_TENSORS
+    if is_tried(name, kind in ("table", "variance", "state"))
+]
 # Central differences with a step of 1e-4 and frequencies up to 3: h**2 / 6 * 3**3 = 4.5e-8 for
 # values of size one, some times more for squares of operators and tails; twice for second order.
 TOLERANCE = {"finite-difference": (2e-6, 1e-4)}
@@ -114,6 +121,8 @@ TRACED = [(kind, "adjoint", "affine") for kind in KINDS] + [
     ("table", "parameter-shift", "non-linear"),
     ("cvar", "finite-difference", "affine"),
     ("variance", "aqgd", "affine"),
+    ("purity", "exact by torch", "affine"),
+    ("cvar", "exact by torch", "affine"),
 ]
 """Settings that are recorded as well: how a node is recorded does not depend on its circuit."""
 
@@ -125,7 +134,7 @@ def make_setting(kind: str, gradient: str, circuit: str):
     order = (*X, *A)
 
     def f(x, w, **options):
-        y = expectation(program, x, w, gradient=gradient, **options)
+        y = expectation(program, x, w, **how(gradient), **options)
         return torch.view_as_real(y) if y.is_complex() else y
 
     def reference(x, w):

@@ -63,6 +63,7 @@ from qiskit_algorithms.gradients import (
     ReverseEstimatorGradient,
 )
 from scipy import stats
+from tensor_kernels import IN_TENSORS
 
 from qiskit_torch_bridge import (
     CVaR,
@@ -207,7 +208,7 @@ class PlaceContract:
         """No line of qubits fits a triangle: a SWAP at least permutes them, from level 0 on."""
         layouts = []
         for level in PLACES[self.place].levels:
-            m = module(self.place, level, "parameter-shift")
+            m = module(self.place, level, PLACES[self.place].gradients[0])
             isa = circuit_in(SETTINGS[self.place], level)
             assert m.isa_circuit == isa
             layouts.append(m.isa_circuit.layout.final_index_layout(filter_ancillas=True))
@@ -297,6 +298,15 @@ class NoisyPlaceContract(PlaceContract):
 
 class TestExactEngine(ExpectationContract):
     place = "exact engine"
+
+
+class TestExactByTorch(PlaceContract):
+    place = "exact by torch"
+
+
+@pytest.mark.skipif("exact by triton" not in PLACES, reason="needs Triton")
+class TestExactByTriton(PlaceContract):
+    place = "exact by triton"
 
 
 class TestShots(ExpectationContract):
@@ -460,7 +470,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_every_place_keeps_the_contract() -> None:
     kinds = [kind for kind in globals().values() if isinstance(kind, type)]
     tested = [k.place for k in kinds if issubclass(k, PlaceContract) and hasattr(k, "place")]
-    assert sorted(tested) == sorted(PLACES)
+    assert sorted({*tested, *IN_TENSORS}) == sorted({*PLACES, *IN_TENSORS})
 
 
 # -- other packages' gradients -----------------------------------------------------------------

@@ -80,6 +80,7 @@ def test_linearize_of_a_rotation():
     for options, tolerance in (
         ({}, 1e-14),
         ({"estimator": Exact(dtype="complex64")}, 1e-6),
+        ({"estimator": Exact(kernels="torch")}, 1e-14),
         ({"shots": 100, "seed": 1, "gradient": "adjoint"}, 1e-14),
         ({"gradient": "parameter-shift"}, 1e-14),
     ):

@@ -16,10 +16,12 @@ import torch
 from qiskit.circuit import Parameter
 from torch import Tensor
 
+from ..accelerators.tapes import values_dtype
 from ..arguments import UNREADABLE, shown
 from ..exceptions import InputError, InputTypeError, TracingError
 from ..program import CircuitProgram
 from .completions import complete
+from .constants import constant
 from .tensor_engines import PROCESSOR
 
 FindDevice: TypeAlias = Callable[[Tensor, Tensor], torch.device]
@@ -91,7 +93,7 @@ class Call(NamedTuple):
         if not self.program.measurement.coefficients:
             return None
         rows = self.weights.expand(len(self.inputs), -1)
-        places = torch.as_tensor(self.program.coefficient_places)
+        places = constant(self.program, "coefficient_places", self.inputs.device)
         return torch.cat([self.inputs, rows], -1)[:, places]
 
     def _finished(self, values: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ def double(tensor: Tensor, device: torch.device = PROCESSOR) -> Tensor:
         if device.type == "cpu":  # in this order: not every device has float64
             return tensor.to(device).to(torch.float64)
         tensor = tensor.to(device)
-    dtype = torch.float32 if device.type == "mps" else torch.float64
+    dtype = values_dtype(device)
     return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..arrays import FloatArray
 from ..program import CVaR, Entropy, Fidelity, Measurement, Purity, State, Variance
+from .constants import constant
 
 SMALLEST = 2.0**-53
 """The smallest amplitude that can be told from zero beside amplitudes of about one."""
@@ -69,8 +70,8 @@ def complete_errors(
 def _weighted(measurement: Any, raw: Tensor, coefficients: Tensor) -> Tensor:
     """Return the sums of what is read, each times its coefficient or one: ``(..., O)``."""
     factors = torch.cat([torch.ones_like(coefficients[..., :1]), coefficients], -1)
-    weighted = raw * factors[..., torch.as_tensor(measurement.places)]
-    return weighted @ torch.as_tensor(measurement.sums)
+    weighted = raw * factors[..., constant(measurement, "places", raw.device)]
+    return weighted @ constant(measurement, "sums", raw.device, raw.dtype)
 
 
 # -- variances -----------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def _variance_errors(measurement: Variance, raw: FloatArray, stds: FloatArray) -
 
 
 def _cvar(measurement: CVaR, raw: Tensor) -> Tensor:
-    values = torch.as_tensor(measurement.values, dtype=raw.dtype, device=raw.device)
+    values = constant(measurement, "values", raw.device, raw.dtype)
     losses = [_below_quantile(measurement.alpha, v, raw) for v in values.unbind()]
     return torch.stack(losses, dim=-1)
 
@@ -153,7 +154,7 @@ def _entropy(measurement: Entropy, raw: Tensor) -> Tensor:
 
 def _fidelity(measurement: Fidelity, raw: Tensor) -> Tensor:
     state = _amplitudes(raw)
-    target = torch.as_tensor(measurement.amplitudes, dtype=state.dtype, device=state.device)
+    target = constant(measurement, "amplitudes", state.device, state.dtype)
     matrix = _split(state, measurement.positions, smaller_first=False)
     if target.ndim == 2:
         return _inner(matrix, target @ matrix)[..., None]

@@ -20,13 +20,15 @@ from ..accelerators.choose import (
     make_tensor_simulator,
 )
 from ..arguments import UNREADABLE
-from ..engines import Engine, make_engine
+from ..engines import Engine, make_engine, method_of, simulation_of
 from ..engines.interface import Wanted
 from ..exceptions import BridgeError, TracingError
 from ..execution import Exact, Execution
+from ..jobs.budget import Simulation
 from ..program import CircuitProgram
 from ..rules import Differentiation
 from .tensor_engines import PROCESSOR, InTensors, OnArrays, StandardErrors, TensorEngine
+from .transforms import undisturbed
 
 EXACT = "exact:"
 """What the names of exact engines begin with that can be taken to another process."""
@@ -96,6 +98,17 @@ class Node:
         engine: Any = self.engine
         return engine.exact if engine.stands_alone else None
 
+    @property
+    def method(self) -> str | None:
+        """The method by which the exact engine has simulated last, or would; else ``None``."""
+        made = [engine.method for engine in self._on.values() if engine.method is not None]
+        return made[-1] if made else method_of(self.engine)
+
+    def simulation(self, rows: int) -> Simulation | None:
+        """Return what of so many rows is simulated exactly, if anything is."""
+        made = [engine.method for engine in self._on.values() if engine.method is not None]
+        return simulation_of(self.engine, rows, made[-1] if made else None)
+
     def find_device(self, inputs: Tensor, weights: Tensor) -> torch.device:
         """Return where values are computed for these tensors, wherever they are.
 
@@ -129,7 +142,8 @@ class Node:
         exact = self.exact
         if exact is None or not (device.type != "cpu" or exact.is_in_tensors):
             return OnArrays(self.engine, self.last)
-        return InTensors(make_tensor_simulator(self.program, exact, device))
+        with undisturbed():  # its tables are for later calls, too
+            return InTensors(make_tensor_simulator(self.program, exact, device))
 
     def displaced(self, columns: tuple[int, ...]) -> tuple[Differentiation, Node]:
         """Return the plan for derivatives with respect to columns, and the node of its points."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..accelerators.interface import TensorSimulator
+from ..accelerators.tapes import values_dtype
 from ..arrays import FloatArray
 from ..engines import Engine, Values
 from ..engines.interface import BOTH, TangentEngine, Wanted
@@ -53,6 +54,7 @@ class TensorEngine(Protocol):
     Attributes:
         dtype: The real dtype of what goes in and comes out.
         order: How often values can be differentiated by the methods.
+        method: How the circuit is simulated in tensors; ``None`` if it is not.
         in_graph: What returns values by operations of torch, which torch itself differentiates; if
             there is such a thing.
         may_be_singular: Whether derivatives of expressions may not exist, and
@@ -61,6 +63,7 @@ class TensorEngine(Protocol):
 
     dtype: torch.dtype
     order: float
+    method: str | None
     in_graph: Callable[[Tensor, Tensor], Tensor] | None
 
     @property
@@ -117,6 +120,7 @@ class OnArrays:
     """
 
     dtype = torch.float64
+    method = None
     in_graph = None
 
     def __init__(self, engine: Engine, last: StandardErrors) -> None:
@@ -212,7 +216,8 @@ class InTensors:
 
     def __init__(self, simulator: TensorSimulator) -> None:
         self._simulator = simulator
-        self.dtype = torch.float32 if simulator.device.type == "mps" else torch.float64
+        self.dtype = values_dtype(simulator.device)
+        self.method: str | None = simulator.method
         self.order = min(simulator.order, 2)
         self.in_graph = self._in_graph if simulator.order > self.order else None
 

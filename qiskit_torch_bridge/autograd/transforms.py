@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 transformed: Callable[[], bool] = getattr(
     torch._C, "_are_functorch_transforms_active", lambda: True
@@ -58,6 +60,22 @@ def is_concrete(*tensors: Tensor) -> bool:
         if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
             return False
     return True
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Have tensors made that outlive the transforms, tracers and modes which are at work.
+
+    Within a transform of ``torch.func`` a new tensor belongs to it, within a tracer it may have no
+    numbers, and in inference mode it can never be part of a graph.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        _disable_current_modes(),
+        torch._C._DisableFuncTorch(),
+    ):
+        yield
 
 
 def is_compiling() -> bool:

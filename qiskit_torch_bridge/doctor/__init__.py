@@ -50,6 +50,7 @@ def group_checks(compile_now: bool = False) -> dict[str, dict[str, Check]]:
             "Aer": packages.check_aer,
             "fake devices": packages.check_fake_devices,
             "devices of torch": machine.check_accelerators,
+            "kernels for GPUs": machine.check_device_kernels,
             "optional packages": packages.check_optional_packages,
         },
     }

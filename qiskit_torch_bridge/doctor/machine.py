@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .. import memory
 from .report import Finding
@@ -234,18 +235,78 @@ def check_memory() -> Finding:
 
 
 def check_accelerators() -> Finding:
-    """Whether torch has a device besides the CPU."""
+    """Which devices torch has besides the CPU, and what fits on them."""
     import torch
 
-    if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    found = [f"CUDA {i}: {_describe_cuda(i)}" for i in range(_count_devices("cuda"))]
+    found += [f"XPU {i}" for i in range(_count_devices("xpu"))]
+    if torch.backends.mps.is_available():
+        found.append("MPS, for Exact(device='mps', dtype='complex64')")
+    return Finding(
+        "devices of torch",
+        "ok",
+        "; ".join(["CPU", *found]),
+        "Circuits are computed where tensors are on CUDA and XPU, and on the CPU otherwise; "
+        "qubits are those of an exact gradient of one row in complex64."
+        if found
+        else "",
+    )
+
+
+def _count_devices(kind: str) -> int:
+    import torch
+
+    module: Any = getattr(torch, kind, None)
+    return module.device_count() if module is not None and module.is_available() else 0
+
+
+def _describe_cuda(index: int) -> str:
+    """Return the name of a device, its memory, its compute capability, and what fits into it."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(index)
+    major, minor = torch.cuda.get_device_capability(index)
+    # Values and gradients need a bra and a ket, of 8 bytes a number.
+    qubits = int(math.log2(max(free, 32) / 16))
+    return (
+        f"{torch.cuda.get_device_name(index)}, compute capability {major}.{minor}, "
+        f"{free / GIB:.1f} of {total / GIB:.1f} GiB free, {qubits} qubits"
+    )
+
+
+UNTRIED = (
+    "These kernels were checked by Triton's interpreter on a CPU and compiled for GPUs, but have "
+    "not run on one."
+)
+
+
+def check_device_kernels() -> Finding:
+    """Whether there is Triton, and what stands in its place."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from ..accelerators.choose import has_triton
+
+    name = "kernels for GPUs"
+    if not has_triton():
         return Finding(
-            "devices of torch",
+            name,
             "ok",
-            f"CPU; CUDA: {names}",
-            "Circuits are computed on the CPU; results go to where the inputs are.",
+            "operations of PyTorch; no Triton is installed",
+            "On CUDA Triton's kernels would be faster; it comes with PyTorch for CUDA on Linux.",
         )
-    return Finding("devices of torch", "ok", "CPU")
+    try:
+        found = f"Triton {version('triton')}"
+    except PackageNotFoundError:
+        found = "Triton"
+    if not _count_devices("cuda"):
+        return Finding(name, "ok", f"{found}, and no GPU that it would compile for", UNTRIED)
+    return Finding(
+        name,
+        "warn",
+        f"{found}, checked by the interpreter only",
+        UNTRIED,
+        "Compare a step with one of Exact(kernels='torch') before you rely on it.",
+    )
 
 
 def _read_memory_limit() -> int | None:

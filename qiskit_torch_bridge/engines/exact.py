@@ -44,12 +44,12 @@ class ExactEngine(InProcess):
     @functools.cached_property
     def choice(self) -> Choice:
         """The method that simulates the program, and how."""
-        p, exact = self.program, self.exact
+        return self._choose(self.exact.method)
+
+    def _choose(self, method: str) -> Choice:
+        p, dtype = self.program, self.exact.dtype
         rows = BATCH if p.input_columns else 1
-        return choose(
-            exact.method, p.analysed, p.readout, p.input_columns, p.weight_columns, exact.dtype,
-            rows,
-        )  # fmt: skip
+        return choose(method, p.analysed, p.readout, p.input_columns, p.weight_columns, dtype, rows)
 
     @functools.cached_property
     def simulator(self) -> Simulator:
@@ -61,10 +61,16 @@ class ExactEngine(InProcess):
         """The name of the method; of several, joined by ``+``."""
         return self.choice.method
 
-    def simulation(self, rows: int) -> Simulation:
-        """Return what values and a gradient of so many rows take."""
-        cost = self.choice.plan.estimate(rows)
-        return Simulation(self.method, cost.operations, cost.bytes)
+    def simulation(self, rows: int, method: str | None = None) -> Simulation:
+        """Return what values and a gradient of so many rows take.
+
+        Args:
+            rows: How many.
+            method: By which method; default: the one that is chosen on the processor.
+        """
+        choice = self.choice if method is None else self._choose(method)
+        cost = choice.plan.estimate(rows)
+        return Simulation(choice.method, cost.operations, cost.bytes)
 
     @property
     def is_affine(self) -> bool:
@@ -133,9 +139,9 @@ class AdjointEngine(MeasuredForward):
         """Return the request of the forward pass: a gradient makes none."""
         return self.forward.request(rows)
 
-    def simulation(self, rows: int) -> Simulation:
+    def simulation(self, rows: int, method: str | None = None) -> Simulation:
         """Return what a gradient of so many rows takes."""
-        return self.exact.simulation(rows)
+        return self.exact.simulation(rows, method)
 
     def at_precision(self, forward: float | None, gradient: float | None) -> AdjointEngine:
         """Return the engine that asks for another precision."""
@@ -147,6 +153,8 @@ def method_of(engine: Engine) -> str | None:
     return engine.method if isinstance(engine, ExactEngine) else None
 
 
-def simulation_of(engine: Engine, rows: int) -> Simulation | None:
+def simulation_of(engine: Engine, rows: int, method: str | None = None) -> Simulation | None:
     """Return what of so many rows an engine simulates exactly; ``None`` if it is none of these."""
-    return engine.simulation(rows) if isinstance(engine, (ExactEngine, AdjointEngine)) else None
+    if isinstance(engine, (ExactEngine, AdjointEngine)):
+        return engine.simulation(rows, method)
+    return None

@@ -84,6 +84,12 @@ def make_engine(program: CircuitProgram, execution: Execution) -> tuple[Engine, 
     primitive = place.primitive
     if primitive is None:
         primitive = _exact_primitive(place.program.readout, execution.seed, exact)
+    if exact.is_in_tensors and _own_of(gradient).measures:
+        raise GradientError(
+            f"Expected gradient='adjoint' with {exact!r}, which differentiates what it simulates; "
+            f"got {execution.gradient!r}, whose evaluations are computed on the processor. Leave "
+            "gradient out, or device and kernels."
+        )
     precision = execution.forward_precision or _own_of(gradient).precision
     measured = place.simulated if primitive is None else place.program.with_rotations
     forward = make_evaluator(measured, primitive, precision, exact)
