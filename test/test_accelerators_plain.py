@@ -35,8 +35,8 @@ from qiskit_torch_bridge import CircuitProgram, amplitude_encoding
 from qiskit_torch_bridge.accelerators import readouts, steps, tapes
 from qiskit_torch_bridge.accelerators.plain import PlainStatevector
 from qiskit_torch_bridge.exceptions import CircuitError
-from qiskit_torch_bridge.program.operators import ProductOperator
 from qiskit_torch_bridge.program.interpretations import OutcomeTable, Parity
+from qiskit_torch_bridge.program.operators import ProductOperator
 from qiskit_torch_bridge.program.readouts import (
     Amplitudes,
     Expectations,
@@ -62,9 +62,7 @@ def test_values_and_derivatives_of_random_circuits(family: str, seed: int) -> No
     case = random_case(family, seed, 8 if FULL else MOST_QUBITS)
     t = truth(case, seed)
     s = tensor_simulator_of(program_of(case))
-    x, w, dx, dw, c, dc = map(
-        torch.from_numpy, (t.x, t.w, t.dx, t.dw, t.cotangent, t.dcotangent)
-    )
+    x, w, dx, dw, c, dc = map(torch.from_numpy, (t.x, t.w, t.dx, t.dw, t.cotangent, t.dcotangent))
     by_methods(s, t, x, w, dx, dw, c, dc)
     by_autograd(s, t, x, w, dx, dw, c, dc)
     single = tensor_simulator_of(program_of(case), dtype=torch.complex64)

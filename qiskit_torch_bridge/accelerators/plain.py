@@ -12,7 +12,9 @@ Reference: T. Jones & J. Gacon, arXiv:2009.02823, for the sweep.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -166,8 +168,10 @@ class PlainStatevector(TensorSimulator):
         needed = states * rows * self.dtype.itemsize << n
         device_memory.require(needed, self.device, f"Simulating {rows} states of {n} qubits")
 
-    def _precisely(self) -> torch.autocast:
+    def _precisely(self) -> AbstractContextManager[object]:
         """Keep the precision, whatever the caller computes in."""
+        if not torch.amp.is_autocast_available(self.device.type):
+            return contextlib.nullcontext()
         return torch.autocast(self.device.type, enabled=False)
 
     def _halves(self, angles: Tensor) -> Tensor:
