@@ -8,7 +8,6 @@ a device without numbers, of which torch checks the device alone, never meet tho
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -169,19 +168,6 @@ def test_traced() -> None:
 
     x = torch.tensor([[0.3, -1.1]], dtype=torch.float64)
     close(make_fx(step)(x)(x + 0.7), step(x + 0.7))
-
-
-def test_compiled() -> None:
-    s = chain_of_turns(2)
-    compiled = torch.compile(lambda x, w: s.evaluate(x, w)[0], backend="aot_eager")
-    x, y = (torch.tensor([[0.3, -1.1]]).double().requires_grad_() for _ in range(2))
-    none = torch.zeros(1, 0, dtype=torch.float64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the compiler
-        found, expected = compiled(x, none), s.evaluate(y, none)[0]
-        found.sum().backward()
-    expected.sum().backward()
-    close((found, x.grad), (expected, y.grad))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
