@@ -19,7 +19,8 @@ from torch.nn.functional import pad
 
 from ..simulation.tape.compile_tape import Tape
 from ..simulation.tape.operations import Preparation, Rotation
-from .tapes import TapeAngles, to_device, values_dtype
+from .sparse_maps import to_device
+from .tapes import TapeAngles, values_dtype
 
 
 class InitialStates:

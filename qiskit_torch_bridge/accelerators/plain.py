@@ -12,7 +12,9 @@ Reference: T. Jones & J. Gacon, arXiv:2009.02823, for the sweep.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from torch.nn.functional import pad
 from ..program import AnalysedCircuit
 from ..program.readouts import Readout
 from ..simulation.statevector.readouts import compile_readout
+from . import device_memory
 from .initial_states import InitialStates
 from .interface import Pair, TensorSimulator
 from .readouts import make_readout
@@ -30,6 +33,9 @@ from .tapes import TapeAngles
 
 PARTS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 """The type of real and imaginary parts."""
+
+FORWARD, BACKWARD, TANGENT_BACKWARD = 4, 7, 10
+"""States that are there at once: vectors of a sweep, and what an operation leaves behind."""
 
 _transformed: Callable[[], bool] = getattr(
     torch._C, "_are_functorch_transforms_active", lambda: True
@@ -91,6 +97,7 @@ class PlainStatevector(TensorSimulator):
 
         Where amplitudes are read and qubits left out are not in state zero, a row is not a number.
         """
+        self._require(len(x), FORWARD)
         with self._precisely():
             angles = self._angles(x, w)
             if _is_recorded(angles):
@@ -113,6 +120,7 @@ class PlainStatevector(TensorSimulator):
 
         The coefficients of observables may be complex: see :meth:`.StatevectorSimulator.vjp`.
         """
+        self._require(len(x), BACKWARD)
         with self._precisely():
             angles = self._angles(x, w)
             ket = self._run(angles) if kept is None else kept
@@ -122,6 +130,7 @@ class PlainStatevector(TensorSimulator):
     @torch.no_grad()
     def tangent(self, x: Tensor, w: Tensor, dx: Tensor, dw: Tensor) -> Tensor:
         """Return the derivatives ``(B, S)`` of what is read along ``dx`` and ``dw``."""
+        self._require(len(x), BACKWARD)
         with self._precisely():
             angles, dangles = self._angles(x, w), self._angles.tangents(x, w, dx, dw)
             return self._readout.tangent(*self._run_tangents(angles, dangles))
@@ -138,6 +147,7 @@ class PlainStatevector(TensorSimulator):
         wanted: tuple[bool, bool] = (True, True),
     ) -> Pair:
         """Return the derivatives of :meth:`vjp` along ``dx``, ``dw`` and ``dcotangent``."""
+        self._require(len(x), TANGENT_BACKWARD)
         with self._precisely():
             angles, dangles = self._angles(x, w), self._angles.tangents(x, w, dx, dw)
             ket, dket = self._run_tangents(angles, dangles)
@@ -148,11 +158,20 @@ class PlainStatevector(TensorSimulator):
 
     def states(self, x: Tensor, w: Tensor) -> Tensor:
         """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
+        self._require(len(x), FORWARD)
         with self._precisely():
             return torch.complex(*self._run(self._angles(x, w)).unbind(0))
 
-    def _precisely(self) -> torch.autocast:
+    def _require(self, rows: int, states: int) -> None:
+        """Raise :class:`.MemoryLimitError` unless so many states of each row fit."""
+        n = self.tape.num_bits
+        needed = states * rows * self.dtype.itemsize << n
+        device_memory.require(needed, self.device, f"Simulating {rows} states of {n} qubits")
+
+    def _precisely(self) -> AbstractContextManager[object]:
         """Keep the precision, whatever the caller computes in."""
+        if not torch.amp.is_autocast_available(self.device.type):
+            return contextlib.nullcontext()
         return torch.autocast(self.device.type, enabled=False)
 
     def _halves(self, angles: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from ..arrays import IntArray
 from ..simulation.statevector.kernels.tables import Projections
 from ..simulation.statevector.pauli_sums import PauliSums
 from ..simulation.tape.paulis import PauliString
-from .sparse_maps import SparseMap
-from .tapes import to_device, values_dtype
+from .sparse_maps import SparseMap, to_device
+from .tapes import values_dtype
 
 AT_ONCE = 1 << 12
 """Amplitudes that are taken at once, though a state has fewer."""

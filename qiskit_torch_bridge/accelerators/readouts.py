@@ -28,9 +28,9 @@ from ..simulation.statevector.kernels.tables import Outputs, PauliTables
 from ..simulation.statevector.pauli_sums import PauliSums
 from ..simulation.statevector.readouts import CompiledReadout
 from .projections import ProjectedProducts
-from .sparse_maps import SparseMap
+from .sparse_maps import SparseMap, to_device
 from .steps import Flips, halve, parity_signs
-from .tapes import to_device, values_dtype
+from .tapes import values_dtype
 
 FEW = 64
 """Strings of one mask that are taken by matrices of signs; more are taken by a transform."""

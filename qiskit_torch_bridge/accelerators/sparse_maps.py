@@ -96,14 +96,14 @@ class _Table:
                 _Part(
                     len(own),
                     width,
-                    torch.tensor(column[taken].ravel(), device=device),
-                    None if (numbers == 1).all() else _on(numbers, dtype, device),
-                    None if is_entry.all() else torch.tensor(is_entry, device=device),
+                    to_device(column[taken].ravel(), device),
+                    None if (numbers == 1).all() else _of_type(numbers, dtype, device),
+                    None if is_entry.all() else to_device(is_entry, device),
                 )
             )
         self.order: Tensor | None = None
         if len(members) > 1:
-            self.order = torch.tensor(np.argsort(np.concatenate(members)), device=device)
+            self.order = to_device(np.argsort(np.concatenate(members)), device)
 
     def apply(self, x: Tensor) -> Tensor:
         """Return the map of ``x``."""
@@ -146,10 +146,13 @@ class _Part(NamedTuple):
         return taken.sum(2) if self.width > 1 else taken.squeeze(2)
 
 
-def _on(numbers: NDArray[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
-    if not dtype.is_complex:
-        numbers = numbers.real
-    return torch.tensor(numbers, dtype=dtype, device=device)
+def to_device(array: ArrayLike, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a table of numbers as a tensor of its own."""
+    return torch.from_numpy(np.array(array, order="C")).to(device, dtype)
+
+
+def _of_type(numbers: NDArray[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return to_device(numbers if dtype.is_complex else numbers.real, device, dtype)
 
 
 class _Apply(torch.autograd.Function):

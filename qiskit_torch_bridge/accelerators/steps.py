@@ -28,7 +28,8 @@ from torch import Tensor
 from ..arrays import FloatArray
 from ..simulation.tape.operations import FixedMatrix, Rotation
 from ..simulation.tape.paulis import PauliString
-from .tapes import to_device, values_dtype
+from .sparse_maps import to_device
+from .tapes import values_dtype
 
 TOGETHER = 4
 """Diagonal rotations in a row that are cheaper as one phase for each basis state."""

@@ -29,7 +29,7 @@ from ..simulation.tape.effective import take_leading
 from ..simulation.tape.operations import Angle, FixedMatrix, Rotation
 from ..simulation.tape.sources import compile_angles
 from .interface import Pair
-from .sparse_maps import SparseMap
+from .sparse_maps import SparseMap, to_device
 
 WITHOUT_DOUBLE = ("mps",)
 """Types of devices that have no double precision."""
@@ -38,11 +38,6 @@ WITHOUT_DOUBLE = ("mps",)
 def values_dtype(device: torch.device) -> torch.dtype:
     """Return the precision of values, angles and what is read: double where there is any."""
     return torch.float32 if device.type in WITHOUT_DOUBLE else torch.float64
-
-
-def to_device(array: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Return a table of numbers as a tensor of its own."""
-    return torch.tensor(np.ascontiguousarray(array), dtype=dtype, device=device)
 
 
 def order_operations(
