@@ -122,6 +122,7 @@ class Launch:
         last: The record after their last one.
         places: Where amplitudes are; see :func:`.runs.sweep`.
         log_cosets: Bits of a coset's number.
+        low_cosets: How many of these its first table is for.
         slots: Their slots.
     """
 
@@ -129,6 +130,7 @@ class Launch:
     last: int
     places: Tensor
     log_cosets: int
+    low_cosets: int
     slots: Tensor
 
 
@@ -237,7 +239,8 @@ def lay_out_blocks(
             some = [*rotations.items()][begin : begin + most]
             of = torch.tensor([slots[p] for p, _ in some], dtype=torch.int64, device=device)
             end = len(records) + len(some)
-            steps.append(Launch(len(records), end, known[places], log_cosets, of))
+            low = min(log_cosets, COSET_BITS)
+            steps.append(Launch(len(records), end, known[places], log_cosets, low, of))
             for place, (p, rotation) in enumerate(some):
                 masks, z = _masks(rotation, vectors, block)
                 records.append((masks, z, 2 * slots[p] + 1, place if log_cosets else slots[p]))

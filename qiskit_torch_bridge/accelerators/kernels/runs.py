@@ -203,11 +203,12 @@ def sweep(  # noqa: D417
             h = tl.load(halves + angle, in_batch, 0.0)
             h = (h * thread_sign * direction)[None, :, :]
         sign = tl.full([registers], 1.0, ket.dtype)
+        key = key // threads
         for bit in tl.static_range(bits):
-            minus = (1 - 2 * ((key // threads >> bit) & 1)).to(s.dtype)
+            minus = (1 - 2 * ((key >> bit) & 1)).to(s.dtype)
             sign = tl.where((register >> bit) & 1 == 1, sign * minus, sign)
         sign = sign[:, None, None]
-        among = mask & (threads - 1)
+        among, exchanged = mask & (threads - 1), mask // threads
         ket_there, dket_there, bra_there, dbra_there = ket, dket, bra, dbra
         if among >= lanes:
             if crosses:
@@ -228,7 +229,7 @@ def sweep(  # noqa: D417
                     dbra_there = _exchange(dbra, among, False)
         inner = nothing
         for each in tl.static_range(registers):
-            if mask // threads == each:
+            if exchanged == each:
                 ket, dket, bra, dbra, inner = _turn(
                     ket, dket, bra, dbra, ket_there, dket_there, bra_there, dbra_there,
                     c, s, h, sign, wanted, inner,
