@@ -244,7 +244,7 @@ def test_places_are_all_indices_once(num_bits: int) -> None:
     masks = [int(m) for m in rng.integers(1, 1 << num_bits, 9)]
     rotations = [Rotation(PauliString(m, 0), Angle()) for m in masks]
     block = Block(3, 8, 3)
-    sweep = lay_out_blocks(rotations, num_bits, block, CPU)
+    sweep = lay_out_blocks(rotations, num_bits, block, 4, CPU)
     assert int((sweep.records[:, 0] >> 16).max()) < 1 << 13
     for step in sweep.steps:
         assert isinstance(step, Launch)
@@ -281,9 +281,10 @@ for dtype, number in ((torch.float32, "fp32"), (torch.float64, "fp64")):
     pointers = {name: "*" + number for name in sweep.arg_names[:7]}
     pointers |= {"derivatives": "*fp64", "records": "*i32", "places": "*i32"}
     for mode in Mode:
-        widest = max(n for n in range(20) if choose_block(mode, dtype, n).dimension >= n)
-        for capability, num_bits in ((90, 30), (80, widest)):
-            block = choose_block(mode, dtype, num_bits)
+        places = [(90, choose_block(mode, dtype, 30))]
+        if mode is Mode.ADJOINT and dtype == torch.float32:  # the most warps, of an older GPU
+            places.append((80, max(choose_block(mode, dtype, n) for n in range(13))))
+        for capability, block in places:
             constants = kernel_constants(mode, dtype, block)
             types = pointers | dict.fromkeys(NUMBERS, "i32") | dict.fromkeys(constants, "constexpr")
             source = ASTSource(sweep, types, constants)
@@ -295,7 +296,7 @@ for dtype, number in ((torch.float32, "fp32"), (torch.float64, "fp64")):
                 command = [tool, "-res-usage", file.name]
                 report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             words = dict(w.split(":") for w in report.split() if w[:4] in ("REG:", "STAC", "LOCA"))
-            found.append([mode.name, number, capability, num_bits, kernel.metadata.shared, words])
+            found.append([mode.name, number, capability, block, kernel.metadata.shared, words])
 print(json.dumps(found))
 """
 
@@ -312,7 +313,7 @@ def test_kernels_compile_without_spills() -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     if found == "no tools":
         pytest.skip("Triton has no ptxas and cuobjdump here.")
-    assert len(found) == 16
+    assert len(found) == 9
     for *which, shared, words in found:
         assert words["STACK"] == "0" and words["LOCAL"] == "0", which
         assert shared <= SHARED_BYTES, which

@@ -203,10 +203,9 @@ class RunTables:
         """Return the tables for a mode."""
         if mode not in self._sweeps:
             if self._of_all is self:
-                found = lay_out_blocks(
-                    self.operations, self.num_bits, choose_block(mode, self.dtype, self.num_bits),
-                    self.device,
-                )  # fmt: skip
+                block = choose_block(mode, self.dtype, self.num_bits)
+                most = MOST_ROTATIONS if mode.has_bra else self.slots
+                found = lay_out_blocks(self.operations, self.num_bits, block, most, self.device)
             else:
                 found = self._of_all.sweep(mode)
             self._sweeps[mode] = want_derivatives(found, self._wanted)
@@ -214,9 +213,21 @@ class RunTables:
 
 
 def lay_out_blocks(
-    operations: Sequence[Rotation | FixedMatrix], num_bits: int, block: Block, device: torch.device
+    operations: Sequence[Rotation | FixedMatrix],
+    num_bits: int,
+    block: Block,
+    most: int,
+    device: torch.device,
 ) -> Sweep:
-    """Return the tables of a tape for some block, all derivatives being wanted."""
+    """Return the tables of a tape, all derivatives being wanted.
+
+    Args:
+        operations: The tape.
+        num_bits: How many bits the index has.
+        block: What a program holds.
+        most: How many rotations one launch has where it has cosets.
+        device: Where the states are.
+    """
     slots = [*itertools.accumulate((isinstance(o, Rotation) for o in operations), initial=0)]
     steps: list[Launch | Matrix] = []
     records: list[tuple[int, int, int, int]] = []
@@ -234,9 +245,9 @@ def lay_out_blocks(
         if places not in known:
             known[places] = torch.tensor(places, dtype=torch.int32, device=device)
         log_cosets = max(0, num_bits - block.dimension)
-        most = MOST_ROTATIONS if log_cosets else len(rotations)
-        for begin in range(0, len(rotations), most):
-            some = [*rotations.items()][begin : begin + most]
+        each = most if log_cosets else len(rotations)
+        for begin in range(0, len(rotations), each):
+            some = [*rotations.items()][begin : begin + each]
             of = torch.tensor([slots[p] for p, _ in some], dtype=torch.int64, device=device)
             end = len(records) + len(some)
             low = min(log_cosets, COSET_BITS)
