@@ -185,8 +185,11 @@ def test_small_states(num_bits: int, rows: int) -> None:
 
 @pytest.mark.parametrize("beyond", [-1, 0, 1, 2])
 @pytest.mark.parametrize(("mode", "dtype"), FAMILIES)
-def test_whole_states_and_cosets(mode: Mode, dtype: torch.dtype, beyond: int) -> None:
-    """Around the most bits that fit a program."""
+def test_whole_states_and_cosets(
+    mode: Mode, dtype: torch.dtype, beyond: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Around the most bits that fit a program; several launches even where they fit."""
+    monkeypatch.setattr(plan, "MOST_OF_WHOLE", 3)
     num_bits = largest_whole(mode, dtype) + beyond
     check(make_problem(num_bits, 1, 4, num_bits, beyond == 1), mode, dtype)
 

@@ -184,13 +184,9 @@ def _undo(
         if parts == 1:
             _launch(mode, vectors, angles, derivatives, tables, sweep, step, True, False, first)
             continue
-        places = len(step.slots) if step.log_cosets else tables.slots
-        partial = derivatives.new_zeros(places, rows, parts)
+        partial = derivatives.new_zeros(len(step.slots), rows, parts)
         _launch(mode, vectors, angles, partial, tables, sweep, step, True, False, first)
-        if step.log_cosets:
-            derivatives.index_copy_(0, step.slots, partial.sum(2))
-        else:
-            derivatives += partial.sum(2)
+        derivatives.index_copy_(0, step.slots, partial.sum(2))
     return derivatives
 
 
@@ -200,7 +196,7 @@ def kernel_constants(mode: Mode, dtype: torch.dtype, block: Block) -> dict[str, 
         "bits": block.registers + 1,
         "group_bits": block.groups,
         "lane_bits": block.lanes,
-        "crosses": block.threads > block.lanes,
+        "crosses": block.crosses,
         "has_bra": mode.has_bra,
         "has_tangents": mode.has_tangents,
         "whole": _WHOLE[dtype],

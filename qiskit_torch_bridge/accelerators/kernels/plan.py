@@ -45,7 +45,10 @@ COSET_BITS = 10
 """Of a coset's number, how many one table is for."""
 
 MOST_ROTATIONS = 32
-"""In one launch where it leaves partial sums, so that these take an eighth of a vector at most."""
+"""In one launch that leaves partial sums by coset: they take a quarter of a vector at most."""
+
+MOST_OF_WHOLE = 128
+"""In one launch that leaves them by warp: they take half of a vector at most."""
 
 
 class Mode(enum.Enum):
@@ -94,6 +97,11 @@ class Block(NamedTuple):
     def groups(self) -> int:
         """Bits of a program's threads that are not of one warp and one row."""
         return self.warps + LANE_BITS - self.lanes
+
+    @property
+    def crosses(self) -> bool:
+        """Whether amplitudes of one state are in several warps."""
+        return self.threads > self.lanes
 
     @property
     def rows(self) -> int:
@@ -204,7 +212,10 @@ class RunTables:
         if mode not in self._sweeps:
             if self._of_all is self:
                 block = choose_block(mode, self.dtype, self.num_bits)
-                most = MOST_ROTATIONS if mode.has_bra else self.slots
+                whole = block.dimension >= self.num_bits
+                most = MOST_OF_WHOLE if whole else MOST_ROTATIONS
+                if not mode.has_bra or (whole and not block.crosses):
+                    most = max(1, self.slots)
                 found = lay_out_blocks(self.operations, self.num_bits, block, most, self.device)
             else:
                 found = self._of_all.sweep(mode)
@@ -225,7 +236,7 @@ def lay_out_blocks(
         operations: The tape.
         num_bits: How many bits the index has.
         block: What a program holds.
-        most: How many rotations one launch has where it has cosets.
+        most: How many rotations one launch has.
         device: Where the states are.
     """
     slots = [*itertools.accumulate((isinstance(o, Rotation) for o in operations), initial=0)]
@@ -245,16 +256,17 @@ def lay_out_blocks(
         if places not in known:
             known[places] = torch.tensor(places, dtype=torch.int32, device=device)
         log_cosets = max(0, num_bits - block.dimension)
-        each = most if log_cosets else len(rotations)
-        for begin in range(0, len(rotations), each):
-            some = [*rotations.items()][begin : begin + each]
+        for begin in range(0, len(rotations), most):
+            some = [*rotations.items()][begin : begin + most]
             of = torch.tensor([slots[p] for p, _ in some], dtype=torch.int64, device=device)
             end = len(records) + len(some)
             low = min(log_cosets, COSET_BITS)
             steps.append(Launch(len(records), end, known[places], log_cosets, low, of))
             for place, (p, rotation) in enumerate(some):
                 masks, z = _masks(rotation, vectors, block)
-                records.append((masks, z, 2 * slots[p] + 1, place if log_cosets else slots[p]))
+                records.append(
+                    (masks, z, 2 * slots[p] + 1, place if log_cosets or block.crosses else slots[p])
+                )
     table = torch.tensor(records, dtype=torch.int32).reshape(-1, 4).to(device)
     return Sweep(block, tuple(steps), table, 0)
 
