@@ -15,7 +15,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from .plan import COSET_BITS, Launch, Matrix, Mode, RunTables, Sweep
+from .plan import Block, Launch, Matrix, Mode, RunTables, Sweep
 from .runs import sweep as _kernel
 
 MATRIX_ROWS = 1 << 22
@@ -184,14 +184,23 @@ def _undo(
         if parts == 1:
             _launch(mode, vectors, angles, derivatives, tables, sweep, step, True, False, first)
             continue
-        places = len(step.slots) if step.log_cosets else tables.slots
-        partial = derivatives.new_zeros(places, rows, parts)
+        partial = derivatives.new_zeros(len(step.slots), rows, parts)
         _launch(mode, vectors, angles, partial, tables, sweep, step, True, False, first)
-        if step.log_cosets:
-            derivatives.index_copy_(0, step.slots, partial.sum(2))
-        else:
-            derivatives += partial.sum(2)
+        derivatives.index_copy_(0, step.slots, partial.sum(2))
     return derivatives
+
+
+def kernel_constants(mode: Mode, dtype: torch.dtype, block: Block) -> dict[str, Any]:
+    """Return what the kernel is compiled for, which does not depend on the circuit."""
+    return {
+        "bits": block.registers + 1,
+        "group_bits": block.groups,
+        "lane_bits": block.lanes,
+        "crosses": block.crosses,
+        "has_bra": mode.has_bra,
+        "has_tangents": mode.has_tangents,
+        "whole": _WHOLE[dtype],
+    }
 
 
 def _launch(
@@ -225,16 +234,10 @@ def _launch(
             rows,
             block.threads,
             step.log_cosets,
-            min(step.log_cosets, COSET_BITS),
+            step.low_cosets,
             1 << (block.threads - block.lanes + step.log_cosets),
             int(from_zero),
-            bits=block.registers + 1,
-            group_bits=block.groups,
-            lane_bits=block.lanes,
-            crosses=block.threads > block.lanes,
-            has_bra=mode.has_bra,
-            has_tangents=mode.has_tangents,
-            whole=_WHOLE[ket.dtype],
+            **kernel_constants(mode, ket.dtype, block),
             num_warps=1 << block.warps,
             enable_fp_fusion=True,
         )

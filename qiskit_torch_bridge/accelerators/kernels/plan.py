@@ -45,7 +45,10 @@ COSET_BITS = 10
 """Of a coset's number, how many one table is for."""
 
 MOST_ROTATIONS = 32
-"""In one launch where it leaves partial sums, so that these take an eighth of a vector at most."""
+"""In one launch that leaves partial sums by coset: they take a quarter of a vector at most."""
+
+MOST_OF_WHOLE = 128
+"""In one launch that leaves them by warp: they take half of a vector at most."""
 
 
 class Mode(enum.Enum):
@@ -96,6 +99,11 @@ class Block(NamedTuple):
         return self.warps + LANE_BITS - self.lanes
 
     @property
+    def crosses(self) -> bool:
+        """Whether amplitudes of one state are in several warps."""
+        return self.threads > self.lanes
+
+    @property
     def rows(self) -> int:
         """How many states a program has."""
         return 1 << (self.warps + LANE_BITS - self.threads)
@@ -122,6 +130,7 @@ class Launch:
         last: The record after their last one.
         places: Where amplitudes are; see :func:`.runs.sweep`.
         log_cosets: Bits of a coset's number.
+        low_cosets: How many of these its first table is for.
         slots: Their slots.
     """
 
@@ -129,6 +138,7 @@ class Launch:
     last: int
     places: Tensor
     log_cosets: int
+    low_cosets: int
     slots: Tensor
 
 
@@ -201,10 +211,12 @@ class RunTables:
         """Return the tables for a mode."""
         if mode not in self._sweeps:
             if self._of_all is self:
-                found = lay_out_blocks(
-                    self.operations, self.num_bits, choose_block(mode, self.dtype, self.num_bits),
-                    self.device,
-                )  # fmt: skip
+                block = choose_block(mode, self.dtype, self.num_bits)
+                whole = block.dimension >= self.num_bits
+                most = MOST_OF_WHOLE if whole else MOST_ROTATIONS
+                if not mode.has_bra or (whole and not block.crosses):
+                    most = max(1, self.slots)
+                found = lay_out_blocks(self.operations, self.num_bits, block, most, self.device)
             else:
                 found = self._of_all.sweep(mode)
             self._sweeps[mode] = want_derivatives(found, self._wanted)
@@ -212,9 +224,21 @@ class RunTables:
 
 
 def lay_out_blocks(
-    operations: Sequence[Rotation | FixedMatrix], num_bits: int, block: Block, device: torch.device
+    operations: Sequence[Rotation | FixedMatrix],
+    num_bits: int,
+    block: Block,
+    most: int,
+    device: torch.device,
 ) -> Sweep:
-    """Return the tables of a tape for some block, all derivatives being wanted."""
+    """Return the tables of a tape, all derivatives being wanted.
+
+    Args:
+        operations: The tape.
+        num_bits: How many bits the index has.
+        block: What a program holds.
+        most: How many rotations one launch has.
+        device: Where the states are.
+    """
     slots = [*itertools.accumulate((isinstance(o, Rotation) for o in operations), initial=0)]
     steps: list[Launch | Matrix] = []
     records: list[tuple[int, int, int, int]] = []
@@ -232,15 +256,17 @@ def lay_out_blocks(
         if places not in known:
             known[places] = torch.tensor(places, dtype=torch.int32, device=device)
         log_cosets = max(0, num_bits - block.dimension)
-        most = MOST_ROTATIONS if log_cosets else len(rotations)
         for begin in range(0, len(rotations), most):
             some = [*rotations.items()][begin : begin + most]
             of = torch.tensor([slots[p] for p, _ in some], dtype=torch.int64, device=device)
             end = len(records) + len(some)
-            steps.append(Launch(len(records), end, known[places], log_cosets, of))
+            low = min(log_cosets, COSET_BITS)
+            steps.append(Launch(len(records), end, known[places], log_cosets, low, of))
             for place, (p, rotation) in enumerate(some):
                 masks, z = _masks(rotation, vectors, block)
-                records.append((masks, z, 2 * slots[p] + 1, place if log_cosets else slots[p]))
+                records.append(
+                    (masks, z, 2 * slots[p] + 1, place if log_cosets or block.crosses else slots[p])
+                )
     table = torch.tensor(records, dtype=torch.int32).reshape(-1, 4).to(device)
     return Sweep(block, tuple(steps), table, 0)
 

@@ -34,6 +34,12 @@ NUMBERS = (
 )  # fmt: skip
 """Arguments of the kernel that it is not compiled anew for."""
 
+POINTERS = (
+    "kets", "ket_tangents", "bras", "bra_tangents", "cosines", "sines", "halves", "derivatives",
+    "records", "places",
+)  # fmt: skip
+"""Arguments whose alignment it is not compiled anew for: each thread reads single numbers."""
+
 
 @triton.jit
 def _flip(x, mask: tl.constexpr, bits: tl.constexpr, whole: tl.constexpr):
@@ -117,7 +123,7 @@ def _turn(  # noqa: D417
     return ket, dket, bra, dbra, inner
 
 
-@triton.jit(do_not_specialize=NUMBERS)
+@triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=POINTERS)
 def sweep(  # noqa: D417
     kets, ket_tangents, bras, bra_tangents, cosines, sines, halves, derivatives, records, places,
     first, count, step, num_bits, rows, thread_bits, log_cosets, low_cosets, parts, from_zero,
@@ -196,18 +202,19 @@ def sweep(  # noqa: D417
         parity = (thread & key) ^ ((z ^ (z >> 8)) & 0xFF)
         parity = parity ^ (parity >> 8)
         parity = (0x6996 >> ((parity ^ (parity >> 4)) & 15)) & 1
-        thread_sign = (1 - 2 * parity).to(s.dtype)
+        thread_sign = tl.where(parity == 1, -1.0, 1.0).to(s.dtype)
         s = (s * thread_sign * direction)[None, :, :]
         h = s
         if has_tangents:
             h = tl.load(halves + angle, in_batch, 0.0)
             h = (h * thread_sign * direction)[None, :, :]
         sign = tl.full([registers], 1.0, ket.dtype)
+        key = key >> (group_bits + lane_bits)
         for bit in tl.static_range(bits):
-            minus = (1 - 2 * ((key // threads >> bit) & 1)).to(s.dtype)
+            minus = tl.where((key >> bit) & 1 == 1, -1.0, 1.0).to(s.dtype)
             sign = tl.where((register >> bit) & 1 == 1, sign * minus, sign)
         sign = sign[:, None, None]
-        among = mask & (threads - 1)
+        among, exchanged = mask & (threads - 1), mask >> (group_bits + lane_bits)
         ket_there, dket_there, bra_there, dbra_there = ket, dket, bra, dbra
         if among >= lanes:
             if crosses:
@@ -228,7 +235,7 @@ def sweep(  # noqa: D417
                     dbra_there = _exchange(dbra, among, False)
         inner = nothing
         for each in tl.static_range(registers):
-            if mask // threads == each:
+            if exchanged == each:
                 ket, dket, bra, dbra, inner = _turn(
                     ket, dket, bra, dbra, ket_there, dket_there, bra_there, dbra_there,
                     c, s, h, sign, wanted, inner,
