@@ -43,21 +43,17 @@ warnings.simplefilter("error")
 warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", DeprecationWarning)
 """
 
-# -- notebooks --------------------------------------------------------------------------------------
+# -- notebooks -------------------------------------------------------------------------------------
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "notebooks"))
-extensions += ["myst_nb", "gallery"]
-myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+extensions += ["myst_nb", "notebook_gallery"]
+myst_enable_extensions = ["amsmath", "dollarmath"]
 # Notebooks run once for all builders, and again when their code changes. QTB_NOTEBOOKS=off leaves
 # them out, and their figures with them.
 nb_execution_mode = os.environ.get("QTB_NOTEBOOKS", "cache")
-nb_execution_cache_path = str(HERE / "_build" / "notebooks")
+nb_execution_cache_path = str(Path(__file__).parent / "_build" / "notebooks")
 nb_execution_timeout = 600  # each finishes in a minute or so on a machine that does nothing else
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_output_stderr = "warn"  # a warning on a page is an error
 nb_merge_streams = True
-# What notebooks inherit: the looks of figures, and one computing thread each.
-os.environ["MATPLOTLIBRC"] = str(HERE / "notebooks" / "matplotlibrc")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks inherit it

@@ -15,10 +15,11 @@ def code_with(words: str, page: str) -> str:
     blocks: list[list[str]] = []
     inside = False
     for line in lines:
-        if line.startswith((".. testcode::", ".. code-block:: python")):
+        if line.startswith((".. testcode::", ".. code-block:: python", "```{code-cell}")):
             inside = True
             blocks.append([])
-        elif inside and line and not line.startswith(" "):
+            is_cell = line.startswith("```")
+        elif inside and (line.startswith("```") if is_cell else line and not line.startswith(" ")):
             inside = False
         elif inside:
             blocks[-1].append(line)

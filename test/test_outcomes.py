@@ -100,7 +100,7 @@ def test_a_cut_is_the_operator_s_expectation_value(index):
 @pytest.mark.parametrize(
     ("words", "page"),
     [
-        ("sample(shots=200).bits", "tutorials/qaoa.rst"),
+        ("sample(shots=200).bits", "tutorials/qaoa.md"),
         ("def cut(", "how-tos/take-a-trained-module-back-to-qiskit.rst"),
     ],
 )

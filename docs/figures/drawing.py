@@ -71,7 +71,7 @@ def save(name: str, draw: Callable[[Palette], Figure]) -> None:
 def box(
     ax: Axes, center: tuple[float, float], size: tuple[float, float], color: str, text: str, **style
 ) -> None:
-    """Draw a rounded box with something written in it, white on dark colors, black on light ones."""
+    """Draw a rounded box with words in it, white on dark colors and black on light ones."""
     (x, y), (width, height) = center, size
     corner = (x - width / 2, y - height / 2)
     ink = "white" if sum(to_rgb(color)) < 1.6 else "#16181b"
@@ -118,8 +118,11 @@ def draw_circuit(
             ys = [top - q for q in qubits]
             ax.plot([x, x], ys, color=palette.ink, lw=1.3)
             ax.plot([x], ys[:1], "o", color=palette.ink, ms=5)
-            target = {"cz": "o", "cx": "P"}[name]
-            ax.plot([x], ys[1:], target, color=palette.ink, ms=5 if target == "o" else 9)
+            if name == "cz":
+                ax.plot([x], ys[1:], "o", color=palette.ink, ms=5)
+            else:
+                ax.plot([x], ys[1:], "o", color=palette.ink, ms=13, mfc=palette.paper)
+                ax.plot([x], ys[1:], "+", color=palette.ink, ms=13)
             continue
         angle = str(step.operation.params[0]) if step.operation.params else ""
         is_input = angle.split("[")[0] == inputs

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..arrays import ComplexArray, IntArray
 from ..simulation.columns.network import PAULIS, Network, Step, Turn
 from .sparse_maps import SparseMap
+from .tapes import values_dtype
 
 IDENTITY, NOTHING = PAULIS[0], np.zeros((2, 2))
 
@@ -54,7 +55,6 @@ class ColumnTensors:
         device: Where they are made.
 
     Attributes:
-        slots: For each factor of each matrix the slot of its angle, or -1, ``(F,)``.
         bond: The dimension ``D``.
     """
 
@@ -66,9 +66,9 @@ class ColumnTensors:
         self._write_factors(network)
         self._write_steps(network)
 
-    def __call__(self, halves: Tensor) -> Tensor:
-        """Return the columns, of half of the angle of each factor, ``(B, F)``."""
-        rows = len(halves)
+    def __call__(self, angles: Tensor) -> Tensor:
+        """Return the columns at the angles of all slots, ``(B, S)``."""
+        rows, halves = len(angles), self._halves(angles)
         cosines, sines = (f(halves).to(self._real)[..., None, None] for f in (torch.cos, torch.sin))
         factors = cosines * self._of_cosines + sines * self._of_sines
         factors = factors.reshape(rows, self._num_matrices, -1, 2, 2)
@@ -100,7 +100,11 @@ class ColumnTensors:
         for c, chain in enumerate(chains):
             for f, (slot, of_cosine, of_sine) in enumerate(chain):
                 slots[c, f], numbers[0, c, f], numbers[1, c, f] = slot, of_cosine, of_sine
-        self.slots = slots.ravel()
+        (rotated,) = np.nonzero(slots.ravel() >= 0)
+        self._halves = SparseMap(
+            rotated, slots.ravel()[rotated], np.full(len(rotated), 0.5),
+            (slots.size, len(network.rotations)), values_dtype(self._device), self._device,
+        )
         flat = numbers.reshape(2, -1, 2, 2)
         self._of_cosines, self._of_sines = torch.tensor(flat, dtype=self._dtype).to(self._device)
 

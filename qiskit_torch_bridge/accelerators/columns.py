@@ -18,12 +18,12 @@ from ..simulation.choice import COLUMNS, choose
 from ..simulation.columns import ColumnPlan
 from ..simulation.interface import NO_STATES
 from ..simulation.pauli_outcomes import OutcomesPlan
-from .column_angles import ColumnAngles
 from .column_strings import StringReader
 from .column_sweeps import choose_chunks, sweep
 from .column_tensors import ColumnTensors
 from .interface import Pair
 from .outcomes import OutcomesOf
+from .tapes import TapeAngles, to_device, values_dtype
 
 COPIES = 12
 """Tensors as large as all columns that are there at a time, for values and a gradient."""
@@ -77,14 +77,19 @@ class TensorColumns:
         assert isinstance(plan, ColumnPlan)
         self.plan = plan
         self._bond, self._sites = max(plan.bonds), plan.network.num_sites
-        self._constants = torch.tensor(plan.strings.constants, device=self.device)
+        self._constants = to_device(
+            plan.strings.constants, self.device, values_dtype(self.device)
+        )
         self._has_strings = plan.strings.coefficients.nnz > 0
         self.size = plan.strings.constants.size if self._outcomes is None else self._outcomes.size
         if not self._has_strings:
             return
         self._require(self.count_bytes(1))
         self._tensors = ColumnTensors(plan.network, dtype, self.device)
-        self._angles = ColumnAngles(plan, self._tensors.slots, self.device)
+        self._angles = TapeAngles.of_angles(
+            [rotation.angle for rotation in plan.network.rotations],
+            plan.tape.angle_map, inputs, weights, self.device,
+        )
         self._reader = StringReader(plan.strings, plan.automaton, dtype, self.device)
 
     def count_bytes(self, rows: int) -> int:
@@ -163,7 +168,7 @@ class TensorColumns:
             if not torch.compiler.is_compiling():
                 self._require(self.count_bytes(rows))
             with torch.autocast(self.device.type, enabled=False):
-                columns = self._tensors(self._angles(x, w))
+                columns = self._tensors(self._angles(x, w).mT)
                 environments = sweep(columns, self._chunks(rows))
                 values = values + self._reader(columns, environments)
         return values if self._outcomes is None else self._outcomes(values)

@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
-from .plan import COSET_BITS, Launch, Matrix, Mode, RunTables, Sweep
+from .plan import Block, Launch, Matrix, Mode, RunTables, Sweep
 from .runs import sweep as _kernel
 
 MATRIX_ROWS = 1 << 22
@@ -69,7 +68,8 @@ def apply_tangent(
         sines: Alike.
         half_tangents: Half of each angle's derivative.
         tables: The tape.
-        from_zero: Whether to begin with the basis state 0 and no tangent, whatever the tensors hold.
+        from_zero: Whether to begin with the basis state 0 and no tangent, whatever the tensors
+            hold.
     """
     vectors = state, tangent, state, state
     _sweep(Mode.TANGENT, vectors, (cosines, sines, half_tangents), tables, False, from_zero)
@@ -194,6 +194,19 @@ def _undo(
     return derivatives
 
 
+def kernel_constants(mode: Mode, dtype: torch.dtype, block: Block) -> dict[str, Any]:
+    """Return what the kernel is compiled for, which does not depend on the circuit."""
+    return {
+        "bits": block.registers + 1,
+        "group_bits": block.groups,
+        "lane_bits": block.lanes,
+        "crosses": block.threads > block.lanes,
+        "has_bra": mode.has_bra,
+        "has_tangents": mode.has_tangents,
+        "whole": _WHOLE[dtype],
+    }
+
+
 def _launch(
     mode: Mode,
     vectors: _Vectors,
@@ -206,7 +219,7 @@ def _launch(
     from_zero: bool,
     first: int,
 ) -> None:
-    """Apply the rotations of one launch, or undo them down to the first one that is to be undone."""
+    """Apply the rotations of one launch, or undo them down to the first that is to be undone."""
     block, ket = sweep.block, vectors[0]
     rows, begin = ket.shape[1], max(step.first, first)
     programs = -(-rows // block.rows) << step.log_cosets
@@ -225,16 +238,10 @@ def _launch(
             rows,
             block.threads,
             step.log_cosets,
-            min(step.log_cosets, COSET_BITS),
+            step.low_cosets,
             1 << (block.threads - block.lanes + step.log_cosets),
             int(from_zero),
-            bits=block.registers + 1,
-            group_bits=block.groups,
-            lane_bits=block.lanes,
-            crosses=block.threads > block.lanes,
-            has_bra=mode.has_bra,
-            has_tangents=mode.has_tangents,
-            whole=_WHOLE[ket.dtype],
+            **kernel_constants(mode, ket.dtype, block),
             num_warps=1 << block.warps,
             enable_fp_fusion=True,
         )
