@@ -32,6 +32,8 @@ LAUNCH = {"cpu": 3e4}
 """Complex multiplications that a kind of device could do while an operation starts."""
 ACCELERATED = 1e6
 """The same for all others."""
+WIDEST = 1 << 20
+"""A bond that nothing is cut for."""
 
 
 class Environments(NamedTuple):
@@ -55,7 +57,7 @@ def choose_chunks(rows: int, sites: int, bond: int, kind: str) -> int:
         bond: The dimension of the bonds between them.
         kind: The kind of the device.
     """
-    launch = LAUNCH.get(kind, ACCELERATED)
+    launch, bond = LAUNCH.get(kind, ACCELERATED), min(bond, WIDEST)
     chunks = max(1, round(math.sqrt(3.5 * sites)))
     whole = 4 * sites * launch + 8.0 * rows * sites * bond**3
     cut = (7 * sites / chunks + 2 * chunks) * launch + 4.0 * rows * sites * bond**5
@@ -120,7 +122,7 @@ def _between(pairs: list[tuple[Tensor, Tensor]], end: Tensor) -> tuple[Tensor, T
 
 
 def _read_left(environments: Tensor, conjugate: Tensor) -> Tensor:
-    """Return environments ``(B, C, l, b, l')`` times a conjugate column: ``(B, C, l, s, b, r')``."""
+    """Return ``(B, C, l, s, b, r')``: environments ``(B, C, l, b, l')`` times a conjugate column."""
     bond = conjugate.shape[2]
     half = environments.flatten(2, 3) @ conjugate.flatten(3)
     return half.reshape(*environments.shape[:4], 2, bond).transpose(3, 4)
