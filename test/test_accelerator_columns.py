@@ -15,6 +15,7 @@ import pytest
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
+from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import SparsePauliOp
 from simulator_contract import EXACT, FAMILIES, SINGLE, make, random_case
 from test_columns import layered, odd_gates
@@ -227,26 +228,29 @@ def test_what_is_refused_is_refused_by_the_same_words(monkeypatch):
 
 def test_all_constants_are_on_the_device(monkeypatch):
     """Tensors that only know where they would be refuse to meet any of another device."""
-    tensor = torch.tensor  # takes no device that this build of PyTorch does not know
 
-    def put(data, device=None, **options):
-        return tensor(data, **options).to(device)
+    def make(data, dtype=None, device=None):  # as a build of PyTorch without CUDA can
+        found = tensor(np.asarray(data), dtype=dtype)
+        return torch.empty(found.shape, dtype=found.dtype, device=device)
 
-    monkeypatch.setattr(torch, "tensor", put)
-    with FakeTensorMode():
-        device = torch.device("cuda")
-        simulator = simulate(ising(12, 2), ising_readout(12), [0, 1], device=device)
+    tensor = torch.tensor
+    monkeypatch.setattr(torch, "tensor", make)
+    with FakeTensorMode(), torch.no_grad():
+        device = torch.device("cuda", 0)
+        circuit = ising(12, 2)
+        circuit.append(
+            PauliEvolutionGate(SparsePauliOp("XYZ"), 0.3 * circuit.parameters[5]), [4, 5, 6]
+        )
+        simulator = simulate(circuit, ising_readout(12), [0, 1], device=device)
         x = torch.zeros(3, 2, dtype=torch.float64, device=device)
         w = torch.zeros(1, 44, dtype=torch.float64, device=device)
-        c = torch.ones(3, 3, dtype=torch.float64, device=device)
-        found = [
-            simulator.evaluate(x, w)[0],
-            *simulator.vjp(x, w, c),
-            simulator.tangent(x, w, x, w),
-            *simulator.vjp_tangent(x, w, c, x, w, c),
-        ]
-    assert {tensor.device.type for tensor in found} == {"cuda"}
-    assert [tuple(t.shape) for t in found] == [(3, 3), (3, 2), (1, 44), (3, 3), (3, 2), (1, 44)]
+        values, _ = simulator.evaluate(x, w)
+        read = simulate(circuit, Outcomes((1, 2), OutcomeTable([0, 1, 1, 2])), device=device)
+        outcomes, _ = read.evaluate(
+            x[:, :0], torch.zeros(1, 46, dtype=torch.float64, device=device)
+        )
+    assert values.device == outcomes.device == device
+    assert values.shape == outcomes.shape == (3, 3)
 
 
 def test_edges():

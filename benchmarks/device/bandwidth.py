@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from peers.qiskit_form import circuit_of, observables_of
-from qiskit_torch_bridge.accelerators.kernels.plan import Launch, Mode
 from workloads import build
 
 from device.setting import COMPLEX, Setting
 from qiskit_torch_bridge import CircuitProgram, Exact
 from qiskit_torch_bridge.accelerators.choose import make_tensor_simulator
+from qiskit_torch_bridge.accelerators.kernels.plan import Launch, Mode
 
 QUBITS = {"full": [20, 22, 24, 26, 28, 29, 30], "small": [5, 6], "tiny": [4]}
 LAYERS = {"full": 2, "small": 1, "tiny": 1}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import statistics
 import time
@@ -60,15 +61,16 @@ class Setting:
         print(self.part, *(f"{k}={_short(v)}" for k, v in entry.items()), flush=True)
 
     @contextmanager
-    def recorded(self, limit: float = float("inf"), **about: Any) -> Iterator[dict[str, Any]]:
+    def recorded(self, limit: float = math.inf, **about: Any) -> Iterator[dict[str, Any]]:
         """Record what is put into the dictionary, or why there is nothing.
 
         Whatever goes wrong stays within: the next measurement has a fair try.
 
         Args:
-            limit: Seconds that it may take, if the part has as many.
+            limit: Seconds that it may take at full size, if the part has as many.
             about: What is measured.
         """
+        limit = limit if self.size == "full" else math.inf
         found: dict[str, Any] = {}
         try:
             if self.left <= 0:

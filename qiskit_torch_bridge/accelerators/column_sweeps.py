@@ -122,7 +122,7 @@ def _between(pairs: list[tuple[Tensor, Tensor]], end: Tensor) -> tuple[Tensor, T
 
 
 def _read_left(environments: Tensor, conjugate: Tensor) -> Tensor:
-    """Return ``(B, C, l, s, b, r')``: environments ``(B, C, l, b, l')`` times a conjugate column."""
+    """Return environments ``(B, C, l, b, l')`` times a conjugate: ``(B, C, l, s, b, r')``."""
     bond = conjugate.shape[2]
     half = environments.flatten(2, 3) @ conjugate.flatten(3)
     return half.reshape(*environments.shape[:4], 2, bond).transpose(3, 4)

@@ -110,7 +110,9 @@ class ColumnTensors:
             self._device,
         )
         flat = numbers.reshape(2, -1, 2, 2)
-        self._of_cosines, self._of_sines = torch.tensor(flat, dtype=self._dtype).to(self._device)
+        self._of_cosines, self._of_sines = torch.tensor(
+            flat, dtype=self._dtype, device=self._device
+        )
 
     def _write_steps(self, network: Network) -> None:
         count = network.num_sites
