@@ -25,12 +25,20 @@ from typing import Any
 import harness
 
 SECONDS = {"bandwidth": 70, "correctness": 90, "steps": 170, "vqe": 90, "wide": 45}
-"""What the parts may take, in their order; unused time goes to those that follow."""
+"""What the parts may take, in their order; those that follow share what is left."""
 SHOWN = (
     *("numpy", "torch", "triton", "numba", "qiskit", "qiskit-torch-bridge", "jax"),
     *("jax-cuda13-plugin", "tensorcircuit-ng", "pennylane", "pennylane-lightning-gpu"),
     *("torchquantum",),
 )
+WARMED = (
+    *("warm:statevector:complex128", "warm:statevector:complex64"),
+    *("warm:columns:complex128", "warm:columns:complex64"),
+)
+"""Kernels of the processor that are compiled meanwhile, which takes a minute or two on a new
+machine: methods and precisions."""
+COMPILED = 120
+"""Seconds from the start up to which parts wait for them."""
 GRACE = 10
 """Seconds after its time that a part has to end by itself."""
 
@@ -46,14 +54,14 @@ def main() -> None:
 
     start = time.monotonic()
     facts: dict[str, Any] = {"parts_run": {}}
-    warm = _start(options, "warm", sum(SECONDS.values()))
+    warm = [_start(options, name, 0) for name in (WARMED if options.size == "full" else ())]
     facts |= _describe(options)
     chosen = [part for part in SECONDS if part in (options.only or SECONDS)]
     for place, part in enumerate(chosen):
+        while part != "bandwidth" and time.monotonic() - start < COMPILED and _are_busy(warm):
+            time.sleep(0.5)
         left = options.budget - (time.monotonic() - start)
-        others = sum(SECONDS[p] for p in chosen[place + 1 :])
-        scale = options.budget / sum(SECONDS.values())
-        seconds = max(min(left, SECONDS[part] * scale), left - others * scale)
+        seconds = left * SECONDS[part] / sum(SECONDS[p] for p in chosen[place:])
         (options.output / f"gpu_{part}.json").unlink(missing_ok=True)
         began = time.monotonic()
         process = _start(options, part, seconds)
@@ -68,8 +76,9 @@ def main() -> None:
         how = {0: "done", None: "stopped"}.get(code, f"ended with exit code {code}")
         facts["parts_run"][part] = f"{how}, {took}"
         tables.write(options.output, facts)
-    warm.kill()
-    warm.wait()
+    for process in warm:
+        process.kill()
+        process.wait()
     facts["seconds"] = round(time.monotonic() - start)
     tables.write(options.output, facts)
     print((options.output / "gpu.md").read_text(encoding="utf-8"))
@@ -118,8 +127,8 @@ def _run_part(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     setting = Setting(options.part, device, options.size, options.output, options.seconds)
     try:
-        if options.part == "warm":
-            _warm()
+        if options.part in WARMED:
+            _warm(*options.part.split(":")[1:])
         else:
             module = "steps" if options.part == "vqe" else options.part
             getattr(importlib.import_module(f"device.{module}"), options.part)(setting)
@@ -129,22 +138,19 @@ def _run_part(options: argparse.Namespace) -> None:
         raise
 
 
-def _warm() -> None:
-    """Compile the processor's kernels, which takes a minute or two on a new machine, meanwhile."""
+def _warm(method: str, dtype: str) -> None:
+    """Compile the processor's kernels of a method: values, gradients, products of Hessians."""
     import torch
-    from device.candidates import processor
-    from device.correctness import _compute, _random
-    from workloads import build
+    from device.correctness import compute, draw
 
     from qiskit_torch_bridge import Exact
 
-    cpu = torch.device("cpu")
-    for dtype in ("complex128", "complex64"):
-        work = build({"kind": "layered", "qubits": 3, "layers": 1, "batch": 1})
-        processor(work, cpu, dtype).step()
-        exact = Exact("columns", dtype=dtype, kernels="numba")
-        _compute(*_random(3, 1), exact, cpu, 1)
-    _compute(*_random(3, 1), Exact("statevector", device="cpu", kernels="numba"), cpu, 1)
+    exact = Exact(method, dtype=dtype, device="cpu", kernels="numba")
+    compute(*draw(3, 1), exact, torch.device("cpu"), 1)
+
+
+def _are_busy(processes: list[subprocess.Popen[bytes]]) -> bool:
+    return any(process.poll() is None for process in processes)
 
 
 def _describe(options: argparse.Namespace) -> dict[str, str]:

@@ -83,10 +83,10 @@ def _module(work: Workload, device: torch.device, exact: Exact) -> Candidate:
         estimator=exact,
     ).to(device, real)
     x = torch.tensor(work.x, dtype=real, device=device, requires_grad=True)
-    return _stepping(lambda: node(x), x, node.weight)
+    return stepping(lambda: node(x), x, node.weight)
 
 
-def _stepping(evaluate: Callable[[], torch.Tensor], x: torch.Tensor, w: torch.Tensor) -> Candidate:
+def stepping(evaluate: Callable[[], torch.Tensor], x: torch.Tensor, w: torch.Tensor) -> Candidate:
     """A training step of torch: values ``(B, O)``, and gradients of their sum."""
 
     def step() -> torch.Tensor:
@@ -137,7 +137,7 @@ def _pennylane(work: Workload, simulator: Any, method: str, device: torch.device
         evs = torch.stack(list(circuit(x if len(x) > 1 else x[0], w)))
         return evs.reshape(len(observables), -1).T
 
-    return _stepping(evaluate, x, w)
+    return stepping(evaluate, x, w)
 
 
 def tensorcircuit(work: Workload, device: torch.device, dtype: str) -> Candidate:
@@ -154,7 +154,7 @@ def torchquantum(work: Workload, device: torch.device, dtype: str) -> Candidate:
     from peers import torchquantum_peer
 
     x, w, evaluate = torchquantum_peer.batched(work, device)
-    return _stepping(evaluate, x, w)
+    return stepping(evaluate, x, w)
 
 
 def _few_rows(work: Workload) -> str:

@@ -52,18 +52,16 @@ def correctness(setting: Setting) -> None:
             if setting.left < 0.1 * setting.seconds:
                 break
             seed = 100 * turn + qubits
-            circuit, operators = _random(qubits, seed)
+            circuit, operators = draw(qubits, seed)
             reference = Exact("statevector", device="cpu", kernels="numba")
             expected: Numbers | None = None
             for kernels, dtype in ways:
                 about: dict[str, Any] = {"qubits": qubits, "seed": seed, "kernels": kernels}
                 try:
                     if expected is None:
-                        expected = _compute(
-                            circuit, operators, reference, torch.device("cpu"), seed
-                        )
+                        expected = compute(circuit, operators, reference, torch.device("cpu"), seed)
                     exact = Exact("statevector", dtype=dtype, kernels=kernels)
-                    found = _compute(circuit, operators, exact, setting.device, seed)
+                    found = compute(circuit, operators, exact, setting.device, seed)
                 except Exception as error:
                     message = f"{type(error).__name__}: {error}"
                     setting.record(failed=message[:300], dtype=dtype, **about)
@@ -83,8 +81,8 @@ def correctness(setting: Setting) -> None:
         )  # fmt: skip
 
 
-def _random(qubits: int, seed: int) -> tuple[QuantumCircuit, list[SparsePauliOp]]:
-    """A random circuit with inputs ``x`` and weights ``w``, and observables."""
+def draw(qubits: int, seed: int) -> tuple[QuantumCircuit, list[SparsePauliOp]]:
+    """Return a random circuit with inputs ``x`` and weights ``w``, and observables."""
     rng = np.random.default_rng(seed)
     x, w = ParameterVector("x", 3), ParameterVector("w", 6)
     angles = [*x, *w, w[0] + 2 * x[1], -w[1] / 2, w[2] * x[0], w[3].sin()]
@@ -104,13 +102,14 @@ def _random(qubits: int, seed: int) -> tuple[QuantumCircuit, list[SparsePauliOp]
     return circuit, operators
 
 
-def _compute(
+def compute(
     circuit: QuantumCircuit,
     operators: list[SparsePauliOp],
     exact: Exact,
     device: torch.device,
     seed: int,
 ) -> Numbers:
+    """Return the numbers of a circuit at random values."""
     real = REAL[exact.dtype]
     inputs = [p for p in circuit.parameters if p.name.startswith("x")]
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from peers.qiskit_form import circuit_of, observables_of
 from reference import Step
 from workloads import Spec, build, label
 
-from device.candidates import REAL, _stepping
+from device.candidates import REAL, stepping
 from device.setting import Setting
 from qiskit_torch_bridge import Exact, TorchQuantumModule
 
@@ -58,7 +58,7 @@ def _measure(
         initial_weights=torch.tensor(work.w), estimator=exact,
     ).to(device, REAL[dtype])  # fmt: skip
     x = torch.tensor(work.x, dtype=REAL[dtype], device=device, requires_grad=True)
-    candidate = _stepping(lambda: node(x), x, node.weight)
+    candidate = stepping(lambda: node(x), x, node.weight)
     numbers = candidate.read(candidate.step())
     entry["deviation"] = reference.difference(
         numbers, found.setdefault((label(spec), dtype), numbers)
