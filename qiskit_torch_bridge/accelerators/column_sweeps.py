@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 LAUNCH = {"cpu": 3e4}
 """Complex multiplications that a kind of device could do while an operation starts."""
@@ -69,14 +70,12 @@ def sweep(columns: Tensor, chunks: int) -> Environments:
     rows, sites, bond = columns.shape[:3]
     length = -(-sites // chunks)
     if chunks * length > sites:
-        further = columns.new_zeros(1, 1, bond, 2, bond)
-        further[..., 0, 0, 0] = 1
+        further = pad(columns.new_ones(1, 1, 1, 1, 1), (0, bond - 1, 0, 1, 0, bond - 1))
         padding = further.expand(rows, chunks * length - sites, -1, -1, -1)
         columns = torch.cat([columns, padding], 1)
     cut = columns.unflatten(1, (chunks, length))
     pairs = list(zip(cut.unbind(2), cut.conj().resolve_conj().unbind(2), strict=True))
-    end = columns.new_zeros(rows, 1, bond, bond)
-    end[..., 0, 0] = 1
+    end = pad(columns.new_ones(rows, 1, 1, 1), (0, bond - 1, 0, bond - 1))
     lefts = rights = end
     if chunks > 1:
         lefts, rights = _between(pairs, end)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..arrays import ComplexArray, IntArray
 from ..simulation.columns.network import PAULIS, Network, Step, Turn
 from .sparse_maps import SparseMap
-from .tapes import values_dtype
+from .tapes import to_device, values_dtype
 
 IDENTITY, NOTHING = PAULIS[0], np.zeros((2, 2))
 
@@ -116,8 +116,7 @@ class ColumnTensors:
 
     def _write_steps(self, network: Network) -> None:
         count = network.num_sites
-        self._zero = torch.zeros(1, count, 2, dtype=self._dtype, device=self._device)
-        self._zero[..., 0] = 1
+        self._zero = to_device(np.tile([1.0, 0.0], (1, count, 1)), self._device, self._dtype)
         self._steps: list[_Multiply | _Merge] = []
         lengths = np.ones(count, dtype=np.int64)
         done = [0] * count
