@@ -26,119 +26,94 @@ Gather = Callable[[Tensor], Tensor]
 
 
 class _Letters(NamedTuple):
-    """Matrices of two rows by their diagonal and what is beside it, ``(E, 1, 2, 1)`` each."""
+    """Matrices of two rows: their diagonals, and what is beside these, ``(E, 1, 2, 1)`` each."""
 
     diagonal: Tensor
     beside: Tensor
 
-    def __call__(self, half: Tensor) -> Tensor:
-        """Apply each to its half of an environment, ``(B, E, l, s, r)``."""
-        return self.diagonal * half + self.beside * half.flip(3)
+    def __call__(self, columns: Tensor) -> Tensor:
+        """Apply each to its column, ``(B, E, l, s, r)``."""
+        return self.diagonal * columns + self.beside * columns.flip(3)
 
 
 class _Level(NamedTuple):
-    """What happens to all beginnings of a length.
+    """Beginnings of one length.
 
     Attributes:
-        sites: The columns that they meet.
-        ends: The beginnings at which a string ends, and the columns there.
-        passes: The beginnings that go on, once for each letter, and the columns there.
-        letters: These letters; ``None`` if all are the identity.
-        any_ends: Whether any string ends.
-        any_passes: Whether any goes on.
+        count: How many there are.
+        passes: Those that go on, once for each letter.
+        passing: How many these are.
     """
 
-    sites: Gather
-    ends: tuple[Gather, Gather]
-    passes: tuple[Gather, Gather]
-    letters: _Letters | None
-    any_ends: bool
-    any_passes: bool
+    count: int
+    passes: Gather
+    passing: int
 
 
 class StringReader:
     """Reads observables.
+
+    Each length of beginnings takes two products after those of the length before; whatever else
+    they need is gathered for all lengths together.
 
     Args:
         strings: Those of the observables.
         automaton: Their beginnings.
         dtype: Complex, of the columns.
         device: Where they are.
-
-    Attributes:
-        edges: How many columns are read in all, beside those of the identity.
     """
 
     def __init__(
         self, strings: Strings, automaton: Automaton, dtype: torch.dtype, device: torch.device
     ) -> None:
         self._dtype, self._device = dtype, device
-        self._sites = len(automaton.edges)
-        self._levels: list[_Level] = []
-        self.edges = 0
+        count = len(automaton.edges)
         leaving = _by_source(automaton)
+        self._levels: list[_Level] = []
         sources = [(site, 0) for site in _beginning_sites(automaton)]
-        ends: list[tuple[int, int, int]] = []
-        total = 0
+        begun = len(sources)
+        met: list[int] = []  # the sites that beginnings meet, one length after the other
+        passed: list[tuple[int, int]] = []  # of those that go on sites and letters
+        ends: list[tuple[int, Edge]] = []
         while sources:
             edges = [(u, e) for u, source in enumerate(sources) for e in leaving.get(source, [])]
-            ending = sorted({u for u, e in edges if e.target == END})
-            place = {u: total + k for k, u in enumerate(ending)}
-            ends += [(e.string, e.letter, place[u]) for u, e in edges if e.target == END]
-            total += len(ending)
+            ends += [(len(met) + u, e) for u, e in edges if e.target == END]
             going = [(u, e) for u, e in edges if e.target != END]
-            self._levels.append(self._level([site for site, _ in sources], ending, going))
+            passed += [(sources[u][0], e.letter) for u, e in going]
+            passes = self._gather([u for u, _ in going], len(sources))
+            self._levels.append(_Level(len(sources), passes, len(going)))
+            met += [site for site, _ in sources]
             sources = [(sources[u][0] + 1, e.target) for u, e in going]
-            self.edges += len(going) + len(sources) + len(ending)
-        self._readout = self._weigh(strings, ends, total)
+        self._begins = self._gather(met[:begun], count)
+        self._met = self._gather(met[begun:], count)
+        self._passed = self._gather([site for site, _ in passed], count)
+        letters = [letter for _, letter in passed]
+        self._letters = self._write_letters(MATRICES[letters]) if any(letters) else _unchanged
+        ending = sorted({u for u, _ in ends})
+        self._ends = self._gather(ending, len(met))
+        self._rights = self._gather([met[u] for u in ending], count)
+        self._readout = self._weigh(strings, ends, ending)
 
     def __call__(self, columns: Tensor, environments: Environments) -> Tensor:
         """Return the values of observables, ``(B, O)`` in double precision, without constants."""
         conjugate = columns.conj().resolve_conj()
-        found: list[Tensor] = []
-        lefts: Tensor | None = None
-        for level in self._levels:
-            if lefts is None:
-                halves = level.sites(environments.lefts)
-            else:
-                halves = (lefts @ level.sites(conjugate).flatten(3)).unflatten(3, (2, -1))
-            if level.any_ends:
-                ends, sites = level.ends
-                mine = ends(halves).transpose(2, 3).flatten(3)
-                theirs = sites(environments.rights).transpose(2, 3).flatten(3)
-                found.append((mine @ theirs.mT).flatten(2))
-            if level.any_passes:
-                passes, sites = level.passes
-                mine = passes(halves)
-                if level.letters is not None:
-                    mine = level.letters(mine)
-                lefts = sites(columns).flatten(2, 3).mT @ mine.flatten(2, 3)
-        values = torch.cat(found, 1).flatten(1).to(torch.complex128)
+        # The columns with the letters that are read on the side of the ket, (B, E, l, s, r).
+        passed = self._letters(self._passed(columns)).flatten(2, 3).mT
+        passed_by_level = passed.split([level.passing for level in self._levels], 1)
+        met = self._met(conjugate).flatten(3)
+        met_by_level = met.split([level.count for level in self._levels[1:]], 1)
+        halves = [self._begins(environments.lefts)]
+        for level, mine, beyond in zip(self._levels, passed_by_level, met_by_level, strict=False):
+            lefts = mine @ level.passes(halves[-1]).flatten(2, 3)
+            halves.append((lefts @ beyond).unflatten(3, (2, -1)))
+        left = self._ends(torch.cat(halves, 1)).transpose(2, 3).flatten(3)
+        right = self._rights(environments.rights).transpose(2, 3).flatten(3)
+        values = (left @ right.mT).flatten(1).to(torch.complex128)  # by string, bra and ket
         return self._readout(values).real
 
-    def _level(
-        self, sites: Sequence[int], ending: Sequence[int], going: Sequence[tuple[int, Edge]]
-    ) -> _Level:
-        passing = [u for u, _ in going]
-        letters = [e.letter for _, e in going]
-        return _Level(
-            self._gather(sites, self._sites),
-            self._gather_both(ending, sites),
-            self._gather_both(passing, sites),
-            self._letters(MATRICES[letters]) if any(letters) else None,
-            bool(ending),
-            bool(going),
-        )
-
-    def _gather_both(self, members: Sequence[int], sites: Sequence[int]) -> tuple[Gather, Gather]:
-        """Return what takes some of the beginnings that meet columns, and what these columns."""
-        met = [sites[u] for u in members]
-        return self._gather(members, len(sites)), self._gather(met, self._sites)
-
-    def _letters(self, matrices: ComplexArray) -> _Letters:
-        # What ends up in row t comes from row s by the entry [s, t].
+    def _write_letters(self, matrices: ComplexArray) -> _Letters:
         diagonal = np.stack([matrices[:, 0, 0], matrices[:, 1, 1]], 1)
-        beside = np.stack([matrices[:, 1, 0], matrices[:, 0, 1]], 1)
+        beside = np.stack([matrices[:, 0, 1], matrices[:, 1, 0]], 1)
         on = {"dtype": self._dtype, "device": self._device}
         return _Letters(*(torch.tensor(m, **on)[:, None, :, None] for m in (diagonal, beside)))
 
@@ -151,20 +126,23 @@ class StringReader:
         )
 
     def _weigh(
-        self, strings: Strings, ends: Sequence[tuple[int, int, int]], total: int
+        self, strings: Strings, ends: Sequence[tuple[int, Edge]], ending: Sequence[int]
     ) -> SparseMap:
         """Return the map from what is found where strings end to the values of observables."""
         by_string = strings.coefficients.tocsc()
-        rows, columns, numbers = [], [], []
-        for string, letter, place in ends:
-            own = slice(by_string.indptr[string], by_string.indptr[string + 1])
+        place = {u: k for k, u in enumerate(ending)}
+        rows: list[int] = []
+        columns: list[int] = []
+        numbers: list[complex] = []
+        for u, edge in ends:
+            own = slice(by_string.indptr[edge.string], by_string.indptr[edge.string + 1])
+            entries = MATRICES[edge.letter].ravel()
+            (used,) = np.nonzero(entries)
             for o, weight in zip(by_string.indices[own], by_string.data[own], strict=True):
-                entries = weight * MATRICES[letter].ravel()
-                (used,) = np.nonzero(entries)
-                rows += [o] * len(used)
-                columns += (4 * place + used).tolist()
-                numbers += entries[used].tolist()
-        shape = (len(strings.constants), 4 * total)
+                rows += [int(o)] * len(used)
+                columns += (4 * place[u] + used).tolist()
+                numbers += (weight * entries[used]).tolist()
+        shape = (len(strings.constants), 4 * len(ending))
         return SparseMap(rows, columns, numbers, shape, torch.complex128, self._device)
 
 

@@ -27,11 +27,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 LAUNCH = {"cpu": 3e4}
 """Complex multiplications that a kind of device could do while an operation starts."""
 ACCELERATED = 1e6
 """The same for all others."""
+WIDEST = 1 << 20
+"""A bond that nothing is cut for."""
 
 
 class Environments(NamedTuple):
@@ -55,7 +58,7 @@ def choose_chunks(rows: int, sites: int, bond: int, kind: str) -> int:
         bond: The dimension of the bonds between them.
         kind: The kind of the device.
     """
-    launch = LAUNCH.get(kind, ACCELERATED)
+    launch, bond = LAUNCH.get(kind, ACCELERATED), min(bond, WIDEST)
     chunks = max(1, round(math.sqrt(3.5 * sites)))
     whole = 4 * sites * launch + 8.0 * rows * sites * bond**3
     cut = (7 * sites / chunks + 2 * chunks) * launch + 4.0 * rows * sites * bond**5
@@ -67,14 +70,12 @@ def sweep(columns: Tensor, chunks: int) -> Environments:
     rows, sites, bond = columns.shape[:3]
     length = -(-sites // chunks)
     if chunks * length > sites:
-        further = columns.new_zeros(1, 1, bond, 2, bond)
-        further[..., 0, 0, 0] = 1
+        further = pad(columns.new_ones(1, 1, 1, 1, 1), (0, bond - 1, 0, 1, 0, bond - 1))
         padding = further.expand(rows, chunks * length - sites, -1, -1, -1)
         columns = torch.cat([columns, padding], 1)
     cut = columns.unflatten(1, (chunks, length))
     pairs = list(zip(cut.unbind(2), cut.conj().resolve_conj().unbind(2), strict=True))
-    end = columns.new_zeros(rows, 1, bond, bond)
-    end[..., 0, 0] = 1
+    end = pad(columns.new_ones(rows, 1, 1, 1), (0, bond - 1, 0, bond - 1))
     lefts = rights = end
     if chunks > 1:
         lefts, rights = _between(pairs, end)
@@ -120,7 +121,7 @@ def _between(pairs: list[tuple[Tensor, Tensor]], end: Tensor) -> tuple[Tensor, T
 
 
 def _read_left(environments: Tensor, conjugate: Tensor) -> Tensor:
-    """Return environments ``(B, C, l, b, l')`` times a conjugate column: ``(B, C, l, s, b, r')``."""
+    """Return environments ``(B, C, l, b, l')`` times a conjugate: ``(B, C, l, s, b, r')``."""
     bond = conjugate.shape[2]
     half = environments.flatten(2, 3) @ conjugate.flatten(3)
     return half.reshape(*environments.shape[:4], 2, bond).transpose(3, 4)

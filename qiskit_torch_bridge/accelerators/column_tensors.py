@@ -19,7 +19,7 @@ from torch import Tensor
 from ..arrays import ComplexArray, IntArray
 from ..simulation.columns.network import PAULIS, Network, Step, Turn
 from .sparse_maps import SparseMap
-from .tapes import values_dtype
+from .tapes import to_device, values_dtype
 
 IDENTITY, NOTHING = PAULIS[0], np.zeros((2, 2))
 
@@ -102,16 +102,21 @@ class ColumnTensors:
                 slots[c, f], numbers[0, c, f], numbers[1, c, f] = slot, of_cosine, of_sine
         (rotated,) = np.nonzero(slots.ravel() >= 0)
         self._halves = SparseMap(
-            rotated, slots.ravel()[rotated], np.full(len(rotated), 0.5),
-            (slots.size, len(network.rotations)), values_dtype(self._device), self._device,
+            rotated,
+            slots.ravel()[rotated],
+            np.full(len(rotated), 0.5),
+            (slots.size, len(network.rotations)),
+            values_dtype(self._device),
+            self._device,
         )
         flat = numbers.reshape(2, -1, 2, 2)
-        self._of_cosines, self._of_sines = torch.tensor(flat, dtype=self._dtype).to(self._device)
+        self._of_cosines, self._of_sines = torch.tensor(
+            flat, dtype=self._dtype, device=self._device
+        )
 
     def _write_steps(self, network: Network) -> None:
         count = network.num_sites
-        self._zero = torch.zeros(1, count, 2, dtype=self._dtype, device=self._device)
-        self._zero[..., 0] = 1
+        self._zero = to_device(np.tile([1.0, 0.0], (1, count, 1)), self._device, self._dtype)
         self._steps: list[_Multiply | _Merge] = []
         lengths = np.ones(count, dtype=np.int64)
         done = [0] * count

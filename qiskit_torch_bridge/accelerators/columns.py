@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import memory
-from ..exceptions import MeasurementError, MemoryLimitError
+from ..exceptions import MeasurementError
 from ..program import AnalysedCircuit
 from ..program.readouts import Readout
 from ..simulation.choice import COLUMNS, choose
 from ..simulation.columns import ColumnPlan
 from ..simulation.interface import NO_STATES
 from ..simulation.pauli_outcomes import OutcomesPlan
+from . import device_memory
 from .column_strings import StringReader
 from .column_sweeps import choose_chunks, sweep
 from .column_tensors import ColumnTensors
-from .interface import Pair
+from .interface import Pair, TensorSimulator
 from .outcomes import OutcomesOf
 from .tapes import TapeAngles, to_device, values_dtype
 
@@ -29,7 +29,7 @@ COPIES = 12
 """Tensors as large as all columns that are there at a time, for values and a gradient."""
 
 
-class TensorColumns:
+class TensorColumns(TensorSimulator):
     r"""Expectation values of one circuit from its columns, differentiable by torch to any order.
 
     What it is made of is as :class:`.ColumnPlan` takes it. All columns are made at once, and their
@@ -64,10 +64,10 @@ class TensorColumns:
         readout: Readout | None,
         inputs: Sequence[int],
         weights: Sequence[int],
-        dtype: torch.dtype = torch.complex128,
-        device: torch.device | str = "cpu",
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
-        self.device, self.dtype = torch.device(device), dtype
+        self.device, self.dtype = device, dtype
         name = "complex64" if dtype == torch.complex64 else "complex128"
         plan = choose(COLUMNS, analysed, readout, inputs, weights, name).plan
         self._outcomes: OutcomesOf | None = None
@@ -77,18 +77,19 @@ class TensorColumns:
         assert isinstance(plan, ColumnPlan)
         self.plan = plan
         self._bond, self._sites = max(plan.bonds), plan.network.num_sites
-        self._constants = to_device(
-            plan.strings.constants, self.device, values_dtype(self.device)
-        )
+        self._constants = to_device(plan.strings.constants, self.device, values_dtype(self.device))
         self._has_strings = plan.strings.coefficients.nnz > 0
         self.size = plan.strings.constants.size if self._outcomes is None else self._outcomes.size
         if not self._has_strings:
             return
-        self._require(self.count_bytes(1))
+        self._require(1)
         self._tensors = ColumnTensors(plan.network, dtype, self.device)
         self._angles = TapeAngles.of_angles(
             [rotation.angle for rotation in plan.network.rotations],
-            plan.tape.angle_map, inputs, weights, self.device,
+            plan.tape.angle_map,
+            inputs,
+            weights,
+            self.device,
         )
         self._reader = StringReader(plan.strings, plan.automaton, dtype, self.device)
 
@@ -165,8 +166,7 @@ class TensorColumns:
         rows = len(x)
         values = self._constants.expand(rows, -1)
         if self._has_strings and rows:
-            if not torch.compiler.is_compiling():
-                self._require(self.count_bytes(rows))
+            self._require(rows)
             with torch.autocast(self.device.type, enabled=False):
                 columns = self._tensors(self._angles(x, w).mT)
                 environments = sweep(columns, self._chunks(rows))
@@ -176,22 +176,15 @@ class TensorColumns:
     def _chunks(self, rows: int) -> int:
         return choose_chunks(rows, self._sites, self._bond, self.device.type)
 
-    def _require(self, needed: int) -> None:
-        """Raise :class:`MemoryLimitError` if so many bytes are not there."""
-        if needed < memory.GRANTED:
-            return
-        there = memory.available()
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            cached = torch.cuda.memory_reserved(self.device)
-            there = free + cached - torch.cuda.memory_allocated(self.device)
-        if needed > there:
-            raise MemoryLimitError(
-                f"A column network of {self._sites} qubits and bond dimension {self._bond} needs "
-                f"{memory.gib(needed)} GiB; {memory.gib(there)} GiB are available on "
-                f"{str(self.device)!r}. Use fewer layers of gates, fewer gates between distant "
-                "qubits, fewer rows at a time, or Exact(dtype='complex64'), which halves it."
-            )
+    def _require(self, rows: int) -> None:
+        """Raise :class:`.MemoryLimitError` if so many rows do not fit."""
+        device_memory.require(
+            self.count_bytes(rows),
+            self.device,
+            f"A column network of {self._sites} qubits and bond dimension {self._bond}",
+            "Use fewer layers of gates, fewer gates between distant qubits, fewer rows at a time, "
+            "or Exact(dtype='complex64'), which halves it.",
+        )
 
 
 def _leaves(x: Tensor, w: Tensor, wanted: tuple[bool, bool]) -> Pair:
