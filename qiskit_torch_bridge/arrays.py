@@ -3,15 +3,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+class Numbers(Protocol):
+    """What arrays of NumPy and tensors of PyTorch have in common, as far as formulas need it.
+
+    Functions of them take NumPy or torch as an argument ``m``.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes."""
+        ...
+
+    @property
+    def T(self) -> Self:
+        """The same with the axes in reverse order."""
+        ...
+
+    def __getitem__(self, key: Any, /) -> Self: ...
+    def __add__(self, other: Any, /) -> Self: ...
+    def __radd__(self, other: Any, /) -> Self: ...
+    def __sub__(self, other: Any, /) -> Self: ...
+    def __rsub__(self, other: Any, /) -> Self: ...
+    def __mul__(self, other: Any, /) -> Self: ...
+    def __rmul__(self, other: Any, /) -> Self: ...
+    def __truediv__(self, other: Any, /) -> Self: ...
+
+    def reshape(self, shape: Any, /) -> Self:
+        """Return the same numbers in another shape."""
+        ...
+
+    def sum(self, axis: Any, /) -> Self:
+        """Return the sums along an axis."""
+        ...
+
+
+N = TypeVar("N", bound=Numbers)
+"""Arrays of one of the two kinds."""
 
 
 def read_real_numbers(found: Any) -> FloatArray:

@@ -21,7 +21,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,10 @@ from qiskit.circuit import Gate, ParameterExpression, ParameterVector, QuantumCi
 from qiskit.circuit.library import StatePreparation
 
 from ..arguments import as_real, require_bool, shown
-from ..arrays import ComplexArray, FloatArray
+from ..arrays import ComplexArray, FloatArray, N
 from ..exceptions import CircuitError
-from .expressions import expressions_of
+from .angle_map import take_entries
+from .expressions import Angle, expressions_of
 
 MOST_QUBITS = 20
 """With more, a circuit would have millions of parameters."""
@@ -78,7 +79,7 @@ class AmplitudePreparation(Gate):
         require_bool(is_complex, "is_complex", error=CircuitError)
         anything: Any = amplitudes
         listed = isinstance(anything, (list, tuple, ParameterVector, np.ndarray))
-        given: list[Any] = list(anything) if listed else []
+        given: list[ParameterExpression | float] = list(anything) if listed else []
         count = len(given) // (1 + is_complex)
         num_qubits = count.bit_length() - 1
         if not (1 <= num_qubits <= MOST_QUBITS and (1 + is_complex) << num_qubits == len(given)):
@@ -113,7 +114,7 @@ def unit_vector(numbers: FloatArray, is_complex: bool) -> ComplexArray:
     Raises:
         CircuitError: If they have no norm.
     """
-    scale = np.abs(numbers).max(-1, keepdims=True)
+    scale: FloatArray = np.abs(numbers).max(-1, keepdims=True)
     if not (np.isfinite(scale) & (scale > 0)).all():
         raise CircuitError(
             "Expected the amplitudes of a state to be finite numbers, not all of them zero."
@@ -132,7 +133,7 @@ def count_angles(num_qubits: int, is_complex: bool) -> int:
     return (1 + is_complex) * ((1 << num_qubits) - 1)
 
 
-def rotation_angles(numbers: Any, is_complex: bool, m: Any = np) -> Any:
+def rotation_angles(numbers: N, is_complex: bool, m: Any = np) -> N:
     """Return the angles ``(..., A)`` of the rotations that prepare vectors ``(..., V)``.
 
     Where a part of the vector is zero, the angles inside of it have no influence: they are zero,
@@ -146,12 +147,12 @@ def rotation_angles(numbers: Any, is_complex: bool, m: Any = np) -> Any:
     Returns:
         Those about Y for the last qubit, the one before, ..., the first; then those about Z.
     """
-    angles = []
+    angles: list[N] = []
     if is_complex:
         half = numbers.shape[-1] // 2
         real, imaginary = numbers[..., :half], numbers[..., half:]
-        phases = m.arctan2(imaginary, real)
-        sizes = [m.hypot(real, imaginary)]
+        phases: N = m.arctan2(imaginary, real)
+        sizes: list[N] = [m.hypot(real, imaginary)]
     else:
         sizes = [numbers]
     while sizes[-1].shape[-1] > 2:
@@ -165,10 +166,11 @@ def rotation_angles(numbers: Any, is_complex: bool, m: Any = np) -> Any:
             even, odd = _halves(phases)
             angles.append(_multiplexed(odd - even, m))
             phases = (even + odd) / 2
-    return m.concatenate(angles, -1)
+    joined: N = m.concatenate(angles, -1)
+    return joined
 
 
-def write_rotations(num_qubits: int, is_complex: bool, angles: Sequence[Any]) -> QuantumCircuit:
+def write_rotations(num_qubits: int, is_complex: bool, angles: Sequence[Angle]) -> QuantumCircuit:
     """Return the circuit of the rotations with the angles of :func:`rotation_angles`.
 
     It prepares the state up to a global phase, from ``2**n`` CX less two; twice as many with
@@ -182,7 +184,12 @@ def write_rotations(num_qubits: int, is_complex: bool, angles: Sequence[Any]) ->
     return circuit
 
 
-def _multiplex(circuit: QuantumCircuit, rotate: Any, target: int, angles: Any) -> None:
+def _multiplex(
+    circuit: QuantumCircuit,
+    rotate: Callable[[Angle, int], object],
+    target: int,
+    angles: Iterator[Angle],
+) -> None:
     """Append a rotation whose angle depends on all qubits after the target."""
     controls = circuit.num_qubits - 1 - target
     for step in range(1 << controls):
@@ -193,18 +200,17 @@ def _multiplex(circuit: QuantumCircuit, rotate: Any, target: int, angles: Any) -
             circuit.cx(target + 1 + changed, target)
 
 
-def _multiplexed(angles: Any, m: Any) -> Any:
+def _multiplexed(angles: N, m: Any) -> N:
     """Return the angles of plain rotations for those by the state of the controls, ``(..., N)``."""
     count = angles.shape[-1]
     for bit in range(count.bit_length() - 1):
         pairs = angles.reshape((*angles.shape[:-1], -1, 2, 1 << bit))
         zero, one = pairs[..., 0, :], pairs[..., 1, :]
-        both = m.stack([(zero + one) / 2, (zero - one) / 2], -2)
+        both: N = m.stack([(zero + one) / 2, (zero - one) / 2], -2)
         angles = both.reshape((*both.shape[:-3], count))
     steps = np.arange(count)
-    gray = m.asarray(steps ^ (steps >> 1))
-    return angles[..., gray] if m is np else angles.index_select(-1, gray)
+    return take_entries(angles, steps ^ (steps >> 1), m)
 
 
-def _halves(vector: Any) -> tuple[Any, Any]:
+def _halves(vector: N) -> tuple[N, N]:
     return vector[..., 0::2], vector[..., 1::2]

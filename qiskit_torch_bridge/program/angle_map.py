@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import Parameter, ParameterExpression
 
-from ..arrays import FloatArray, IntArray
+from ..arrays import FloatArray, IntArray, N
 from ..exceptions import ExpressionError
 from .expressions import Compiled, Evaluators, Function, compile_expression
 
@@ -75,7 +75,6 @@ class AngleMap:
         self.miscomputed = ""
         self._expressions, self._index = expressions, index
         self._known: dict[int, Compiled] = dict(known or {})
-        self._families: dict[bytes, list[Family]] = {}
         rows: list[int] = []
         columns: list[int] = []
         coefficients: list[float] = []
@@ -124,50 +123,36 @@ class AngleMap:
         used = {int(p) for p in self.columns}
         return frozenset(used.union(*(f.columns for f in self.functions.values())))
 
-    def families(self, kinds: IntArray | None = None) -> list[Family]:
-        """Return the functions, those together that are the same but for their arguments.
+    @functools.cached_property
+    def families(self) -> list[Family]:
+        """The functions, those together that are the same but for their arguments."""
+        members: dict[Evaluators, list[tuple[int, Function]]] = {}
+        for a, f in self.functions.items():
+            members.setdefault(f.evaluators, []).append((a, f))
+        return [
+            Family(
+                evaluators,
+                np.array([a for a, _ in found], dtype=np.int64),
+                np.array([f.columns for _, f in found], dtype=np.int64).T,
+            )
+            for evaluators, found in members.items()
+        ]
 
-        Args:
-            kinds: Those of the columns, of which a family has one at each place of an argument.
-        """
-        key = b"" if kinds is None else kinds.tobytes()
-        if key not in self._families:
-            members: dict[Any, list[tuple[int, Function]]] = {}
-            for a, f in self.functions.items():
-                of = None if kinds is None else tuple(kinds[list(f.columns)].tolist())
-                members.setdefault((f.evaluators, of), []).append((a, f))
-            self._families[key] = [
-                Family(
-                    evaluators,
-                    np.array([a for a, _ in found], dtype=np.int64),
-                    np.array([f.columns for _, f in found], dtype=np.int64).T,
-                )
-                for (evaluators, _), found in members.items()
-            ]
-        return self._families[key]
-
-    def angles(self, values: Any, m: Any = np, columns: Any = None) -> Any:
-        """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``.
-
-        Functions take their arguments from ``columns.take_entries(places)`` if that is given,
-        columns of one of the ``columns.kinds`` at a time.
-        """
+    def angles(self, values: N, m: Any = np) -> N:
+        """Return the angles ``(B, A)`` at ``values`` of shape ``(B, P)``."""
         terms = take_entries(values, self.columns, m) * m.asarray(self.coefficients)
-        angles = m.asarray(self.offset) + scatter_entries(
+        angles: N = m.asarray(self.offset) + scatter_entries(
             terms, m.asarray(self.rows), self.num_angles
         )
-        for family in self.families(None if columns is None else columns.kinds):
-            arguments = [
-                take_entries(values, places, m) if columns is None else columns.take_entries(places)
-                for places in family.columns
-            ]
-            found = family.evaluators.value(arguments, m)
+        for family in self.families:
+            arguments = [take_entries(values, places, m) for places in family.columns]
+            found: N = family.evaluators.value(arguments, m)
             angles = angles + scatter_entries(found, m.asarray(family.angles), self.num_angles)
         return angles
 
     def check(self, values: FloatArray, first_row: int = 0) -> None:
         """Raise :class:`ExpressionError` where an expression is not finite at ``values``."""
-        for family in self.families():
+        for family in self.families:
             with np.errstate(all="ignore"):
                 arguments = [values[..., places] for places in family.columns]
                 result = family.evaluators.value(arguments, np)
@@ -186,7 +171,9 @@ class AngleMap:
     def angles_of(self, columns: Sequence[int]) -> tuple[int, ...]:
         """Return the angles that depend on any of ``columns``, ascending."""
         wanted = set(columns)
-        affine = {int(a) for a, p in zip(self.rows, self.columns, strict=True) if p in wanted}
+        affine = {
+            a for a, p in zip(self.rows.tolist(), self.columns.tolist(), strict=True) if p in wanted
+        }
         other = {a for a, f in self.functions.items() if wanted.intersection(f.columns)}
         return tuple(sorted(affine | other))
 
@@ -216,7 +203,7 @@ class Pullback:
                 destinations.append(column_of[p])
                 coefficients.append(coefficient)
         self._slopes: list[tuple[int, Family]] = []  # with respect to which of the arguments
-        for family in angle_map.families():
+        for family in angle_map.families:
             for place in range(len(family.columns)):
                 wanted = [
                     k
@@ -236,7 +223,7 @@ class Pullback:
         self._coefficients = np.array(coefficients, dtype=float)
         self._num_angles, self._num_columns = len(angles), len(columns)
 
-    def __call__(self, values: Any, derivatives: Any, m: Any = np, check: bool = True) -> Any:
+    def __call__(self, values: N, derivatives: N, m: Any = np, check: bool = True) -> N:
         """Map derivatives by angles ``(B, A')`` to derivatives by columns ``(B, C)``.
 
         Unless they are checked, they are not finite where an expression has none.
@@ -305,22 +292,23 @@ class Pullback:
                 ]
             yield family, np.stack([np.broadcast_to(second, shape) for second in seconds])
 
-    def _factors(self, values: Any, m: Any, check: bool = True) -> Any:
+    def _factors(self, values: N, m: Any, check: bool = True) -> N:
         """The derivatives of the angles by the columns, one for each entry of the sparse map."""
-        constant = m.asarray(self._coefficients)
+        constant: N = m.asarray(self._coefficients)
         if not self._slopes:
             return constant
-        parts = []
+        parts: list[N] = []
         with np.errstate(all="ignore"):
             for place, family in self._slopes:
                 arguments = [take_entries(values, places, m) for places in family.columns]
                 found = family.evaluators.derivatives[place](arguments, m)
                 parts.append(m.broadcast_to(found, (*values.shape[:-1], len(family.angles))))
-        variable = m.concatenate(parts, -1)
+        variable: N = m.concatenate(parts, -1)
         if check:
             self._check(variable, "derivative", m)
         constant = m.broadcast_to(constant, (*values.shape[:-1], len(self._coefficients)))
-        return m.concatenate([constant, variable], -1)
+        both: N = m.concatenate([constant, variable], -1)
+        return both
 
     def _check(self, found: Any, what: str, m: Any = np) -> None:
         """Raise :class:`ExpressionError` if derivatives, one for each slope, are not finite."""
@@ -338,20 +326,24 @@ class Pullback:
         )
 
 
-def take_entries(array: Any, places: IntArray, m: Any) -> Any:
+def take_entries(array: N, places: IntArray, m: Any) -> N:
     """Return the entries ``(..., E)`` of an array at some places of its last axis."""
     if m is np:
         return array[..., places]
     # Not by indexing, which has no batching rule in PyTorch's older vmap.
-    return array.index_select(-1, m.asarray(places))
+    taken: N = m.index_select(array, -1, m.asarray(places))
+    return taken
 
 
-def scatter_entries(entries: Any, index: Any, size: int) -> Any:
+def scatter_entries(entries: N, index: Any, size: int) -> N:
     """Add ``entries`` of shape ``(..., E)`` into ``(..., size)`` at ``index`` of shape ``(E,)``."""
-    if hasattr(entries, "index_add"):  # a torch tensor
-        zeros = entries.new_zeros((*entries.shape[:-1], size))
-        return zeros.index_add(-1, index, entries)
-    result = np.zeros((*entries.shape[:-1], size))
+    given: Any = entries
     where: Any = (..., index)
-    np.add.at(result, where, entries)
-    return result
+    result: Any
+    if hasattr(given, "index_add"):  # a torch tensor
+        result = given.new_zeros((*given.shape[:-1], size)).index_add(-1, index, given)
+    else:
+        result = np.zeros((*given.shape[:-1], size))
+        np.add.at(result, where, given)
+    found: N = result
+    return found

@@ -191,8 +191,11 @@ class _Walk:
             _refuse(f"it is nested more than {DEPTH} deep")
         return inner
 
-    def _fields(self, form: str) -> tuple[Any, ...]:
+    def _integers(self, form: str) -> tuple[int, ...]:
         return struct.unpack(form, self._cut(struct.calcsize(form)))
+
+    def _kind_and_size(self) -> tuple[bytes, int]:
+        return self.take(1), self._integers("!Q")[0]
 
     def _end(self) -> None:
         if len(self._data):
@@ -202,8 +205,8 @@ class _Walk:
 
     def circuit(self) -> None:
         self._vectors = set()
-        name, phase_kind = self._fields("!H1c")
-        phase, qubits, clbits, metadata, registers, instructions, variables = self._fields(
+        (name,), phase_kind = self._integers("!H"), self.take(1)
+        phase, qubits, clbits, metadata, registers, instructions, variables = self._integers(
             "!HIIQIQI"
         )
         self.take(name).decode()
@@ -215,17 +218,17 @@ class _Walk:
         custom = self._custom_operations()
         for _ in range(instructions):
             self._instruction(custom)
-        if self._fields("!H") != (0,):
+        if self._integers("!H") != (0,):
             _refuse("it has calibrations of gates")
         self._layout()
         self._end()
 
     def _registers(self, count: int, bits: float) -> None:
         for _ in range(count):
-            _, _, size, name, _ = self._fields("!1c?IH?")
+            self._cut(2)
+            size, name, _ = self._integers("!IH?")
             self.take(name).decode()
-            places = struct.iter_unpack("!q", self._cut(8 * size))
-            if any(place >= bits for (place,) in places):
+            if any(place >= bits for place in self._integers(f"!{size}q")):
                 _refuse("a register holds a bit that is not there")
             self._allowance.spend(size)
 
@@ -233,15 +236,16 @@ class _Walk:
         """Walk through the declarations of classical variables."""
         self._allowance.spend(count)
         for _ in range(count):
-            _, _, size = self._fields("!16scH")
+            self._cut(17)
+            (size,) = self._integers("!H")
             self._classical_type()
             self.take(size).decode()
 
     def _custom_operations(self) -> set[str]:
         names, bases = set(), []
-        for _ in range(*self._fields("!Q")):
-            name_size, _ = self._fields("!H1c")
-            qubits, clbits, defined, size, controls, _, base = self._fields("!II?QIIQ")
+        for _ in range(*self._integers("!Q")):
+            name_size, _ = self._integers("!HB")
+            qubits, clbits, defined, size, controls, _, base = self._integers("!II?QIIQ")
             name = self.take(name_size).decode()
             self._allowance.spend(qubits + clbits + controls)
             if defined:
@@ -260,7 +264,7 @@ class _Walk:
 
     def _instruction(self, custom: Collection[str], *, with_qubits: bool = True) -> None:
         (name_size, label, count, qubits, clbits, condition, register, _, controls, _) = (
-            self._fields("!HHHIIBHqII")
+            self._integers("!HHHIIBHqII")
         )
         name = self.take(name_size).decode()
         branches = name in CONTROL_FLOW or (self._boxes and name == "BoxOp")
@@ -282,7 +286,7 @@ class _Walk:
             self._allowance.spend(self._times)
         rounds, kinds = 1, b""
         for _ in range(count):
-            kind, size = self._fields("!1cQ")
+            kind, size = self._kind_and_size()
             inner = self._within(size)
             if branches:
                 kinds += kind
@@ -292,7 +296,7 @@ class _Walk:
             if kind != b"i":
                 inner.value(kind)
                 continue
-            (number,) = inner._fields("<q")
+            (number,) = inner._integers("<q")
             inner._end()
             if name != "Delay":
                 self._allowance.spend(abs(number))
@@ -306,13 +310,13 @@ class _Walk:
             self.circuit()
             return rounds
         if kind == b"r":
-            start, stop, step = self._fields("!qqq")
+            start, stop, step = self._integers("!qqq")
             rounds = len(range(start, stop, step)) if counts else 1
         elif kind == b"t":
-            (length,) = self._fields("!Q")
+            (length,) = self._integers("!Q")
             rounds = max(1, length) if counts else 1
             for _ in range(length):
-                inner, size = self._fields("!1cQ")
+                inner, size = self._kind_and_size()
                 self._within(size)._of_control_flow(inner)
         elif kind in (b"i", b"f"):
             self._cut(8)
@@ -328,13 +332,13 @@ class _Walk:
     # -- classical expressions -------------------------------------------------------------------
 
     def _typed_value(self) -> None:
-        kind, size = self._fields("!1cQ")
+        kind, size = self._kind_and_size()
         self._within(size).value(kind)
 
     def _classical_type(self) -> None:
-        (kind,) = self._fields("!c")
+        kind = self.take(1)
         if kind == b"u":
-            (width,) = self._fields("!L")
+            (width,) = self._integers("!L")
             if width > WIDEST:
                 _refuse(f"it has a number of {width} bits")
         elif kind not in (b"b", b"f"):
@@ -344,18 +348,15 @@ class _Walk:
         """Walk through an expression over classical bits and variables."""
         if depth > DEPTH:
             _refuse(f"it has an expression that is nested more than {DEPTH} deep")
-        (node,) = self._fields("!c")
+        node = self.take(1)
         self._classical_type()
         if node == b"x":
             self._classical_variable()
         elif node == b"v":
-            (kind,) = self._fields("!c")
-            form = {b"b": "!?", b"f": "!d", b"i": "!B"}.get(kind)
-            if form is None:
+            kind = self.take(1)
+            if kind not in (b"b", b"f", b"i"):
                 _refuse(f"it has a classical value of kind {kind!r}")
-            (number,) = self._fields(form)
-            if kind == b"i":
-                self._cut(number)
+            self._cut(self._integers("!B")[0] if kind == b"i" else 8 if kind == b"f" else 1)
         elif node in ONE_OPERAND:
             self._cut(1)
             self._classical(depth + 1)
@@ -367,27 +368,29 @@ class _Walk:
             _refuse(f"it has a classical expression of kind {node!r}")
 
     def _classical_variable(self) -> None:
-        (kind,) = self._fields("!c")
+        kind = self.take(1)
         if kind == b"R":
-            self.take(*self._fields("!H")).decode()
+            self.take(*self._integers("!H")).decode()
         elif kind in (b"C", b"U"):
             self._cut(4 if kind == b"C" else 2)
         else:
             _refuse(f"it has a classical variable of kind {kind!r}")
 
     def _layout(self) -> None:
-        exists, initial, mapping, final, registers, _ = self._fields("!?iiiIi")
+        exists, initial, mapping, final, registers, _ = self._integers("!?iiiIi")
         if not exists:
             return
         self._registers(registers, math.inf)
         for _ in range(max(initial, 0)):
-            _, name = self._fields("!ii")
+            _, name = self._integers("!ii")
             self._cut(max(name, 0))
         self._cut(4 * (max(mapping, 0) + max(final, 0)))
 
     def _evolution(self) -> None:
-        count, _, time_kind, time_size, synthesis = self._fields("!Q?1cQQ")
-        terms = sum(self._within(*self._fields("!Q"))._array()[0] for _ in range(count))
+        count, _ = self._integers("!Q?")
+        time_kind, time_size = self._kind_and_size()
+        (synthesis,) = self._integers("!Q")
+        terms = sum(self._within(*self._integers("!Q"))._array()[0] for _ in range(count))
         self._within(time_size).value(time_kind)
         described = _json(self.take(synthesis))
         settings = described["settings"]
@@ -406,7 +409,7 @@ class _Walk:
         """Walk through a value that takes all bytes; return what it is in an expression."""
         result = LEAF
         if kind in NUMBERS:
-            result = _number(*self._fields(NUMBERS[kind]))
+            result = _number(NUMBERS[kind], self.take(struct.calcsize(NUMBERS[kind])))
         elif kind == b"s":
             self.take(len(self._data)).decode()
         elif kind == b"n":
@@ -414,11 +417,13 @@ class _Walk:
         elif kind in SYMBOLS:
             result = self._symbol(kind)
         elif kind == b"m":
-            _, controls, _, _ = self._fields("!1cIId")
+            self._cut(1)
+            controls, _ = self._integers("!II")
+            self._cut(8)
             self._allowance.spend(controls)
         elif kind == b"t":
-            for _ in range(*self._fields("!Q")):
-                inner, size = self._fields("!1cQ")
+            for _ in range(*self._integers("!Q")):
+                inner, size = self._kind_and_size()
                 self._within(size).value(inner)
         elif kind == b"x":
             self._classical()
@@ -450,10 +455,13 @@ class _Walk:
         if kind == b"e":
             return self._expression()
         if kind == b"p":
-            name, _ = self._fields("!H16s")
-            self.take(name).decode()
+            (length,) = self._integers("!H")
+            self._cut(16)
+            self.take(length).decode()
             return LEAF
-        length, size, _, index = self._fields("!HQ16sQ")
+        length, size = self._integers("!HQ")
+        self._cut(16)
+        (index,) = self._integers("!Q")
         name = self.take(length).decode()
         if index >= size:
             _refuse(f"it has element {index} of a vector with {size} elements")
@@ -465,10 +473,11 @@ class _Walk:
     # -- expressions -----------------------------------------------------------------------------
 
     def _expression(self) -> _Term:
-        count, size = self._fields("!QQ")
+        count, size = self._integers("!QQ")
         steps = self._within(size)
         for _ in range(count):
-            symbol, kind, length = self._fields("!ccQ")
+            symbol = self.take(1)
+            kind, length = self._kind_and_size()
             if symbol not in SYMBOLS:
                 _refuse(f"it has a symbol of kind {symbol!r}")
             self._symbol(symbol)
@@ -481,14 +490,15 @@ class _Walk:
         """Walk through the operations that make an expression, on a stack."""
         stack: list[_Term | list[_Term]] = []
         while len(self._data):
-            operation, left, a, right, b = self._fields("!Bc16sc16s")
+            (operation,) = self._integers("!B")
+            left, a, right, b = (self.take(size) for size in (1, 16, 1, 16))
             if operation == NOTHING:
                 if {left, right} not in ({b"n", b"s"}, {b"n", b"e"}):
                     _refuse("it has a step of an expression that does nothing")
                 continue
             for kind, content in ((left, a), (right, b)):
                 if kind == b"u" and operation == SUBSTITUTE:
-                    stack.append(self._within(*struct.unpack("!Q8x", content))._mapping())
+                    stack.append(self._within(int.from_bytes(content[:8], "big"))._mapping())
                 elif kind != b"n":
                     stack.append(_operand(kind, content))
             if operation in BINARY and len(stack) > 1:
@@ -503,8 +513,8 @@ class _Walk:
     def _mapping(self) -> list[_Term]:
         """What is put in place of parameters."""
         values = []
-        for _ in range(*self._fields("!Q")):
-            key, kind, size = self._fields("!H1cH")
+        for _ in range(*self._integers("!Q")):
+            (key,), kind, (size,) = self._integers("!H"), self.take(1), self._integers("!H")
             self.take(key).decode()
             values.append(self._within(size).value(kind))
         self._end()
@@ -516,12 +526,11 @@ def _operand(kind: bytes, content: bytes) -> _Term:
         return LEAF
     if kind not in NUMBERS:
         _refuse(f"it has an operand of kind {kind!r} in an expression")
-    form = NUMBERS[kind]
-    return _number(*struct.unpack_from(form, content, len(content) - struct.calcsize(form)))
+    return _number(NUMBERS[kind], content[-struct.calcsize(NUMBERS[kind]) :])
 
 
-def _number(real: float, imaginary: float = 0.0) -> _Term:
-    size = abs(complex(real, imaginary))
+def _number(form: str, content: bytes) -> _Term:
+    size = abs(complex(*struct.unpack(form, content)))
     return _Term(1, size if size > 1 else 1, number=True)  # also of what is no number
 
 

@@ -21,7 +21,7 @@ from ..arguments import (
     require_seed,
     require_whole_number,
 )
-from ..arrays import BoolArray, FloatArray
+from ..arrays import BoolArray, FloatArray, N
 from ..exceptions import GradientError, PrecisionError
 from .plan import Differentiation, Rule, ShiftPlan, StencilRule, check_columns
 
@@ -276,14 +276,14 @@ class _RandomDirections(Differentiation):
     used: BoolArray
     drawn: list[FloatArray] = field(default_factory=list)
 
-    def points(self, values: Any, m: Any = np) -> Any:
+    def points(self, values: N, m: Any = np) -> N:
         signs = self.rule.draw_signs(values.shape[0], len(self.columns)) * self.used
         self.drawn[:] = [signs]
         displacements = np.zeros((*signs.shape[:2], values.shape[1]))
         displacements[..., list(self.columns)] = self.rule.epsilon * signs
         return values + m.asarray(np.concatenate([displacements, -displacements]))
 
-    def combine(self, values: Any, evs: Any, m: Any = np) -> Any:
+    def combine(self, values: N, evs: N, m: Any = np) -> N:
         (signs,) = self.drawn
         count = len(signs)
         slopes = (evs[:count] - evs[count:]) / (2 * self.rule.epsilon)

@@ -24,7 +24,7 @@ from ..arguments import (
     require_whole_number,
     shown,
 )
-from ..arrays import FloatArray, IntArray
+from ..arrays import FloatArray, IntArray, N
 from ..exceptions import GradientError
 from ..program import AnalysedCircuit, AngleMap, Pullback
 from ..program.angle_map import scatter_entries, take_entries
@@ -137,7 +137,7 @@ class ShiftPlan:
         d[np.arange(self.num_points), self.coordinates] = self.shifts
         return d
 
-    def combined(self, evs: Any, m: Any = np, power: int = 1) -> Any:
+    def combined(self, evs: N, m: Any = np, power: int = 1) -> N:
         """Sum evaluations ``(S, B)`` with the coefficients, or powers of them: ``(B, C)``."""
         derivatives, points = self.entries
         terms = take_entries(evs.T, points, m) * m.asarray(self.coefficients**power)
@@ -195,19 +195,19 @@ class Differentiation:
         plan = self.plan.restricted(reached)
         return self if plan is self.plan else replace(self, plan=plan)
 
-    def points(self, values: Any, m: Any = np) -> Any:
+    def points(self, values: N, m: Any = np) -> N:
         """Displace ``values`` of shape ``(B, P)`` to the shift points ``(S, B, K)``."""
         return self._coordinates(values, m) + m.asarray(self.plan.displacements)[:, None, :]
 
-    def combine(self, values: Any, evs: Any, m: Any = np) -> Any:
+    def combine(self, values: N, evs: N, m: Any = np) -> N:
         """Combine evaluations ``(S, B)`` at the shift points to derivatives ``(B, C)``."""
         return self._pulled_back(values, self.plan.combined(evs, m), m)
 
-    def _coordinates(self, values: Any, m: Any) -> Any:
+    def _coordinates(self, values: N, m: Any) -> N:
         """Return the coordinates ``(B, K)`` of ``target``."""
         return values if self.angle_map is None else self.angle_map.angles(values, m)
 
-    def _pulled_back(self, values: Any, derivatives: Any, m: Any) -> Any:
+    def _pulled_back(self, values: N, derivatives: N, m: Any) -> N:
         """Return derivatives ``(B, C')`` with respect to coordinates as those by columns."""
         return derivatives if self.pullback is None else self.pullback(values, derivatives, m)
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from ..arrays import FloatArray, IntArray
+from ..arrays import FloatArray, IntArray, N
 from ..program.angle_map import scatter_entries, take_entries
 from .plan import Differentiation
 
@@ -49,18 +49,18 @@ class ShiftedVector:
         """How many evaluations there are: two for each component."""
         return 2 * len(self.places) * self.is_read
 
-    def normalised(self, coordinates: Any, m: Any) -> tuple[Any, Any, Any]:
+    def normalised(self, coordinates: N, m: Any) -> tuple[N, N, N]:
         """Return the unit vectors ``(B, V)``, the wanted components, and the norms ``(B, 1)``."""
         numbers = take_entries(coordinates, self.columns, m)
-        norm = m.sqrt((numbers * numbers).sum(-1)).reshape((-1, 1))
+        norm: N = m.sqrt((numbers * numbers).sum(-1)).reshape((-1, 1))
         unit = numbers / norm
         return unit, take_entries(unit, self.places, m), norm
 
-    def points(self, coordinates: Any, m: Any) -> Any:
+    def points(self, coordinates: N, m: Any) -> N:
         """Return coordinates ``(B, K)`` with other vectors in place of this one: ``(S, B, K)``."""
         unit, wanted, _ = self.normalised(coordinates, m)
         count, rows = len(self.places), wanted.shape[0]
-        axes = m.asarray(np.eye(len(self.columns))[self.places, None, :])
+        axes: N = m.asarray(np.eye(len(self.columns))[self.places, None, :])
         directions = axes - wanted.T.reshape((count, rows, 1)) * unit
         points = _join([unit + directions, unit - directions], 0, m)
         others = np.ones(coordinates.shape[-1])
@@ -69,7 +69,7 @@ class ShiftedVector:
             points, m.asarray(self.columns), coordinates.shape[-1]
         )
 
-    def factors(self, coordinates: Any, m: Any) -> Any:
+    def factors(self, coordinates: N, m: Any) -> N:
         """Return what differences of evaluations are multiplied by, ``(B, C')``."""
         _, wanted, norm = self.normalised(coordinates, m)
         return (2 - wanted * wanted) / (2 * norm)
@@ -102,13 +102,13 @@ class WithVectors(Differentiation):
         return replace(self, plan=plan, vectors=vectors)
 
     @override
-    def points(self, values: Any, m: Any = np) -> Any:
+    def points(self, values: N, m: Any = np) -> N:
         coordinates = self._coordinates(values, m)
         turned = [v.points(coordinates, m) for v in self.vectors if v.num_points]
         return _join([super().points(values, m), *turned], 0, m)
 
     @override
-    def combine(self, values: Any, evs: Any, m: Any = np) -> Any:
+    def combine(self, values: N, evs: N, m: Any = np) -> N:
         coordinates, at = self._coordinates(values, m), self.plan.num_points
         found = [self.plan.combined(_part(evs, 0, at), m)]
         for vector in self.vectors:
@@ -158,13 +158,15 @@ def shift_vectors(
     return tuple(found)
 
 
-def _part(array: Any, first: int, count: int) -> Any:
+def _part(array: N, first: int, count: int) -> N:
     """Return rows; by ``narrow`` in torch, as slices have no rule in PyTorch's older vmap."""
-    if isinstance(array, np.ndarray):
-        return array[first : first + count]
-    return array.narrow(0, first, count)
+    if hasattr(array, "narrow"):
+        rows: N = array.narrow(0, first, count)
+        return rows
+    return array[first : first + count]
 
 
-def _join(arrays: list[Any], axis: int, m: Any) -> Any:
+def _join(arrays: list[N], axis: int, m: Any) -> N:
     """Return arrays one after the other; the older vmap knows ``cat`` only."""
-    return np.concatenate(arrays, axis) if m is np else m.cat(arrays, axis)
+    joined: N = m.concatenate(arrays, axis) if m is np else m.cat(arrays, axis)
+    return joined
