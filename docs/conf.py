@@ -25,10 +25,13 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
+pygments_dark_style = "github-dark"  # the default underlines names of modules
 html_math_renderer = "mathml"
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 
+python_maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
