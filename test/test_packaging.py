@@ -9,9 +9,13 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
+import yaml
+
 import qiskit_torch_bridge
 
 ROOT = Path(qiskit_torch_bridge.__file__).parent
+CLONE = ROOT.parent
 EXTRAS = ["matplotlib", "tqdm", "mlxtend", "qiskit_ibm_runtime", "pytest", "sphinx", "numba"]
 
 
@@ -30,3 +34,14 @@ def test_importing_the_package_imports_no_extra_and_no_backend():
 def test_it_is_typed_and_versioned():
     assert files(qiskit_torch_bridge).joinpath("py.typed").is_file()
     assert qiskit_torch_bridge.__version__[0].isdigit()
+
+
+@pytest.mark.skipif(not (CLONE / "releasenotes").is_dir(), reason="not a clone")
+def test_the_version_is_the_same_wherever_it_is_written():
+    """Of Python, of who cites it, and of the notes for a release that has no tag yet."""
+    cited, titled = (
+        yaml.safe_load((CLONE / name).read_text())
+        for name in ("CITATION.cff", "releasenotes/config.yaml")
+    )
+    version = qiskit_torch_bridge.__version__
+    assert cited["version"] == titled["unreleased_version_title"] == version
