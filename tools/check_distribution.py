@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the package, install its wheel here, and check what arrived: check_distribution.py DIR.
 
-The source distribution is built in DIR, the wheel is made of it, and pip installs the wheel with its
-requirements into the environment that runs this file: an empty one, as "tox -e py311-wheel" makes.
+The source distribution is built in DIR, the wheel is made of it, and pip installs the wheel with
+its requirements into the environment that runs this file: an empty one, made by
+"tox -e py311-wheel".
 Then what both hold is looked at, and the first example of the front page is run.
 """
 

@@ -374,7 +374,9 @@ class Expressions:
         places: Where each of them comes out: those of a family are together.
     """
 
-    def __init__(self, angle_map: AngleMap, place_of: dict[int, int], device: torch.device) -> None:
+    def __init__(
+        self, angle_map: AngleMap, place_of: dict[int, int], device: torch.device
+    ) -> None:
         self._families: list[Family] = angle_map.families()
         self.count = angle_map.num_angles
         order = [a for family in self._families for a in family.angles.tolist()]
