@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import argparse
+import textwrap
 from typing import Any
 
 from . import generative, hello, kernel, meta, mnist, qaoa, qcnn, vqe
@@ -17,13 +19,17 @@ DEMOS = {
     "kernel": kernel,
     "qcnn": qcnn,
 }
-"""A demonstration is a module with ``SUMMARY``, ``OPTIONS`` and ``run(options)``."""
+"""A demonstration is a module with ``SUMMARY``, ``TAKES``, ``OPTIONS`` and ``run(options)``.
+
+``TAKES`` is about how long the default takes on two idle cores, once the kernels are compiled.
+"""
 
 
 def add_command(subparsers: Any) -> None:
     """Add ``demo`` and one subcommand for each demonstration."""
     parser = subparsers.add_parser("demo", help="run a demonstration", description=__doc__)
-    chosen = parser.add_subparsers(dest="demo", required=True, metavar="DEMO")
+    parser.set_defaults(run=list_demos)
+    chosen = parser.add_subparsers(dest="demo", metavar="DEMO")
     for name, demo in DEMOS.items():
         sub = chosen.add_parser(name, help=demo.SUMMARY, description=demo.SUMMARY)
         for flag, option in demo.OPTIONS.items():
@@ -31,4 +37,16 @@ def add_command(subparsers: Any) -> None:
         sub.set_defaults(run=demo.run)
 
 
-__all__ = ["DEMOS", "add_command"]
+def list_demos(options: argparse.Namespace) -> None:
+    """Print what there is, a line or two each, and how long it takes."""
+    column = max(map(len, DEMOS)) + max(len(demo.TAKES) for demo in DEMOS.values()) + 8
+    for name, demo in DEMOS.items():
+        first = f"  {name:<{max(map(len, DEMOS))}}  ({demo.TAKES})".ljust(column)
+        print(textwrap.fill(demo.SUMMARY, 98, initial_indent=first, subsequent_indent=" " * column))
+    print(
+        "\nqiskit-torch-bridge demo NAME runs one; --plot FILE.png draws it, --help lists options.\n"
+        "The first one on a machine compiles the kernels, which takes a minute or two."
+    )
+
+
+__all__ = ["DEMOS", "add_command", "list_demos"]

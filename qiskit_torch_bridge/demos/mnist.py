@@ -52,7 +52,7 @@ OPTIONS: Options = {
     "--digits": option(
         "the digits to tell apart",
         whole(0, 9),
-        [0, 1],
+        [0, 1, 2, 3],
         nargs="+",
         metavar="DIGIT",
     ),
