@@ -15,6 +15,7 @@ from documented import code_with
 from estimators import CountingEstimator
 from qiskit.primitives import StatevectorEstimator
 from reference import expectations, hessian, jacobian
+from tensor_kernels import IN_TENSORS
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from qiskit_torch_bridge import CircuitProgram, Exact, TorchQuantumModule, expectation
@@ -24,6 +25,7 @@ OBSERVABLES = ["ZI", {"XX": 0.5, "ZZ": -1.0}, "IY"]
 GRADIENTS = ["adjoint", "parameter-shift", "aqgd", "finite-difference"]
 CIRCUITS = {**CONTRACT, "feed-forward": feed_forward}
 COMBINATIONS = [(g, c) for g in GRADIENTS for c in CIRCUITS if (g, c) != ("aqgd", "non-linear")]
+COMBINATIONS += [(g, c) for g in IN_TENSORS for c in CIRCUITS]
 # Central differences with the exact-mode step of 1e-4 and frequencies up to 3 in these circuits:
 # h**2 / 6 * 3**3 = 4.5e-8 from the step, and rounding of 1e-15 / h. Twice for second order.
 JOBS = {"adjoint": [1]}  # values from the estimator, gradients from this process
@@ -35,6 +37,19 @@ def setting(request):
     gradient, circuit = request.param
     program = CircuitProgram(CIRCUITS[circuit](), OBSERVABLES, input_params=X, weight_params=A)
     return program, gradient
+
+
+def how(gradient: str) -> dict[str, Any]:
+    """The arguments that choose a gradient, and the engine that it needs."""
+    exact = IN_TENSORS.get(gradient)
+    return {"gradient": gradient} if exact is None else {"estimator": exact}
+
+
+def on(estimator: Any, gradient: str) -> dict[str, Any]:
+    """The same beside an estimator, for what makes jobs."""
+    if gradient in IN_TENSORS:
+        pytest.skip("makes no jobs")
+    return {"gradient": gradient, "estimator": estimator}
 
 
 def points(rows: int = 3):
@@ -65,7 +80,7 @@ def test_values_and_both_jacobians(setting):
     expected = torch.stack(
         [expectations(program.circuit, program.observables, order, v) for v in values]
     )
-    y = expectation(program, x, w, gradient=gradient)
+    y = expectation(program, x, w, **how(gradient))
     torch.testing.assert_close(y.detach(), expected, rtol=0, atol=1e-10)
     cotangent = torch.randn(3, 3, dtype=torch.float64)
     gx, gw = torch.autograd.grad(y, (x, w), cotangent)
@@ -80,7 +95,7 @@ def test_gradcheck_and_gradgradcheck(setting):
     x, w = points(2)
 
     def f(x, w):
-        return expectation(program, x, w, gradient=gradient)
+        return expectation(program, x, w, **how(gradient))
 
     assert torch.autograd.gradcheck(f, (x, w))
     assert torch.autograd.gradgradcheck(f, (x, w))
@@ -94,7 +109,7 @@ def test_hessian_in_both_modes(setting):
     expected = hessian(program.circuit, program.observables, order, point)[:, 2:, 2:].sum(0)
 
     def total(w):
-        return expectation(program, x.detach(), w, gradient=gradient).sum()
+        return expectation(program, x.detach(), w, **how(gradient)).sum()
 
     close(torch.autograd.functional.hessian(total, w.detach()), expected, gradient, 1)
     close(torch.func.hessian(total)(w.detach()), expected, gradient, 1)
@@ -106,7 +121,7 @@ def test_backward_with_create_graph_gives_every_term(setting):
     x, w = points(1)
     order = (*program.input_params, *program.weight_params)
     point = torch.cat([x[0], w]).detach()
-    y = expectation(program, x, w, gradient=gradient).sum()
+    y = expectation(program, x, w, **how(gradient)).sum()
     (gw,) = torch.autograd.grad(y, w, create_graph=True)
     (gw.pow(2).sum() + y).backward()
     j = jacobian(program.circuit, program.observables, order, point).sum(0)
@@ -122,7 +137,7 @@ def test_functional_transforms_agree_with_backward(setting):
     x, w = x.detach(), w.detach()
 
     def f(x, w):
-        return expectation(program, x, w, gradient=gradient)
+        return expectation(program, x, w, **how(gradient))
 
     close(torch.func.jacrev(f, argnums=1)(x, w), j[:, :, 2:], gradient)
     close(torch.func.jacfwd(f, argnums=1)(x, w), j[:, :, 2:], gradient)
@@ -140,7 +155,7 @@ def test_vmap_over_inputs_and_stacked_weights_is_one_job(setting):
     estimator = CountingEstimator()
 
     def f(x, w):
-        return expectation(program, x, w, gradient=gradient, estimator=estimator)
+        return expectation(program, x, w, **on(estimator, gradient))
 
     one_by_one = torch.stack([f(x, v) for v in stacked])
     estimator.clear()
@@ -171,7 +186,7 @@ def test_linearize_and_tracing_see_the_circuit(setting):
     order = (*program.input_params, *program.weight_params)
 
     def f(x, w):
-        return expectation(program, x, w, gradient=gradient)
+        return expectation(program, x, w, **how(gradient))
 
     def slope(x, w):
         return torch.func.grad(lambda v: f(x, v).sum())(w)
@@ -203,7 +218,7 @@ def test_jacobians_by_batches_in_both_modes(setting):
     j = reference_jacobian(program, x, w)
 
     def f(w):
-        return expectation(program, x.detach(), w, gradient=gradient)
+        return expectation(program, x.detach(), w, **how(gradient))
 
     for strategy in ("reverse-mode", "forward-mode"):
         found = torch.autograd.functional.jacobian(f, w.detach(), vectorize=True, strategy=strategy)
@@ -214,10 +229,11 @@ def test_a_compiled_step_is_an_eager_one(setting):
     """With one graph, the same numbers and the same jobs; transforms to second order inside."""
     program, gradient = setting
     estimator = CountingEstimator()
+    chosen = how(gradient) if gradient in IN_TENSORS else on(estimator, gradient)
     x, w = points(2)
 
     def f(x, w):
-        return expectation(program, x, w, gradient=gradient, estimator=estimator)
+        return expectation(program, x, w, **chosen)
 
     def gradients(f):
         estimator.clear()
@@ -248,9 +264,9 @@ def test_exported_programs_stand_alone_or_are_refused(setting, tmp_path):
         input_params=X,
         weight_params=A,
         initial_weights=w.detach(),
-        gradient=gradient,
+        **how(gradient),
     )
-    if gradient != "adjoint":
+    if gradient != "adjoint" and gradient not in IN_TENSORS:
         with pytest.raises(TracingError, match="gradient='adjoint'"):
             torch.export.export(node, (x.detach(),))
         node = node.with_backend(estimator=Exact(), gradient="adjoint")
@@ -274,7 +290,7 @@ def test_counts_of_forward_and_backward(setting):
     x, w = points(5)
 
     def f(x, w):
-        return expectation(program, x, w, gradient=gradient, estimator=estimator)
+        return expectation(program, x, w, **on(estimator, gradient))
 
     sizes = {}
     for name, args in {
@@ -311,7 +327,7 @@ def test_points_of_each_rule_are_as_documented():
     for gradient, count in expected.items():
         estimator = CountingEstimator()
         program = CircuitProgram(hybrid(), "ZZ", input_params=X)
-        y = expectation(program, x, w, gradient=gradient, estimator=estimator)
+        y = expectation(program, x, w, **on(estimator, gradient))
         y.sum().backward()
         assert estimator.runs == [[(1, 1)], [(1, count)]], gradient
 

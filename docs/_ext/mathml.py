@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Equations as MathML, made when the pages are built: no script, nothing from another host.
 
-Every browser draws MathML itself, as text: it is copied, searched, printed and read aloud, and takes
-the color of the page. ``_static/math.woff2`` has the signs, since browsers have no good ones.
+Every browser draws MathML itself, as text: it is copied, searched, printed and read aloud, and
+takes the color of the page. ``_static/math.woff2`` has the signs, since browsers have no good ones.
 """
 
 from docutils import nodes

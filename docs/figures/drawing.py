@@ -71,7 +71,7 @@ def save(name: str, draw: Callable[[Palette], Figure]) -> None:
 def box(
     ax: Axes, center: tuple[float, float], size: tuple[float, float], color: str, text: str, **style
 ) -> None:
-    """Draw a rounded box with something written in it, white on dark colors, black on light ones."""
+    """Draw a rounded box with words in it, white on dark colors and black on light ones."""
     (x, y), (width, height) = center, size
     corner = (x - width / 2, y - height / 2)
     ink = "white" if sum(to_rgb(color)) < 1.6 else "#16181b"

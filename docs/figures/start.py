@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of the two pages for beginners: ``python start.py [FOLDER]``."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from drawing import Palette, arrow, box, draw_circuit, save
@@ -67,7 +69,7 @@ def draw_angle(palette: Palette) -> Figure:
     circle.plot([np.sin(angle), 0], [np.cos(angle)] * 2, ":", color=palette.accent)
     circle.plot([0], [np.cos(angle)], "o", color=palette.accent)
     circle.text(0, 1.08, "|0⟩, always +1", ha="center", va="bottom", fontsize=10)
-    circle.text(0, -1.08, "|1⟩, always −1", ha="center", va="top", fontsize=10)
+    circle.text(0, -1.08, "|1⟩, always -1", ha="center", va="top", fontsize=10)
     circle.set(xlim=(-1.45, 1.45), ylim=(-1.45, 1.45), aspect="equal")
     circle.axis("off")
     curve.plot(FINE, EXACT, color=palette.accent, lw=2)
@@ -127,7 +129,7 @@ def draw_graph(palette: Palette) -> Figure:
     )
     for x, text, color in places:
         box(ax, (x, 0), (1.5, 0.9), color, text, fontsize=10)
-    for (x, *_), (y, *_) in zip(places, places[1:], strict=False):
+    for (x, *_), (y, *_) in pairwise(places):
         arrow(ax, (x + 0.8, 0.18), (y - 0.8, 0.18), palette.ink)
         arrow(ax, (y - 0.8, -0.18), (x + 0.8, -0.18), palette.weights)
     ax.text(6.1, 0.72, "model(data), then the loss: values", ha="center")

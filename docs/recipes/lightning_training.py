@@ -38,7 +38,9 @@ class Regression(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
 
 
-def train(folder: Path, epochs: int = 10, precision: str = "bf16-mixed") -> tuple[Regression, float]:
+def train(
+    folder: Path, epochs: int = 10, precision: str = "bf16-mixed"
+) -> tuple[Regression, float]:
     """Train, and return the module of the best checkpoint and its loss."""
     seed_everything(1)
     features = torch.rand(128, 4)

@@ -39,10 +39,11 @@ def log_to_mlflow(folder: Path, steps: int = 50) -> str:
     import mlflow
     from qiskit import qasm3
 
-    mlflow.set_tracking_uri(folder.absolute().as_uri())
+    mlflow.set_tracking_uri(f"sqlite:///{folder.absolute() / 'mlflow.db'}")
     with mlflow.start_run() as run:
-        for step, loss, model in losses(steps):
+        for step, loss, trained in losses(steps):
             mlflow.log_metric("loss", loss, step)
+            model = trained
         mlflow.log_params({"qubits": model[0].qubits, "layers": model[0].layers})
         mlflow.log_text(qasm3.dumps(model[0].quantum.to_circuit()), "circuit.qasm")
     return run.info.run_id

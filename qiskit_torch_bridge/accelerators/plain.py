@@ -93,11 +93,10 @@ class PlainStatevector(TensorSimulator):
         """
         with self._precisely():
             angles = self._angles(x, w)
-            halves, start = self._halves(angles), self._start(angles)
-            if _is_recorded(halves, start):
-                values, ket = _Sweep.apply(halves, start, self)
+            if _is_recorded(angles):
+                values, ket = _Sweep.apply(angles, self)
             else:
-                ket = self._run(halves, start)
+                ket = self._run(angles)
                 values = self._read(ket)
             return values, ket.detach() if keep else None
 
@@ -116,10 +115,8 @@ class PlainStatevector(TensorSimulator):
         """
         with self._precisely():
             angles = self._angles(x, w)
-            halves = self._halves(angles)
-            ket = self._run(halves, self._start(angles)) if kept is None else kept
-            by_halves, bra = self._sweep_back(halves, ket, self._readout.bra(ket, cotangent))
-            gradient = self._to_angles(by_halves) + self._start.pull_back(angles, bra)
+            ket = self._run(angles) if kept is None else kept
+            gradient = self._sweep_back(angles, ket, cotangent)
             return self._angles.pull_back(x, w, gradient, wanted)
 
     @torch.no_grad()
@@ -146,21 +143,13 @@ class PlainStatevector(TensorSimulator):
             ket, dket = self._run_tangents(angles, dangles)
             bra = self._readout.bra(ket, cotangent)
             dbra = self._readout.bra_tangent(ket, dket, cotangent, dcotangent)
-            halves, dhalves = self._halves(angles), self._halves(dangles)
-            (g, bra), (dg, dbra) = self._sweep_tangents_back(
-                halves, dhalves, (ket, bra), (dket, dbra)
-            )
-            g, dg = self._to_angles(g), self._to_angles(dg)
-            if self._start.depends:
-                g = g + self._start.pull_back(angles, bra)
-                dg = dg + self._start.pull_back_tangent(angles, bra, dangles, dbra)
+            g, dg = self._sweep_tangents_back(angles, dangles, (ket, bra), (dket, dbra))
             return self._angles.pull_back_tangent(x, w, g, dx, dw, dg, wanted)
 
     def states(self, x: Tensor, w: Tensor) -> Tensor:
         """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
         with self._precisely():
-            angles = self._angles(x, w)
-            return torch.complex(*self._run(self._halves(angles), self._start(angles)).unbind(0))
+            return torch.complex(*self._run(self._angles(x, w)).unbind(0))
 
     def _precisely(self) -> torch.autocast:
         """Keep the precision, whatever the caller computes in."""
@@ -169,16 +158,11 @@ class PlainStatevector(TensorSimulator):
     def _halves(self, angles: Tensor) -> Tensor:
         return angles[: self._angles.num_rotations] / 2
 
-    def _to_angles(self, by_halves: Tensor) -> Tensor:
-        """Gradients by angles, ``(slots, B)``, of those by half angles of what follows the start."""
-        after = len(self._angles.sources.offsets) - self._angles.num_rotations
-        return pad(by_halves / 2, (0, 0, len(self._angles.leading), after))
-
-    def _run(self, halves: Tensor, state: Tensor) -> Tensor:
+    def _run(self, angles: Tensor) -> Tensor:
         """The final states, ``(2, B, 2**n)``."""
-        angles = HalfAngles.of(halves, self._float)
+        state, halves = self._start(angles), HalfAngles.of(self._halves(angles), self._float)
         for step in self._steps:
-            state = step.turn(state, angles)
+            state = step.turn(state, halves)
         return state
 
     def _read(self, ket: Tensor) -> Tensor:
@@ -188,14 +172,23 @@ class PlainStatevector(TensorSimulator):
         missing = 1 - (values * values).sum(-1, keepdim=True)
         return torch.where(missing > self._missing, torch.nan, values)
 
-    def _sweep_back(self, halves: Tensor, ket: Tensor, bra: Tensor) -> Pair:
-        """Undo all steps: the gradient by half angles of steps, ``(G, B)``, and the first bra."""
-        angles = HalfAngles.of(halves, self._float)
-        found = [halves[:0]]
+    def _sweep_back(self, angles: Tensor, ket: Tensor, cotangent: Tensor) -> Tensor:
+        """Return the gradient with respect to angles, ``(slots, B)``: all steps are undone."""
+        halves, bra = (
+            HalfAngles.of(self._halves(angles), self._float),
+            self._readout.bra(ket, cotangent),
+        )
+        found = []
         for step in reversed(self._steps):
-            found.append(2 * step.contract(bra, ket))
-            ket, bra = (step.turn(state, angles, back=True) for state in (ket, bra))
-        return torch.cat(found[::-1]), bra
+            found.append(step.contract(bra, ket))
+            ket, bra = (step.turn(state, halves, back=True) for state in (ket, bra))
+        return self._collect(found, angles) + self._start.pull_back(angles, bra)
+
+    def _collect(self, found: list[Tensor], angles: Tensor) -> Tensor:
+        """Put derivatives by half angles, from the last step to the first, among all slots."""
+        after = len(angles) - self._angles.num_rotations
+        whole = torch.cat(found[::-1]) if found else angles[:0]
+        return pad(whole, (0, 0, len(self._angles.leading), after))
 
     def _run_tangents(self, angles: Tensor, dangles: Tensor) -> Pair:
         """The final states and their derivatives along tangents of the angles."""
@@ -211,24 +204,26 @@ class PlainStatevector(TensorSimulator):
         return state, dstate
 
     def _sweep_tangents_back(
-        self, halves: Tensor, dhalves: Tensor, pair: Pair, dpair: Pair
-    ) -> tuple[Pair, Pair]:
-        """Do what :meth:`_sweep_back` does to ket and bra, and return its derivative too."""
-        angles = HalfAngles.of(halves, self._float)
-        found, moved = [halves[:0]], [halves[:0]]
+        self, angles: Tensor, dangles: Tensor, pair: Pair, dpair: Pair
+    ) -> Pair:
+        """Do what :meth:`_sweep_back` does to ket and bra, and return the derivative too."""
+        halves, dhalves = HalfAngles.of(self._halves(angles), self._float), self._halves(dangles)
+        found, moved = [], []
         for step in reversed(self._steps):
             (ket, bra), (dket, dbra) = pair, dpair
-            found.append(2 * step.contract(bra, ket))
-            moved.append(2 * (step.contract(dbra, ket) + step.contract(bra, dket)))
+            found.append(step.contract(bra, ket))
+            moved.append(step.contract(dbra, ket) + step.contract(bra, dket))
             states = [*pair, *(d - step.generate(s, dhalves) for s, d in zip(pair, dpair))]  # noqa: B905
-            ket, bra, dket, dbra = (step.turn(state, angles, back=True) for state in states)
+            ket, bra, dket, dbra = (step.turn(state, halves, back=True) for state in states)
             pair, dpair = (ket, bra), (dket, dbra)
-        return (torch.cat(found[::-1]), pair[1]), (torch.cat(moved[::-1]), dpair[1])
+        g = self._collect(found, angles) + self._start.pull_back(angles, pair[1])
+        further = self._start.pull_back_tangent(angles, pair[1], dangles, dpair[1])
+        return g, self._collect(moved, angles) + further
 
 
-def _is_recorded(*tensors: Tensor) -> bool:
-    """Whether autograd records what is done to tensors, and nothing else looks into it."""
-    if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in tensors):
+def _is_recorded(tensor: Tensor) -> bool:
+    """Whether autograd records what is done to a tensor, and nothing else looks into it."""
+    if not torch.is_grad_enabled() or not tensor.requires_grad:
         return False
     if torch.compiler.is_compiling() or torch.autograd.forward_ad._current_level >= 0:
         return False
@@ -239,27 +234,21 @@ class _Sweep(torch.autograd.Function):
     """What is read, with a first derivative that keeps one state alone."""
 
     @staticmethod
-    def forward(
-        ctx: Any, halves: Tensor, start: Tensor, simulator: PlainStatevector
-    ) -> tuple[Tensor, Tensor]:
-        ket = simulator._run(halves, start)
+    def forward(ctx: Any, angles: Tensor, simulator: PlainStatevector) -> tuple[Tensor, Tensor]:
+        ket = simulator._run(angles)
         ctx.simulator = simulator
-        ctx.save_for_backward(halves, start, ket)
+        ctx.save_for_backward(angles, ket)
         ctx.mark_non_differentiable(ket)
         ctx.set_materialize_grads(False)
         return simulator._read(ket), ket
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor, _: None) -> tuple[Tensor, Tensor, None]:
-        halves, start, ket = ctx.saved_tensors
+    def backward(ctx: Any, cotangent: Tensor, _: None) -> tuple[Tensor, None]:
+        angles, ket = ctx.saved_tensors
         simulator: PlainStatevector = ctx.simulator
         with simulator._precisely():
-            if torch.is_grad_enabled():  # for a derivative of this one
-                read = torch.func.vjp(
-                    lambda h, s: simulator._read(simulator._run(h, s)), halves, start
-                )
-                return *read[1](cotangent), None
-            bra = simulator._readout.bra(ket, cotangent)
-            by_halves, bra = simulator._sweep_back(halves, ket, bra)
-            before = len(simulator._angles.leading)
-            return pad(by_halves, (0, 0, before, 0)), 2 * bra, None
+            if not torch.is_grad_enabled():
+                return simulator._sweep_back(angles, ket, cotangent), None
+            # The gradient is to be differentiated, which takes all that autograd keeps.
+            read = torch.func.vjp(lambda a: simulator._read(simulator._run(a)), angles)
+            return read[1](cotangent)[0], None

@@ -24,7 +24,8 @@ from ..arrays import IntArray
 from ..simulation.statevector.kernels.tables import Projections
 from ..simulation.statevector.pauli_sums import PauliSums
 from ..simulation.tape.paulis import PauliString
-from .tapes import LinearMap, to_device, values_dtype
+from .sparse_maps import SparseMap
+from .tapes import to_device, values_dtype
 
 AT_ONCE = 1 << 12
 """Amplitudes that are taken at once, though a state has fewer."""
@@ -43,8 +44,7 @@ class _Terms(NamedTuple):
         string_x: Of the string multiplied to each term, ``(T, 1, 1)``.
         string_z: Alike.
         string_k: Alike.
-        strengths: The terms' coefficients, ``(T,)``.
-        weights: From terms to observables.
+        weights: From terms to observables, by their coefficients.
     """
 
     orbits: Tensor
@@ -56,8 +56,7 @@ class _Terms(NamedTuple):
     string_x: Tensor
     string_z: Tensor
     string_k: Tensor
-    strengths: Tensor
-    weights: LinearMap
+    weights: SparseMap
 
 
 class _Places(NamedTuple):
@@ -98,8 +97,7 @@ class ProjectedProducts:
             places = _find_places(terms)
             re, im = self._projected(state, places)
             a, b = state.to(self._dtype)[..., places.target].unbind(0)
-            sums = (a * re + b * im).sum((-2, -1)) * terms.strengths
-            total = total + terms.weights(sums.transpose(-1, -2)).transpose(-1, -2)
+            total = total + terms.weights((a * re + b * im).sum((-2, -1)))
         return total
 
     def apply(self, state: Tensor, cotangent: Tensor) -> Tensor:
@@ -108,8 +106,7 @@ class ProjectedProducts:
         total = torch.zeros(size, 2, rows, dtype=self._dtype, device=state.device)
         for terms in self._groups:
             places = _find_places(terms)
-            by_term = terms.weights.transposed(cotangent.transpose(-1, -2)).transpose(-1, -2)
-            weights = (by_term * terms.strengths)[..., None, None]
+            weights = terms.weights.transposed(cotangent)[..., None, None]
             parts = torch.stack(self._projected(state, places)) * weights  # (2, B, T, F, E)
             values = parts.flatten(2).permute(2, 0, 1)
             # Accumulated in the order of their places, which are sorted for it.
@@ -143,21 +140,19 @@ class ProjectedProducts:
                     to_device(terms[name], device, torch.int64)
                     for name in ("offset", "signs", "x", "z", "k")
                 )
-                order = np.argsort(terms["observable"], kind="stable")
-                weights = LinearMap(
-                    terms["observable"][order],
-                    order,
-                    np.ones(len(at)),
+                weights = SparseMap(
+                    terms["observable"],
+                    np.arange(len(at)),
+                    strengths,
                     (self._num_observables, len(at)),
-                    device,
                     self._dtype,
+                    device,
                 )
                 yield _Terms(
                     *shared,
                     offsets[:, None],
                     signs[:, None],
                     *(a[:, None, None] for a in (x, z, k)),
-                    to_device(strengths, device, self._dtype),
                     weights,
                 )
 

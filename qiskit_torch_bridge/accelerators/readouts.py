@@ -28,8 +28,9 @@ from ..simulation.statevector.kernels.tables import Outputs, PauliTables
 from ..simulation.statevector.pauli_sums import PauliSums
 from ..simulation.statevector.readouts import CompiledReadout
 from .projections import ProjectedProducts
+from .sparse_maps import SparseMap
 from .steps import Flips, halve, parity_signs
-from .tapes import LinearMap, to_device, values_dtype
+from .tapes import to_device, values_dtype
 
 FEW = 64
 """Strings of one mask that are taken by matrices of signs; more are taken by a transform."""
@@ -211,14 +212,9 @@ class ObservableReadout:
         order = np.array([e for group in self._groups for e in group.entries], dtype=np.int64)
         place = np.argsort(order)
         entries = place[np.repeat(np.arange(len(order)), np.diff(paulis.pointers))]
-        by_target = np.lexsort((entries, paulis.targets))
-        self._weights = LinearMap(
-            paulis.targets[by_target],
-            entries[by_target],
-            paulis.weights[by_target],
-            (sums.num_observables, len(order)),
-            device,
-            self._dtype,
+        shape = sums.num_observables, len(order)
+        self._weights = SparseMap(
+            paulis.targets, entries, paulis.weights, shape, self._dtype, device
         )
         self._constants = to_device(sums.constants, device, self._dtype)
         self._projections = None
@@ -232,17 +228,23 @@ class ObservableReadout:
     def _read(self, state: Tensor) -> Tensor:
         found = [group.sum_up(state, self._dtype) for group in self._groups]
         no_entries = state.new_zeros((0, state.shape[1]), dtype=self._dtype)
-        evs = self._weights(torch.cat(found) if found else no_entries).transpose(-1, -2)
+        entries = torch.cat(found) if found else no_entries
+        evs = self._weights(entries.transpose(-1, -2))
         return evs if self._projections is None else evs + self._projections.read(state)
 
     def tangent(self, state: Tensor, dstate: Tensor) -> Tensor:
-        """Return the derivatives along that of the state."""
-        found: Tensor = torch.func.jvp(self._read, (state,), (dstate,))[1]
-        return found
+        """Return the derivatives along that of the state.
+
+        Values are a quadratic form of the state, so differences of them are derivatives; both
+        states are of one length there, for the sake of rounding.
+        """
+        length = dstate.square().sum((0, 2), keepdim=True).sqrt()
+        along = dstate / torch.where(length > 0, length, 1)
+        return (self._read(state + along) - self._read(state - along)) / 2 * length[0]
 
     def bra(self, state: Tensor, cotangent: Tensor) -> Tensor:
         """Return the observables, by weights ``(B, O)``, on the state."""
-        weights = self._weights.transposed(cotangent.transpose(-1, -2))
+        weights = self._weights.transposed(cotangent).transpose(-1, -2)
         total, first = torch.zeros_like(state), 0
         for group in self._groups:
             total = total + group.apply(state, weights[first : first + len(group.entries)])
@@ -261,42 +263,6 @@ class ObservableReadout:
 # -- basis states --------------------------------------------------------------------------------
 
 
-class _Sums:
-    """Sums of neighbours, some of them longer than others, in a fixed order.
-
-    A sum is made of pieces of one length, which are summed up in turn.
-
-    Args:
-        starts: Where those of each sum start, ``(S + 1,)``.
-        device: Where they are.
-    """
-
-    def __init__(self, starts: IntArray, device: torch.device) -> None:
-        self._levels: list[Tensor] = []
-        counts = np.diff(starts)
-        while (counts != 1).any():
-            total = int(counts.sum())
-            most = int(counts.max(initial=0))
-            length = max(1, min(most, max(16, -(-total // max(1, len(counts))))))
-            pieces = np.maximum(1, -(-counts // length))
-            owner = np.repeat(np.arange(len(counts)), pieces)
-            number = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-            begin = (np.cumsum(counts) - counts)[owner] + number * length
-            end = np.minimum(begin + length, np.cumsum(counts)[owner])
-            table = begin[:, None] + np.arange(length)
-            table = np.where(table < end[:, None], table, total)  # where there is a zero
-            self._levels.append(to_device(table, device, torch.int64))
-            counts = pieces
-
-    def __call__(self, numbers: Tensor) -> Tensor:
-        """Return the sums ``(B, S)`` of numbers ``(B, N)``."""
-        for table in self._levels:
-            padded = torch.nn.functional.pad(numbers, (0, 1))
-            found = padded.index_select(-1, table.flatten())
-            numbers = found.unflatten(-1, table.shape).sum(-1)
-        return numbers
-
-
 class ProbabilityReadout:
     """Probabilities: sums of squares over the basis states that count for each output.
 
@@ -308,12 +274,10 @@ class ProbabilityReadout:
 
     def __init__(self, outputs: Outputs, num_bits: int, device: torch.device) -> None:
         self._dtype = values_dtype(device)
-        labels = np.zeros(1 << num_bits, dtype=np.int64)
         counts = np.diff(outputs.starts)
-        labels[outputs.states] = np.repeat(np.arange(len(counts)), counts)
-        self._labels = to_device(labels, device, torch.int64)
-        self._states = to_device(outputs.states, device, torch.int64)
-        self._sums = _Sums(outputs.starts, device)
+        labels = np.repeat(np.arange(len(counts)), counts)
+        shape = len(counts), 1 << num_bits
+        self._sums = SparseMap(labels, outputs.states, None, shape, self._dtype, device)
 
     def read(self, state: Tensor) -> Tensor:
         """Return the probabilities, ``(B, S)``."""
@@ -321,7 +285,7 @@ class ProbabilityReadout:
 
     def _read(self, state: Tensor, other: Tensor) -> Tensor:
         products = (state[0] * other[0] + state[1] * other[1]).to(self._dtype)
-        return self._sums(products.index_select(-1, self._states))
+        return self._sums(products)
 
     def tangent(self, state: Tensor, dstate: Tensor) -> Tensor:
         """Return the derivatives along that of the state."""
@@ -329,7 +293,7 @@ class ProbabilityReadout:
 
     def bra(self, state: Tensor, cotangent: Tensor) -> Tensor:
         """Return the state, each amplitude times its cotangent."""
-        return state * cotangent.to(state.dtype).index_select(-1, self._labels)
+        return state * self._sums.transposed(cotangent).to(state.dtype)
 
     def bra_tangent(
         self, state: Tensor, dstate: Tensor, cotangent: Tensor, dcotangent: Tensor

@@ -8,7 +8,7 @@ itself: what goes into one number is read by whoever writes it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,6 +55,11 @@ class SparseMap:
         result: Tensor = _Apply.apply(x, self._forward, self._backward)
         return result
 
+    def transposed(self, y: Tensor) -> Tensor:
+        """Return what the map's adjoint makes of ``y``, of shape ``(B, N, ...)``."""
+        result: Tensor = _Apply.apply(y, self._backward, self._forward)
+        return result
+
 
 class _Table:
     """Rows of entries, padded to as many as the longest has, or to several lengths."""
@@ -74,42 +79,71 @@ class _Table:
             classes = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
         order = np.argsort(row, kind="stable")
         starts = np.concatenate([[0], np.cumsum(lengths)])
-        self.parts: list[tuple[Tensor, Tensor | None, int]] = []
+        self.parts: list[_Part] = []
         members = []
         for of_class in np.unique(classes):
             own = np.flatnonzero(classes == of_class)
-            width = max(1, int(lengths[own].max(initial=0)))
+            members.append(own)
+            width = int(lengths[own].max(initial=0))
+            if not width:
+                self.parts.append(_Part(len(own), 0))
+                continue
             places = starts[own][:, None] + np.arange(width)
             is_entry = np.arange(width) < lengths[own][:, None]
-            taken = order[np.where(is_entry, places, 0)] if len(row) else np.zeros_like(places)
-            source = column[taken] if len(row) else taken
-            weights = np.where(is_entry, coefficients[taken] if len(row) else 0.0, 0.0)
+            taken = order[np.where(is_entry, places, 0)]
+            numbers = np.where(is_entry, coefficients[taken], 1.0)
             self.parts.append(
-                (
-                    torch.tensor(np.where(is_entry, source, 0).ravel(), device=device),
-                    None if (weights == 1).all() else _on(weights, dtype, device),
+                _Part(
+                    len(own),
                     width,
+                    torch.tensor(column[taken].ravel(), device=device),
+                    None if (numbers == 1).all() else _on(numbers, dtype, device),
+                    None if is_entry.all() else torch.tensor(is_entry, device=device),
                 )
             )
-            members.append(own)
         self.order: Tensor | None = None
         if len(members) > 1:
             self.order = torch.tensor(np.argsort(np.concatenate(members)), device=device)
 
     def apply(self, x: Tensor) -> Tensor:
         """Return the map of ``x``."""
-        found = [self._take(x, *part) for part in self.parts]
+        found = [part.take(x) for part in self.parts]
         if self.order is None:
             return found[0] if found else x.new_zeros((len(x), 0, *x.shape[2:]))
         return torch.cat(found, 1).index_select(1, self.order)
 
-    @staticmethod
-    def _take(x: Tensor, source: Tensor, weights: Tensor | None, width: int) -> Tensor:
-        count = len(source) // width
-        taken = x.index_select(1, source).reshape(len(x), count, width, *x.shape[2:])
-        if weights is not None:
-            taken = taken * weights.reshape(count, width, *[1] * (x.ndim - 2))
-        return taken.sum(2) if width > 1 else taken.squeeze(2)
+
+class _Part(NamedTuple):
+    """Rows of one length.
+
+    Attributes:
+        count: How many there are.
+        width: Their length.
+        source: What they read, ``(count * width,)``.
+        weights: What that is multiplied by, ``(count, width)``; ``None``: by one.
+        is_entry: Where rows are as long as that; ``None``: all are. What fills the others up counts
+            for nothing, even if it is not finite.
+    """
+
+    count: int
+    width: int
+    source: Tensor | None = None
+    weights: Tensor | None = None
+    is_entry: Tensor | None = None
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return what the rows are of ``x``."""
+        if self.source is None:
+            return x.new_zeros((len(x), self.count, *x.shape[2:]))
+        taken = x.index_select(1, self.source)
+        taken = taken.reshape(len(x), self.count, self.width, *x.shape[2:])
+        further = [1] * (x.ndim - 2)
+        if self.weights is not None:
+            taken = taken * self.weights.reshape(self.count, self.width, *further)
+        if self.is_entry is not None:
+            is_entry = self.is_entry.reshape(self.count, self.width, *further)
+            taken = torch.where(is_entry, taken, 0.0)
+        return taken.sum(2) if self.width > 1 else taken.squeeze(2)
 
 
 def _on(numbers: NDArray[Any], dtype: torch.dtype, device: torch.device) -> Tensor:

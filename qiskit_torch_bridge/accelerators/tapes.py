@@ -21,24 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import FloatArray, IntArray
 from ..program.angle_map import AngleMap, Family
 from ..simulation.expressions import ExpressionColumns
-from ..simulation.kernels.tables import Sources
 from ..simulation.statevector.readouts import CompiledReadout
 from ..simulation.statevector.simulator import SMALL_PRODUCT
 from ..simulation.tape.effective import take_leading
 from ..simulation.tape.operations import Angle, FixedMatrix, Rotation
 from ..simulation.tape.sources import compile_angles
 from .interface import Pair
+from .sparse_maps import SparseMap
 
 WITHOUT_DOUBLE = ("mps",)
 """Types of devices that have no double precision."""
-
-DENSE = 1 << 22
-"""Numbers up to which a sparse map is one dense matrix."""
-TOGETHER = 512
-"""Rows of a larger one that are one block: neighbours read few columns, and mostly the same."""
 
 
 def values_dtype(device: torch.device) -> torch.dtype:
@@ -148,11 +142,19 @@ class TapeAngles:
         renumbered[first:] = first + self._shared.places
         self.sources = sources._replace(columns=renumbered[sources.columns])
         self._offsets = to_device(sources.offsets, device, self.dtype)[:, None]
+        rows = np.repeat(np.arange(len(angles)), np.diff(sources.starts))
         self._of_inputs, self._of_weights = (
-            LinearMap.of_sources(self.sources, first, last, device, self.dtype)
-            for first, last in (
-                (0, self.num_inputs),
-                (self.num_inputs, self.num_inputs + self.num_weights),
+            SparseMap(
+                rows[mine],
+                self.sources.columns[mine] - start,
+                sources.coefficients[mine],
+                (len(angles), size),
+                self.dtype,
+                device,
+            )
+            for start, size, mine in (
+                (0, self.num_inputs, self.sources.columns < self.num_inputs),
+                (self.num_inputs, self.num_weights, self.sources.columns >= self.num_inputs),
             )
         )
 
@@ -236,14 +238,14 @@ class TapeAngles:
 
     def _affine(self, x: Tensor, w: Tensor) -> Tensor:
         """The linear part of the angles, ``(slots, B)``."""
-        return self._of_inputs(x.transpose(-1, -2)) + self._of_weights(w.transpose(-1, -2))
+        return (self._of_inputs(x) + self._of_weights(w)).transpose(-1, -2)
 
     def _to_columns(self, gradient: Tensor, rows: int) -> Pair:
         """Gradients with respect to ``x'`` and to ``w'`` of so many rows."""
         summed = gradient.sum(-1, keepdim=True) if rows == 1 else gradient
         return (
-            self._of_inputs.transposed(gradient).transpose(-1, -2),
-            self._of_weights.transposed(summed).transpose(-1, -2),
+            self._of_inputs.transposed(gradient.transpose(-1, -2)),
+            self._of_weights.transposed(summed.transpose(-1, -2)),
         )
 
     def _split(
@@ -273,76 +275,6 @@ def _only(gx: Tensor, gw: Tensor, wanted: tuple[bool, bool]) -> Pair:
     return gx if wanted[0] else torch.zeros_like(gx), gw if wanted[1] else torch.zeros_like(gw)
 
 
-class LinearMap:
-    """A sparse matrix ``(R, C)`` as dense blocks of rows, each with the columns that it reads.
-
-    Args:
-        rows: Of each entry, ascending: ``(E,)``.
-        columns: Of each entry, ``(E,)``.
-        numbers: The entries, ``(E,)``.
-        shape: ``(R, C)``.
-        device: Where the blocks are.
-        dtype: Their precision.
-    """
-
-    def __init__(
-        self,
-        rows: IntArray,
-        columns: IntArray,
-        numbers: FloatArray,
-        shape: tuple[int, int],
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        self.shape = shape
-        step = shape[0] if shape[0] * shape[1] <= DENSE else TOGETHER
-        self._blocks: list[tuple[Tensor | None, Tensor]] = []
-        for first in range(0, max(1, shape[0]), max(1, step)):
-            last = min(first + step, shape[0])
-            mine = slice(*np.searchsorted(rows, [first, last]))
-            read = np.arange(shape[1])
-            if step < shape[0]:
-                read = np.unique(columns[mine])
-            block = np.zeros((last - first, len(read)))
-            np.add.at(
-                block, (rows[mine] - first, np.searchsorted(read, columns[mine])), numbers[mine]
-            )
-            places = None if len(read) == shape[1] else to_device(read, device)
-            self._blocks.append((places, to_device(block, device, dtype)))
-
-    @classmethod
-    def of_sources(
-        cls, sources: Sources, first: int, last: int, device: torch.device, dtype: torch.dtype
-    ) -> LinearMap:
-        """Return the map from the columns from ``first`` to before ``last`` to all slots."""
-        slots = len(sources.offsets)
-        rows = np.repeat(np.arange(slots), np.diff(sources.starts))
-        mine = (sources.columns >= first) & (sources.columns < last)
-        return cls(
-            rows[mine], sources.columns[mine] - first, sources.coefficients[mine],
-            (slots, last - first), device, dtype,
-        )  # fmt: skip
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Map vectors ``(C, B)`` to ``(R, B)``."""
-        found = [
-            block @ (vectors if places is None else vectors.index_select(0, places))
-            for places, block in self._blocks
-        ]
-        return found[0] if len(found) == 1 else torch.cat(found)
-
-    def transposed(self, vectors: Tensor) -> Tensor:
-        """Map vectors ``(R, B)`` to ``(C, B)`` by the transposed matrix."""
-        total = vectors.new_zeros((self.shape[1], vectors.shape[-1]))
-        first = 0
-        for places, block in self._blocks:
-            part = block.transpose(0, 1) @ vectors[first : first + len(block)]
-            first += len(block)
-            # The places of a block are distinct: each is added to once.
-            total = total + part if places is None else total.index_add(0, places, part)
-        return total
-
-
 class _Functions:
     """The functions of torch, with numbers in place of constants: they are on every device."""
 
@@ -359,14 +291,11 @@ _FUNCTIONS = _Functions()
 
 
 class Expressions:
-    """Non-affine expressions of columns of values, ``(..., N)`` to ``(..., F)``.
-
-    A column that several expressions read is spread to as many columns first, so that derivatives
-    with respect to it are added up by a sum.
+    """Non-affine expressions of columns of values, ``(B, N)`` to ``(B, F)``.
 
     Args:
         angle_map: The expressions, none of which is affine.
-        place_of: The place in the columns of each parameter.
+        place_of: The place in the ``N`` columns of each parameter.
         device: Where the values are.
 
     Attributes:
@@ -374,22 +303,16 @@ class Expressions:
         places: Where each of them comes out: those of a family are together.
     """
 
-    def __init__(
-        self, angle_map: AngleMap, place_of: dict[int, int], device: torch.device
-    ) -> None:
-        self._families: list[Family] = angle_map.families()
+    def __init__(self, angle_map: AngleMap, place_of: dict[int, int], device: torch.device) -> None:
+        self._families: list[Family] = angle_map.families
         self.count = angle_map.num_angles
         order = [a for family in self._families for a in family.angles.tolist()]
         self.places = np.argsort(np.array(order, dtype=np.int64))
         read = [place_of[c] for f in self._families for c in f.columns.ravel().tolist()]
-        seen: dict[int, int] = {}
-        occurrences = []
-        for place in read:
-            occurrences.append(seen.get(place, 0))
-            seen[place] = occurrences[-1] + 1
-        self._spread = max(seen.values(), default=1)
-        spread = np.array(read, dtype=np.int64) * self._spread + np.array(occurrences, np.int64)
-        self._read = to_device(spread, device, torch.int64)
+        shape = len(read), len(place_of)
+        self._read = SparseMap(
+            np.arange(len(read)), read, None, shape, values_dtype(device), device
+        )
 
     def __call__(self, values: Tensor) -> Tensor:
         """Return the expressions, differentiable to any order."""
@@ -410,7 +333,7 @@ class Expressions:
         parts = []
         for (family, args), g in self._with(gradient, values):
             parts += [g * slope(args, _FUNCTIONS) for slope in family.evaluators.derivatives]
-        return self._gather(parts, values)
+        return self._read.transposed(torch.cat(parts, -1))
 
     def pull_back_tangent(self, values: Tensor, gradient: Tensor, moved: Tensor) -> Tensor:
         """Return how the derivatives in :meth:`pull_back` change it along tangents of values."""
@@ -423,17 +346,14 @@ class Expressions:
                     for q in range(len(args))
                 ]
                 parts.append(g * _along(seconds, dargs))
-        return self._gather(parts, values)
+        return self._read.transposed(torch.cat(parts, -1))
 
     def _arguments(self, values: Tensor) -> Iterator[tuple[Family, list[Tensor]]]:
         """Yield the families with their arguments, each ``(B, F)`` of the family."""
-        if self._spread > 1:
-            each = values.unsqueeze(-1).expand(*values.shape, self._spread)
-            values = each.reshape(*values.shape[:-1], values.shape[-1] * self._spread)
-        read, first = values.index_select(-1, self._read), 0
+        read, first = self._read(values), 0
         for family in self._families:
             places, count = family.columns.shape
-            args = [read[..., first + k * count :][..., :count] for k in range(places)]
+            args = [read[:, first + k * count :][:, :count] for k in range(places)]
             first += places * count
             yield family, args
 
@@ -444,15 +364,8 @@ class Expressions:
         first = 0
         for family, args in self._arguments(values):
             count = len(family.angles)
-            yield (family, args), gradient[..., first : first + count]
+            yield (family, args), gradient[:, first : first + count]
             first += count
-
-    def _gather(self, parts: list[Tensor], values: Tensor) -> Tensor:
-        """Add up what belongs to each column."""
-        rows, size = values.shape
-        zeros = values.new_zeros((rows, size * self._spread))
-        spread = zeros.index_copy(-1, self._read, torch.cat(parts, -1))
-        return spread.reshape(rows, size, self._spread).sum(-1)
 
 
 def _along(slopes: list[Any], moved: list[Tensor]) -> Tensor:

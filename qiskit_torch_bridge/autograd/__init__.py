@@ -10,7 +10,6 @@ from torch import Tensor
 from . import analytic, evaluations
 from .nodes import Node
 from .tensor_engines import Found
-from .transforms import is_concrete
 
 
 def expectation(
@@ -26,9 +25,6 @@ def expectation(
     """
     if math.isinf(node.order):
         return evaluations.Expectation.apply(inputs, weights, node, arrived)
-    in_graph = node.on(inputs.device).in_graph
-    if in_graph is not None and arrived is None and is_concrete(inputs, weights):
-        return in_graph(inputs, weights)
     return analytic.expectation(inputs, weights, node, arrived)
 
 

@@ -38,6 +38,7 @@ from .transforms import (
     fold_rows,
     in_forward_mode,
     is_concrete,
+    is_differentiated_elsewhere,
     older_vmap,
     transformed,
     unfold_gradients,
@@ -50,9 +51,11 @@ def expectation(
     inputs: Tensor, weights: Tensor, node: Node, arrived: Found | None = None
 ) -> Tensor:
     """Return expectation values ``(B, O)`` as part of torch's graph."""
-    if transformed() or not is_concrete(inputs, weights):
+    concrete, engine = is_concrete(inputs, weights), node.on(inputs.device)
+    if concrete and engine.in_graph is not None and is_differentiated_elsewhere():
+        return engine.in_graph(inputs, weights)
+    if transformed() or not concrete:
         return Expectation.apply(inputs, weights, node, arrived)
-    engine = node.on(inputs.device)
     if engine.may_be_singular:
         x, w = inputs.detach(), weights.detach()
         inputs = _watch(inputs, lambda: engine.check_derivatives(x, w, (True, False)))
@@ -81,7 +84,7 @@ def _watch(tensor: Tensor, check: Callable[[], None]) -> Tensor:
 
 
 def _require_order(node: Node, order: int, forward_mode: bool = False) -> None:
-    """Raise unless the engine has derivatives of an order."""
+    """Raise unless the engine has methods for derivatives of an order."""
     if node.order >= order:
         return
     if node.order >= 2:
@@ -113,6 +116,21 @@ def _backward(ctx: Context, cotangent: Tensor | None) -> Pair:
     else:
         gx, gw = _VectorJacobianProduct.apply(inputs, weights, cotangent, ctx.node, wanted)
     return (gx if wanted[0] else None), (gw if wanted[1] else None)
+
+
+def _again(ctx: Context, cotangent: Tensor) -> Pair:
+    """Return what :func:`_backward` does, by operations that torch differentiates to any order."""
+    inputs, weights = ctx.saved_tensors
+    needs = ctx.needs_input_grad[:2]
+    wanted = [t for t, on in zip((inputs, weights), needs, strict=True) if on]
+    assert ctx.engine.in_graph is not None
+    with torch.enable_grad():
+        values = ctx.engine.in_graph(inputs, weights)
+        found = torch.autograd.grad(
+            values, wanted, cotangent, create_graph=True, materialize_grads=True
+        )
+    rest = iter(found)
+    return (next(rest) if needs[0] else None), (next(rest) if needs[1] else None)
 
 
 def _gradient_by_basis(
@@ -181,14 +199,12 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Context, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
         """One backward sweep, whatever the number of parameters."""
-        if (
-            cotangent is None
-            or torch.is_grad_enabled()
-            or older_vmap(cotangent)
-            or transformed()
-            or not is_concrete(cotangent)
-        ):
+        if cotangent is None or older_vmap(cotangent) or not is_concrete(cotangent):
             return *_backward(ctx, cotangent), None, None
+        if torch.is_grad_enabled() or transformed():
+            in_graph = ctx.engine.in_graph
+            found = _backward(ctx, cotangent) if in_graph is None else _again(ctx, cotangent)
+            return *found, None, None
         inputs, weights = ctx.saved_tensors  # raises if they have been changed meanwhile
         needs = ctx.needs_input_grad
         wanted = needs[0], needs[1]

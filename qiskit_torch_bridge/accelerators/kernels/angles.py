@@ -121,9 +121,10 @@ def compute_angles(
     count = 2 if tangents is None else 3
     found = torch.empty((count, slots, rows), dtype=dtype, device=x.device)
     if slots and rows:
-        x, w = x.contiguous(), w.contiguous()
-        dx, dw = (x, w) if tangents is None else (t.contiguous() for t in tangents)
         shape = slots, rows, x.shape[1], 0 if len(w) == 1 else w.shape[1]
+        x, w, dx, dw = (
+            t.contiguous() if t.numel() else tables.offsets for t in (x, w, *(tangents or (x, w)))
+        )
         few = 1 if rows < 4 else 4 if rows < ROWS else ROWS
         block = ANGLES // few
         with torch.cuda.device_of(x):

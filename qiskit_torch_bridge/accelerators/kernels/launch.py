@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
@@ -69,7 +68,8 @@ def apply_tangent(
         sines: Alike.
         half_tangents: Half of each angle's derivative.
         tables: The tape.
-        from_zero: Whether to begin with the basis state 0 and no tangent, whatever the tensors hold.
+        from_zero: Whether to begin with the basis state 0 and no tangent, whatever the tensors
+            hold.
     """
     vectors = state, tangent, state, state
     _sweep(Mode.TANGENT, vectors, (cosines, sines, half_tangents), tables, False, from_zero)
@@ -206,7 +206,7 @@ def _launch(
     from_zero: bool,
     first: int,
 ) -> None:
-    """Apply the rotations of one launch, or undo them down to the first one that is to be undone."""
+    """Apply the rotations of one launch, or undo them down to the first that is to be undone."""
     block, ket = sweep.block, vectors[0]
     rows, begin = ket.shape[1], max(step.first, first)
     programs = -(-rows // block.rows) << step.log_cosets

@@ -27,6 +27,14 @@ from ...simulation.tape.operations import FixedMatrix, Rotation
 LANE_BITS = 5
 """Threads of a warp; and as many amplitudes that lie side by side in memory."""
 
+THREAD_BYTES = 128
+"""Of all vectors in a thread's registers. As much again is what it exchanges; with all else, two
+programs of eight warps fit on a multiprocessor, one of which computes while the other one waits for
+memory."""
+
+MOST_REGISTER_BITS = 3
+"""The kernel has a branch for each mask of registers and of imaginary parts."""
+
 MOST_WARP_BITS = 4
 """Of the warps of a program whose registers hold a whole state."""
 
@@ -95,11 +103,12 @@ class Block(NamedTuple):
 
 def choose_block(mode: Mode, dtype: torch.dtype, num_bits: int) -> Block:
     """Return the block in which states are swept: whole states if they fit into registers."""
-    # Four vectors of double precision would not fit with eight amplitudes to a thread.
-    registers = 2 if mode is Mode.TANGENT_ADJOINT and dtype == torch.float64 else 3
+    vectors = (1 + mode.has_bra) * (1 + mode.has_tangents)
+    amplitudes = THREAD_BYTES // (2 * vectors * dtype.itemsize)
+    registers = min(MOST_REGISTER_BITS, amplitudes.bit_length() - 1)
     threads = max(0, num_bits - registers)
-    most = LANE_BITS + MOST_WARP_BITS - (dtype == torch.float64)
-    if threads <= most:
+    # Sixteen warps have 128 registers for each thread, too few for numbers of two.
+    if threads <= LANE_BITS + MOST_WARP_BITS - (dtype == torch.float64):
         return Block(registers, threads, max(0, threads - LANE_BITS))
     return Block(registers, LANE_BITS + RUN_WARP_BITS, RUN_WARP_BITS)
 
@@ -271,7 +280,7 @@ def _order_vectors(
     Warps, whose exchanges are slow, get those that the fewest rotations displace by, and registers
     those by which the most do.
     """
-    uses = {pivot: 0 for pivot in run.pivots}
+    uses = dict.fromkeys(run.pivots, 0)
     for rotation in rotations:
         for pivot in uses:
             uses[pivot] += rotation.pauli.x >> pivot & 1

@@ -14,16 +14,13 @@ A program holds a *block* in registers: one coset of one state, or several small
 The place of a number in the block is a *register* and a *thread*. Registers are exchanged for
 nothing, since the kernel has a branch for each of their masks. Threads of one warp exchange numbers
 by a shuffle, whatever the mask, and those of different warps through shared memory. Signs are
-products of one for the coset and the thread and one for the register. So nothing in the code depends
-on the circuit: its rotations are records in a table.
+products of one for the coset and the thread and one for the register. So nothing in the code
+depends on the circuit: its rotations are records in a table.
 
 Where a bra is carried along, rotations of both are undone, and what is between them is the
 derivative, :math:`\operatorname{Im}\langle\lambda|P|\psi\rangle
 = \operatorname{Re}\langle\lambda|G\psi\rangle`. Where tangents are,
 :math:`|\dot\psi\rangle` receives :math:`\tfrac{\dot\alpha}2 G|\psi\rangle` as well.
-
-In what follows ``p`` is a block of the ket :math:`\psi`, ``q`` of its tangent, ``l`` of the bra
-:math:`\lambda` and ``m`` of its tangent.
 """
 
 from __future__ import annotations
@@ -62,16 +59,33 @@ def _exchange(x, mask, across: tl.constexpr):
 
 
 @triton.jit
-def _turn(
-    p, q, l, m, there_p, there_q, there_l, there_m, c, s, h, sign, wanted, inner,
+def _locate(places, thread, coset, row, rows, num_bits, threads, registers: tl.constexpr):
+    """Return each number's index with the bit of imaginary parts, its address, and whether it is.
+
+    Where there are fewer amplitudes than registers, or fewer rows than threads, some are none.
+    """
+    register = tl.arange(0, registers)
+    imaginary = (register // (registers // 2))[:, None, None]
+    place = places + threads + (register & (registers // 2 - 1))
+    index = tl.load(place, volatile=True)[:, None, None]  # not to be taken from an earlier call
+    index = index ^ (tl.load(places + thread)[None, :, :] ^ coset)
+    valid = (row < rows)[None, :, :] & ((index >> num_bits) == 0)
+    at = ((imaginary * rows.to(tl.int64) + row[None, :, :]) << num_bits) + index
+    return index | imaginary, at, valid
+
+
+@triton.jit
+def _turn(  # noqa: D417
+    ket, dket, bra, dbra, ket_there, dket_there, bra_there, dbra_there,
+    c, s, h, sign, wanted, inner,
     mask: tl.constexpr, bits: tl.constexpr, whole: tl.constexpr,
     has_bra: tl.constexpr, has_tangents: tl.constexpr,
 ):  # fmt: skip
     """Apply a rotation to all vectors, after taking the inner product if it is wanted.
 
     Args:
-        p, q, l, m: The vectors. Those that there are none of are anything.
-        there_p, there_q, there_l, there_m: The same, threads having exchanged them.
+        ket, dket, bra, dbra: Blocks of the vectors. Those that there are none of are anything.
+        ket_there, dket_there, bra_there, dbra_there: The same, threads having exchanged them.
         c, s, h: Cosine, sine and tangent of half of the angle, with the signs of threads.
         sign: Those of registers.
         wanted: Whether the inner product is.
@@ -82,44 +96,30 @@ def _turn(
         has_bra, has_tangents: Which vectors there are.
     """
     t = s * sign
-    x = _flip(there_p, mask, bits, whole)
+    x = _flip(ket_there, mask, bits, whole)
     if has_tangents:
-        y = _flip(there_q, mask, bits, whole)
+        y = _flip(dket_there, mask, bits, whole)
         e, f = (h * c) * sign, h * s
-    if has_bra:
+    if has_bra:  # noqa: SIM102 - this is decided by the compiler
         if wanted != 0:
             if has_tangents:
-                inner = tl.sum(sign * (m * x + l * y), axis=0)
+                inner = tl.sum(sign * (dbra * x + bra * y), axis=0)
             else:
-                inner = tl.sum(sign * (l * x), axis=0)
+                inner = tl.sum(sign * (bra * x), axis=0)
     if has_tangents:
-        q = c * q + t * y + e * x - f * p
-    p = c * p + t * x
+        dket = c * dket + t * y + e * x - f * ket
+    ket = c * ket + t * x
     if has_bra:
-        x = _flip(there_l, mask, bits, whole)
+        x = _flip(bra_there, mask, bits, whole)
         if has_tangents:
-            m = c * m + t * _flip(there_m, mask, bits, whole) + e * x - f * l
-        l = c * l + t * x
-    return p, q, l, m, inner
-
-
-@triton.jit
-def _fold(number):
-    """Four bits of the parity of a whole number."""
-    number = number ^ (number >> 16)
-    number = number ^ (number >> 8)
-    return (number ^ (number >> 4)) & 15
-
-
-@triton.jit
-def _sign(parity, like):
-    """1 or -1, by a parity in the lowest bit."""
-    return (1 - 2 * (parity & 1)).to(like.dtype)
+            dbra = c * dbra + t * _flip(dbra_there, mask, bits, whole) + e * x - f * bra
+        bra = c * bra + t * x
+    return ket, dket, bra, dbra, inner
 
 
 @triton.jit(do_not_specialize=NUMBERS)
-def sweep(
-    ket, ket_tangent, bra, bra_tangent, cosines, sines, halves, derivatives, records, places,
+def sweep(  # noqa: D417
+    kets, ket_tangents, bras, bra_tangents, cosines, sines, halves, derivatives, records, places,
     first, count, step, num_bits, rows, thread_bits, log_cosets, low_cosets, parts, from_zero,
     bits: tl.constexpr, group_bits: tl.constexpr, lane_bits: tl.constexpr, crosses: tl.constexpr,
     has_bra: tl.constexpr, has_tangents: tl.constexpr, whole: tl.constexpr,
@@ -127,11 +127,11 @@ def sweep(
     """Apply some rotations to one block of all vectors, or undo them.
 
     Args:
-        ket, ket_tangent, bra, bra_tangent: Vectors ``(2, B, 2**n)``; those that there are none of
-            are anything.
+        kets, ket_tangents, bras, bra_tangents: Vectors ``(2, B, 2**n)``; those that there are none
+            of are anything.
         cosines, sines, halves: Of half angles, and half of their tangents: ``(slots, B)``.
         derivatives: By place and row, ``parts`` numbers that add up to the derivative.
-        records: Of all rotations; see :func:`.plan.lay_out_blocks`.
+        records: Of all rotations; see :class:`.plan.Sweep`.
         places: Indices of the run's threads, of registers, and of cosets, by the low bits and by
             the high bits of their number. That of an amplitude is an exclusive or of these.
         first, count, step: The record of the rotation that acts first, how many act, and 1; or -1
@@ -143,8 +143,8 @@ def sweep(
         from_zero: Whether the ket begins as the basis state 0, and its tangent as zero, whatever
             they hold.
         bits: Of a register's number, the highest of which tells imaginary parts from real ones.
-        group_bits, lane_bits: Of a thread's number: which of its group it is, all of one row and in
-            one warp, and which group that is.
+        group_bits, lane_bits: Of a thread's number: which group it is in, all of one row and in one
+            warp, and which of that.
         crosses: Whether amplitudes of one row are in several warps.
         has_bra, has_tangents: Which vectors there are.
         whole: Whole numbers of as many bits as those of the vectors.
@@ -161,29 +161,26 @@ def sweep(
     group = tl.arange(0, groups)
     thread = group[:, None] * lanes + tl.arange(0, lanes)[None, :]
     register = tl.arange(0, registers)
-    index = tl.load(places + threads + (register & (registers // 2 - 1)))[:, None, None]
-    index = index ^ (tl.load(places + thread)[None, :, :] ^ coset)
-    imaginary = (register // (registers // 2))[:, None, None]
     first_row = (program >> log_cosets) * (threads >> thread_bits)
     row = (first_row + (thread >> thread_bits)).to(tl.int64)
     in_batch = row < rows
-    valid = in_batch[None, :, :] & ((index >> num_bits) == 0)
-    at = ((imaginary * rows.to(tl.int64) + row[None, :, :]) << num_bits) + index
-    q, l, m, h = 0.0, 0.0, 0.0, 0.0
+    index, at, valid = _locate(places, thread, coset, row, rows, num_bits, threads, registers)
     if from_zero != 0:
-        p = tl.where((index | imaginary) == 0, 1.0, 0.0).to(ket.dtype.element_ty)
-        if has_tangents:
-            q = tl.zeros_like(p)
+        ket = tl.where(index == 0, 1.0, 0.0).to(kets.dtype.element_ty)
     else:
-        p = tl.load(ket + at, valid, 0.0)
-        if has_tangents:
-            q = tl.load(ket_tangent + at, valid, 0.0)
+        ket = tl.load(kets + at, valid, 0.0)
+    dket, bra, dbra = ket, ket, ket
+    if has_tangents:
+        if from_zero != 0:  # noqa: SIM108 - tensors have no such expression
+            dket = tl.zeros_like(ket)
+        else:
+            dket = tl.load(ket_tangents + at, valid, 0.0)
     if has_bra:
-        l = tl.load(bra + at, valid, 0.0)
+        bra = tl.load(bras + at, valid, 0.0)
         if has_tangents:
-            m = tl.load(bra_tangent + at, valid, 0.0)
-    direction = step.to(p.dtype)
-    nothing = tl.zeros([groups, lanes], p.dtype)
+            dbra = tl.load(bra_tangents + at, valid, 0.0)
+    direction = step.to(ket.dtype)
+    nothing = tl.zeros([groups, lanes], ket.dtype)
     for turn in range(count):
         record = records + 4 * (first + step * turn)
         masks, z = tl.load(record), tl.load(record + 1)
@@ -193,44 +190,51 @@ def sweep(
         angle = slot.to(tl.int64) * rows + row
         c = tl.load(cosines + angle, in_batch, 1.0)[None, :, :]
         s = tl.load(sines + angle, in_batch, 0.0)
-        parity = _fold((coset | -2147483648) & z) ^ _fold(thread & key)
-        thread_sign = _sign(0x6996 >> parity, s)
+        # The parity of all signs but the registers' ends up in four bits, and then in one.
+        z = (coset | -2147483648) & z
+        z = z ^ (z >> 16)
+        parity = (thread & key) ^ ((z ^ (z >> 8)) & 0xFF)
+        parity = parity ^ (parity >> 8)
+        parity = (0x6996 >> ((parity ^ (parity >> 4)) & 15)) & 1
+        thread_sign = (1 - 2 * parity).to(s.dtype)
         s = (s * thread_sign * direction)[None, :, :]
+        h = s
         if has_tangents:
             h = tl.load(halves + angle, in_batch, 0.0)
             h = (h * thread_sign * direction)[None, :, :]
-        sign = tl.full([registers], 1.0, p.dtype)
+        sign = tl.full([registers], 1.0, ket.dtype)
         for bit in tl.static_range(bits):
-            minus = _sign(key // threads >> bit, p)
+            minus = (1 - 2 * ((key // threads >> bit) & 1)).to(s.dtype)
             sign = tl.where((register >> bit) & 1 == 1, sign * minus, sign)
         sign = sign[:, None, None]
         among = mask & (threads - 1)
-        there_p, there_q, there_l, there_m = p, q, l, m
+        ket_there, dket_there, bra_there, dbra_there = ket, dket, bra, dbra
         if among >= lanes:
             if crosses:
-                there_p = _exchange(p, among, True)
+                ket_there = _exchange(ket, among, True)
                 if has_tangents:
-                    there_q = _exchange(q, among, True)
+                    dket_there = _exchange(dket, among, True)
                 if has_bra:
-                    there_l = _exchange(l, among, True)
+                    bra_there = _exchange(bra, among, True)
                     if has_tangents:
-                        there_m = _exchange(m, among, True)
+                        dbra_there = _exchange(dbra, among, True)
         elif among != 0:
-            there_p = _exchange(p, among, False)
+            ket_there = _exchange(ket, among, False)
             if has_tangents:
-                there_q = _exchange(q, among, False)
+                dket_there = _exchange(dket, among, False)
             if has_bra:
-                there_l = _exchange(l, among, False)
+                bra_there = _exchange(bra, among, False)
                 if has_tangents:
-                    there_m = _exchange(m, among, False)
+                    dbra_there = _exchange(dbra, among, False)
         inner = nothing
         for each in tl.static_range(registers):
             if mask // threads == each:
-                p, q, l, m, inner = _turn(
-                    p, q, l, m, there_p, there_q, there_l, there_m, c, s, h, sign, wanted, inner,
+                ket, dket, bra, dbra, inner = _turn(
+                    ket, dket, bra, dbra, ket_there, dket_there, bra_there, dbra_there,
+                    c, s, h, sign, wanted, inner,
                     each, bits, whole, has_bra, has_tangents,
                 )  # fmt: skip
-        if has_bra:
+        if has_bra:  # noqa: SIM102 - this is decided by the compiler
             if wanted != 0:
                 total = tl.sum(inner * thread_sign, axis=1).to(tl.float64)
                 row_bits = thread_bits - lane_bits
@@ -238,10 +242,12 @@ def sweep(
                 part = (number << row_bits) + (group & ((1 << row_bits) - 1))
                 to = (place.to(tl.int64) * rows + row_of) * parts + part
                 tl.store(derivatives + to, total, row_of < rows)
-    tl.store(ket + at, p, valid)
+    # Once more, so that registers need not hold it in the meantime.
+    index, at, valid = _locate(places, thread, coset, row, rows, num_bits, threads, registers)
+    tl.store(kets + at, ket, valid)
     if has_tangents:
-        tl.store(ket_tangent + at, q, valid)
+        tl.store(ket_tangents + at, dket, valid)
     if has_bra:
-        tl.store(bra + at, l, valid)
+        tl.store(bras + at, bra, valid)
         if has_tangents:
-            tl.store(bra_tangent + at, m, valid)
+            tl.store(bra_tangents + at, dbra, valid)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipes with other packages run, where those packages are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "docs" / "recipes"
+# Each of these packages warns of its own affairs.
+pytestmark = [
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.skipif(not FOLDER.exists(), reason="there are no pages beside the tests"),
+]
+
+
+def recipe(name: str, *packages: str) -> ModuleType:
+    """The script of a recipe, if what it needs is there."""
+    for package in packages:
+        pytest.importorskip(package)
+    specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_a_grid_is_searched():
+    """Two moons are not separable by a line: half of them right would be chance."""
+    found = recipe("skorch_grid_search", "skorch").search(epochs=10, folds=2)
+    assert set(found.best_params_) == {
+        "neuralnetclassifier__module__encoding",
+        "neuralnetclassifier__module__layers",
+    }
+    assert found.best_score_ > 0.6
+
+
+def test_lightning_trains_and_loads_its_checkpoint(tmp_path):
+    script = recipe("lightning_training", "lightning")
+    module, best = script.train(tmp_path, epochs=4)
+    _, after_one = script.train(tmp_path / "short", epochs=1)
+    assert best <= after_one and module.network[1].weight.isfinite().all()
+
+
+def test_a_training_is_private():
+    loss, epsilon = recipe("differentially_private", "opacus").train(epochs=1, rows=64)
+    assert 0 < loss < 10 and 0 < epsilon < 20
+
+
+def test_runs_are_logged_by_tensorboard(tmp_path):
+    recipe("logging_runs", "tensorboard").log_to_tensorboard(tmp_path, steps=3)
+    assert any(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_runs_are_logged_by_mlflow(tmp_path):
+    script = recipe("logging_runs", "mlflow", "sqlalchemy")
+    import mlflow
+
+    run = mlflow.get_run(script.log_to_mlflow(tmp_path, steps=3))
+    assert run.data.params["qubits"] == "2" and run.data.metrics["loss"] > 0
+
+
+def test_optuna_searches():
+    found = recipe("optuna_search", "optuna").search(trials=3)
+    assert len(found.trials) == 3 and found.best_value > 0
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_processes_agree(way):
+    """Two processes print the same loss, since they have the same weights all along."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(FOLDER / "distributed.py"), way]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("loss")]
+    assert done.returncode == 0, done.stderr
+    assert len(lines) == 2 and len(set(lines)) == 1
