@@ -740,6 +740,24 @@ CASES: dict[str, Case] = {
     "diagnostics.LossLandscape.plot": Case(
         method(lambda: diagnostics.loss_landscape(two(), points=2), "plot"), fixed(ax=None)
     ),
+    "diagnostics.TrainingLog": Case(
+        diagnostics.TrainingLog,
+        fixed(steps=3, bar=False, live=False),
+        {"steps": COUNT, "bar": FLAG, "live": FLAG},
+    ),
+    "diagnostics.TrainingLog.add": Case(
+        lambda **k: diagnostics.TrainingLog(3).add(loss=k["numbers"]), fixed(numbers=0.5)
+    ),
+    "diagnostics.TrainingLog.callback": Case(
+        method(lambda: diagnostics.TrainingLog(3), "callback"),
+        fixed(step=0, parameters=None, value=0.5, gradient=None),
+    ),
+    "diagnostics.TrainingLog.close": Case(
+        method(lambda: diagnostics.TrainingLog(3), "close"), fixed()
+    ),
+    "diagnostics.TrainingLog.plot": Case(
+        method(lambda: diagnostics.TrainingLog(3), "plot"), fixed(ax=None)
+    ),
     "diagnostics.ParameterDimension.plot": Case(
         method(lambda: diagnostics.parameter_dimension(hybrid(), 1), "plot"), fixed(ax=None)
     ),

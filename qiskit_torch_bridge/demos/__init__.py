@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from typing import Any
 
 from . import generative, hello, kernel, meta, mnist, qaoa, qcnn, vqe
@@ -38,14 +37,13 @@ def add_command(subparsers: Any) -> None:
 
 
 def list_demos(options: argparse.Namespace) -> None:
-    """Print what there is, a line or two each, and how long it takes."""
-    column = max(map(len, DEMOS)) + max(len(demo.TAKES) for demo in DEMOS.values()) + 8
+    """Print what there is, a line each, and how long it takes."""
     for name, demo in DEMOS.items():
-        first = f"  {name:<{max(map(len, DEMOS))}}  ({demo.TAKES})".ljust(column)
-        print(textwrap.fill(demo.SUMMARY, 98, initial_indent=first, subsequent_indent=" " * column))
+        print(f"{name:10}  {demo.TAKES:>5}  {demo.SUMMARY}")
     print(
-        "\nqiskit-torch-bridge demo NAME runs one; --plot FILE.png draws it, --help lists options.\n"
-        "The first one on a machine compiles the kernels, which takes a minute or two."
+        "\nqiskit-torch-bridge demo NAME runs one; --plot FILE.png draws it, --help has options.\n"
+        "Times are about those of two idle cores. The first run on a machine compiles kernels for\n"
+        "a minute or two."
     )
 
 
