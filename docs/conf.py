@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "unreleased",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"

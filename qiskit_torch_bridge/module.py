@@ -41,6 +41,7 @@ from .initial_weights import initial_weights as starting_weights
 from .jobs.budget import Cost, estimate_cost
 from .primitives.families import Primitive
 from .program import CircuitProgram
+from .program.drawing import draw_circuit
 from .program.measurements import Measurement
 from .program.observables import Layout, ObservablesLike
 from .program.program import FrozenLike, Parameters
@@ -550,14 +551,21 @@ class TorchQuantumModule(MarkedModule):
         return self._deployed.node.program.circuit
 
     def cost(
-        self, batch_size: Any = 1, *, backward: bool = True, input_gradients: bool = False
+        self,
+        batch_size: Any = 1,
+        *,
+        backward: bool = True,
+        input_gradients: bool = False,
+        steps: int = 1,
     ) -> Cost:
-        """Return what a step will cost, without running anything.
+        """Return what steps of a training will cost, without running anything.
 
         Args:
             batch_size: The rows of the inputs.
             backward: Whether a backward pass follows.
             input_gradients: Whether it goes on to a layer before this one.
+            steps: How many steps there are. Costs are added and multiplied as well:
+                ``60 * step + evaluation``, ``sum(module.cost(b) for b in sizes)``.
 
         Returns:
             Jobs, PUBs, points, circuits and shots as a :class:`.Tracker` will count them; bytes to
@@ -565,12 +573,13 @@ class TorchQuantumModule(MarkedModule):
             no jobs: the method that simulates, operations and bytes of memory.
 
         Raises:
-            InputError: If ``batch_size`` is not a positive whole number.
+            InputError: If ``batch_size`` or ``steps`` is not a positive whole number.
             GradientError: If the gradient is another package's, for ``backward=True``.
         """
         batch_size = require_whole_number(batch_size, "batch_size", 1)
         require_bool(backward, "backward")
         require_bool(input_gradients, "input_gradients")
+        steps = require_whole_number(steps, "steps", 1)
         node, place = self._deployed.node, self._deployed.place
         columns: tuple[int, ...] | None = None
         if backward:
@@ -582,7 +591,7 @@ class TorchQuantumModule(MarkedModule):
         )
         simulates = backward or self.estimator is None
         simulation = node.simulation(batch_size) if simulates else None
-        return replace(cost, simulation=simulation)
+        return steps * replace(cost, simulation=simulation)
 
     @property
     def last_stds(self) -> Tensor | None:
@@ -607,6 +616,29 @@ class TorchQuantumModule(MarkedModule):
         """
         stds = self._deployed.node.last.gradient
         return None if stds is None else torch.from_numpy(stds.copy())
+
+    def draw(self, output: str = "text") -> Any:
+        """Return a drawing of the circuit: what is evaluated, with its parameters.
+
+        Args:
+            output: ``"text"``; or ``"mpl"``, ``"latex"`` or ``"latex_source"``, which need packages
+                that Qiskit names. ``module.circuit.draw`` has more options, and
+                ``module.isa_circuit.draw`` shows what a backend is sent.
+
+        Raises:
+            InputError: If it is something else, or such a package is missing.
+
+        Example:
+            >>> from qiskit.circuit import Parameter, QuantumCircuit
+            >>> from qiskit_torch_bridge import TorchQuantumModule
+            >>> circuit = QuantumCircuit(1)
+            >>> _ = circuit.ry(Parameter("theta"), 0)
+            >>> print(TorchQuantumModule(circuit).draw())
+               ┌───────────┐
+            q: ┤ Ry(theta) ├
+               └───────────┘
+        """
+        return draw_circuit(self.circuit, output)
 
     @property
     def isa_circuit(self) -> QuantumCircuit:

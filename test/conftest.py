@@ -10,10 +10,40 @@ from __future__ import annotations
 import os
 import random
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+OWN_NUMERICS = (
+    "test_bad_arguments.py",
+    "test_checkpoint.py",
+    "test_columns.py",
+    "test_data_parallel.py",
+    "test_demo_*.py",
+    "test_demos.py",
+    "test_diagnostics_*.py",
+    "test_interrupt*.py",
+    "test_journal_*.py",
+    "test_kernel*.py",
+    "test_kills.py",
+    "test_light_cones.py",
+    "test_metric*.py",
+    "test_networks.py",
+    "test_optim_*.py",
+    "test_statevector_[cdlprst]*.py",
+    "test_trigonometry.py",
+    "test_wide_*.py",
+)
+"""Files of which what holds on one version of Qiskit holds on another: they are about what the
+package computes once a circuit is read, about files, processes and arguments."""
+READING = (
+    "test_statevector_library.py",
+    "test_statevector_paulis.py",
+    "test_statevector_refusals.py",
+)
+"""Such as are not among them, since they are about what Qiskit's circuits hold."""
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -32,6 +62,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Draw a Hypothesis seed unless one was given, early enough for its plugin to read it."""
     if getattr(config.option, "hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what need not be run for every version of Qiskit."""
+    for item in items:
+        name = item.path.name
+        if name not in READING and any(fnmatch(name, pattern) for pattern in OWN_NUMERICS):
+            item.add_marker("own_numerics")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -45,18 +45,21 @@ def remaining_noise(target, shots, steps, lr=0.3):
 
 def test_hello_learns_its_target_where_the_gradient_is_good_enough(tmp_path, capsys):
     plot, steps, target = tmp_path / "hello.png", 60, 0.2
-    trainings = run("hello", "--steps", steps, "--target", target, "--plot", plot)
-    cases = {training.case: training for training in trainings}
-    assert tuple(cases) == hello.CASES
-    assert all(len(training.curve) == steps + 1 for training in trainings)
-    for training in (trainings[0], trainings[2]):
+    options = ("--steps", steps, "--target", target, "--plot", plot, "--repeats", 2)
+    trainings = run("hello", *options)
+    assert tuple(repeats[0].case for repeats in trainings) == hello.CASES
+    assert all(len(training.curve) == steps + 1 for repeats in trainings for training in repeats)
+    for training in (*trainings[0], *trainings[2]):
         shots = training.case.shots
         assert abs(training.curve[-1] - target) < 6 * remaining_noise(target, shots, steps)
         assert abs(training.sampled - training.curve[-1]) < 6 / math.sqrt(shots)
         assert training.evaluations == steps * 7  # forward, and two for each of three angles
     assert plot.read_bytes().startswith(PNG)
     out = capsys.readouterr().out
-    assert all(case.label in out for case in cases)
+    assert all(case.label in out for case in hello.CASES)
+    finals = np.array([training.curve[-1] for training in trainings[2]])
+    error = math.sqrt(((finals - target) ** 2).mean())
+    assert f"{finals.mean():+.4f}  {finals.std():.4f}  {error:.4f}" in out
 
 
 @pytest.mark.parametrize("case", hello.CASES, ids=lambda case: case.label)
@@ -73,11 +76,13 @@ def test_hello_measures_the_noise_that_theory_predicts(case):
 
 
 def test_hello_runs_one_case_if_shots_or_gradient_are_given(capsys):
-    (training,) = run("hello", "--gradient", "parameter-shift", "--steps", 3)
+    ((training,),) = run("hello", "--gradient", "parameter-shift", "--steps", 3, "--repeats", 1)
     assert training.case == ("parameter-shift", 100)
-    (training,) = run("hello", "--shots", 7, "--steps", 3)
+    ((training, other),) = run("hello", "--shots", 7, "--steps", 3, "--repeats", 2)
+    assert training.curve != other.curve  # they have seeds of their own
     assert training.case == ("analytic", 7)
-    (training,) = run("hello", "--gradient", "finite-difference", "--epsilon", 0.5, "--steps", 1)
+    options = ("--gradient", "finite-difference", "--epsilon", 0.5, "--repeats", 1)
+    run("hello", *options, "--steps", 1)
     assert "0.5" in capsys.readouterr().out
 
 
@@ -86,8 +91,8 @@ def test_hello_learns_with_each_circuit_from_its_start(circuit, capsys, tmp_path
     # From the start of u3 and two-u3 a saddle comes first: its slopes are noise for a while.
     options = ("--circuit", circuit, "--optimizer", "adam", "--schedule", "constant")
     plot = tmp_path / "hello.png"
-    options += ("--plot", plot)
-    (training,) = run("hello", *options, "--target", 0.9, "--steps", 100, "--shots", 1000)
+    options += ("--plot", plot, "--repeats", 1)
+    ((training,),) = run("hello", *options, "--target", 0.9, "--steps", 100, "--shots", 1000)
     node = hello.build_circuit(circuit)
     state = Statevector(node.circuit.assign_parameters(hello.STARTS[circuit]))
     values = [state.expectation_value(SparsePauliOp(o)).real for o in node.observables]
@@ -99,9 +104,9 @@ def test_hello_learns_with_each_circuit_from_its_start(circuit, capsys, tmp_path
 
 def test_hello_starts_where_it_is_told_and_keeps_a_constant_rate():
     start, rate = (0.3, 0.2, 0.1), 0.25
-    options = ("--shots", 10**6, "--steps", 2, "--lr", rate, "--start", *start)
+    options = ("--shots", 10**6, "--steps", 2, "--lr", rate, "--repeats", 1, "--start", *start)
     falling, constant = (
-        run("hello", *options, "--schedule", schedule)[0].curve
+        run("hello", *options, "--schedule", schedule)[0][0].curve
         for schedule in ("cosine", "constant")
     )
     theta = [start[0]]
@@ -114,8 +119,8 @@ def test_hello_starts_where_it_is_told_and_keeps_a_constant_rate():
 
 
 def test_a_seed_repeats_a_run():
-    options = ("hello", "--gradient", "analytic", "--steps", 5, "--seed")
-    first, again, other = (run(*options, seed)[0].curve for seed in (1, 1, 2))
+    options = ("hello", "--gradient", "analytic", "--steps", 5, "--repeats", 1, "--seed")
+    first, again, other = (run(*options, seed)[0][0].curve for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -124,7 +129,7 @@ def test_mnist_learns_and_leaves_the_random_state_alone(tmp_path, capsys):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    training = run("mnist", "--epochs", 3, "--lr", 0.003, "--plot", plot)
+    training = run("mnist", "--digits", 0, 1, "--epochs", 3, "--lr", 0.003, "--plot", plot)
     assert torch.rand(1) == expected
     assert len(training.losses) == 30 and len(training.accuracies) == 3
     # A step: 20 images forward and for two signs of three angles; an epoch: all of the 500.
@@ -139,7 +144,8 @@ def test_mnist_learns_and_leaves_the_random_state_alone(tmp_path, capsys):
 
 def test_mnist_learns_on_a_backend():
     """As with the local estimator above."""
-    training = run("mnist", "--backend", "aer", "--epochs", 2, "--lr", 0.003, "--samples", 100)
+    options = ("--digits", 0, 1, "--epochs", 2, "--lr", 0.003, "--samples", 100)
+    training = run("mnist", "--backend", "aer", *options)
     assert training.accuracies[-1] > 0.5 + 5 * 11 / 500
 
 
@@ -361,7 +367,6 @@ def test_a_folder_that_lacks_something_is_explained(folder):
         (["kernel", "--lr", "0"], "above 0"),
         (["kernel", "--plot", "curves.txt"], ".png"),
         (["goodbye"], "goodbye"),
-        ([], "DEMO"),
     ],
 )
 def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys):
@@ -371,6 +376,14 @@ def test_bad_flags_end_with_a_message_and_status_two(arguments, message, capsys)
         status = exit_.code
     captured = capsys.readouterr()
     assert status == 2 and message in captured.err and not captured.out
+
+
+def test_without_a_name_it_lists_what_there_is_in_one_screen(capsys):
+    assert main(["demo"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 100
+    for line, (name, demo) in zip(lines, DEMOS.items(), strict=False):
+        assert line.split() == [name, *demo.TAKES.split(), *demo.SUMMARY.split()]
 
 
 @pytest.mark.parametrize("missing", ["tqdm", "mlxtend.data", "matplotlib"])

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
+
 import qiskit_torch_bridge
 
 ROOT = Path(qiskit_torch_bridge.__file__).parent
+CLONE = ROOT.parent
 EXTRAS = ["matplotlib", "tqdm", "mlxtend", "qiskit_ibm_runtime", "pytest", "sphinx", "numba"]
 
 
@@ -30,3 +34,10 @@ def test_importing_the_package_imports_no_extra_and_no_backend():
 def test_it_is_typed_and_versioned():
     assert files(qiskit_torch_bridge).joinpath("py.typed").is_file()
     assert qiskit_torch_bridge.__version__[0].isdigit()
+
+
+@pytest.mark.skipif(not (CLONE / "CITATION.cff").is_file(), reason="not a clone")
+def test_citations_name_the_version():
+    cited = re.search(r"^version: (.*)$", (CLONE / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited is not None
+    assert cited[1] == qiskit_torch_bridge.__version__

@@ -31,7 +31,8 @@ from .command_line import (
 from .plots import plot_kernel
 from .problems import FloatArray
 
-SUMMARY = "a quantum kernel is trained by its alignment, and a support vector machine uses it"
+SUMMARY = "a quantum kernel is trained by its alignment, for a support vector machine"
+TAKES = "20 s"
 
 SQUARES = 4
 """Along each side of the checkerboard."""

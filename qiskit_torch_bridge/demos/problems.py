@@ -80,7 +80,7 @@ def origin_problem() -> Problem:
     circuit.rz(-gamma, 1)
     circuit.cx(0, 1)
     return Problem(
-        "two qubits, as in the beginning",
+        "two qubits, the ground state of -ZZ/4",
         circuit,
         SparsePauliOp("ZZ", -0.25),
         ORIGIN_TARGET,

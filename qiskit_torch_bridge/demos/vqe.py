@@ -36,6 +36,7 @@ from .plots import plot_vqe
 from .problems import H2, Problem, exchange_ansatz, ground_energy, heisenberg, rotation_ansatz
 
 SUMMARY = "VQE: PyTorch's optimizers and the natural gradient against SLSQP and SPSA"
+TAKES = "1 min"
 
 STEP_SIZES: dict[str, StepSizes] = {
     "h2": {

@@ -19,6 +19,7 @@ from .hessian import HessianSpectrum, hessian_spectrum
 from .landscape import LossLandscape, loss_landscape
 from .lie_algebra import LieAlgebra, lie_algebra_dimension
 from .summary import Diagnosis, diagnose
+from .training_log import TrainingLog
 
 __all__ = [
     "Diagnosis",
@@ -31,6 +32,7 @@ __all__ = [
     "LieAlgebra",
     "LossLandscape",
     "ParameterDimension",
+    "TrainingLog",
     "diagnose",
     "effective_dimension",
     "entangling_capability",

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
-from ..arguments import is_whole_number, require_instance, shown
+from ..arguments import is_whole_number, require_instance, require_whole_number, shown
 from ..exceptions import BudgetError, InputError
 from ..primitives.cutting import measure_input
 from ..primitives.evaluation import count_request_usage
@@ -115,10 +115,19 @@ class Simulation:
     operations: float
     bytes: int
 
+    def __add__(self, other: Simulation) -> Simulation:
+        """One after the other: the memory of the larger one."""
+        methods = dict.fromkeys([*self.method.split("+"), *other.method.split("+")])
+        return Simulation(
+            "+".join(methods),
+            self.operations + other.operations,
+            max(self.bytes, other.bytes),
+        )
+
 
 @dataclass(frozen=True)
 class Cost:
-    """The price of a step.
+    """The price of a step, or of several: costs are added, and multiplied by numbers of times.
 
     Attributes:
         usage: Jobs, PUBs, points, circuits and shots: what a :class:`.Tracker` will count.
@@ -133,6 +142,35 @@ class Cost:
     bytes: int
     seconds: float | None
     simulation: Simulation | None = None
+
+    def __add__(self, other: Cost) -> Cost:
+        """Seconds are known if those of all jobs are."""
+        parts = (self, other)
+        known = [part.seconds for part in parts if part.seconds is not None]
+        unknown = any(part.seconds is None and part.usage.jobs for part in parts)
+        simulated = [part.simulation for part in parts if part.simulation is not None]
+        return Cost(
+            self.usage + other.usage,
+            self.bytes + other.bytes,
+            None if unknown or not known else sum(known),
+            simulated[0] + simulated[1] if len(simulated) == 2 else next(iter(simulated), None),
+        )
+
+    def __radd__(self, nothing: int) -> Cost:
+        """So that :func:`sum` adds costs, which begins with 0."""
+        return self if nothing == 0 else NotImplemented
+
+    def __mul__(self, times: int) -> Cost:
+        times = require_whole_number(times, "times")
+        simulation = self.simulation
+        return Cost(
+            times * self.usage,
+            times * self.bytes,
+            None if self.seconds is None else times * self.seconds,
+            simulation and replace(simulation, operations=times * simulation.operations),
+        )
+
+    __rmul__ = __mul__
 
 
 class PlannedRequest(NamedTuple):

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from qiskit.circuit import Gate, Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.circuit.library import n_local, zz_feature_map
 
 from ..arguments import is_whole_number, require_choice, shown
@@ -142,17 +142,6 @@ def check_entanglement(given: Any, qubits: int) -> str | Pairs:
             return [(int(a), int(b)) for a, b in pairs]
     hint = " Or a list of pairs of qubits, such as [(0, 1), (1, 2)]."
     return require_choice(given, "entanglement", ENTANGLEMENTS, error=CircuitError, hint=hint)
-
-
-def with_short_labels(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Return a circuit to draw, in which preparations do not list their amplitudes."""
-    drawn = circuit.copy_empty_like()
-    for step in circuit.data:
-        operation = step.operation
-        if isinstance(operation, AmplitudePreparation):
-            operation = Gate(operation.name, operation.num_qubits, [], label="Amplitudes of x")
-        drawn.append(operation, step.qubits, step.clbits)
-    return drawn
 
 
 def _check_size(encoding: Encoding, shape: Shape) -> None:

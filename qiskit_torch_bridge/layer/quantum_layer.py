@@ -46,13 +46,9 @@ from .circuits import (
     Shape,
     build_circuit,
     check_entanglement,
-    with_short_labels,
 )
 from .initial_angles import STARTS, draw_angles
 from .outputs import choose_measurement, count_outputs
-
-DRAWERS = ("text", "mpl", "latex", "latex_source")
-"""What Qiskit draws circuits as."""
 
 StartChoice: TypeAlias = str | WeightsChoice
 """What initial weights are given as, names included."""
@@ -273,15 +269,7 @@ class QuantumLayer(nn.Module):
         Raises:
             InputError: If it is something else, or such a package is missing.
         """
-        require_choice(output, "output", DRAWERS)
-        try:
-            fold = -1 if output == "text" else None
-            return with_short_labels(self.circuit).draw(output, fold=fold)
-        except ImportError as error:
-            raise InputError(
-                f"Expected the packages that draw a circuit as {output!r} to be installed: "
-                f"{error}. Or draw it as 'text'."
-            ) from error
+        return self.quantum.draw(output)
 
     def sample(self, inputs: Tensor, shots: int | None = None) -> Samples:
         """Return outcomes of all qubits for features; see :meth:`.TorchQuantumModule.sample`.
@@ -300,20 +288,26 @@ class QuantumLayer(nn.Module):
             return self.quantum.sample(self.angles(inputs), shots)
 
     def cost(
-        self, batch_size: int = 1, *, backward: bool = True, input_gradients: bool = False
+        self,
+        batch_size: int = 1,
+        *,
+        backward: bool = True,
+        input_gradients: bool = False,
+        steps: int = 1,
     ) -> Cost:
-        """Return what a step will cost; see :meth:`.TorchQuantumModule.cost`.
+        """Return what steps will cost; see :meth:`.TorchQuantumModule.cost`.
 
         Args:
             batch_size: The rows of the inputs.
             backward: Whether a backward pass follows.
             input_gradients: Whether it goes on to a layer before this one. Trainable scales need
                 the same gradients.
+            steps: How many steps there are.
         """
         require_bool(input_gradients, "input_gradients")
         trains = self.scale is not None and self.scale.requires_grad
         return self.quantum.cost(
-            batch_size, backward=backward, input_gradients=input_gradients or trains
+            batch_size, backward=backward, input_gradients=input_gradients or trains, steps=steps
         )
 
     def with_backend(

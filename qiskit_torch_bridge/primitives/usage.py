@@ -48,6 +48,12 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
+    def __mul__(self, times: int) -> Usage:
+        times = require_whole_number(times, "times")
+        return Usage(*(times * a for a in astuple(self)))
+
+    __rmul__ = __mul__
+
     def __sub__(self, other: Usage) -> Usage:
         return Usage(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
