@@ -102,8 +102,12 @@ class ColumnTensors:
                 slots[c, f], numbers[0, c, f], numbers[1, c, f] = slot, of_cosine, of_sine
         (rotated,) = np.nonzero(slots.ravel() >= 0)
         self._halves = SparseMap(
-            rotated, slots.ravel()[rotated], np.full(len(rotated), 0.5),
-            (slots.size, len(network.rotations)), values_dtype(self._device), self._device,
+            rotated,
+            slots.ravel()[rotated],
+            np.full(len(rotated), 0.5),
+            (slots.size, len(network.rotations)),
+            values_dtype(self._device),
+            self._device,
         )
         flat = numbers.reshape(2, -1, 2, 2)
         self._of_cosines, self._of_sines = torch.tensor(flat, dtype=self._dtype).to(self._device)

@@ -77,9 +77,7 @@ class TensorColumns:
         assert isinstance(plan, ColumnPlan)
         self.plan = plan
         self._bond, self._sites = max(plan.bonds), plan.network.num_sites
-        self._constants = to_device(
-            plan.strings.constants, self.device, values_dtype(self.device)
-        )
+        self._constants = to_device(plan.strings.constants, self.device, values_dtype(self.device))
         self._has_strings = plan.strings.coefficients.nnz > 0
         self.size = plan.strings.constants.size if self._outcomes is None else self._outcomes.size
         if not self._has_strings:
@@ -88,7 +86,10 @@ class TensorColumns:
         self._tensors = ColumnTensors(plan.network, dtype, self.device)
         self._angles = TapeAngles.of_angles(
             [rotation.angle for rotation in plan.network.rotations],
-            plan.tape.angle_map, inputs, weights, self.device,
+            plan.tape.angle_map,
+            inputs,
+            weights,
+            self.device,
         )
         self._reader = StringReader(plan.strings, plan.automaton, dtype, self.device)
 
