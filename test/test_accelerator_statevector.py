@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""The state vector by Triton's kernels gives what the dense reference gives, and costs few launches.
+r"""The state vector by Triton's kernels gives what the reference gives, and costs few launches.
 
 Kernels run by Triton's interpreter. It takes a thousand times as long as a GPU, so tiles are made
 so small that states of a few bits have many of them. Values, gradients and products of Hessians
@@ -37,11 +37,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from qiskit_torch_bridge import AmplitudePreparation, CircuitProgram
 from qiskit_torch_bridge.accelerators import device_memory
 from qiskit_torch_bridge.accelerators.kernels import angles, launch, observables
+from qiskit_torch_bridge.accelerators.plain import PlainStatevector
 from qiskit_torch_bridge.accelerators.statevector import TritonStatevector
 from qiskit_torch_bridge.exceptions import MemoryLimitError
 from qiskit_torch_bridge.program.readouts import Amplitudes, Outcomes, Readout
 from qiskit_torch_bridge.simulation.kernels.tables import Sources
-from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 from qiskit_torch_bridge.simulation.statevector.pauli_sums import PauliSums
 from qiskit_torch_bridge.simulation.statevector.readouts import compile_readout
 
@@ -121,7 +121,7 @@ def encoded() -> QuantumCircuit:
 @pytest.mark.parametrize("make", [layers, encoded])
 @pytest.mark.parametrize("readout", [None, Outcomes((2, 0)), Amplitudes((0, 1, 2))])
 @pytest.mark.parametrize("shared", [True, False])
-def test_all_readouts_are_those_of_the_compiled_kernels(
+def test_all_readouts_are_those_of_plain_operations(
     make: Callable[[], QuantumCircuit], readout: Readout | None, shared: bool
 ) -> None:
     """Both round some hundred times; rows are summed up where they share weights."""
@@ -129,18 +129,24 @@ def test_all_readouts_are_those_of_the_compiled_kernels(
     program = CircuitProgram(make(), observables, input_params=list(X))
     s = made(program, readout=readout)
     columns = program.input_columns, program.weight_columns
-    numba = StatevectorSimulator(program.analysed, readout or program.readout, *columns)
-    rng = np.random.default_rng(int(shared))
-    x, dx = rng.uniform(0.2, 1, (2, 3, 2))
-    w, dw = rng.uniform(0.2, 1, (2, 1 if shared else 3, 3))
-    c, dc = rng.normal(size=(2, 3, s.size))
-    given = list(map(torch.from_numpy, (x, w, c, dx, dw, dc)))
-    found, kept = s.evaluate(*given[:2], keep=True)
-    near(found, numba.evaluate(x, w)[0], 1e-12, 10)
-    near(s.vjp(*given[:3], kept), numba.vjp(x, w, c), 1e-12, 10)
-    near(s.tangent(*given[:2], *given[3:5]), numba.tangent(x, w, dx, dw), 1e-12, 10)
-    turned = numba.vjp_tangent(x, w, c, dx, dw, dc)
-    near(s.vjp_tangent(*given), turned, 1e-12, 10)
+    read = readout or program.readout
+    plain = PlainStatevector(program.analysed, read, *columns, torch.complex128, CPU)
+    generator = torch.Generator().manual_seed(int(shared))
+
+    def drawn(*shape: int) -> Tensor:
+        return 0.2 + torch.rand(shape, generator=generator, dtype=torch.float64)
+
+    x, dx, c, dc = drawn(3, 2), drawn(3, 2), drawn(3, s.size), drawn(3, s.size)
+    w, dw = (drawn(1 if shared else 3, 3) for _ in range(2))
+    found, kept = s.evaluate(x, w, keep=True)
+    pairs = [
+        (found, plain.evaluate(x, w)[0]),
+        (s.vjp(x, w, c, kept), plain.vjp(x, w, c)),
+        (s.tangent(x, w, dx, dw), plain.tangent(x, w, dx, dw)),
+        (s.vjp_tangent(x, w, c, dx, dw, dc), plain.vjp_tangent(x, w, c, dx, dw, dc)),
+    ]
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-11)
 
 
 def test_what_is_not_wanted_is_zero() -> None:
@@ -434,8 +440,8 @@ def test_a_step_has_few_launches_and_waits_for_nothing(
     assert counted.names == [*step, "pull_back"]
     assert runs <= (1 if num_qubits <= 12 else 4 * (reps + 1))
     # Room for results; derivatives of each run are added up; and those of shared weights.
-    allowed = {"empty", "new_empty", "empty_like", "zeros", "new_zeros", "sum", "index_copy_", "add_"}
-    assert set(seen.names) <= allowed, seen.names
+    rooms = {"empty", "new_empty", "empty_like", "zeros", "new_zeros"}
+    assert set(seen.names) <= rooms | {"sum", "index_copy_", "add_"}, seen.names
     assert len(seen.names) <= 12 + 4 * runs
 
 

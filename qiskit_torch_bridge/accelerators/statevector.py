@@ -395,9 +395,7 @@ class _Observables:
         dtype: Of their parts.
     """
 
-    def __init__(
-        self, compiled: CompiledReadout, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, compiled: CompiledReadout, device: torch.device, dtype: torch.dtype) -> None:
         self._tables = make_observable_tables(compiled.sums, dtype, device)
         self._projections = None
         if len(compiled.sums.projections.terms):

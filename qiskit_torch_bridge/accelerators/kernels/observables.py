@@ -234,7 +234,8 @@ def expect(tables: ObservableTables, state: Tensor, tangent: Tensor | None = Non
             state, state if tangent is None else tangent, sums, tables.segments,
             *tables.by_observable[:3], tables.tables, tables.constants,
             rows, tables.num_bits, segments, each,
-            SCALE=1.0 if constant else 2.0, CONSTANT=constant and at_once, SAME=0 if constant else -1,
+            SCALE=1.0 if constant else 2.0, CONSTANT=constant and at_once,
+            SAME=0 if constant else -1,
             **tiling.options, enable_fp_fusion=True,
         )  # fmt: skip
         if not at_once:
@@ -365,7 +366,7 @@ def _expect(
     WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr,
 ):  # fmt: skip
     """Fill in the sums of some segments over one tile."""
-    base, index, row, begin, here = _tile_of(rows, num_bits, WIDTH, HEIGHT, ROW_BITS)
+    base, index, _, begin, here = _tile_of(rows, num_bits, WIDTH, HEIGHT, ROW_BITS)
     imaginary = rows.to(tl.int64) << num_bits
     a_re = _load(right + begin + index, here, ROW_BITS)
     a_im = _load(right + imaginary + begin + index, here, ROW_BITS)
