@@ -7,6 +7,7 @@ operations.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -22,7 +23,6 @@ from test_columns import layered, odd_gates
 from test_statevector_cases import ExactCase
 from test_wide_closed_forms import covariances, ising
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from qiskit_torch_bridge import CircuitProgram
 from qiskit_torch_bridge.accelerators import column_sweeps, columns
@@ -227,30 +227,26 @@ def test_what_is_refused_is_refused_by_the_same_words(monkeypatch):
 
 
 def test_all_constants_are_on_the_device(monkeypatch):
-    """Tensors that only know where they would be refuse to meet any of another device."""
-
-    def make(data, dtype=None, device=None):  # as a build of PyTorch without CUDA can
-        found = tensor(np.asarray(data), dtype=dtype)
-        return torch.empty(found.shape, dtype=found.dtype, device=device)
-
-    tensor = torch.tensor
-    monkeypatch.setattr(torch, "tensor", make)
-    with FakeTensorMode(), torch.no_grad():
-        device = torch.device("cuda", 0)
-        circuit = ising(12, 2)
-        circuit.append(
-            PauliEvolutionGate(SparsePauliOp("XYZ"), 0.3 * circuit.parameters[5]), [4, 5, 6]
-        )
-        simulator = simulate(circuit, ising_readout(12), [0, 1], device=device)
-        x = torch.zeros(3, 2, dtype=torch.float64, device=device)
-        w = torch.zeros(1, 44, dtype=torch.float64, device=device)
-        values, _ = simulator.evaluate(x, w)
-        read = simulate(circuit, Outcomes((1, 2), OutcomeTable([0, 1, 1, 2])), device=device)
-        outcomes, _ = read.evaluate(
-            x[:, :0], torch.zeros(1, 46, dtype=torch.float64, device=device)
-        )
-    assert values.device == outcomes.device == device
-    assert values.shape == outcomes.shape == (3, 3)
+    """Tensors that have no numbers, only a device, refuse to meet any of another."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    meta = torch.device("meta")
+    circuit = ising(12, 2)
+    turn = PauliEvolutionGate(SparsePauliOp("XYZ"), 0.3 * circuit.parameters[5])
+    circuit.append(turn, [4, 5, 6])
+    simulator = simulate(circuit, ising_readout(12), [0, 1], device=meta)
+    x, w, c = (
+        torch.zeros(*shape, dtype=torch.float64, device=meta) for shape in ((3, 2), (1, 44), (3, 3))
+    )
+    found = [
+        simulator.evaluate(x, w)[0],
+        *simulator.vjp(x, w, c),
+        simulator.tangent(x, w, x, w),
+        *simulator.vjp_tangent(x, w, c, x, w, c),
+    ]
+    assert {tensor.device for tensor in found} == {meta}
+    assert [tuple(t.shape) for t in found] == [(3, 3), (3, 2), (1, 44), (3, 3), (3, 2), (1, 44)]
+    with pytest.raises(RuntimeError, match="device"):
+        simulator.evaluate(x, torch.zeros(1, 44, dtype=torch.float64))
 
 
 def test_edges():
