@@ -1456,6 +1456,8 @@ RECORDS = (
 NOT_RUN = {
     # Right, and it would take as long as it says.
     ("optim.QNSPSA.calibrate", "steps"): ("10**9", "10**400"),
+    # Right where IPython is installed.
+    ("diagnostics.TrainingLog", "live"): ("True",),
     # Right, and StatevectorSampler has no room for the outcomes.
     ("gradients.AQGDSamplerGradient.run", "shots"): ("10**9",),
     ("QuantumLayer.sample", "shots"): ("10**9",),

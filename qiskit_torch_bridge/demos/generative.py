@@ -36,7 +36,7 @@ from .plots import plot_generative
 from .problems import FloatArray
 
 SUMMARY = "a circuit learns a distribution: by its discrepancy, or against a discriminator"
-TAKES = "20 s"
+TAKES = "30 s"
 
 METHODS = {"mmd": "maximum mean discrepancy", "gan": "against a discriminator"}
 

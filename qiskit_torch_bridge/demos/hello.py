@@ -33,7 +33,7 @@ from .node_circuits import TWO_QUBITS, NodeCircuit, one_qubit
 from .plots import plot_hello
 
 SUMMARY = "one qubit learns a given expectation value of sigma-z, by three gradients"
-TAKES = "20 s"
+TAKES = "30 s"
 
 EPSILON = 0.01
 """The step of the finite differences. It is small enough for a good difference quotient; at 100

@@ -32,7 +32,7 @@ from .plots import plot_kernel
 from .problems import FloatArray
 
 SUMMARY = "a quantum kernel is trained by its alignment, for a support vector machine"
-TAKES = "20 s"
+TAKES = "30 s"
 
 SQUARES = 4
 """Along each side of the checkerboard."""

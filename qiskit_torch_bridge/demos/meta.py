@@ -36,7 +36,7 @@ from .plots import plot_meta
 from .problems import MAX_NODES, Graph, cut_operator, max_cut, qaoa_circuit, random_gnp
 
 SUMMARY = "an LSTM learns to optimize: first one rotation, then QAOA's angles, against Adam"
-TAKES = "2 min"
+TAKES = "3 min"
 
 Walk: TypeAlias = Callable[[Task, Tensor, int], Tensor]
 """From starts ``(B, I)`` and a number of steps to places ``(steps + 1, B, I)``."""

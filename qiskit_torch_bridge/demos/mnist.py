@@ -37,7 +37,7 @@ from .node_circuits import TWO_QUBITS
 from .plots import plot_mnist
 
 SUMMARY = "a convolutional network with a quantum node tells handwritten digits apart"
-TAKES = "20 s"
+TAKES = "30 s"
 
 LEARNING_RATES = {"adam": 0.001, "sgd": 0.01}
 

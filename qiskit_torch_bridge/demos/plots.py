@@ -89,7 +89,8 @@ def plot_hello(
             else "Two qubits learn the sum of their expectation values",
         )
         axes.grid(alpha=0.25)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        title = f"means of {len(trainings[0])} trainings; bands: their standard deviations"
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, title=title)
 
 
 def plot_mnist(

@@ -55,7 +55,7 @@ from .problems import (
 )
 
 SUMMARY = "QAOA for MaxCut: PyTorch's optimizers against COBYLA and SPSA"
-TAKES = "1 min"
+TAKES = "30 s"
 
 STEP_SIZES: StepSizes = {
     "adam": 0.1,

@@ -36,7 +36,7 @@ from .digits import Digits, Split, load_digits
 from .plots import plot_qcnn
 
 SUMMARY = "a quantum convolutional network with measured pooling tells digits apart"
-TAKES = "20 s"
+TAKES = "30 s"
 
 NUM_QUBITS = 8
 SIDE = 4
