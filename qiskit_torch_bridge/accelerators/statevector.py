@@ -51,7 +51,8 @@ SPARE = 16
 """The part of the memory that is left for sums and angles where a batch is taken in chunks."""
 
 Wanted = tuple[bool, bool]
-Angles = tuple[Tensor, ...]
+Angles = tuple[Tensor, Tensor]
+"""Cosines and sines of half of all angles."""
 
 
 class FinalStates:
@@ -175,7 +176,7 @@ class TritonStatevector(TensorSimulator):
         """
         with self._precisely():
             state = kept.take() if isinstance(kept, FinalStates) else None
-            angles = kept.angles if isinstance(kept, FinalStates) else ()
+            angles = kept.angles if isinstance(kept, FinalStates) else None
             found = []
             for at in self._chunks(len(x), 2) if state is None else [slice(0, len(x))]:
                 given = x[at], _rows(w, at)
@@ -215,7 +216,7 @@ class TritonStatevector(TensorSimulator):
                 if self._is_affine:
                     found.append(self._to_columns(*given, turned, wanted))
                     continue
-                gradient = self._gradient(*given, c, None, (), wanted)
+                gradient = self._gradient(*given, c, None, None, wanted)
                 found.append(
                     self._columns.pull_back_tangent(*given, gradient, *moved, turned, wanted)
                 )
@@ -256,10 +257,11 @@ class TritonStatevector(TensorSimulator):
         shape = 2, rows, 1 << self.tape.num_bits
         return torch.empty(shape, dtype=self._float, device=self.device)
 
-    def _run(self, x: Tensor, w: Tensor, angles: Angles = ()) -> tuple[Tensor, Angles]:
+    def _run(self, x: Tensor, w: Tensor, angles: Angles | None = None) -> tuple[Tensor, Angles]:
         """Return the final states, and cosines and sines if they are not known already."""
-        if not angles:
-            angles = compute_angles(self._angles, *self._columns.extend(x, w), self._float)
+        if angles is None:
+            cosines, sines = compute_angles(self._angles, *self._columns.extend(x, w), self._float)
+            angles = cosines, sines
         if self._start is None:
             state = self._new(len(x))
         else:
@@ -269,10 +271,12 @@ class TritonStatevector(TensorSimulator):
 
     def _run_tangent(
         self, x: Tensor, w: Tensor, dx: Tensor, dw: Tensor
-    ) -> tuple[Tensor, Tensor, Angles]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Return the final states, their derivatives, and what has been computed of angles."""
         moved = self._columns.extend_tangents(x, w, dx, dw)
-        angles = compute_angles(self._angles, *self._columns.extend(x, w), self._float, moved)
+        further = self._columns.extend(x, w)
+        cosines, sines, halves = compute_angles(self._angles, *further, self._float, moved)
+        angles = cosines, sines, halves
         if self._start is None:
             state, tangent = self._new(len(x)), self._new(len(x))
         elif self._start.depends:
@@ -304,11 +308,11 @@ class TritonStatevector(TensorSimulator):
         w: Tensor,
         cotangent: Tensor,
         state: Tensor | None,
-        angles: Angles,
+        angles: Angles | None,
         wanted: Wanted,
     ) -> Tensor:
         """Return the gradients with respect to all slots, ``(slots, B)``."""
-        if state is None:
+        if state is None or angles is None:
             state, angles = self._run(x, w, angles)
         bra = self._readout.bra(state, cotangent)
         in_full = self._start is not None and self._start.depends and any(wanted)
