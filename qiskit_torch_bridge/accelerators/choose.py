@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..exceptions import CircuitError, DeviceError, MeasurementError
-from ..execution import COLUMNS, NUMBA, ON_DEVICES, STATEVECTOR, TORCH, TRITON, Exact
+from ..execution import NUMBA, ON_DEVICES, TORCH, TRITON, Exact
 from ..program import CircuitProgram
 from ..program.readouts import Expectations
-from ..simulation.choice import AUTOMATIC, PLANNERS, SPEEDS, choose
+from ..simulation.choice import AUTOMATIC, COLUMNS, PLANNERS, SPEEDS, STATEVECTOR, choose
 from ..simulation.statevector.plan import StatevectorPlan
 from . import device_memory
 from .interface import TensorSimulator
@@ -156,8 +156,8 @@ def require_device(device: torch.device) -> None:
             f"Expected a device of {name}; PyTorch {torch.__version__} {reason}. Leave out device "
             "to compute where tensors are; `qiskit-torch-bridge doctor` tells what is there."
         )
-    count = module.device_count()
-    if device.index is not None and device.index >= count:
+    count, index = module.device_count(), device.index or 0
+    if index >= count:
         raise DeviceError(
             f"Expected a device from {device.type}:0 to {device.type}:{count - 1}; got {device}."
         )

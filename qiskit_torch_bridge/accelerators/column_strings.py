@@ -17,7 +17,7 @@ from torch import Tensor
 from ..arrays import ComplexArray
 from ..simulation.columns.strings import END, MATRICES, Automaton, Edge, Strings
 from .column_sweeps import Environments
-from .sparse_maps import SparseMap
+from .sparse_maps import SparseMap, to_device
 
 ROOT = Edge(0, 0, 0)
 """The edge from the root to itself, where further strings begin."""
@@ -40,12 +40,12 @@ class _Level(NamedTuple):
     """Beginnings of one length.
 
     Attributes:
-        count: How many there are.
+        strings: How many there are.
         passes: Those that go on, once for each letter.
         passing: How many these are.
     """
 
-    count: int
+    strings: int
     passes: Gather
     passing: int
 
@@ -101,7 +101,7 @@ class StringReader:
         passed = self._letters(self._passed(columns)).flatten(2, 3).mT
         passed_by_level = passed.split([level.passing for level in self._levels], 1)
         met = self._met(conjugate).flatten(3)
-        met_by_level = met.split([level.count for level in self._levels[1:]], 1)
+        met_by_level = met.split([level.strings for level in self._levels[1:]], 1)
         halves = [self._begins(environments.lefts)]
         for level, mine, beyond in zip(self._levels, passed_by_level, met_by_level, strict=False):
             lefts = mine @ level.passes(halves[-1]).flatten(2, 3)
@@ -114,8 +114,8 @@ class StringReader:
     def _write_letters(self, matrices: ComplexArray) -> _Letters:
         diagonal = np.stack([matrices[:, 0, 0], matrices[:, 1, 1]], 1)
         beside = np.stack([matrices[:, 0, 1], matrices[:, 1, 0]], 1)
-        on = {"dtype": self._dtype, "device": self._device}
-        return _Letters(*(torch.tensor(m, **on)[:, None, :, None] for m in (diagonal, beside)))
+        given = (to_device(m, self._device, self._dtype) for m in (diagonal, beside))
+        return _Letters(*(m[:, None, :, None] for m in given))
 
     def _gather(self, places: Sequence[int], count: int) -> Gather:
         if list(places) == list(range(count)):

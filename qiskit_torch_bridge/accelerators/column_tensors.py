@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ..arrays import ComplexArray, IntArray
 from ..simulation.columns.network import PAULIS, Network, Step, Turn
-from .sparse_maps import SparseMap
-from .tapes import to_device, values_dtype
+from .sparse_maps import SparseMap, to_device
+from .tapes import values_dtype
 
-IDENTITY, NOTHING = PAULIS[0], np.zeros((2, 2))
+IDENTITY: ComplexArray = PAULIS[0]
+NOTHING: ComplexArray = np.zeros((2, 2), dtype=complex)
 
 Factor = tuple[int, ComplexArray, ComplexArray]
 """The slot of an angle, or -1, and what its cosine and its sine are multiplied by."""
@@ -218,9 +219,11 @@ def _chains_of(step: Step) -> list[list[Factor]]:
         else (-1, factor, NOTHING)
         for factor in step.factors
     ]
-    found = []
+    found: list[list[Factor]] = []
     for m, matrix in enumerate(step.matrices):
         by_sine = step.slot >= 0 and m > 0
-        last = (step.slot, NOTHING, -1j * matrix) if by_sine else (step.slot, matrix, NOTHING)
+        last: Factor = (
+            (step.slot, NOTHING, -1j * matrix) if by_sine else (step.slot, matrix, NOTHING)
+        )
         found.append([*before, last])
     return found

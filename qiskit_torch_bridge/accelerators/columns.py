@@ -23,7 +23,8 @@ from .column_sweeps import choose_chunks, sweep
 from .column_tensors import ColumnTensors
 from .interface import Pair, TensorSimulator
 from .outcomes import OutcomesOf
-from .tapes import TapeAngles, to_device, values_dtype
+from .sparse_maps import to_device
+from .tapes import TapeAngles, values_dtype
 
 COPIES = 12
 """Tensors as large as all columns that are there at a time, for values and a gradient."""

@@ -63,13 +63,13 @@ class _Places(NamedTuple):
     """Where the amplitudes of terms are, all of shape ``(T, F, E)``.
 
     Attributes:
-        index: Those that are read.
+        source: Those that are read.
         target: Those that they lead to.
         power: The power of i in each element.
         turn: The power of i at its target.
     """
 
-    index: Tensor
+    source: Tensor
     target: Tensor
     power: Tensor
     turn: Tensor
@@ -115,7 +115,7 @@ class ProjectedProducts:
 
     def _projected(self, state: Tensor, places: _Places) -> tuple[Tensor, Tensor]:
         """What projectors and strings make of a state, ``(B, T, F, E)``: real, imaginary parts."""
-        re, im = state.to(self._dtype)[..., places.index].unbind(0)
+        re, im = state.to(self._dtype)[..., places.source].unbind(0)
         c, s = self._cosines[places.power], self._sines[places.power]
         a = (c * re + s * im).sum(-1, keepdim=True)
         b = (c * im - s * re).sum(-1, keepdim=True)
@@ -132,11 +132,11 @@ class ProjectedProducts:
             elements = _elements(directions[middle:stop])
             mine = np.flatnonzero(projections.terms["view_at"] == number)
             some = max(1, max(AT_ONCE, 1 << self._num_bits) // (len(orbits) * len(elements)))
-            shared = [to_device(a, device, torch.int64) for a in (orbits, *elements.T)]
+            on_orbits, x, z, k = (to_device(a, device, torch.int64) for a in (orbits, *elements.T))
             for first in range(0, len(mine), some):
                 at = mine[first : first + some]
                 terms, strengths = projections.terms[at], projections.strengths[at]
-                offsets, signs, x, z, k = (
+                offsets, signs, *string = (
                     to_device(terms[name], device, torch.int64)
                     for name in ("offset", "signs", "x", "z", "k")
                 )
@@ -148,13 +148,11 @@ class ProjectedProducts:
                     self._dtype,
                     device,
                 )
+                string_x, string_z, string_k = (a[:, None, None] for a in string)
                 yield _Terms(
-                    *shared,
-                    offsets[:, None],
-                    signs[:, None],
-                    *(a[:, None, None] for a in (x, z, k)),
-                    weights,
-                )
+                    on_orbits, x, z, k, offsets[:, None], signs[:, None], string_x, string_z,
+                    string_k, weights,
+                )  # fmt: skip
 
 
 def _find_places(terms: _Terms) -> _Places:

@@ -117,15 +117,15 @@ class _Part(NamedTuple):
     """Rows of one length.
 
     Attributes:
-        count: How many there are.
+        rows: How many there are.
         width: Their length.
-        source: What they read, ``(count * width,)``.
-        weights: What that is multiplied by, ``(count, width)``; ``None``: by one.
+        source: What they read, ``(rows * width,)``.
+        weights: What that is multiplied by, ``(rows, width)``; ``None``: by one.
         is_entry: Where rows are as long as that; ``None``: all are. What fills the others up counts
             for nothing, even if it is not finite.
     """
 
-    count: int
+    rows: int
     width: int
     source: Tensor | None = None
     weights: Tensor | None = None
@@ -134,14 +134,14 @@ class _Part(NamedTuple):
     def take(self, x: Tensor) -> Tensor:
         """Return what the rows are of ``x``."""
         if self.source is None:
-            return x.new_zeros((len(x), self.count, *x.shape[2:]))
+            return x.new_zeros((len(x), self.rows, *x.shape[2:]))
         taken = x.index_select(1, self.source)
-        taken = taken.reshape(len(x), self.count, self.width, *x.shape[2:])
+        taken = taken.reshape(len(x), self.rows, self.width, *x.shape[2:])
         further = [1] * (x.ndim - 2)
         if self.weights is not None:
-            taken = taken * self.weights.reshape(self.count, self.width, *further)
+            taken = taken * self.weights.reshape(self.rows, self.width, *further)
         if self.is_entry is not None:
-            is_entry = self.is_entry.reshape(self.count, self.width, *further)
+            is_entry = self.is_entry.reshape(self.rows, self.width, *further)
             taken = torch.where(is_entry, taken, 0.0)
         return taken.sum(2) if self.width > 1 else taken.squeeze(2)
 

@@ -120,8 +120,8 @@ class OnArrays:
     """
 
     dtype = torch.float64
-    method = None
-    in_graph = None
+    method: str | None = None
+    in_graph: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(self, engine: Engine, last: StandardErrors) -> None:
         self._engine, self._last = engine, last
@@ -219,7 +219,9 @@ class InTensors:
         self.dtype = values_dtype(simulator.device)
         self.method: str | None = simulator.method
         self.order = min(simulator.order, 2)
-        self.in_graph = self._in_graph if simulator.order > self.order else None
+        self.in_graph: Callable[[Tensor, Tensor], Tensor] | None = None
+        if simulator.order > self.order:
+            self.in_graph = self._in_graph
 
     def _in_graph(self, inputs: Tensor, weights: Tensor) -> Tensor:
         return self._simulator.evaluate(inputs, _rows(weights))[0]

@@ -15,7 +15,7 @@ Cost:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 import torch
@@ -162,6 +162,7 @@ def pull_back(
 
 
 @triton.jit(do_not_specialize=["slots", "rows", "inputs", "w_stride"])
+@no_type_check
 def _angles(
     x, w, dx, dw, starts, columns, coefficients, offsets, cosines, sines, tangents,
     slots, rows, inputs, w_stride,
@@ -201,6 +202,7 @@ def _angles(
 
 
 @triton.jit(do_not_specialize=["rows", "inputs", "weights"])
+@no_type_check
 def _pull_back(
     gradients, starts, slots, coefficients, gx, gw, rows, inputs, weights,
     SHARED: tl.constexpr, ROWS: tl.constexpr, ENTRIES: tl.constexpr,

@@ -25,7 +25,7 @@ Cost:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 import torch
@@ -278,6 +278,7 @@ def observe(
 
 
 @triton.jit
+@no_type_check
 def _tile_of(rows, num_bits, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr):
     """Where a program's tile is.
 
@@ -300,6 +301,7 @@ def _tile_of(rows, num_bits, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS
 
 
 @triton.jit
+@no_type_check
 def _load(pointers, here, ROW_BITS: tl.constexpr):
     """Amplitudes of a tile; zeros in rows that are not there."""
     if ROW_BITS == 0:
@@ -309,6 +311,7 @@ def _load(pointers, here, ROW_BITS: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def _store(pointers, values, here, ROW_BITS: tl.constexpr):
     """Write amplitudes of a tile."""
     if ROW_BITS == 0:
@@ -318,6 +321,7 @@ def _store(pointers, values, here, ROW_BITS: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def _share(cotangent, at, here, like, ROW_BITS: tl.constexpr):
     """The cotangent of one observable, a number or for each row of a tile."""
     if ROW_BITS == 0:
@@ -327,6 +331,7 @@ def _share(cotangent, at, here, like, ROW_BITS: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def _odd(bits):
     """The parity of the bits of a number."""
     bits ^= bits >> 16
@@ -337,6 +342,7 @@ def _odd(bits):
 
 
 @triton.jit
+@no_type_check
 def _signs(signs, e, base, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr):
     """The signs of one term, as the highest bits of numbers, by rows and by columns of a tile."""
     odd = _odd(tl.load(signs + 3 * e) & base)
@@ -346,6 +352,7 @@ def _signs(signs, e, base, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: 
 
 
 @triton.jit
+@no_type_check
 def _signed(weight, of_rows, of_columns):
     """A weight, or one for each row of a tile, with the signs of a term, ``(HEIGHT, WIDTH)``."""
     LAST: tl.constexpr = -(1 << 31)
@@ -359,6 +366,7 @@ def _signed(weight, of_rows, of_columns):
 
 
 @triton.jit(do_not_specialize=["rows", "num_bits", "segments", "each"])
+@no_type_check
 def _expect(
     left, right, sums, starts, groups, signs, weights, tables, constants,
     rows, num_bits, segments, each,
@@ -406,6 +414,7 @@ def _expect(
 
 
 @triton.jit(do_not_specialize=["count", "segments", "tiles"])
+@no_type_check
 def _collect(
     sums, evs, owners, constants, count, segments, tiles,
     CONSTANT: tl.constexpr, BLOCK: tl.constexpr,
@@ -425,6 +434,7 @@ def _collect(
 
 
 @triton.jit(do_not_specialize=["rows", "num_bits", "count", "num_groups"])
+@no_type_check
 def _observe(
     ket, dket, cotangent, dcotangent, bra, dbra,
     groups, signs, weights, observables, tables, rows, num_bits, count, num_groups,

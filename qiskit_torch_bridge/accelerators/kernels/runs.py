@@ -25,6 +25,8 @@ derivative, :math:`\operatorname{Im}\langle\lambda|P|\psi\rangle
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
@@ -42,6 +44,7 @@ POINTERS = (
 
 
 @triton.jit
+@no_type_check
 def _flip(x, mask: tl.constexpr, bits: tl.constexpr, whole: tl.constexpr):
     """Exchange the registers ``k`` and ``k ^ mask``: sums of whole numbers are exact."""
     y = x.to(whole, bitcast=True)
@@ -53,6 +56,7 @@ def _flip(x, mask: tl.constexpr, bits: tl.constexpr, whole: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def _exchange(x, mask, across: tl.constexpr):
     """Exchange the threads ``t`` and ``t ^ mask``, which may be in different warps or not."""
     if across:
@@ -65,6 +69,7 @@ def _exchange(x, mask, across: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def _locate(places, thread, coset, row, rows, num_bits, threads, registers: tl.constexpr):
     """Return each number's index with the bit of imaginary parts, its address, and whether it is.
 
@@ -81,6 +86,7 @@ def _locate(places, thread, coset, row, rows, num_bits, threads, registers: tl.c
 
 
 @triton.jit
+@no_type_check
 def _turn(  # noqa: D417
     ket, dket, bra, dbra, ket_there, dket_there, bra_there, dbra_there,
     c, s, h, sign, wanted, inner,
@@ -124,6 +130,7 @@ def _turn(  # noqa: D417
 
 
 @triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=POINTERS)
+@no_type_check
 def sweep(  # noqa: D417
     kets, ket_tangents, bras, bra_tangents, cosines, sines, halves, derivatives, records, places,
     first, count, step, num_bits, rows, thread_bits, log_cosets, low_cosets, parts, from_zero,
