@@ -6,20 +6,16 @@ Triton's kernels run by its interpreter here, which takes a thousand times as lo
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from typing import Any
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined
 
 from qiskit_torch_bridge import Exact
+from qiskit_torch_bridge.accelerators.choose import has_triton
 
-NEEDS = {"torch": "torch", "triton": "qiskit_torch_bridge.accelerators.statevector"}
-IN_TENSORS = {
-    f"exact by {kernels}": Exact(kernels=kernels)
-    for kernels, package in NEEDS.items()
-    if importlib.util.find_spec(package) is not None
-}
+KERNELS = ("torch", "triton") if has_triton() else ("torch",)
+IN_TENSORS = {f"exact by {kernels}": Exact(kernels=kernels) for kernels in KERNELS}
 """By name; each computes on the processor what others compute on an accelerator."""
 
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", minversion="3.3")
 
 from qiskit_torch_bridge.accelerators.kernels import plan
 from qiskit_torch_bridge.accelerators.kernels.launch import (

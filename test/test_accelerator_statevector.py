@@ -24,7 +24,7 @@ import pytest
 import torch
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined, Triton's own too
-pytest.importorskip("triton")
+pytest.importorskip("triton", minversion="3.3")
 
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import logging
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from .interface import TensorSimulator
 _log = logging.getLogger("qiskit_torch_bridge")
 
 PROCESSOR = torch.device("cpu")
+OLDEST_TRITON = (3, 3)
 FOLLOWED = ("cuda", "xpu")
 """Devices whose tensors are computed where they are; all have numbers in double precision."""
 SMALL = 14
@@ -175,8 +177,8 @@ def choose_kernels(exact: Exact, device: torch.device) -> str:
         return TORCH
     if not has_triton():
         raise DeviceError(
-            "Expected Triton, which kernels='triton' compiles with; it is not installed. It comes "
-            "with PyTorch for CUDA on Linux; use kernels='torch' elsewhere."
+            "Expected Triton 3.3 or newer, which kernels='triton' compiles with; there is none. It "
+            "comes with PyTorch for CUDA on Linux, 2.7 or newer; use kernels='torch' elsewhere."
         )
     if device.type != "cuda" and not interprets():
         raise DeviceError(
@@ -187,9 +189,14 @@ def choose_kernels(exact: Exact, device: torch.device) -> str:
     return TRITON
 
 
+@functools.cache
 def has_triton() -> bool:
-    """Whether Triton is installed."""
-    return importlib.util.find_spec("triton") is not None
+    """Whether Triton is installed, in a version that has what kernels need, ``gather`` above all."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    import triton
+
+    return tuple(map(int, triton.__version__.split(".")[:2])) >= OLDEST_TRITON
 
 
 def interprets() -> bool:

@@ -291,7 +291,7 @@ def check_device_kernels() -> Finding:
         return Finding(
             name,
             "ok",
-            "operations of PyTorch; no Triton is installed",
+            "operations of PyTorch; there is no Triton 3.3 or newer",
             "On CUDA Triton's kernels would be faster; it comes with PyTorch for CUDA on Linux.",
         )
     try:
