@@ -191,7 +191,7 @@ def choose_kernels(exact: Exact, device: torch.device) -> str:
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether Triton is installed, in a version that has what kernels need, ``gather`` above all."""
+    """Whether Triton is there, in a version that has what kernels need, ``gather`` above all."""
     if importlib.util.find_spec("triton") is None:
         return False
     import triton
