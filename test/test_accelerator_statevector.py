@@ -334,11 +334,11 @@ def test_observables_are_their_matrices(
     close(values, expected(psi, on_psi) + sums.constants, size=20.0 * len(psi[0]))
     slopes = observables.expect(tables, state, moved)
     close(slopes, 2 * expected(psi, on_dpsi), size=20.0 * len(psi[0]))
-    out, dout = torch.full_like(state, torch.nan), torch.full_like(state, torch.nan)
-    observables.observe(tables, state, c, out, (moved, dc, dout))
+    out, out_tangent = torch.full_like(state, torch.nan), torch.full_like(state, torch.nan)
+    observables.observe(tables, state, c, out, (moved, dc, out_tangent))
     bra = np.einsum("bo,obi->bi", c, on_psi)
     dbra = np.einsum("bo,obi->bi", c, on_dpsi) + np.einsum("bo,obi->bi", dc, on_psi)
-    for found, right in ((out, bra), (dout, dbra)):
+    for found, right in ((out, bra), (out_tangent, dbra)):
         close(found, np.stack([right.real, right.imag]), size=10.0 * abs(right).max())
     again = torch.full_like(state, torch.nan)
     observables.observe(tables, state, c, again)

@@ -267,10 +267,10 @@ def observe(
         return
     tiling = _tile(rows, tables.num_bits, 1 if tangents is None else 2)
     cotangent = cotangent.contiguous()
-    dstate, dcotangent, dout = tangents or (state, cotangent, out)
+    dstate, dcotangent, out_tangent = tangents or (state, cotangent, out)
     with torch.cuda.device_of(state):
         _observe[tiling.tiles, tiling.blocks](
-            state, dstate, cotangent, dcotangent.contiguous(), out, dout, *tables.by_mask,
+            state, dstate, cotangent, dcotangent.contiguous(), out, out_tangent, *tables.by_mask,
             tables.tables, rows, tables.num_bits, tables.num_observables,
             len(tables.by_mask.groups), TANGENT=tangents is not None,
             **tiling.options, enable_fp_fusion=True,
