@@ -516,6 +516,7 @@ CASES: dict[str, Case] = {
         },
     ),
     "QuantumLayer.draw": Case(method(layer, "draw"), fixed(output="text")),
+    "TorchQuantumModule.draw": Case(method(node, "draw"), fixed(output="text")),
     "QuantumLayer.forward": Case(
         lambda inputs: layer()(inputs), lambda: {"inputs": torch.zeros(4, 2)}, {"inputs": ANGLES}
     ),
@@ -1429,6 +1430,10 @@ RECORDS = (
             "primitives.Evaluation",
         ),
         "a record that the package fills in and hands out",
+    )
+    | dict.fromkeys(
+        ("diagnostics.TrainingLog.__exit__",),
+        "called by Python, at the end of a with statement",
     )
     | dict.fromkeys(
         ("diagnostics.TrainingLog.callback",),

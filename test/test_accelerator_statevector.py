@@ -46,7 +46,7 @@ from qiskit_torch_bridge.simulation.statevector.pauli_sums import PauliSums
 from qiskit_torch_bridge.simulation.statevector.readouts import compile_readout
 
 CPU = torch.device("cpu")
-CIRCUITS = int(os.environ.get("QTB_TRITON_CIRCUITS", "300" if FULL else "6"))
+CIRCUITS = int(os.environ.get("QTB_TRITON_CIRCUITS", "300" if FULL else "4"))
 MOST_QUBITS = 8 if CIRCUITS > 50 else 4
 CASES = [(list(FAMILIES)[k % len(FAMILIES)], k // len(FAMILIES)) for k in range(CIRCUITS)]
 ROUNDING = {torch.float64: 1e-13, torch.float32: 3e-5}
@@ -434,15 +434,19 @@ def test_a_step_has_few_launches_and_waits_for_nothing(
         with Operations() as seen:
             _, kept = s.evaluate(x, w, keep=True)
             s.vjp(x, w, c, kept, (False, True))
-    runs = counted.names.count("kernel") // 2
+    between = counted.names.index("observe")
+    runs, undone = (
+        part.count("kernel") for part in (counted.names[:between], counted.names[between:])
+    )
     many = ["collect"] if s.tape.num_bits > 10 else []
-    step = ["angles", *["kernel"] * runs, "expect", *many, "observe", *["kernel"] * runs]
+    step = ["angles", *["kernel"] * runs, "expect", *many, "observe", *["kernel"] * undone]
     assert counted.names == [*step, "pull_back"]
-    assert runs <= (1 if num_qubits <= 12 else 4 * (reps + 1))
+    # Blocks of ket and bra together are smaller, so that there may be more runs on the way back.
+    assert max(runs, undone) <= (1 if num_qubits <= 12 else 4 * (reps + 1))
     # Room for results; derivatives of each run are added up; and those of shared weights.
     rooms = {"empty", "new_empty", "empty_like", "zeros", "new_zeros"}
     assert set(seen.names) <= rooms | {"sum", "index_copy_", "add_"}, seen.names
-    assert len(seen.names) <= 12 + 4 * runs
+    assert len(seen.names) <= 12 + 4 * max(runs, undone)
 
 
 COMPILE = """

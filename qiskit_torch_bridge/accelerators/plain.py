@@ -262,7 +262,9 @@ class _Sweep(torch.autograd.Function):
         return simulator._read(ket), ket
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor, _: None) -> tuple[Tensor, None]:
+    def backward(ctx: Any, cotangent: Tensor | None, _: None) -> tuple[Tensor | None, None]:
+        if cotangent is None:
+            return None, None
         angles, ket = ctx.saved_tensors
         simulator: PlainStatevector = ctx.simulator
         with simulator._precisely():
