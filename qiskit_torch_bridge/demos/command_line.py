@@ -149,7 +149,7 @@ def find_backend(name: str, num_qubits: int) -> BackendV2:
             ) from error
     raise DemoError(
         f"Expected --backend to be 'aer', 'generic' or the name of a fake device such as "
-        f"'fake_sherbrooke'; got {name!r}. For a real device see the tutorial 'Run on hardware'."
+        f"'fake_sherbrooke'; got {name!r}. For a real device see the how-to 'Run on hardware'."
     )
 
 
