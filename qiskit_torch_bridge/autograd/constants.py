@@ -30,7 +30,7 @@ def constant(
         dtype: What it is to hold; default: what the attribute does.
     """
     if is_compiling():
-        return torch.tensor(getattr(owner, name), dtype=dtype, device=device)
+        return torch.as_tensor(getattr(owner, name), dtype=dtype, device=device)
     if device == PROCESSOR or not is_concrete():  # what a tracer sees would be none later
         return torch.as_tensor(getattr(owner, name), dtype=dtype, device=device)
 
