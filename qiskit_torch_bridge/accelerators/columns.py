@@ -21,7 +21,7 @@ from . import device_memory
 from .column_strings import StringReader
 from .column_sweeps import choose_chunks, sweep
 from .column_tensors import ColumnTensors
-from .interface import Pair, TensorSimulator
+from .interface import Pair, TensorSimulator, keep_precision
 from .outcomes import OutcomesOf
 from .sparse_maps import to_device
 from .tapes import TapeAngles, values_dtype
@@ -168,7 +168,7 @@ class TensorColumns(TensorSimulator):
         values = self._constants.expand(rows, -1)
         if self._has_strings and rows:
             self._require(rows)
-            with torch.autocast(self.device.type, enabled=False):
+            with keep_precision(self.device):
                 columns = self._tensors(self._angles(x, w).mT)
                 environments = sweep(columns, self._chunks(rows))
                 values = values + self._reader(columns, environments)

@@ -9,6 +9,8 @@ for the device.
 
 from __future__ import annotations
 
+import contextlib
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +18,13 @@ from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
 """A tensor for inputs ``(B, ...)`` and one for weights ``(1, ...)`` or ``(B, ...)``."""
+
+
+def keep_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context that computes in the precision of tensors, whatever the caller does in."""
+    if not torch.amp.is_autocast_available(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 class TensorSimulator(Protocol):

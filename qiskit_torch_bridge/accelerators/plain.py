@@ -12,9 +12,7 @@ Reference: T. Jones & J. Gacon, arXiv:2009.02823, for the sweep.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -26,7 +24,7 @@ from ..program.readouts import Readout
 from ..simulation.statevector.readouts import compile_readout
 from . import device_memory
 from .initial_states import InitialStates
-from .interface import Pair, TensorSimulator
+from .interface import Pair, TensorSimulator, keep_precision
 from .readouts import make_readout
 from .steps import HalfAngles, make_steps
 from .tapes import TapeAngles
@@ -87,10 +85,6 @@ class PlainStatevector(TensorSimulator):
         first, n = len(self._angles.leading), compiled.tape.num_bits
         self._steps = make_steps(self._angles.rest, first, n, device, self._float)
         self._readout = make_readout(compiled, device, self._float)
-        operations = len(self._angles.leading) + len(self._angles.rest)
-        self._missing = None
-        if not compiled.is_whole:
-            self._missing = 16 * (operations + 4) * torch.finfo(self._float).eps
 
     def evaluate(self, x: Tensor, w: Tensor, keep: bool = False) -> tuple[Tensor, Tensor | None]:
         """Return what is read of the states, ``(B, S)``, and the final states if they are kept.
@@ -98,13 +92,13 @@ class PlainStatevector(TensorSimulator):
         Where amplitudes are read and qubits left out are not in state zero, a row is not a number.
         """
         self._require(len(x), FORWARD)
-        with self._precisely():
+        with keep_precision(self.device):
             angles = self._angles(x, w)
             if _is_recorded(angles):
                 values, ket = _Sweep.apply(angles, self)
             else:
                 ket = self._run(angles)
-                values = self._read(ket)
+                values = self._readout.read(ket)
             if not values.requires_grad:  # no angle depends on anything: gradients are zeros
                 values = values + x.narrow(1, 0, 0).sum() + w.narrow(1, 0, 0).sum()
             return values, ket.detach() if keep else None
@@ -123,7 +117,7 @@ class PlainStatevector(TensorSimulator):
         The coefficients of observables may be complex: see :meth:`.StatevectorSimulator.vjp`.
         """
         self._require(len(x), BACKWARD)
-        with self._precisely():
+        with keep_precision(self.device):
             angles = self._angles(x, w)
             ket = self._run(angles) if kept is None else kept
             gradient = self._sweep_back(angles, ket, cotangent)
@@ -133,7 +127,7 @@ class PlainStatevector(TensorSimulator):
     def tangent(self, x: Tensor, w: Tensor, dx: Tensor, dw: Tensor) -> Tensor:
         """Return the derivatives ``(B, S)`` of what is read along ``dx`` and ``dw``."""
         self._require(len(x), BACKWARD)
-        with self._precisely():
+        with keep_precision(self.device):
             angles, dangles = self._angles(x, w), self._angles.tangents(x, w, dx, dw)
             return self._readout.tangent(*self._run_tangents(angles, dangles))
 
@@ -150,7 +144,7 @@ class PlainStatevector(TensorSimulator):
     ) -> Pair:
         """Return the derivatives of :meth:`vjp` along ``dx``, ``dw`` and ``dcotangent``."""
         self._require(len(x), TANGENT_BACKWARD)
-        with self._precisely():
+        with keep_precision(self.device):
             angles, dangles = self._angles(x, w), self._angles.tangents(x, w, dx, dw)
             ket, dket = self._run_tangents(angles, dangles)
             bra = self._readout.bra(ket, cotangent)
@@ -161,7 +155,7 @@ class PlainStatevector(TensorSimulator):
     def states(self, x: Tensor, w: Tensor) -> Tensor:
         """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
         self._require(len(x), FORWARD)
-        with self._precisely():
+        with keep_precision(self.device):
             return torch.complex(*self._run(self._angles(x, w)).unbind(0))
 
     def _require(self, rows: int, states: int) -> None:
@@ -169,12 +163,6 @@ class PlainStatevector(TensorSimulator):
         n = self.tape.num_bits
         needed = states * rows * self.dtype.itemsize << n
         device_memory.require(needed, self.device, f"Simulating {rows} states of {n} qubits")
-
-    def _precisely(self) -> AbstractContextManager[object]:
-        """Keep the precision, whatever the caller computes in."""
-        if not torch.amp.is_autocast_available(self.device.type):
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, enabled=False)
 
     def _halves(self, angles: Tensor) -> Tensor:
         return angles[: self._angles.num_rotations] / 2
@@ -185,13 +173,6 @@ class PlainStatevector(TensorSimulator):
         for step in self._steps:
             state = step.turn(state, halves)
         return state
-
-    def _read(self, ket: Tensor) -> Tensor:
-        values = self._readout.read(ket)
-        if self._missing is None:
-            return values
-        missing = 1 - (values * values).sum(-1, keepdim=True)
-        return torch.where(missing > self._missing, torch.nan, values)
 
     def _sweep_back(self, angles: Tensor, ket: Tensor, cotangent: Tensor) -> Tensor:
         """Return the gradient with respect to angles, ``(slots, B)``: all steps are undone."""
@@ -261,7 +242,7 @@ class _Sweep(torch.autograd.Function):
         ctx.save_for_backward(angles, ket)
         ctx.mark_non_differentiable(ket)
         ctx.set_materialize_grads(False)
-        return simulator._read(ket), ket
+        return simulator._readout.read(ket), ket
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None, _: None) -> tuple[Tensor | None, None]:
@@ -269,9 +250,9 @@ class _Sweep(torch.autograd.Function):
             return None, None
         angles, ket = ctx.saved_tensors
         simulator: PlainStatevector = ctx.simulator
-        with simulator._precisely():
+        with keep_precision(simulator.device):
             if not torch.is_grad_enabled():
                 return simulator._sweep_back(angles, ket, cotangent), None
             # The gradient is to be differentiated, which takes all that autograd keeps.
-            read = torch.func.vjp(lambda a: simulator._read(simulator._run(a)), angles)
+            read = torch.func.vjp(lambda a: simulator._readout.read(simulator._run(a)), angles)
             return read[1](cotangent)[0], None

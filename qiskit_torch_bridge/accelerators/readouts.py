@@ -62,7 +62,11 @@ def make_readout(
     """Return what is read of states whose parts have a type."""
     outputs, n = compiled.outputs, compiled.tape.num_bits
     if len(outputs.powers):
-        return AmplitudeReadout(outputs, n, device, dtype)
+        rounding = None
+        if not compiled.is_whole:  # each operation rounds each amplitude once or twice
+            operations = len(compiled.tape.operations) + len(compiled.closing)
+            rounding = 16 * (operations + 4) * torch.finfo(dtype).eps
+        return AmplitudeReadout(outputs, n, device, dtype, rounding)
     if len(outputs.states):
         return ProbabilityReadout(outputs, n, device)
     return ObservableReadout(compiled.sums, device)
@@ -311,11 +315,19 @@ class AmplitudeReadout:
         num_bits: Of the state.
         device: Where states are.
         dtype: Of their parts.
+        rounding: How much of a state may be missing from the amplitudes that are read; a row that
+            misses more is not a number. ``None`` if they are all that there is.
     """
 
     def __init__(
-        self, outputs: Outputs, num_bits: int, device: torch.device, dtype: torch.dtype
+        self,
+        outputs: Outputs,
+        num_bits: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        rounding: float | None,
     ) -> None:
+        self._rounding = rounding
         self._dtype, self._num_bits = values_dtype(device), num_bits
         count = len(outputs.starts) - 1
         there = np.flatnonzero(np.diff(outputs.starts))
@@ -332,6 +344,13 @@ class AmplitudeReadout:
 
     def read(self, state: Tensor) -> Tensor:
         """Return the amplitudes, ``(B, S)``."""
+        found = self._amplitudes(state)
+        if self._rounding is None:
+            return found
+        missing = 1 - (found * found).sum(-1, keepdim=True)
+        return torch.where(missing > self._rounding, torch.nan, found)
+
+    def _amplitudes(self, state: Tensor) -> Tensor:
         re, im = state.index_select(-1, self._states).unbind(0)
         c, s = self._cosines, self._sines
         found = torch.stack([c * re - s * im, s * re + c * im], -1).to(self._dtype)
@@ -342,7 +361,7 @@ class AmplitudeReadout:
 
     def tangent(self, state: Tensor, dstate: Tensor) -> Tensor:
         """Return the derivatives along that of the state."""
-        return self.read(dstate)
+        return self._amplitudes(dstate)
 
     def bra(self, state: Tensor, cotangent: Tensor) -> Tensor:
         """Return half of the bra that the cotangent is."""

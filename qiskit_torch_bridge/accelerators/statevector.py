@@ -28,7 +28,7 @@ from ..program.readouts import Readout
 from ..simulation.statevector.readouts import CompiledReadout, compile_readout
 from . import device_memory
 from .initial_states import InitialStates
-from .interface import Pair, TensorSimulator
+from .interface import Pair, TensorSimulator, keep_precision
 from .kernels import launch
 from .kernels.angles import (
     AngleTables,
@@ -136,9 +136,6 @@ class TritonStatevector(TensorSimulator):
         if self.tape.preparations:
             self._start = InitialStates(self.tape, self._columns, device, self._float)
         self._readout = self._make_readout(compiled)
-        self._missing = None
-        if not compiled.is_whole:
-            self._missing = 16 * (len(operations) + 4) * torch.finfo(self._float).eps
         self._backward: dict[Wanted, tuple[RunTables, Transposed]] = {}
 
     def _make_readout(self, compiled: CompiledReadout) -> StateReadout:
@@ -152,11 +149,11 @@ class TritonStatevector(TensorSimulator):
 
         Where amplitudes are read and qubits left out are not in state zero, a row is not a number.
         """
-        with self._precisely():
+        with keep_precision(self.device):
             kept, found = None, [x.new_empty((0, self.size))]
             for at in self._chunks(len(x), 2 if keep else 1):
                 state, angles = self._run(x[at], _rows(w, at))
-                found.append(self._read(state))
+                found.append(self._readout.read(state))
                 if keep and len(x) == len(state[0]):
                     kept = FinalStates(state, angles)
             return _join(found), kept
@@ -174,7 +171,7 @@ class TritonStatevector(TensorSimulator):
 
         The coefficients of observables may be complex: see :meth:`.StatevectorSimulator.vjp`.
         """
-        with self._precisely():
+        with keep_precision(self.device):
             state = kept.take() if isinstance(kept, FinalStates) else None
             angles = kept.angles if isinstance(kept, FinalStates) else None
             found = []
@@ -187,7 +184,7 @@ class TritonStatevector(TensorSimulator):
     @torch.no_grad()
     def tangent(self, x: Tensor, w: Tensor, dx: Tensor, dw: Tensor) -> Tensor:
         """Return the derivatives ``(B, S)`` of what is read along ``dx`` and ``dw``."""
-        with self._precisely():
+        with keep_precision(self.device):
             found = [x.new_empty((0, self.size))]
             for at in self._chunks(len(x), 2):
                 given = x[at], _rows(w, at), dx[at], _rows(dw, at)
@@ -207,7 +204,7 @@ class TritonStatevector(TensorSimulator):
         wanted: Wanted = (True, True),
     ) -> Pair:
         """Return the derivatives of :meth:`vjp` along ``dx``, ``dw`` and ``dcotangent``."""
-        with self._precisely():
+        with keep_precision(self.device):
             found = []
             for at in self._chunks(len(x), 4):
                 given, moved = (x[at], _rows(w, at)), (dx[at], _rows(dw, at))
@@ -225,13 +222,9 @@ class TritonStatevector(TensorSimulator):
     @torch.no_grad()
     def states(self, x: Tensor, w: Tensor) -> Tensor:
         """Return the final states ``(B, 2**n)`` of the qubits that are simulated."""
-        with self._precisely():
+        with keep_precision(self.device):
             self._require(2 * len(x) * self.dtype.itemsize << self.tape.num_bits)
             return torch.complex(*self._run(x, w)[0].unbind(0))
-
-    def _precisely(self) -> torch.autocast:
-        """Keep the precision, whatever the caller computes in."""
-        return torch.autocast(self.device.type, enabled=False)
 
     def _chunks(self, rows: int, vectors: int) -> Iterator[slice]:
         """Yield the rows whose states fit into memory at once, so many vectors for each.
@@ -294,13 +287,6 @@ class TritonStatevector(TensorSimulator):
         if self._start is not None and self._start.depends:
             return self._columns(x, w)
         return x.new_empty((0, len(x)))
-
-    def _read(self, state: Tensor) -> Tensor:
-        values = self._readout.read(state)
-        if self._missing is None:
-            return values
-        missing = 1 - (values * values).sum(-1, keepdim=True)
-        return torch.where(missing > self._missing, torch.nan, values)
 
     def _gradient(
         self,
