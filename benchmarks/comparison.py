@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import adjoint_reference
 import cost
 import harness
 import numpy as np
-import reference
+from adjoint_reference import Step
 from peers.registry import OURS, PEERS, TOLERANCE
 from processes import START, NotRun, Pool
 from workloads import Spec, Workload, build, label
@@ -108,7 +109,7 @@ def compare(pool: Pool, spec: Spec, names: Sequence[str], method: Method) -> Row
     work = build(spec)
     expected = None
     if work.qubits <= MOST_QUBITS:
-        expected = reference.stored_step(work, pool.folder / "reference")
+        expected = adjoint_reference.stored_step(work, pool.folder / "reference")
     entries = []
     for name in names:
         entry, found = _prepare(pool, work, name, expected, method)
@@ -124,18 +125,18 @@ def compare(pool: Pool, spec: Spec, names: Sequence[str], method: Method) -> Row
     return Row(spec, entries, cost.operations(work), cost.traffic(work), cost.least_traffic(work))
 
 
-def verify(name: str, spec: Spec, answer: dict[str, Any], expected: reference.Step) -> float:
+def verify(name: str, spec: Spec, answer: dict[str, Any], expected: Step) -> float:
     """Return how far a candidate's numbers are from the reference; stop if it is too far."""
-    found = reference.Step(*(np.array(answer[key], dtype=float) for key in expected._fields))
-    deviation = reference.difference(found, expected)
+    found = Step(*(np.array(answer[key], dtype=float) for key in expected._fields))
+    deviation = adjoint_reference.difference(found, expected)
     if not deviation <= TOLERANCE[PEERS[name].precision]:
         raise SystemExit(f"{label(spec)}: {name} deviates by {deviation:.2g}.")
     return deviation
 
 
 def _prepare(
-    pool: Pool, work: Workload, name: str, expected: reference.Step | None, method: Method
-) -> tuple[Entry, reference.Step | None]:
+    pool: Pool, work: Workload, name: str, expected: Step | None, method: Method
+) -> tuple[Entry, Step | None]:
     """Make a candidate; what it finds is expected of the others if nothing else is."""
     peer, entry = PEERS[name], Entry(name)
     limit = method.compile_budget if peer.compiles else method.budget
@@ -147,8 +148,8 @@ def _prepare(
         return entry, expected
     entry.first = answer["seconds"]
     if expected is None:
-        fields = reference.Step._fields
-        return entry, reference.Step(*(np.array(answer[key], dtype=float) for key in fields))
+        fields = Step._fields
+        return entry, Step(*(np.array(answer[key], dtype=float) for key in fields))
     entry.deviation = verify(name, work.spec, answer, expected)
     return entry, expected
 

@@ -14,8 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 
+import adjoint_reference
 import harness
-import reference
 import report
 import suite
 from comparison import verify
@@ -55,7 +55,7 @@ def warm(pool: Pool, size: Size, names: Sequence[str], options: argparse.Namespa
         pool.ask(name, peer.environment, START, do="load", function=peer.function)
         limit, request = options.compile_budget, {"function": peer.function, "spec": spec}
         answer = pool.ask(name, peer.environment, limit, do="prepare", **request)
-        verify(name, spec, answer, reference.step(build(spec)))
+        verify(name, spec, answer, adjoint_reference.step(build(spec)))
         return float(answer["seconds"])
 
     seconds = in_turns(names, first, options.repeats)
@@ -66,7 +66,7 @@ def warm(pool: Pool, size: Size, names: Sequence[str], options: argparse.Namespa
 def fresh(pool: Pool, size: Size, names: Sequence[str], options: argparse.Namespace) -> Seconds:
     """Return the seconds from the start of a process to its first gradient, with warm caches."""
     spec = spec_of(size, 0)
-    expected = reference.step(build(spec))
+    expected = adjoint_reference.step(build(spec))
 
     def first(name: str, _: int) -> float:
         peer = PEERS[name]

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import adjoint_reference
 import harness
 import numpy as np
-import reference
 from numpy.typing import NDArray
 from peers.qiskit_form import circuit_of, observables_of
 from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2, StatevectorEstimator
@@ -88,7 +88,7 @@ def main() -> None:
     size = {"qubits": options.qubits, "layers": options.layers, "batch": options.batch}
     work = build({"kind": "layered", **size})
     points = shift_points(work)
-    expected = np.array([reference.expectations(work, values) for values in points]).T
+    expected = np.array([adjoint_reference.expectations(work, values) for values in points]).T
 
     header = ("estimator", "median (ms)", "quartiles (ms)", "repeats", "times faster")
     parts = [f"# One PUB of {len(points)} points x {len(work.observables)} observables"]

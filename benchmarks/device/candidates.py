@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from adjoint_reference import Step
 from peers.candidate import Candidate
 from peers.qiskit_form import circuit_of, observables_of
-from reference import Step
 from workloads import Workload
 
 from qiskit_torch_bridge import Exact, TorchQuantumModule

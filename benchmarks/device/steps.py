@@ -11,9 +11,9 @@ import gc
 import time
 from typing import Any
 
-import reference
+import adjoint_reference
 import torch
-from reference import Step
+from adjoint_reference import Step
 from workloads import Spec, build, label
 
 from device.candidates import CONTENDERS, OWN, PROCESSOR, Contender
@@ -94,7 +94,7 @@ def _measure(
         numbers = candidate.read(candidate.step())
         entry["first"] = time.perf_counter() - start
         key = label(spec), dtype
-        deviation = reference.difference(numbers, found.setdefault(key, numbers))
+        deviation = adjoint_reference.difference(numbers, found.setdefault(key, numbers))
         entry["deviation"] = deviation
         if not deviation <= CLOSE[dtype]:
             raise ArithmeticError(f"its numbers deviate by {deviation:.2g}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import reference
+import adjoint_reference
 import torch
+from adjoint_reference import Step
 from peers.qiskit_form import circuit_of, observables_of
-from reference import Step
 from workloads import Spec, build, label
 
 from device.candidates import REAL, stepping
@@ -60,7 +60,7 @@ def _measure(
     x = torch.tensor(work.x, dtype=REAL[dtype], device=device, requires_grad=True)
     candidate = stepping(lambda: node(x), x, node.weight)
     numbers = candidate.read(candidate.step())
-    entry["deviation"] = reference.difference(
+    entry["deviation"] = adjoint_reference.difference(
         numbers, found.setdefault((label(spec), dtype), numbers)
     )
     if not entry["deviation"] <= CLOSE[dtype]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import torch
-from reference import Step
+from adjoint_reference import Step
 from workloads import Workload
 
 from peers.candidate import Candidate

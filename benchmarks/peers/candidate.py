@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from adjoint_reference import Step
 from numpy.typing import NDArray
-from reference import Step
 from workloads import Workload
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import mindquantum as mq
 import numpy as np
+from adjoint_reference import Step
 from mindquantum.core.circuit import Circuit
 from mindquantum.core.gates import RX, RY, RZ, X
 from mindquantum.core.operators import Hamiltonian, QubitOperator
 from mindquantum.simulator import Simulator
-from reference import Step
 from workloads import Observable, Workload
 
 from peers.candidate import Candidate

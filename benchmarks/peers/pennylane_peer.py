@@ -22,7 +22,7 @@ from typing import Any
 
 import pennylane as qml
 import torch
-from reference import Step
+from adjoint_reference import Step
 from workloads import Observable, Workload
 
 from peers.candidate import Candidate, reverse_bits

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pennylane as qml
+from adjoint_reference import Step
 from pennylane import numpy as pnp
-from reference import Step
 from workloads import Observable, Workload
 
 from peers.candidate import Candidate, split

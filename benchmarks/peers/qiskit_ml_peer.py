@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from adjoint_reference import Step
 from qiskit.primitives import BaseEstimatorV2
 from qiskit_aer.primitives import EstimatorV2
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_machine_learning.neural_networks import EstimatorQNN, NeuralNetwork, SamplerQNN
-from reference import Step
 from workloads import Workload
 
 from peers.candidate import Candidate

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from adjoint_reference import Step
 from qokit.fur import choose_simulator
-from reference import Step
 from workloads import Workload
 
 from peers.candidate import Candidate

@@ -8,8 +8,8 @@ its hybrid networks need. It needs Python 3.12 and Qiskit 1.0 and computes in si
 from __future__ import annotations
 
 import torch
+from adjoint_reference import Step
 from qiskit_torch_module import QuantumModule
-from reference import Step
 from workloads import Workload
 
 from peers.candidate import Candidate

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import quimb as qu
 import quimb.tensor as qtn
-from reference import Step
+from adjoint_reference import Step
 from workloads import Term, Workload
 
 from peers.candidate import Candidate, split

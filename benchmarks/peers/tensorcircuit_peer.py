@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorcircuit as tc
-from reference import Step
+from adjoint_reference import Step
 from workloads import Gate, Observable, Workload
 
 from peers.candidate import Candidate, reverse_bits

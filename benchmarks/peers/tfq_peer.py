@@ -21,7 +21,7 @@ import numpy as np
 import sympy
 import tensorflow as tf
 import tensorflow_quantum as tfq
-from reference import Step
+from adjoint_reference import Step
 from workloads import Observable, Workload
 
 from peers.candidate import Candidate
