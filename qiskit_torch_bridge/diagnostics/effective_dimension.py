@@ -210,7 +210,8 @@ def _fisher(flat: FlatModule, inputs: Any, points: Tensor) -> FloatArray:
     def probabilities(weights: Tensor) -> Tensor:
         found = flat.at(weights, (lambda m: m()) if inputs is None else (lambda m: m(inputs)))
         require_instance(found, "what module returns", Tensor, "a tensor of probabilities")
-        return found.double().reshape(-1, found.shape[-1] if found.dim() else 1)
+        found = found if found.is_complex() else found.to(weights)
+        return found.reshape(-1, found.shape[-1] if found.dim() else 1)
 
     with torch.no_grad():
         once = probabilities(points[0])

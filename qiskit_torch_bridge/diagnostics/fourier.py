@@ -284,6 +284,7 @@ def _evaluate(
     module: TorchQuantumModule, rows: torch.Tensor, samples: int, draw: Any, seed: Any
 ) -> FloatArray:
     """Return values ``(K, G, *output_shape)`` for the module's own weights and drawn ones."""
+    rows = rows.to(module.weight.device)
     with torch.no_grad():
         own = module(rows)[None]
         if samples > 1 and module.weight.numel():
@@ -295,4 +296,4 @@ def _evaluate(
             own = torch.cat([own, evaluate(torch.from_numpy(weights))])
         elif samples > 1:
             own = own.expand(samples, *own.shape[1:])
-    return np.asarray(own.numpy(), dtype=float)
+    return np.asarray(own.cpu().numpy(), dtype=float)

@@ -219,9 +219,7 @@ def _random_directions(
     rows = []
     for direction in raw:
         parts = flat.split(torch.from_numpy(direction))
-        scaled = [
-            _normalised(part.double(), split[name].double(), name) for name, part in parts.items()
-        ]
+        scaled = [_normalised(part, split[name], name) for name, part in parts.items()]
         rows.append(torch.cat([part.reshape(-1) for part in scaled]).numpy())
     return np.stack(rows)
 

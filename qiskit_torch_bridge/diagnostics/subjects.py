@@ -103,8 +103,8 @@ def prepare_states(
 class FlatModule:
     """A module as a function of one vector of all its trainable parameters.
 
-    What is computed with it is computed in the dtype of its parameters; of a quantum module alone,
-    in double precision.
+    What is computed with it is computed on the device of its parameters and in their dtype; of a
+    quantum module alone, in double precision. Vectors, and what comes of them, are on the processor.
 
     Args:
         module: Any module.
@@ -133,14 +133,14 @@ class FlatModule:
         """Return a vector ``(W,)`` as parameters by name."""
         sizes = [p.numel() for p in self.parameters.values()]
         parts = zip(self.parameters.items(), flat.split(sizes), strict=True)
-        return {
-            name: part.reshape(p.shape) if self._alone else part.reshape(p.shape).to(p)
-            for (name, p), part in parts
-        }
+        return {name: part.reshape(p.shape) for (name, p), part in parts}
 
     def at(self, flat: Tensor, function: Callable[[nn.Module], Any]) -> Any:
         """Return a function of the module with a vector ``(W,)`` in place of its parameters."""
-        given = {f"module.{name}": part for name, part in self.split(flat).items()}
+        given = {}
+        for name, part in self.split(flat).items():
+            p = self.parameters[name]
+            given[f"module.{name}"] = part.to(p.device, part.dtype if self._alone else p.dtype)
         return torch.func.functional_call(_Applied(self.module, function), given, ())
 
     def over(self, function: Callable[..., Tensor], chunk: int | None = None) -> Any:
@@ -179,7 +179,7 @@ class FlatModule:
                     f"{found.dtype} of shape {tuple(found.shape)}. Give loss=, a function of the "
                     "module, such as lambda m: criterion(m(inputs), targets)."
                 )
-            return found.reshape(()).double()
+            return found.reshape(()).to(flat)
 
         return evaluate
 
