@@ -104,7 +104,8 @@ class FlatModule:
     """A module as a function of one vector of all its trainable parameters.
 
     What is computed with it is computed on the device of its parameters and in their dtype; of a
-    quantum module alone, in double precision. Vectors, and what comes of them, are on the processor.
+    quantum module alone, in double precision. Vectors are on the processor, and so is what comes of
+    them.
 
     Args:
         module: Any module.
