@@ -25,7 +25,7 @@ from .autograd.transforms import (
 )
 from .backends.prepare import PassManager
 from .engines import make_engine
-from .exceptions import InputError, TracingError
+from .exceptions import TracingError
 from .execution import (
     BackendChoice,
     EstimatorChoice,
@@ -272,15 +272,8 @@ def _node_for(circuit: Any, *chosen: Any) -> Node:
 
     Programs, estimators, gradients and pass managers count by identity, plain values by value.
     """
-    given = {n: c for n, c in zip(_ROLES, chosen, strict=False) if c is not None}
+    circuit = CircuitProgram.of(circuit, **dict(zip(_ROLES, chosen, strict=False)))
     choices = chosen[len(_ROLES) :]
-    if not isinstance(circuit, CircuitProgram):
-        circuit = CircuitProgram(circuit, **given)
-    elif given:
-        raise InputError(
-            f"A CircuitProgram already has its {next(iter(given))}; give it when making the "
-            "program."
-        )
 
     def make() -> tuple[Any, Node]:
         execution = Execution(**dict(zip(_CHOICES, choices, strict=True)))

@@ -103,7 +103,9 @@ class TorchQuantumModule(MarkedModule):
     outcomes, the state itself and functions of it.
 
     Args:
-        circuit: Any parameterized circuit of unitary gates, transpiled or not.
+        circuit: Any parameterized circuit, transpiled or not; or a :class:`.CircuitProgram`, such
+            as another module's ``program``, which has its observables and the roles of its
+            parameters and is analysed only once.
         observables: A ``SparsePauliOp``, ``Pauli``, label, mapping of labels to coefficients, or
             nested lists of these; default Z on each qubit. Or another measurement:
             :class:`.Probabilities`, :class:`.CVaR`, :class:`.Variance`, :class:`.Purity`,
@@ -140,8 +142,8 @@ class TorchQuantumModule(MarkedModule):
         evaluation: An :class:`.Execution` with what is different while the module is in ``eval()``
             mode, for instance more shots, or mitigation only then.
         observables_layout: Whether observables given for a transpiled circuit refer to the
-            ``"virtual"`` qubits before transpilation or to the ``"physical"`` ones; ``"auto"``
-            tells by their width and raises where it cannot.
+            ``"virtual"`` qubits before transpilation or to the ``"physical"`` ones. Default,
+            ``"auto"``: their width tells, and it raises where that cannot.
 
     Shapes:
         Inputs ``(*batch, I)`` in radians to outputs ``(*batch, O)``, nested observables to
@@ -188,13 +190,13 @@ class TorchQuantumModule(MarkedModule):
 
     def __init__(
         self,
-        circuit: QuantumCircuit,
+        circuit: QuantumCircuit | CircuitProgram,
         observables: ObservablesLike | Measurement | None = None,
         *,
         input_params: Parameters | None = None,
         weight_params: Parameters | None = None,
         frozen_params: FrozenLike | None = None,
-        observables_layout: Layout = "auto",
+        observables_layout: Layout | None = None,
         estimator: EstimatorChoice | Sequence[Primitive] | None = None,
         backend: BackendChoice | None = None,
         gradient: GradientChoice | None = None,
@@ -206,7 +208,7 @@ class TorchQuantumModule(MarkedModule):
         evaluation: Execution | None = None,
     ) -> None:
         super().__init__()
-        self.program = CircuitProgram(
+        self.program = CircuitProgram.of(
             circuit,
             observables,
             input_params=input_params,

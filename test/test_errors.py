@@ -102,6 +102,8 @@ def test_a_program_has_its_roles_already():
     program = CircuitProgram(hybrid(), "ZZ")
     with pytest.raises(e.InputError, match="already has its observables"):
         expectation(program, weights=torch.zeros(5), observables="XX")
+    with pytest.raises(e.InputError, match="already has its input_params"):
+        TorchQuantumModule(program, input_params=X)
 
 
 # -- roles -------------------------------------------------------------------------------------

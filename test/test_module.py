@@ -50,6 +50,16 @@ def test_cosine_and_its_derivative():
     torch.testing.assert_close(angle.grad, -angle.sin(), rtol=0, atol=1e-12)
 
 
+def test_a_program_in_place_of_its_circuit(module):
+    other = TorchQuantumModule(module.program, gradient="parameter-shift")
+    assert other.program is module.program
+    other.weight = module.weight
+    x = torch.rand(3, 2)
+    torch.testing.assert_close(other(x), module(x), rtol=0, atol=1e-6)
+    frozen = TorchQuantumModule(CircuitProgram(hybrid(), input_params=X, frozen_params="a[1]"))
+    assert frozen.weight.shape == (2,) and frozen.frozen_weight.shape == (1,)
+
+
 @pytest.mark.parametrize("batch", [(), (1,), (3,), (0,), (2, 3), (2, 0, 3), (1, 1, 1, 2)])
 def test_any_leading_batch_shape(module, batch):
     x = torch.rand(*batch, 2, requires_grad=True)

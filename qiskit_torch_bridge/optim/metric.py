@@ -81,7 +81,7 @@ class FubiniStudyMetric:
                 f"qiskit_algorithms.gradients, such as LinCombQGT(estimator); got "
                 f"{type(qgt).__name__}."
             )
-        self.program = circuit if isinstance(circuit, CircuitProgram) else CircuitProgram(circuit)
+        self.program = CircuitProgram.of(circuit)
         self.approximation = approximation
         if qgt is not None:  # which binds and differentiates in Qiskit
             self.program.analysed.check_binding()
@@ -172,7 +172,7 @@ class StateFidelity:
                 "Expected fidelity to be one of qiskit_algorithms.state_fidelities, such as "
                 f"ComputeUncompute(sampler); got {type(fidelity).__name__}."
             )
-        self.program = circuit if isinstance(circuit, CircuitProgram) else CircuitProgram(circuit)
+        self.program = CircuitProgram.of(circuit)
         if fidelity is not None:
             self.program.analysed.check_binding()
         self._fidelity = fidelity

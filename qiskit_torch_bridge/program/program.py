@@ -134,6 +134,29 @@ class CircuitProgram:
         frozen = find_frozen(frozen_params, weights)
         self._set(analysed, bound.measurement, bound.readout, bound.shape, inputs, weights, frozen)
 
+    @classmethod
+    def of(
+        cls,
+        circuit: QuantumCircuit | CircuitProgram,
+        observables: ObservablesLike | Measurement | None = None,
+        **roles: Any,
+    ) -> CircuitProgram:
+        """Return a program as it is, or the program of a circuit with what else is given.
+
+        Raises:
+            InputError: If a program is given together with what it has already.
+        """
+        given = {"observables": observables, **roles}
+        given = {name: value for name, value in given.items() if value is not None}
+        if not isinstance(circuit, CircuitProgram):
+            return cls(circuit, **given)
+        if given:
+            raise InputError(
+                f"A CircuitProgram already has its {next(iter(given))}; give it when making the "
+                "program."
+            )
+        return circuit
+
     def _set(
         self,
         analysed: AnalysedCircuit,
