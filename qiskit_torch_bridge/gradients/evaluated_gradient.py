@@ -206,7 +206,8 @@ class EachOf(Generic[Wanted]):
         return empty if not used else used if self.is_list else used[0]
 
 
-class Request(NamedTuple, Generic[Asked]):
+@dataclass(frozen=True)
+class Request(Generic[Asked]):
     """One entry of a call: a gradient with respect to some parameters."""
 
     circuit: AnalysedCircuit
