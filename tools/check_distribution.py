@@ -42,7 +42,9 @@ def main(directory: str) -> None:
     (sdist,) = Path(directory).glob("*.tar.gz")
     (wheel,) = Path(directory).glob("*.whl")
     constraints = str(ROOT / "constraints.txt")
-    run(sys.executable, "-m", "pip", "install", "-c", constraints, str(wheel))
+    install = (sys.executable, "-m", "pip", "install", "-c", constraints, str(wheel))
+    run(*install)
+    run(*install, "--force-reinstall", "--no-deps")  # one of this version may have been there
     importlib.invalidate_caches()
     check_contents(sdist)
     check_use()
