@@ -41,3 +41,14 @@ def test_citations_name_the_version():
     cited = re.search(r"^version: (.*)$", (CLONE / "CITATION.cff").read_text(), re.MULTILINE)
     assert cited is not None
     assert cited[1] == qiskit_torch_bridge.__version__
+
+
+def test_named_tuples_have_no_other_base():
+    """Python 3.10 raises a TypeError when it comes to such a class."""
+    found = []
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and len(node.bases) > 1:
+                bases = [ast.unparse(base) for base in node.bases]
+                found += [f"{path.name}: {node.name}"] if "NamedTuple" in bases else []
+    assert found == []

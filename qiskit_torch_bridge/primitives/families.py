@@ -118,9 +118,8 @@ class Family(ABC, Generic[P]):
         """Return the PUB of some rows alone."""
         # Named axis by axis: for bindings "..." would reach into the axis of parameters.
         before: tuple[slice, ...] = (slice(None),) * (pub.parameter_values.ndim - 1)
-        return self.with_values(
-            pub, pub.circuit, pub.parameter_values[(*before, slice(start, stop))]
-        )
+        rows = (*before, slice(start, stop))
+        return self.with_values(pub, pub.circuit, pub.parameter_values[rows])
 
     @abstractmethod
     def with_values(self, pub: P, circuit: Any, values: BindingsArray) -> P:

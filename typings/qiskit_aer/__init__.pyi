@@ -1,7 +1,8 @@
-from typing import Any, Self
+from typing import Any
 
 from qiskit.providers import BackendV2, Options
 from qiskit.transpiler import Target
+from typing_extensions import Self
 
 __version__: str
 

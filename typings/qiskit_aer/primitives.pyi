@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any
 
 from qiskit.primitives import (
     BaseEstimatorV2,
@@ -12,6 +12,7 @@ from qiskit.primitives import (
     SamplerPubResult,
 )
 from qiskit.providers import BackendV2
+from typing_extensions import Self
 
 class EstimatorV2(BaseEstimatorV2):
     def __init__(self, *, options: dict[str, Any] | None = None) -> None: ...

@@ -9,11 +9,12 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Self, SupportsIndex, TypeAlias, overload
+from typing import Any, Literal, SupportsIndex, TypeAlias, overload
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from ..exceptions import QiskitError
 from ..transpiler import Target, TranspileLayout

@@ -1,10 +1,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, SupportsIndex, TypeAlias, overload
+from typing import Any, Literal, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 import rustworkx
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
+from typing_extensions import Self
 
 from ..circuit import (
     Instruction,
