@@ -57,7 +57,12 @@ class Browser:
     def __init__(self, driver: str, chromium: str) -> None:
         self.process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
         self.address = f"http://127.0.0.1:{self._read_port()}"
-        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        arguments = [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            # Its own affairs ask for nothing from other hosts.
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--no-first-run",
+        ]  # fmt: skip
         options = {
             "goog:chromeOptions": {"binary": chromium, "args": arguments},
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
