@@ -73,6 +73,7 @@ nb_execution_show_tb = True
 nb_output_stderr = "warn"  # a warning on a page is an error
 nb_merge_streams = True
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks inherit it
+os.environ.pop("MPLBACKEND", None)  # under which notebooks show no figure
 
 # What the first process on a machine says while it compiles kernels is not for every reader.
 os.environ["IPYTHONDIR"] = str(BUILD / "ipython")
