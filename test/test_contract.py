@@ -16,6 +16,7 @@ from estimators import CountingEstimator
 from qiskit.primitives import StatevectorEstimator
 from reference import expectations, hessian, jacobian
 from tensor_kernels import IN_TENSORS, how, is_tried
+from test_statevector_cases import FULL
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from qiskit_torch_bridge import CircuitProgram, Exact, TorchQuantumModule, expectation
@@ -91,8 +92,10 @@ def test_gradcheck_and_gradgradcheck(setting):
     def f(x, w):
         return expectation(program, x, w, **how(gradient))
 
-    assert torch.autograd.gradcheck(f, (x, w))
-    assert torch.autograd.gradgradcheck(f, (x, w))
+    # Triton's interpreter is slow: along a random direction there, along each on request.
+    fast = gradient == "exact by triton" and not FULL
+    assert torch.autograd.gradcheck(f, (x, w), fast_mode=fast)
+    assert torch.autograd.gradgradcheck(f, (x, w), fast_mode=fast)
 
 
 def test_hessian_in_both_modes(setting):
