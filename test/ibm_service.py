@@ -293,6 +293,7 @@ class Handler(BaseHTTPRequestHandler):
     """Takes requests apart."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits 40 ms for the headers' acknowledgement
     service: IBMService
 
     def log_message(self, *_: Any) -> None:

@@ -304,7 +304,7 @@ def matrices(sums: PauliSums) -> np.ndarray:
     [
         (1, 3, 2, 2, 1 << 30),  # many states in a tile
         (3, 40, 2, 4, 1 << 30),
-        (8, 2, 3, 5, 1),  # several tiles to a state, and several segments to an observable
+        (8, 1, 3, 5, 1),  # several tiles to a state, and several segments to an observable
         (9, 2, 2, 5, 1),
         (9, 1, 2, 5, 1 << 30),
     ],

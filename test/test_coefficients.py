@@ -199,8 +199,9 @@ def test_a_device_measures_a_small_observable():
     assert abs(module().item() / 1e-9 - math.cos(ANGLE)) < 5 * math.sin(ANGLE) / 256**0.5
 
 
-def test_a_projector_on_ten_qubits_is_complete():
-    circuit = efficient_su2(10, reps=2, entanglement="linear")
+def test_a_projector_on_eight_qubits_is_complete():
+    """Without the terms that Qiskit drops as small by default it would lose 3e-5."""
+    circuit = efficient_su2(8, reps=2, entanglement="linear")
     weights = torch.empty(circuit.num_parameters, dtype=torch.float64).uniform_(
         -3, 3, generator=torch.Generator().manual_seed(3)
     )
@@ -209,7 +210,7 @@ def test_a_projector_on_ten_qubits_is_complete():
     module = TorchQuantumModule(circuit, projector, initial_weights=weights)
     fidelity = module()
     fidelity.backward()
-    # 2**20 terms of at most 2**-10; their sum is rounded like the state, some 60 gates.
+    # 2**16 terms of at most 2**-8; their sum is rounded like the state, some 50 gates.
     assert fidelity.item() == pytest.approx(1.0, abs=1e-12)
     assert module.weight.grad.abs().max() < 1e-12
 

@@ -222,11 +222,11 @@ CASES = {
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CASES)
-def test_one_failure(reference, tmp_path, name, family, mode, phase, place):
+def test_one_failure(reference, synchronised_path, name, family, mode, phase, place):
     case, truth = CASES[name], reference(family, mode)
     number, plan, fault = number_of(truth, place, phase), Plan(), CASES[name].make()
     (plan.on_submission if case.where == "submission" else plan.on_result)[number] = [fault]
-    training = Training(tmp_path, mode, plan, family=family)
+    training = Training(synchronised_path, mode, plan, family=family)
     expected = case.several if mode == "several" else case.single
     ledger = training.ledger
     if expected is None:
@@ -254,10 +254,10 @@ def test_one_failure(reference, tmp_path, name, family, mode, phase, place):
 @pytest.mark.parametrize(("family", "place"), EACH)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("mode", MODES)
-def test_a_job_over_its_limit(reference, tmp_path, family, mode, phase, place):
+def test_a_job_over_its_limit(reference, synchronised_path, family, mode, phase, place):
     truth, plan = reference(family, mode), Plan()
     plan.on_result[number_of(truth, place, phase)] = [RuntimeJobMaxTimeoutError("code 1305")]
-    training = Training(tmp_path, mode, plan, family=family)
+    training = Training(synchronised_path, mode, plan, family=family)
     assert training.run() == truth.history[-1]
     jobs = training.ledger.jobs
     assert len(jobs) == len(truth.phases) + 2 and len(training.ledger.failed) == 1
@@ -271,13 +271,13 @@ def test_a_job_over_its_limit(reference, tmp_path, family, mode, phase, place):
 @pytest.mark.parametrize("error", [ConnectionError("lost"), TimeoutError("no answer")])
 @pytest.mark.parametrize("written", [True, False], ids=["journal", "no journal"])
 def test_an_answer_lost_after_submission(
-    reference, tmp_path, written, error, family, mode, phase, place
+    reference, synchronised_path, written, error, family, mode, phase, place
 ):
     """The job is there though its id is not known; it is found by its tag."""
     truth, plan = reference(family, mode), Plan()
     plan.on_answer[number_of(truth, place, phase)] = error
-    journal = Journal(tmp_path / "journal") if written else None
-    training = Training(tmp_path, mode, plan, journal, family)
+    journal = Journal(synchronised_path / "journal") if written else None
+    training = Training(synchronised_path, mode, plan, journal, family)
     with Tracker() as tracker:
         assert training.run() == truth.history[-1]
     assert len(training.ledger.jobs) == len(truth.phases)
@@ -288,18 +288,18 @@ def test_an_answer_lost_after_submission(
 @pytest.mark.parametrize(("family", "place"), EACH)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("mode", MODES)
-def test_an_interrupt(reference, tmp_path, family, mode, phase, place):
+def test_an_interrupt(reference, synchronised_path, family, mode, phase, place):
     """What was submitted before is found again by the next process with the same journal."""
     truth, plan = reference(family, mode), Plan()
     plan.on_result[number_of(truth, place, phase)] = [KeyboardInterrupt()]
-    journal = Journal(tmp_path / "journal")
-    training = Training(tmp_path, mode, plan, journal, family)
+    journal = Journal(synchronised_path / "journal")
+    training = Training(synchronised_path, mode, plan, journal, family)
     with pytest.raises(KeyboardInterrupt):
         training.run()
     assert training.weights == truth.history[training.done]
     journal.close()  # a restart without a checkpoint: everything is asked for again
-    again = Journal(tmp_path / "journal")
-    training = Training(tmp_path, mode, plan, again, family)
+    again = Journal(synchronised_path / "journal")
+    training = Training(synchronised_path, mode, plan, again, family)
     assert training.run() == truth.history[-1]
     assert len(training.ledger.jobs) == len(truth.phases)
     assert training.ledger.duplicates() == []
@@ -307,13 +307,13 @@ def test_an_interrupt(reference, tmp_path, family, mode, phase, place):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("mode", MODES)
-def test_many_failures_at_once(reference, tmp_path, family, mode):
+def test_many_failures_at_once(reference, synchronised_path, family, mode):
     truth, plan = reference(family, mode), Plan()
     for k in range(0, 40, 3):
         plan.on_submission[k] = [RequestsApiError("busy", 429), ConnectionError("lost")]
     for k in range(0, 60, 2):
         plan.on_result[k] = [RuntimeJobTimeoutError("slow"), ConnectionError(), failed_job(1006)]
-    training = Training(tmp_path, mode, plan, family=family, attempts=100)
+    training = Training(synchronised_path, mode, plan, family=family, attempts=100)
     assert training.run() == truth.history[-1]
     assert (
         training.ledger.duplicates() == [] and len(training.ledger.failed) > len(truth.phases) / 4

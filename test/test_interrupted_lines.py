@@ -76,8 +76,8 @@ class Worlds:
 
 
 @pytest.fixture
-def worlds(tmp_path: Path) -> Worlds:
-    return Worlds(tmp_path)
+def worlds(synchronised_path: Path) -> Worlds:
+    return Worlds(synchronised_path)
 
 
 def test_the_same_request_after_loading_the_checkpoint(lines, worlds) -> None:

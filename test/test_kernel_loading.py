@@ -11,6 +11,7 @@ from types import FunctionType
 import pytest
 from numba.core.caching import IndexDataCacheFile
 
+from qiskit_torch_bridge.simulation.kernels import disk_cache
 from qiskit_torch_bridge.simulation.kernels.disk_cache import OneFileEach
 from qiskit_torch_bridge.simulation.kernels.loading import KernelLoader
 
@@ -104,10 +105,12 @@ def test_all_that_is_kept_on_disk_has_such_a_cache():
 
 
 ENCLOSED = """
+import runpy
 import sys
 import numpy as np
 from numba import njit
-from qiskit_torch_bridge.simulation.kernels.disk_cache import name_apart
+
+name_apart = runpy.run_path(sys.argv[2])["name_apart"]  # without PyTorch and all else
 
 def make(k):
     def fill(x):
@@ -135,7 +138,7 @@ def second(x):
 def run_enclosed(folder, how, *functions):
     calls = ", ".join(f"enclosed.{name}(enclosed.np.ones(5))" for name in functions)
     done = subprocess.run(
-        [sys.executable, "-c", f"import enclosed; print(*[{calls}])", how],
+        [sys.executable, "-c", f"import enclosed; print(*[{calls}])", how, disk_cache.__file__],
         cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return [float(word) for word in done.stdout.split()]

@@ -26,7 +26,7 @@ from test_statevector_cases import FULL, SEEDS, ExactCase, exact_cases
 
 from qiskit_torch_bridge.exceptions import ExpressionError, InputError
 
-COUNT = int(os.environ.get("QTB_EXACT_CIRCUITS", "3000" if FULL else "60"))
+COUNT = int(os.environ.get("QTB_EXACT_CIRCUITS", "3000" if FULL else "36"))
 X, W = ParameterVector("x", 3), ParameterVector("w", 3)
 
 every_method = pytest.mark.parametrize("method", METHODS)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several places, the same promises: values, gradients, jobs, and transpiling once.
 
-Every place to run, with every gradient, at every optimization level.
+Every place to run, with every gradient, at every optimization level. Of the levels and gradients
+together, all pairs are tried at some place; ``QTB_HYPOTHESIS_PROFILE=full`` tries all at each.
 
 Where shots are sampled, all comparisons of this file together fail a correct build about once in
 a million draws of seeds (Bonferroni); with the seeds fixed, the same numbers come every time.
@@ -64,6 +65,7 @@ from qiskit_algorithms.gradients import (
 )
 from scipy import stats
 from tensor_kernels import IN_TENSORS
+from test_statevector_cases import FULL
 
 from qiskit_torch_bridge import (
     CVaR,
@@ -460,11 +462,40 @@ def test_other_measurements(place: str, kind: str) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The levels and gradients that a place has."""
-    place = PLACES.get(getattr(metafunc.cls, "place", None))
-    if place is not None:
-        for name, values in (("level", place.levels), ("gradient", place.gradients)):
-            if name in metafunc.fixturenames:
-                metafunc.parametrize(name, values)
+    name = getattr(metafunc.cls, "place", None)
+    if name is None:
+        return
+    place, asked = PLACES.get(name), {"level", "gradient"} & set(metafunc.fixturenames)
+    if place is not None and asked == {"level", "gradient"}:
+        metafunc.parametrize(("level", "gradient"), pairs_at(name))
+    elif place is not None:
+        for each, values in (("level", place.levels), ("gradient", place.gradients)):
+            if each in asked:
+                metafunc.parametrize(each, values)
+
+
+def pairs_at(place: str) -> list[tuple[int, str]]:
+    """Return the levels and gradients that are tried together at a place.
+
+    Each gradient and each level of the place, and over the places each gradient with each level;
+    at every one of them all with all on request.
+    """
+    levels, gradients = PLACES[place].levels, PLACES[place].gradients
+    pairs = [(level, gradient) for level in levels for gradient in gradients]
+    first = list(PLACES).index(place)
+    few = {
+        (levels[(first + k) % len(levels)], gradients[k % len(gradients)])
+        for k in range(max(len(levels), len(gradients)))
+    }
+    return [pair for pair in pairs if FULL or pair in few]
+
+
+def test_each_gradient_is_tried_at_each_level() -> None:
+    tried = {pair for place in PLACES for pair in pairs_at(place)}
+    assert tried == {(level, gradient) for level in LEVELS for gradient in GRADIENTS}
+    for name, place in PLACES.items():
+        levels, gradients = zip(*pairs_at(name), strict=True)
+        assert set(levels) == set(place.levels) and set(gradients) == set(place.gradients)
 
 
 def test_every_place_keeps_the_contract() -> None:

@@ -36,7 +36,7 @@ from qiskit_torch_bridge.program.readouts import Readout
 from qiskit_torch_bridge.simulation.statevector import StatevectorSimulator
 
 FULL = os.environ.get("QTB_HYPOTHESIS_PROFILE") == "full"
-CIRCUITS = int(os.environ.get("QTB_EXACT_CIRCUITS", "5000" if FULL else "200"))
+CIRCUITS = int(os.environ.get("QTB_EXACT_CIRCUITS", "5000" if FULL else "100"))
 ROWS = (1, 2, 3, 5, 8, 31, 32, 33, 64, 70)
 SEEDS = st.integers(0, 2**32 - 1)
 
