@@ -35,7 +35,7 @@ from .execution import (
 )
 from .lru_cache import LRUCache
 from .primitives.families import Primitive
-from .program import CircuitProgram
+from .program import CircuitProgram, as_program
 from .program.observables import Layout
 from .rules.difference_rules import is_named_gradient
 
@@ -272,7 +272,7 @@ def _node_for(circuit: Any, *chosen: Any) -> Node:
 
     Programs, estimators, gradients and pass managers count by identity, plain values by value.
     """
-    circuit = CircuitProgram.of(circuit, **dict(zip(_ROLES, chosen, strict=False)))
+    circuit = as_program(circuit, **dict(zip(_ROLES, chosen, strict=False)))
     choices = chosen[len(_ROLES) :]
 
     def make() -> tuple[Any, Node]:

@@ -40,7 +40,7 @@ from .initial_weights import WeightsChoice
 from .initial_weights import initial_weights as starting_weights
 from .jobs.budget import Cost, estimate_cost
 from .primitives.families import Primitive
-from .program import CircuitProgram
+from .program import CircuitProgram, as_program
 from .program.drawing import draw_circuit
 from .program.measurements import Measurement
 from .program.observables import Layout, ObservablesLike
@@ -208,7 +208,7 @@ class TorchQuantumModule(MarkedModule):
         evaluation: Execution | None = None,
     ) -> None:
         super().__init__()
-        self.program = CircuitProgram.of(
+        self.program = as_program(
             circuit,
             observables,
             input_params=input_params,

@@ -22,7 +22,7 @@ from ..exceptions import (
     OptimizerTypeError,
     ResultError,
 )
-from ..program import CircuitProgram
+from ..program import CircuitProgram, as_program
 from ..program.binding import check_differentiation
 from ..simulation.geometry import make_geometry
 
@@ -81,7 +81,7 @@ class FubiniStudyMetric:
                 f"qiskit_algorithms.gradients, such as LinCombQGT(estimator); got "
                 f"{type(qgt).__name__}."
             )
-        self.program = CircuitProgram.of(circuit)
+        self.program = as_program(circuit)
         self.approximation = approximation
         if qgt is not None:  # which binds and differentiates in Qiskit
             self.program.analysed.check_binding()
@@ -172,7 +172,7 @@ class StateFidelity:
                 "Expected fidelity to be one of qiskit_algorithms.state_fidelities, such as "
                 f"ComputeUncompute(sampler); got {type(fidelity).__name__}."
             )
-        self.program = CircuitProgram.of(circuit)
+        self.program = as_program(circuit)
         if fidelity is not None:
             self.program.analysed.check_binding()
         self._fidelity = fidelity

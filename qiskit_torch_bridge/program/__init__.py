@@ -7,7 +7,7 @@ from .angle_map import AngleMap, Pullback
 from .measurements import Measurement, Variance
 from .observables import normalise_observables
 from .outcome_measurements import CVaR, Probabilities
-from .program import CircuitProgram
+from .program import CircuitProgram, as_program
 from .state_measurements import Entropy, Fidelity, Purity, State
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "Purity",
     "State",
     "Variance",
+    "as_program",
     "normalise_observables",
 ]

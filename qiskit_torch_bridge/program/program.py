@@ -134,29 +134,6 @@ class CircuitProgram:
         frozen = find_frozen(frozen_params, weights)
         self._set(analysed, bound.measurement, bound.readout, bound.shape, inputs, weights, frozen)
 
-    @classmethod
-    def of(
-        cls,
-        circuit: QuantumCircuit | CircuitProgram,
-        observables: ObservablesLike | Measurement | None = None,
-        **roles: Any,
-    ) -> CircuitProgram:
-        """Return a program as it is, or the program of a circuit with what else is given.
-
-        Raises:
-            InputError: If a program is given together with what it has already.
-        """
-        given = {"observables": observables, **roles}
-        given = {name: value for name, value in given.items() if value is not None}
-        if not isinstance(circuit, CircuitProgram):
-            return cls(circuit, **given)
-        if given:
-            raise InputError(
-                f"A CircuitProgram already has its {next(iter(given))}; give it when making the "
-                "program."
-            )
-        return circuit
-
     def _set(
         self,
         analysed: AnalysedCircuit,
@@ -525,6 +502,26 @@ def _rebuild(circuit: QuantumCircuit, text: str) -> CircuitProgram:
 def names_of(parameters: Iterable[Parameter]) -> list[str]:
     """Return the parameters' names, in order."""
     return [p.name for p in parameters]
+
+
+def as_program(
+    circuit: QuantumCircuit | CircuitProgram, observables: Any = None, **roles: Any
+) -> CircuitProgram:
+    """Return a program as it is, or that of a circuit with the arguments that are not ``None``.
+
+    Raises:
+        InputError: If a program is given together with what it has already.
+    """
+    given = {"observables": observables, **roles}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not isinstance(circuit, CircuitProgram):
+        return CircuitProgram(circuit, **given)
+    if given:
+        raise InputError(
+            f"A CircuitProgram already has its {next(iter(given))}; give it when making the "
+            "program."
+        )
+    return circuit
 
 
 def list_parameters(
