@@ -60,11 +60,16 @@ def test_runs_are_logged_by_tensorboard(tmp_path):
 
 
 def test_runs_are_logged_by_mlflow(tmp_path):
+    """All of it in the folder that was named, which need not be there."""
     script = recipe("logging_runs", "mlflow", "sqlalchemy")
     import mlflow
 
-    run = mlflow.get_run(script.log_to_mlflow(tmp_path, steps=3))
+    folder = tmp_path / "runs"
+    run = mlflow.get_run(script.log_to_mlflow(folder, steps=3))
     assert run.data.params["qubits"] == "2" and run.data.metrics["loss"] > 0
+    assert len(list(folder.rglob("circuit.qasm"))) == 1
+    script.log_to_mlflow(folder, steps=1)  # a second run in the same folder
+    assert len(list(folder.rglob("circuit.qasm"))) == 2
 
 
 def test_optuna_searches():
