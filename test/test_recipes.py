@@ -79,7 +79,10 @@ def test_optuna_searches():
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
 def test_processes_agree(way):
-    """Two processes print the same loss, since they have the same weights all along."""
+    """Two processes print the same loss, since they have the same weights all along.
+
+    The targets have a variance of 0.23: a constant does no better than that.
+    """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(FOLDER / "distributed.py"), way]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -87,3 +90,4 @@ def test_processes_agree(way):
     losses = re.findall(r"loss (\d+\.\d{4})", done.stdout)  # both may come out on one line
     assert done.returncode == 0, done.stderr
     assert len(losses) == 2 and len(set(losses)) == 1
+    assert float(losses[0]) < 0.02
