@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from documented import code_with
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -78,28 +74,6 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
         found = torch.load(tmp_path / f"weights-{rank}", weights_only=True)
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-
-
-@pytest.mark.skipif(not dist.is_available(), reason="this PyTorch has no distributed package")
-def test_the_documented_script_trains_under_torchrun(tmp_path: Path) -> None:
-    """The script as the how-to shows it, in two processes that torchrun starts."""
-    script = code_with("# train.py", "how-tos/use-several-backends.rst")
-    (tmp_path / "train.py").write_text(script)
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py"]
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    words, loss = done.stdout.strip().split(", loss ")  # printed once
-    assert words == "2 processes"
-    # The targets have a variance of 0.23: a constant does no better than that.
-    assert float(loss) < 0.02
-    assert "1.weight" in torch.load(tmp_path / "model.pt", weights_only=True)
 
 
 def in_threads(work: Any) -> list[Any]:

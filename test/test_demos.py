@@ -98,7 +98,9 @@ def test_hello_learns_with_each_circuit_from_its_start(circuit, capsys, tmp_path
     values = [state.expectation_value(SparsePauliOp(o)).real for o in node.observables]
     assert training.curve[0] == pytest.approx(sum(values), abs=1e-6)
     assert abs(training.curve[-1] - 0.9) < abs(training.curve[0] - 0.9) / 4
-    assert f"Circuit {circuit}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"Circuit {circuit}" in out and "1 training of each case" in out
+    assert "-0.000;" not in out  # where the start is zero
     assert plot.read_bytes().startswith(PNG)
 
 

@@ -70,7 +70,9 @@ def test_a_figure_is_shown_once_and_then_replaced(monkeypatch):
     kinds = [kind for kind, _ in shown]
     # The first one, the last one, and hardly one between: fifty steps take no time.
     assert kinds[0] == "new" and set(kinds[1:]) == {"again"} and len(kinds) < 50
-    (line,) = shown[-1][1].axes[0].get_lines()
+    picture = shown[-1][1]
+    assert picture._repr_png_().startswith(b"\x89PNG")  # what IPython asks for
+    (line,) = picture.figure.axes[0].get_lines()
     assert list(line.get_ydata()) == log["loss"] == list(range(50))
 
 

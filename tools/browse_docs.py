@@ -33,6 +33,7 @@ from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 SEARCHED = (
     "GPU", "CUDA", "Lightning", "encoding", "landscape", "barren plateau", "skorch", "GridSearchCV",
     "freeze", "transfer learning", "hypernetworks", "opacus", "differential privacy", "DDP", "FSDP",
+    "per-sample gradients", "hyperparameter search", "live plot", "several quantum layers",
     "TensorBoard", "MLflow", "torch.compile", "OpenQASM", "QPY", "Optuna", "noise", "shots",
     "observable", "tensor", "autograd", "glossary", "TorchConnector", "cheat sheet", "budget",
 )  # fmt: skip

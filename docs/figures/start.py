@@ -144,7 +144,7 @@ def train() -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
     circuit.ry(w[0], 0)
     circuit.cx(0, 1)
     circuit.ry(w[1], 1)
-    observable = {"ZZ": 1.0, "XI": 0.5, "IX": 0.5}
+    observable = {"ZZ": 1.0, "XI": 0.5}
     module = TorchQuantumModule(circuit, observable, initial_weights=[1.6, -0.6])
     optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
     path, energies = [], []
@@ -166,7 +166,7 @@ PATH, ENERGIES, HEIGHTS = train()
 
 
 def draw_descent(palette: Palette) -> Figure:
-    """Draw the way of two weights over their landscape, and the energy along it."""
+    """Draw the path of two weights over their landscape, and the energy along it."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
     extent = (-np.pi, np.pi) * 2

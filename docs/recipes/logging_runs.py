@@ -39,7 +39,12 @@ def log_to_mlflow(folder: Path, steps: int = 50) -> str:
     import mlflow
     from qiskit import qasm3
 
+    folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(f"sqlite:///{folder.absolute() / 'mlflow.db'}")
+    if mlflow.get_experiment_by_name("circuits") is None:
+        artifacts = (folder / "artifacts").absolute().as_uri()
+        mlflow.create_experiment("circuits", artifact_location=artifacts)
+    mlflow.set_experiment("circuits")
     with mlflow.start_run() as run:
         for step, loss, trained in losses(steps):
             mlflow.log_metric("loss", loss, step)

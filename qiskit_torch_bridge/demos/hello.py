@@ -263,9 +263,11 @@ def summarise(trainings: Sequence[Repeats], options: argparse.Namespace, epsilon
         )
         for repeats in trainings
     ]
+    start = round(trainings[0][0].curve[0], 3) + 0.0  # and no negative zero
+    count = f"{options.repeats} training{'s' * (options.repeats > 1)}"
     text = f"""
 Circuit {options.circuit}: target {value} = {target:+.3f}, {options.steps} steps, start at \
-{trainings[0][0].curve[0]:+.3f}; {options.repeats} trainings of each case
+{start:+.3f}; {count} of each case
 
 {table(header, rows)}
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import time
 from collections.abc import Iterator
 from numbers import Real
@@ -144,10 +145,21 @@ class TrainingLog:
         now = time.monotonic()
         if self._display is None or not (at_once or now - self._drawn > SECONDS_BETWEEN):
             return
-        figure = self.plot().figure
         show = self._display.update if self._drawn else self._display.display
-        show(figure)
+        show(_Picture(self.plot().figure))
         self._drawn = now
+
+
+class _Picture:
+    """A figure as a notebook shows it, whether or not pyplot has told IPython about figures."""
+
+    def __init__(self, figure: Any) -> None:
+        self.figure = figure
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.figure.savefig(png, format="png")
+        return png.getvalue()
 
 
 def _require(name: str) -> Any:
