@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from torch import nn
 
@@ -241,7 +242,10 @@ def test_shifts_give_the_same_hessian():
 
 
 def test_plots_show_the_eigenvalues():
-    assert hessian_spectrum(layered(3, 2)).plot().get_ylabel() == "density"
+    axes = hessian_spectrum(layered(3, 2)).plot()
+    assert axes.get_ylabel() == "density"
     assert hessian_spectrum(cosines(2, [0.0, 0.0])).plot() is not None
+    assert pyplot.fignum_exists(axes.figure.number)  # so a notebook shows it
+    pyplot.close("all")
     with pytest.raises(InputTypeError, match="Axes"):
         hessian_spectrum(cosines(2)).plot("axes")

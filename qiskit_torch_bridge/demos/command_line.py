@@ -180,8 +180,8 @@ def use_threads(count: int) -> Iterator[None]:
 
 
 def progress(total: float, description: str, unit: str = "step") -> Any:
-    """Return a tqdm progress bar."""
-    return require("tqdm").tqdm(total=total, desc=description, unit=unit)
+    """Return a tqdm progress bar, which shows nothing where no terminal is."""
+    return require("tqdm").tqdm(total=total, desc=description, unit=unit, disable=None)
 
 
 def name_values(shots: int | None) -> str:

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from ..arguments import as_real, require_bool, require_whole_number, shown
 from ..arrays import FloatArray
 from ..exceptions import InputError, InputTypeError
-from .axes import axes_for
+from .axes import axes_for, new_axes
 
 SECONDS_BETWEEN = 0.5
 """A figure takes a tenth of a second to draw; a training should not wait for more of them."""
@@ -64,7 +64,7 @@ class TrainingLog:
         self._bar: Any = _require("tqdm.auto").tqdm(total=steps, unit="step") if bar else None
         self._display: Any = None
         if live:
-            axes_for(None)
+            new_axes()
             self._display = _require("IPython.display").DisplayHandle()
 
     def __iter__(self) -> Iterator[int]:
@@ -146,7 +146,7 @@ class TrainingLog:
         if self._display is None or not (at_once or now - self._drawn > SECONDS_BETWEEN):
             return
         show = self._display.update if self._drawn else self._display.display
-        show(_Picture(self.plot().figure))
+        show(_Picture(self.plot(new_axes()).figure))
         self._drawn = now
 
 
