@@ -3,7 +3,7 @@ r"""The state vector by Triton's kernels gives what the reference gives, and cos
 
 Kernels run by Triton's interpreter. It takes a thousand times as long as a GPU, so tiles are made
 so small that states of a few bits have many of them. Values, gradients and products of Hessians
-are held to 1e-10 in double precision, relative to the size of what is summed up, and to 2e-5 in
+are held to 1e-10 in double precision, relative to the size of what is summed up, and to 1e-5 in
 single, which has 6e-8; what one kernel computes is held to a few hundred roundings.
 
 ``QTB_TRITON_CIRCUITS`` sets how many circuits are tried; ``QTB_HYPOTHESIS_PROFILE=full`` tries 300.
@@ -34,8 +34,9 @@ from test_statevector_cases import FULL, ExactCase
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qiskit_torch_bridge import AmplitudePreparation, CircuitProgram
+from qiskit_torch_bridge import AmplitudePreparation, CircuitProgram, memory
 from qiskit_torch_bridge.accelerators import device_memory
+from qiskit_torch_bridge.accelerators.interface import TensorSimulator
 from qiskit_torch_bridge.accelerators.kernels import angles, launch, observables
 from qiskit_torch_bridge.accelerators.plain import PlainStatevector
 from qiskit_torch_bridge.accelerators.statevector import TritonStatevector
@@ -209,6 +210,40 @@ def test_a_batch_that_does_not_fit_is_taken_in_chunks(monkeypatch: pytest.Monkey
     monkeypatch.setattr(device_memory, "available", lambda device: 100)
     with pytest.raises(MemoryLimitError, match="GiB on cpu"):
         s.evaluate(x, w)
+
+
+def test_a_second_backward_pass_has_chunks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be less memory than forward, whose cosines and sines are those of all rows."""
+    program = CircuitProgram(layers(), input_params=list(X))
+    s, rng = made(program), np.random.default_rng(2)
+    x, c = (torch.from_numpy(rng.normal(size=(5, count))) for count in (2, 3))
+    w = torch.from_numpy(rng.normal(size=(1, 3)))
+    _, kept = s.evaluate(x, w, keep=True)
+    first = s.vjp(x, w, c, kept)
+    monkeypatch.setattr(device_memory, "GRANTED", 0)
+    monkeypatch.setattr(device_memory, "available", lambda device: 1500)
+    assert len(list(s._chunks(5, 2))) > 1
+    torch.testing.assert_close(s.vjp(x, w, c, kept), first, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("make", [TritonStatevector, PlainStatevector])
+@pytest.mark.parametrize("readout", [None, Outcomes((2, 0)), Amplitudes((0, 1, 2))])
+def test_states_take_the_device_s_memory_alone(
+    monkeypatch: pytest.MonkeyPatch, make: type[TensorSimulator], readout: Readout | None
+) -> None:
+    program = CircuitProgram(layers(), input_params=list(X))
+    columns = program.input_columns, program.weight_columns
+    given = program.analysed, readout or program.readout, *columns, torch.complex128, CPU
+    asked: list[int] = []
+    monkeypatch.setattr(device_memory, "GRANTED", 0)
+    monkeypatch.setattr(device_memory, "available", lambda device: 1 << 20)
+    monkeypatch.setattr(memory, "require", lambda needed, num_qubits: asked.append(needed))
+    make(*given)
+    tables = {None: [], Outcomes: [24 << 3], Amplitudes: [40 << 3]}  # they are made here
+    assert asked == tables[None if readout is None else type(readout)]
+    monkeypatch.setattr(device_memory, "available", lambda device: 100)
+    with pytest.raises(MemoryLimitError, match="3 qubits exactly needs .* GiB on cpu"):
+        make(*given)
 
 
 # -- kernels -------------------------------------------------------------------------------------
@@ -447,6 +482,23 @@ def test_a_step_has_few_launches_and_waits_for_nothing(
     rooms = {"empty", "new_empty", "empty_like", "zeros", "new_zeros"}
     assert set(seen.names) <= rooms | {"sum", "index_copy_", "add_"}, seen.names
     assert len(seen.names) <= 12 + 4 * max(runs, undone)
+
+
+@pytest.mark.parametrize(("num_qubits", "rows"), [(2, 2_200_000), (10, 70_000)])
+def test_batches_may_be_longer_than_grids_are_high(
+    monkeypatch: pytest.MonkeyPatch, num_qubits: int, rows: int
+) -> None:
+    """Numbers of rows are along the first axis of a grid: :class:`_Counted` looks at the others."""
+    program = CircuitProgram(hardware_efficient(num_qubits, 1))
+    s = made(program, torch.complex64)
+    x = torch.zeros(rows, 0, dtype=torch.float64)
+    w = torch.zeros(1, len(program.weight_columns), dtype=torch.float64)
+    counted = Launches(monkeypatch)
+    monkeypatch.setattr(device_memory, "available", lambda device: 1 << 40)  # it is never touched
+    _, kept = s.evaluate(x, w, keep=True)
+    s.vjp(x, w, torch.empty(rows, s.size, dtype=torch.float64), kept)
+    every = {"angles", "kernel", "expect", "observe", "pull_back"}
+    assert every <= set(counted.names) <= every | {"collect"}
 
 
 COMPILE = """

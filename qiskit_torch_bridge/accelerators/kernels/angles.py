@@ -128,7 +128,7 @@ def compute_angles(
         few = 1 if rows < 4 else 4 if rows < ROWS else ROWS
         block = ANGLES // few
         with torch.cuda.device_of(x):
-            _angles[triton.cdiv(slots, block), triton.cdiv(rows, few)](
+            _angles[triton.cdiv(slots, block) * triton.cdiv(rows, few),](
                 x, w, dx, dw, *tables, *found[:2], found[-1], *shape,
                 TANGENT=tangents is not None, SLOTS=block, ROWS=few, num_warps=2,
                 enable_fp_fusion=True,
@@ -154,7 +154,7 @@ def pull_back(
     gw = gradients.new_empty((blocks if shared else rows, weights))
     if rows and columns:
         with torch.cuda.device_of(gradients):
-            _pull_back[columns, blocks](
+            _pull_back[columns * blocks,](
                 gradients, *transposed, gx, gw, rows, num_inputs, weights,
                 SHARED=shared, ROWS=ROWS, ENTRIES=ENTRIES, num_warps=4, enable_fp_fusion=True,
             )  # fmt: skip
@@ -169,8 +169,9 @@ def _angles(
     TANGENT: tl.constexpr, SLOTS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """Fill in a block of slots for a block of rows."""
-    slot = tl.program_id(0) * SLOTS + tl.arange(0, SLOTS)
-    row = (tl.program_id(1) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    blocks = tl.cdiv(rows, ROWS)
+    slot = tl.program_id(0) // blocks * SLOTS + tl.arange(0, SLOTS)
+    row = (tl.program_id(0) % blocks * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     there, here = slot < slots, row[None, :] < rows
     first = tl.load(starts + slot, mask=there, other=0)
     count = tl.load(starts + slot + 1, mask=there, other=0) - first
@@ -208,7 +209,8 @@ def _pull_back(
     SHARED: tl.constexpr, ROWS: tl.constexpr, ENTRIES: tl.constexpr,
 ):  # fmt: skip
     """Fill in one column for a block of rows."""
-    column, block = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    blocks = tl.cdiv(rows, ROWS)
+    column, block = tl.program_id(0) // blocks, (tl.program_id(0) % blocks).to(tl.int64)
     row = block * ROWS + tl.arange(0, ROWS)
     exists = row < rows
     first, last = tl.load(starts + column), tl.load(starts + column + 1)
