@@ -275,7 +275,7 @@ def test_angles_and_their_chain_rule(rows: int, shared: bool) -> None:
     near(cosines, np.cos(halves), 1e-12, 1)
     near(sines, np.sin(halves), 1e-12, 1)
     near(tangents, matrix @ moved.T / 2, 1e-13, 100)
-    gradient = rng.normal(size=(slots, rows))
+    gradient = np.asfortranarray(rng.normal(size=(slots, rows)))  # as torch may leave it
     wanted = rng.random(inputs + weights) < 0.7
     gx, gw = angles.pull_back(
         angles.transpose(sources, wanted, CPU), torch.from_numpy(gradient), inputs, shared

@@ -300,7 +300,7 @@ class TritonStatevector(TensorSimulator):
         """Return the gradients with respect to all slots, ``(slots, B)``."""
         if state is None or angles is None:
             state, angles = self._run(x, w, angles)
-        bra = self._readout.bra(state, cotangent)
+        bra = self._readout.bra(state, cotangent).contiguous()
         in_full = self._start is not None and self._start.depends and any(wanted)
         found = launch.adjoint(state, bra, *angles, self._tables(wanted)[0], in_full)
         if self._start is None or not in_full:
@@ -336,8 +336,8 @@ class TritonStatevector(TensorSimulator):
         if isinstance(readout, _Observables):
             return readout.bras(state, moved, cotangent, dcotangent)
         return (
-            readout.bra(state, cotangent),
-            readout.bra_tangent(state, moved, cotangent, dcotangent),
+            readout.bra(state, cotangent).contiguous(),
+            readout.bra_tangent(state, moved, cotangent, dcotangent).contiguous(),
         )
 
     def _to_columns(self, x: Tensor, w: Tensor, gradient: Tensor, wanted: Wanted) -> Pair:

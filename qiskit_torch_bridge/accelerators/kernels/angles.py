@@ -33,6 +33,11 @@ ANGLES = 128
 ENTRIES = 32
 """Entries of a column that are added up side by side."""
 
+POINTERS = (
+    "x", "w", "dx", "dw", "cosines", "sines", "tangents", "gradients", "gx", "gw",
+)  # fmt: skip
+"""Arguments whose alignment kernels are not compiled anew for, as it changes with the batch."""
+
 
 class AngleTables(NamedTuple):
     """The sparse affine map from inputs and weights to angles, on a device.
@@ -155,13 +160,16 @@ def pull_back(
     if rows and columns:
         with torch.cuda.device_of(gradients):
             _pull_back[columns * blocks,](
-                gradients, *transposed, gx, gw, rows, num_inputs, weights,
+                gradients.contiguous(), *transposed, gx, gw, rows, num_inputs, weights,
                 SHARED=shared, ROWS=ROWS, ENTRIES=ENTRIES, num_warps=4, enable_fp_fusion=True,
             )  # fmt: skip
     return gx, gw.sum(0, keepdim=True) if shared and blocks != 1 else gw
 
 
-@triton.jit(do_not_specialize=["slots", "rows", "inputs", "w_stride"])
+@triton.jit(
+    do_not_specialize=["slots", "rows", "inputs", "w_stride"],
+    do_not_specialize_on_alignment=POINTERS[:7],
+)
 @no_type_check
 def _angles(
     x, w, dx, dw, starts, columns, coefficients, offsets, cosines, sines, tangents,
@@ -202,7 +210,10 @@ def _angles(
         tl.store(tangents + at, (0.5 * turn).to(tangents.dtype.element_ty), mask=exists)
 
 
-@triton.jit(do_not_specialize=["rows", "inputs", "weights"])
+@triton.jit(
+    do_not_specialize=["rows", "inputs", "weights"],
+    do_not_specialize_on_alignment=POINTERS[7:],
+)
 @no_type_check
 def _pull_back(
     gradients, starts, slots, coefficients, gx, gw, rows, inputs, weights,

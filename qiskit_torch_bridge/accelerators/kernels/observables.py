@@ -437,7 +437,13 @@ def _collect(
     tl.store(evs + row * count + o, found)
 
 
-@triton.jit(do_not_specialize=["rows", "num_bits", "tiles", "count", "num_groups"])
+@triton.jit(
+    do_not_specialize=["rows", "num_bits", "tiles", "count", "num_groups"],
+    do_not_specialize_on_alignment=[
+        "cotangent",
+        "dcotangent",
+    ],  # parts of a batch may begin anywhere
+)
 @no_type_check
 def _observe(
     ket, dket, cotangent, dcotangent, bra, dbra,
