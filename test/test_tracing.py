@@ -18,7 +18,7 @@ from circuits import A, X, hybrid
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
-from tensor_kernels import IN_TENSORS, KERNELS
+from tensor_kernels import IN_TENSORS
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses import FakeTensorMode
@@ -51,11 +51,8 @@ SAMPLED = {
     "statevector": {"estimator": StatevectorEstimator()},
 }
 
-BY_KERNELS = {"automatic": {}, **{k: {"estimator": Exact(kernels=k)} for k in KERNELS}}
-by_all_kernels = pytest.mark.parametrize("options", BY_KERNELS.values(), ids=list(BY_KERNELS))
-"""The exact engine, also by the kernels of accelerators: see :mod:`tensor_kernels`."""
-by_fast_kernels = pytest.mark.parametrize("options", [{}, BY_KERNELS["torch"]])
-"""Without Triton's interpreter, which takes seconds where passes are many."""
+by_fast_kernels = pytest.mark.parametrize("options", [{}, {"estimator": Exact(kernels="torch")}])
+"""The exact engine by Numba and by operations of torch."""
 
 
 @pytest.fixture(autouse=True)
@@ -184,7 +181,7 @@ def test_backward_without_what_was_kept_computes_it_again(options):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-@by_all_kernels
+@by_fast_kernels
 def test_frozen_weights_and_modules_without_inputs(options):
     node = rotation(**options)
     fast = torch.compile(node, fullgraph=True, backend=BACKEND)
