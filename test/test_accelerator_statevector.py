@@ -559,3 +559,67 @@ def test_kernels_compile_without_a_device_and_stay_in_registers() -> None:
     (_, stack), *others = json.loads(done.stdout)
     assert stack <= 64
     assert all(registers <= 128 and not spilled for registers, spilled in others)
+
+
+KEYS = """
+import json
+import torch, triton
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from qiskit_torch_bridge import CircuitProgram
+from qiskit_torch_bridge.accelerators.statevector import TritonStatevector
+
+class Driver:
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+    def get_current_device(self):
+        return 0
+    def get_current_stream(self, device):
+        return 0
+
+def note(*, key, fn, **others):
+    keys.setdefault(fn.name.rpartition(".")[2], set()).add(key)
+    return True  # it is not to be compiled
+
+def step(layers, rows):
+    x, w = ParameterVector("x", 5), ParameterVector("w", 5 * layers)
+    circuit = QuantumCircuit(5)
+    for layer in range(layers):
+        for q in range(5):
+            circuit.rx(x[q], q)
+            circuit.ry(w[5 * layer + q], q)
+        for q in range(4):
+            circuit.cx(q, q + 1)
+    program = CircuitProgram(circuit, ["ZZZZZ", "XIIII"], input_params=list(x))
+    columns = program.input_columns, program.weight_columns
+    given = program.analysed, program.readout, *columns, torch.complex64, torch.device("cpu")
+    s = TritonStatevector(*given)
+    shapes = (rows, 5), (1, 5 * layers), (rows, 2)
+    x, w, c = (torch.rand(shape, dtype=torch.float64) for shape in shapes)
+    s.vjp(x, w, c, s.evaluate(x, w, keep=True)[1])
+    s.vjp_tangent(x, w, c, x, w, c)
+
+keys, counts = {}, []
+driver.set_active(Driver())
+triton.knobs.runtime.jit_cache_hook = note
+for layers, rows in ((2, 64), (2, 65), (3, 33), (5, 1001), (4, 40)):
+    step(layers, rows)
+    counts.append({name: len(found) for name, found in keys.items()})
+print(json.dumps(counts))
+"""
+
+
+def test_kernels_are_compiled_once_for_all_batches_and_circuits() -> None:
+    """Of one number of qubits, whatever numbers are read and wherever in memory tensors begin."""
+    pytest.importorskip("triton", minversion="3.4", reason="which lets compilation be looked at")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", KEYS], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, *others = json.loads(done.stdout)
+    # Values and gradients with and without tangents.
+    assert first == {"_angles": 2, "sweep": 4, "_expect": 1, "_observe": 2, "_pull_back": 1}
+    assert all(counts == first for counts in others)
