@@ -101,18 +101,25 @@ class Setting:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def time(self, call: Callable[[], object], seconds: float = 1.0) -> dict[str, Any]:
+    def time(
+        self,
+        call: Callable[..., object],
+        seconds: float = 1.0,
+        prepare: Callable[[], object] | None = None,
+    ) -> dict[str, Any]:
         """Time calls that have been made once: the median, quartiles and how many there were.
 
         Args:
             call: What is timed; it may leave the device busy.
             seconds: About how long to go on, with three calls at least, if one is not longer.
+            prepare: What makes the argument of each call, which is not timed.
         """
-        self.synchronize()
         taken: list[float] = []
         while len(taken) < 3 or (sum(taken) < seconds and len(taken) < 30):
+            given = () if prepare is None else (prepare(),)
+            self.synchronize()
             start = time.perf_counter()
-            call()
+            call(*given)
             self.synchronize()
             taken.append(time.perf_counter() - start)
             if taken[0] > seconds:
