@@ -31,12 +31,15 @@ SHOWN = (
     *("jax-cuda13-plugin", "tensorcircuit-ng", "pennylane", "pennylane-lightning-gpu"),
     *("torchquantum",),
 )
+COMPILERS = 6
+"""Processes among which the device's kernels are divided."""
 WARMED = (
     *("warm:statevector:complex128", "warm:statevector:complex64"),
     *("warm:columns:complex128", "warm:columns:complex64"),
+    *(f"warm:triton:{share}" for share in range(COMPILERS)),
 )
-"""Kernels of the processor that are compiled meanwhile, which takes a minute or two on a new
-machine: methods and precisions."""
+"""Kernels that are compiled meanwhile: the processor's by methods and precisions, and the device's,
+none of which is launched for it. A second or two each, on a new machine a minute or two in all."""
 COMPILED = 120
 """Seconds from the start up to which parts wait for them."""
 GRACE = 10
@@ -54,7 +57,8 @@ def main() -> None:
 
     start = time.monotonic()
     facts: dict[str, Any] = {"parts_run": {}}
-    warm = [_start(options, name, 0) for name in (WARMED if options.size == "full" else ())]
+    compiled = () if options.size != "full" or options.device == "cpu" else WARMED
+    warm = [_start(options, name, COMPILED) for name in compiled]
     facts |= _describe(options)
     chosen = [part for part in SECONDS if part in (options.only or SECONDS)]
     for place, part in enumerate(chosen):
@@ -98,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=harness.RESULTS, help="folder of the results")
     add("--part", help=argparse.SUPPRESS)
     add("--seconds", type=float, default=60.0, help=argparse.SUPPRESS)
+    add("--began", type=float, default=time.monotonic(), help=argparse.SUPPRESS)
     parser.set_defaults(size="full")
     return parser
 
@@ -114,7 +119,8 @@ def _start(options: argparse.Namespace, part: str, seconds: float) -> subprocess
     size = [] if options.size == "full" else [f"--{options.size}"]
     given = ["--device", options.device, "--output", str(options.output), *size]
     return subprocess.Popen(
-        [sys.executable, __file__, *given, "--part", part, "--seconds", str(seconds)],
+        [sys.executable, __file__, *given, "--part", part, "--seconds", str(seconds)]
+        + ["--began", str(time.monotonic())],  # what is imported counts
         env=environment,
     )
 
@@ -125,9 +131,15 @@ def _run_part(options: argparse.Namespace) -> None:
     from device.setting import Setting
 
     device = torch.device(options.device)
-    setting = Setting(options.part, device, options.size, options.output, options.seconds)
+    setting = Setting(
+        options.part, device, options.size, options.output, options.seconds, start=options.began
+    )
     try:
-        if options.part in WARMED:
+        if options.part.startswith("warm:triton:"):
+            from device.compiling import compile_share
+
+            compile_share(setting, int(options.part.rpartition(":")[2]), COMPILERS)
+        elif options.part in WARMED:
             _warm(*options.part.split(":")[1:])
         else:
             module = "steps" if options.part == "vqe" else options.part

@@ -30,7 +30,7 @@ from qiskit_torch_bridge.simulation.choice import make_simulator
 from qiskit_torch_bridge.simulation.interface import Simulator
 
 EXACT = 1e-10
-SINGLE = 2e-5
+SINGLE = 1e-5
 """Single precision has 6e-8; a hundred gates round a few hundred times, mostly at random."""
 
 DENSE = 8

@@ -3,7 +3,7 @@ r"""The state vector by Triton's kernels gives what the reference gives, and cos
 
 Kernels run by Triton's interpreter. It takes a thousand times as long as a GPU, so tiles are made
 so small that states of a few bits have many of them. Values, gradients and products of Hessians
-are held to 1e-10 in double precision, relative to the size of what is summed up, and to 2e-5 in
+are held to 1e-10 in double precision, relative to the size of what is summed up, and to 1e-5 in
 single, which has 6e-8; what one kernel computes is held to a few hundred roundings.
 
 ``QTB_TRITON_CIRCUITS`` sets how many circuits are tried; ``QTB_HYPOTHESIS_PROFILE=full`` tries 300.
@@ -34,8 +34,9 @@ from test_statevector_cases import FULL, ExactCase
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qiskit_torch_bridge import AmplitudePreparation, CircuitProgram
+from qiskit_torch_bridge import AmplitudePreparation, CircuitProgram, memory
 from qiskit_torch_bridge.accelerators import device_memory
+from qiskit_torch_bridge.accelerators.interface import TensorSimulator
 from qiskit_torch_bridge.accelerators.kernels import angles, launch, observables
 from qiskit_torch_bridge.accelerators.plain import PlainStatevector
 from qiskit_torch_bridge.accelerators.statevector import TritonStatevector
@@ -211,6 +212,40 @@ def test_a_batch_that_does_not_fit_is_taken_in_chunks(monkeypatch: pytest.Monkey
         s.evaluate(x, w)
 
 
+def test_a_second_backward_pass_has_chunks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be less memory than forward, whose cosines and sines are those of all rows."""
+    program = CircuitProgram(layers(), input_params=list(X))
+    s, rng = made(program), np.random.default_rng(2)
+    x, c = (torch.from_numpy(rng.normal(size=(5, count))) for count in (2, 3))
+    w = torch.from_numpy(rng.normal(size=(1, 3)))
+    _, kept = s.evaluate(x, w, keep=True)
+    first = s.vjp(x, w, c, kept)
+    monkeypatch.setattr(device_memory, "GRANTED", 0)
+    monkeypatch.setattr(device_memory, "available", lambda device: 1500)
+    assert len(list(s._chunks(5, 2))) > 1
+    torch.testing.assert_close(s.vjp(x, w, c, kept), first, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("make", [TritonStatevector, PlainStatevector])
+@pytest.mark.parametrize("readout", [None, Outcomes((2, 0)), Amplitudes((0, 1, 2))])
+def test_states_take_the_device_s_memory_alone(
+    monkeypatch: pytest.MonkeyPatch, make: type[TensorSimulator], readout: Readout | None
+) -> None:
+    program = CircuitProgram(layers(), input_params=list(X))
+    columns = program.input_columns, program.weight_columns
+    given = program.analysed, readout or program.readout, *columns, torch.complex128, CPU
+    asked: list[int] = []
+    monkeypatch.setattr(device_memory, "GRANTED", 0)
+    monkeypatch.setattr(device_memory, "available", lambda device: 1 << 20)
+    monkeypatch.setattr(memory, "require", lambda needed, num_qubits: asked.append(needed))
+    make(*given)
+    tables = {None: [], Outcomes: [24 << 3], Amplitudes: [40 << 3]}  # they are made here
+    assert asked == tables[None if readout is None else type(readout)]
+    monkeypatch.setattr(device_memory, "available", lambda device: 100)
+    with pytest.raises(MemoryLimitError, match="3 qubits exactly needs .* GiB on cpu"):
+        make(*given)
+
+
 # -- kernels -------------------------------------------------------------------------------------
 
 
@@ -240,7 +275,7 @@ def test_angles_and_their_chain_rule(rows: int, shared: bool) -> None:
     near(cosines, np.cos(halves), 1e-12, 1)
     near(sines, np.sin(halves), 1e-12, 1)
     near(tangents, matrix @ moved.T / 2, 1e-13, 100)
-    gradient = rng.normal(size=(slots, rows))
+    gradient = np.asfortranarray(rng.normal(size=(slots, rows)))  # as torch may leave it
     wanted = rng.random(inputs + weights) < 0.7
     gx, gw = angles.pull_back(
         angles.transpose(sources, wanted, CPU), torch.from_numpy(gradient), inputs, shared
@@ -449,6 +484,23 @@ def test_a_step_has_few_launches_and_waits_for_nothing(
     assert len(seen.names) <= 12 + 4 * max(runs, undone)
 
 
+@pytest.mark.parametrize(("num_qubits", "rows"), [(2, 2_200_000), (10, 70_000)])
+def test_batches_may_be_longer_than_grids_are_high(
+    monkeypatch: pytest.MonkeyPatch, num_qubits: int, rows: int
+) -> None:
+    """Numbers of rows are along the first axis of a grid: :class:`_Counted` looks at the others."""
+    program = CircuitProgram(hardware_efficient(num_qubits, 1))
+    s = made(program, torch.complex64)
+    x = torch.zeros(rows, 0, dtype=torch.float64)
+    w = torch.zeros(1, len(program.weight_columns), dtype=torch.float64)
+    counted = Launches(monkeypatch)
+    monkeypatch.setattr(device_memory, "available", lambda device: 1 << 40)  # it is never touched
+    _, kept = s.evaluate(x, w, keep=True)
+    s.vjp(x, w, torch.empty(rows, s.size, dtype=torch.float64), kept)
+    every = {"angles", "kernel", "expect", "observe", "pull_back"}
+    assert every <= set(counted.names) <= every | {"collect"}
+
+
 COMPILE = """
 import json, os, re, subprocess, sys, tempfile, warnings
 import triton
@@ -507,3 +559,67 @@ def test_kernels_compile_without_a_device_and_stay_in_registers() -> None:
     (_, stack), *others = json.loads(done.stdout)
     assert stack <= 64
     assert all(registers <= 128 and not spilled for registers, spilled in others)
+
+
+KEYS = """
+import json
+import torch, triton
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from qiskit_torch_bridge import CircuitProgram
+from qiskit_torch_bridge.accelerators.statevector import TritonStatevector
+
+class Driver:
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+    def get_current_device(self):
+        return 0
+    def get_current_stream(self, device):
+        return 0
+
+def note(*, key, fn, **others):
+    keys.setdefault(fn.name.rpartition(".")[2], set()).add(key)
+    return True  # it is not to be compiled
+
+def step(layers, rows):
+    x, w = ParameterVector("x", 5), ParameterVector("w", 5 * layers)
+    circuit = QuantumCircuit(5)
+    for layer in range(layers):
+        for q in range(5):
+            circuit.rx(x[q], q)
+            circuit.ry(w[5 * layer + q], q)
+        for q in range(4):
+            circuit.cx(q, q + 1)
+    program = CircuitProgram(circuit, ["ZZZZZ", "XIIII"], input_params=list(x))
+    columns = program.input_columns, program.weight_columns
+    given = program.analysed, program.readout, *columns, torch.complex64, torch.device("cpu")
+    s = TritonStatevector(*given)
+    shapes = (rows, 5), (1, 5 * layers), (rows, 2)
+    x, w, c = (torch.rand(shape, dtype=torch.float64) for shape in shapes)
+    s.vjp(x, w, c, s.evaluate(x, w, keep=True)[1])
+    s.vjp_tangent(x, w, c, x, w, c)
+
+keys, counts = {}, []
+driver.set_active(Driver())
+triton.knobs.runtime.jit_cache_hook = note
+for layers, rows in ((2, 64), (2, 65), (3, 33), (5, 1001), (4, 40)):
+    step(layers, rows)
+    counts.append({name: len(found) for name, found in keys.items()})
+print(json.dumps(counts))
+"""
+
+
+def test_kernels_are_compiled_once_for_all_batches_and_circuits() -> None:
+    """Of one number of qubits, whatever numbers are read and wherever in memory tensors begin."""
+    pytest.importorskip("triton", minversion="3.4", reason="which lets compilation be looked at")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", KEYS], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, *others = json.loads(done.stdout)
+    # Values and gradients with and without tangents.
+    assert first == {"_angles": 2, "sweep": 4, "_expect": 1, "_observe": 2, "_pull_back": 1}
+    assert all(counts == first for counts in others)

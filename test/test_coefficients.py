@@ -21,6 +21,7 @@ from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
+from tensor_kernels import IN_TENSORS
 
 from qiskit_torch_bridge import CircuitProgram, TorchQuantumModule, expectation
 from qiskit_torch_bridge.backends import ExecutorEstimator
@@ -43,6 +44,7 @@ ANGLE = 0.5
 THETA = Parameter("theta")
 PLACES = {
     "exact": {},
+    **{name: {"estimator": exact} for name, exact in IN_TENSORS.items()},
     "StatevectorEstimator": {"estimator": StatevectorEstimator()},
     "BatchedStatevectorEstimator": {"estimator": BatchedStatevectorEstimator()},
     "adjoint": {"estimator": StatevectorEstimator(), "gradient": "adjoint"},

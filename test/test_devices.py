@@ -16,7 +16,7 @@ import pytest
 import torch
 from circuits import A, X, hybrid
 from emulated_device import DEVICE, emulated_device, waiting
-from qiskit.circuit import Parameter
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_torch_bridge import (
@@ -31,6 +31,7 @@ from qiskit_torch_bridge import (
     TorchQuantumModule,
     Variance,
     expectation,
+    memory,
 )
 from qiskit_torch_bridge.accelerators import choose, device_memory
 from qiskit_torch_bridge.exceptions import (
@@ -217,3 +218,37 @@ def test_memory_of_a_device_is_asked_for_before_it_is_taken(monkeypatch) -> None
     device_memory.require(4 << 30, device, "A state")
     with pytest.raises(MemoryLimitError, match="needs 5 GiB on cuda:0; 4 GiB are available there"):
         device_memory.require(5 << 30, device, "A state")
+
+
+def test_what_is_computed_in_tensors_needs_no_memory_here(monkeypatch) -> None:
+    """A module is made on the processor, which may have less memory than a GPU."""
+    w = ParameterVector("w", 11)
+    circuit = QuantumCircuit(11)
+    for q in range(11):
+        circuit.ry(w[q], q)
+        circuit.cx(q, (q + 1) % 11)
+        circuit.rx(w[q], q)
+    given = {"initial_weights": torch.linspace(0, 1, 11)}
+    expected = TorchQuantumModule(circuit, "Z" * 11, **given)()
+    monkeypatch.setattr(memory, "GRANTED", 0)
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    with pytest.raises(MemoryLimitError):
+        TorchQuantumModule(circuit, "Z" * 11, **given)
+    monkeypatch.setattr(device_memory, "available", lambda device: 1 << 40)
+    module = TorchQuantumModule(circuit, "Z" * 11, estimator=TORCH, **given)
+    torch.testing.assert_close(module(), expected)
+
+
+def test_a_device_with_more_memory_than_the_processor_is_taken(monkeypatch) -> None:
+    program = CircuitProgram(hybrid(), "ZI", input_params=X)
+    monkeypatch.setattr(choose, "SMALL", 0)
+    monkeypatch.setattr(device_memory, "fits", lambda needed, device: True)
+
+    def refuse(*arguments: Any) -> None:
+        raise MemoryLimitError("too large")
+
+    monkeypatch.setattr(choose, "choose", refuse)
+    assert choose.choose_method(program, Exact(), DEVICE) in ("statevector", "columns")
+    monkeypatch.setattr(device_memory, "fits", lambda needed, device: False)
+    with pytest.raises(MemoryLimitError, match="too large"):
+        choose.choose_method(program, Exact(), DEVICE)

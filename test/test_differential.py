@@ -38,7 +38,7 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_algorithms.gradients import BaseEstimatorGradient
 from strategies import expressions
 
-from qiskit_torch_bridge import CircuitProgram, expectation
+from qiskit_torch_bridge import CircuitProgram, Exact, expectation
 from qiskit_torch_bridge.exceptions import ExpressionError, GradientError
 from qiskit_torch_bridge.gradients import (
     AdjointEstimatorGradient,
@@ -196,8 +196,11 @@ def slopes(f: Callable[[np.ndarray], np.ndarray], at: np.ndarray) -> tuple[np.nd
     return fine, np.abs(fine - coarse)
 
 
+BY_TORCH = "exact by torch"
+"""Which differentiates by the adjoint method alone."""
 PLACES: dict[str, Callable[[], dict[str, Any]]] = {
     "exact": dict,
+    BY_TORCH: lambda: {"estimator": Exact(kernels="torch")},
     "statevector": lambda: {"estimator": StatevectorEstimator()},
     "batched": lambda: {"estimator": BatchedStatevectorEstimator()},
     "aer": lambda: {"estimator": AerEstimator()},
@@ -236,6 +239,8 @@ def test_modules_on_every_place(place, case, method):
     expected = value_of(synthesised(bound(circuit, at)), matrix)
     assert abs(value - expected) <= 50 * ROUNDING * norm, (value, expected)
     w = torch.as_tensor(at, dtype=torch.float64).requires_grad_()
+    if place == BY_TORCH:
+        method = "adjoint"
     try:
         y = expectation(program, weights=w, gradient=method, **options)
     except GradientError:

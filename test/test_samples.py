@@ -114,6 +114,7 @@ def transpiled(**options):
 PLACES = {
     "exact": dict,
     "single precision": lambda: {"estimator": Exact(dtype="complex64")},
+    "exact by torch": lambda: {"estimator": Exact(kernels="torch")},
     "exact, by a rule": lambda: {"gradient": "parameter-shift"},
     "shots": lambda: {"shots": 100},
     "exact estimator": lambda: {"estimator": StatevectorEstimator(seed=1)},

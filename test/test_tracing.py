@@ -18,6 +18,7 @@ from circuits import A, X, hybrid
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
+from tensor_kernels import IN_TENSORS
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses import FakeTensorMode
@@ -50,6 +51,9 @@ SAMPLED = {
     "statevector": {"estimator": StatevectorEstimator()},
 }
 
+by_fast_kernels = pytest.mark.parametrize("options", [{}, {"estimator": Exact(kernels="torch")}])
+"""The exact engine by Numba and by operations of torch."""
+
 
 @pytest.fixture(autouse=True)
 def compile_anew():
@@ -80,7 +84,7 @@ def test_linearize_of_a_rotation():
     for options, tolerance in (
         ({}, 1e-14),
         ({"estimator": Exact(dtype="complex64")}, 1e-6),
-        ({"estimator": Exact(kernels="torch")}, 1e-14),
+        *(({"estimator": exact}, 1e-14) for exact in IN_TENSORS.values()),
         ({"shots": 100, "seed": 1, "gradient": "adjoint"}, 1e-14),
         ({"gradient": "parameter-shift"}, 1e-14),
     ):
@@ -136,8 +140,9 @@ def test_gradients_of_other_packages_compile():
     assert abs(node.weight.grad.item() + math.cos(0.4) * math.sin(0.3)) < 1e-12
 
 
-def test_rows_may_vary_under_one_graph():
-    node = layer()
+@by_fast_kernels
+def test_rows_may_vary_under_one_graph(options):
+    node = layer(**options)
     counted = CompileCounterWithBackend(BACKEND)
     fast = torch.compile(node, fullgraph=True, backend=counted, dynamic=True)
     for rows in (3, 4, 7, 40):  # not two, as many as inputs, which PyTorch would take for a rule
@@ -146,9 +151,10 @@ def test_rows_may_vary_under_one_graph():
     assert counted.frame_count == 1
 
 
-def test_what_is_kept_for_backward_goes_with_the_graph():
+@by_fast_kernels
+def test_what_is_kept_for_backward_goes_with_the_graph(options):
     """Final states may take a quarter of a gigabyte: they must not outlive the pass."""
-    fast = torch.compile(layer(), fullgraph=True, backend=BACKEND)
+    fast = torch.compile(layer(**options), fullgraph=True, backend=BACKEND)
     y = fast(torch.rand(3, 2))
     gc.collect()
     before = len(recorded._kept)
@@ -161,9 +167,10 @@ def test_what_is_kept_for_backward_goes_with_the_graph():
     assert len(recorded._kept) == before - 1
 
 
-def test_backward_without_what_was_kept_computes_it_again():
+@by_fast_kernels
+def test_backward_without_what_was_kept_computes_it_again(options):
     """Saved tensors may be moved or copied meanwhile; the token then stands for nothing."""
-    node = layer()
+    node = layer(**options)
     x = torch.rand(3, 2, requires_grad=True)
     expected = torch.autograd.grad(node(x).sum(), (x, node.weight))
     with torch.autograd.graph.saved_tensors_hooks(torch.clone, torch.clone):
@@ -174,8 +181,9 @@ def test_backward_without_what_was_kept_computes_it_again():
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_frozen_weights_and_modules_without_inputs():
-    node = rotation()
+@by_fast_kernels
+def test_frozen_weights_and_modules_without_inputs(options):
+    node = rotation(**options)
     fast = torch.compile(node, fullgraph=True, backend=BACKEND)
     fast().backward()
     assert abs(node.weight.grad.item() + math.sin(0.5)) < 1e-14
@@ -232,8 +240,9 @@ def test_errors_of_inputs_and_budgets_are_seen_under_compilers():
     assert not tracker.usage.jobs
 
 
-def test_a_second_derivative_of_a_recorded_pass_is_refused():
-    node = layer()
+@by_fast_kernels
+def test_a_second_derivative_of_a_recorded_pass_is_refused(options):
+    node = layer(**options)
     name = node._deployed.node.name
     x = torch.rand(3, 2, requires_grad=True)
     y = torch.ops.qiskit_torch_bridge.expectation(x, torch.rand(3), name, True, False)[0]
@@ -242,8 +251,9 @@ def test_a_second_derivative_of_a_recorded_pass_is_refused():
         gx.sum().backward()
 
 
-def test_a_recorded_program_needs_its_module():
-    node = rotation()
+@by_fast_kernels
+def test_a_recorded_program_needs_its_module(options):
+    node = rotation(**options)
     name = node._deployed.node.name
     del node
     gc.collect()
@@ -318,8 +328,9 @@ def test_tensors_that_are_not_dense_numbers_are_refused():
         layer().to("meta")(dense)
 
 
-def test_fake_tensors_get_shapes():
-    node = layer()
+@by_fast_kernels
+def test_fake_tensors_get_shapes(options):
+    node = layer(**options)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         fake = node(mode.from_tensor(torch.rand(5, 2)))
     assert fake.shape == (5, 2)

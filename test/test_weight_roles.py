@@ -14,6 +14,7 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_algorithms.gradients import ParamShiftEstimatorGradient
+from tensor_kernels import IN_TENSORS
 
 from qiskit_torch_bridge import (
     CircuitProgram,
@@ -64,6 +65,7 @@ def losses(m: TorchQuantumModule) -> torch.Tensor:
 ESTIMATOR = StatevectorEstimator()
 WAYS: dict[str, dict[str, Any]] = {
     "exact": {},
+    **{name: {"estimator": exact} for name, exact in IN_TENSORS.items()},
     "parameter-shift": {"estimator": ESTIMATOR, "gradient": "parameter-shift"},
     "aqgd": {"estimator": ESTIMATOR, "gradient": "aqgd"},
     "finite-difference": {"estimator": ESTIMATOR, "gradient": "finite-difference"},
@@ -95,7 +97,7 @@ def test_frozen_weights_cost_no_evaluations(way: str, points: int) -> None:
     assert tracker.usage.points == 3 + points * 3
 
 
-@pytest.mark.parametrize("way", ["exact", "parameter-shift", "aqgd"])
+@pytest.mark.parametrize("way", ["exact", "exact by torch", "parameter-shift", "aqgd"])
 def test_second_derivatives_leave_frozen_weights_out(way: str) -> None:
     free, partly = module(**WAYS[way]), module(frozen_params=FROZEN, **WAYS[way])
 
@@ -109,7 +111,7 @@ def test_second_derivatives_leave_frozen_weights_out(way: str) -> None:
     torch.testing.assert_close(hessian(partly), expected, rtol=0.0, atol=1e-11)
 
 
-@pytest.mark.parametrize("way", ["exact", "parameter-shift", "adjoint"])
+@pytest.mark.parametrize("way", ["exact", "exact by torch", "parameter-shift", "adjoint"])
 def test_functions_give_frozen_weights_a_gradient_of_zero(way: str) -> None:
     program = CircuitProgram(
         circuit(), "ZZ", input_params=X, weight_params=PARAMS, frozen_params=FROZEN
@@ -260,7 +262,9 @@ def rows(*batch: int) -> torch.Tensor:
     return torch.randn(*batch, 5, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("way", ["exact", "parameter-shift", "aqgd", "adjoint", "plugin"])
+@pytest.mark.parametrize(
+    "way", ["exact", *IN_TENSORS, "parameter-shift", "aqgd", "adjoint", "plugin"]
+)
 def test_rows_with_weights_of_their_own(way: str) -> None:
     """Values and both gradients are those of one call for each row; it is one job."""
     p, w = program(), rows(3).requires_grad_()
@@ -269,7 +273,9 @@ def test_rows_with_weights_of_their_own(way: str) -> None:
     with Tracker() as tracker:
         found = expectation(p, x, w, **WAYS[way])
         gx, gw = torch.autograd.grad((found * cotangent).sum(), (x, w))
-    assert way in ("exact", "plugin") or tracker.usage.jobs == (1 if way == "adjoint" else 2)
+    assert way in ("exact", *IN_TENSORS, "plugin") or tracker.usage.jobs == (
+        1 if way == "adjoint" else 2
+    )
     for k in range(3):
         v, z = w[k].detach().requires_grad_(), x[k].detach().requires_grad_()
         one = expectation(p, z, v)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import signal
@@ -53,12 +54,22 @@ class Setting:
     def record(self, **entry: Any) -> None:
         """Write down a finding, in a file that is whole at any time."""
         self.entries.append(entry)
+        self.write()
+        print(self.part, *(f"{k}={_short(v)}" for k, v in entry.items()), flush=True)
+
+    def write(self) -> None:
+        """Write all findings to the file."""
         path = self.folder / f"gpu_{self.part}.json"
         facts = {"part": self.part, "size": self.size, "seconds": self.seconds - self.left}
         beside = path.with_suffix(".new")
         beside.write_text(json.dumps({**facts, "entries": self.entries}, indent=1) + "\n")
         beside.replace(path)
-        print(self.part, *(f"{k}={_short(v)}" for k, v in entry.items()), flush=True)
+
+    def release(self) -> None:
+        """Give back the device's memory that nothing holds any more."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @contextmanager
     def recorded(self, limit: float = math.inf, **about: Any) -> Iterator[dict[str, Any]]:
@@ -73,6 +84,7 @@ class Setting:
         limit = limit if self.size == "full" else math.inf
         found: dict[str, Any] = {}
         try:
+            self.release()  # what failed before held it up to now
             if self.left <= 0:
                 raise OutOfTime("no time was left")
             with _alarm(min(limit, self.left)):
@@ -81,8 +93,7 @@ class Setting:
             message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             found = {**found, "why": message}
         finally:
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self.release()
         self.record(**about, **found)
 
     def synchronize(self) -> None:
@@ -90,18 +101,25 @@ class Setting:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def time(self, call: Callable[[], object], seconds: float = 1.0) -> dict[str, Any]:
-        """Time calls that are warm already: the median, quartiles and how many there were.
+    def time(
+        self,
+        call: Callable[..., object],
+        seconds: float = 1.0,
+        prepare: Callable[[], object] | None = None,
+    ) -> dict[str, Any]:
+        """Time calls that have been made once: the median, quartiles and how many there were.
 
         Args:
             call: What is timed; it may leave the device busy.
             seconds: About how long to go on, with three calls at least, if one is not longer.
+            prepare: What makes the argument of each call, which is not timed.
         """
-        self.synchronize()
         taken: list[float] = []
         while len(taken) < 3 or (sum(taken) < seconds and len(taken) < 30):
+            given = () if prepare is None else (prepare(),)
+            self.synchronize()
             start = time.perf_counter()
-            call()
+            call(*given)
             self.synchronize()
             taken.append(time.perf_counter() - start)
             if taken[0] > seconds:

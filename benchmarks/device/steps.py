@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole training steps, warm: this package, its peers, and this package on the processor.
 
-First all workloads by this package, so that a slow peer does not cost any of them; then the peers,
-whose numbers must be those that were found.
+First all workloads by this package, then by its processor engine and by the peers, whose numbers
+must be those that were found; last by plain operations. Each measurement may take some times its
+share of the time that is left, so that none that is slow costs others theirs.
 """
 
 from __future__ import annotations
 
-import gc
 import time
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from adjoint_reference import Step
 from workloads import Spec, build, label
 
-from device.candidates import CONTENDERS, OWN, PROCESSOR, Contender
+from device.candidates import CONTENDERS, OURS, OWN, PLAIN, PROCESSOR, Contender
 from device.setting import Setting
 
 LAYERED = {
@@ -40,7 +40,11 @@ ENERGIES: dict[str, list[Spec]] = {
 CLOSE = {"complex64": 1e-3, "complex128": 1e-8}
 """How far the numbers of candidates may be apart, relative to the largest of each array."""
 LIMIT = 25.0
-"""Seconds that one candidate may take on one workload, its compilation included."""
+"""Seconds that one candidate may take on one workload, its compilation included,"""
+SHARES = 4.0
+"""and times an equal share of what is left."""
+TIMED = {"full": 0.6, "small": 0.05, "tiny": 0.05}
+"""Seconds for which steps are repeated."""
 
 
 def steps(setting: Setting) -> None:
@@ -62,13 +66,18 @@ def _compare(setting: Setting, specs: list[Spec]) -> None:
         if contender.missing:
             setting.record(missing=contender.label, packages=contender.missing, candidate=name)
     found: dict[tuple[str, str], Step] = {}
-    for members in (OWN[:-1], (PROCESSOR,), [n for n in CONTENDERS if n not in OWN]):
-        for spec in specs:
-            for dtype in ("complex64", "complex128"):
-                for name in members:
-                    contender = CONTENDERS[name]
-                    if dtype in contender.dtypes and not contender.missing:
-                        _measure(setting, spec, dtype, name, contender, found)
+    peers = [name for name in CONTENDERS if name not in OWN]
+    jobs = [
+        (spec, dtype, name)
+        for members in ((OURS,), (PROCESSOR, *peers), (PLAIN,))
+        for spec in specs
+        for dtype in ("complex64", "complex128")
+        for name in members
+        if dtype in CONTENDERS[name].dtypes and not CONTENDERS[name].missing
+    ]
+    for place, (spec, dtype, name) in enumerate(jobs):
+        limit = min(LIMIT, SHARES * setting.left / (len(jobs) - place))
+        _measure(setting, spec, dtype, name, CONTENDERS[name], found, limit)
 
 
 def _measure(
@@ -78,10 +87,11 @@ def _measure(
     name: str,
     contender: Contender,
     found: dict[tuple[str, str], Step],
+    limit: float,
 ) -> None:
     about: dict[str, Any] = {"row": label(spec), "dtype": dtype, "candidate": name}
     about |= {"qubits": build(spec).qubits}
-    with setting.recorded(LIMIT, **about) as entry:
+    with setting.recorded(limit, **about) as entry:
         work = build(spec)
         reason = contender.fits(work)
         if reason:
@@ -98,10 +108,7 @@ def _measure(
         entry["deviation"] = deviation
         if not deviation <= CLOSE[dtype]:
             raise ArithmeticError(f"its numbers deviate by {deviation:.2g}")
-        candidate.step()
-        seconds = 1.0 if setting.size == "full" else 0.05
-        entry |= setting.time(candidate.step, seconds)
+        entry |= setting.time(candidate.step, TIMED[setting.size])
         if on_device:
             entry["peak_bytes"] = torch.cuda.max_memory_allocated(setting.device)
         del candidate
-    gc.collect()

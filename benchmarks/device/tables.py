@@ -75,12 +75,13 @@ def _correctness(entries: Sequence[Entry]) -> str:
         for e in entries
         if "circuits" in e
     ]
-    failed = sum("failed" in e for e in entries)
+    failed = sum("failed" in e or "why" in e for e in entries)
+    large = [f"{e['qubits']} qubits x {e['rows']}" for e in entries if "rows" in e and "far" in e]
     header = ("kernels", "dtype", "circuits", *(name.replace("_", " ") for name in names))
     verdict = f"{failed} comparisons failed." if failed else "No comparison failed."
-    return f"Largest deviations from the processor's engine. {verdict}\n\n" + harness.table(
-        header, rows
-    )
+    closed = f" Compared with closed forms: {', '.join(large)}." if large else ""
+    text = f"Largest deviations from the processor's engine. {verdict}{closed}"
+    return f"{text}\n\n{harness.table(header, rows)}"
 
 
 def _steps(entries: Sequence[Entry]) -> str:

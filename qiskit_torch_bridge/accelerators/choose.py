@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..exceptions import CircuitError, DeviceError, MeasurementError
+from ..exceptions import CircuitError, DeviceError, MeasurementError, MemoryLimitError
 from ..execution import NUMBA, ON_DEVICES, TORCH, TRITON, Exact
 from ..program import CircuitProgram
 from ..program.readouts import Expectations
@@ -236,7 +236,12 @@ def choose_method(program: CircuitProgram, exact: Exact, device: torch.device) -
     best = min(times, key=times.__getitem__, default=None)
     if exact.is_in_tensors:
         return best or STATEVECTOR  # whose error says how much memory there is
-    here = choose(AUTOMATIC, *arguments)
+    try:
+        here = choose(AUTOMATIC, *arguments)
+    except MemoryLimitError:
+        if best is None:
+            raise
+        return best  # the device has more memory than the processor
     if best is not None and times[best] <= max(ADVANTAGE * here.time, SPEEDS[STATEVECTOR].start):
         return best
     return None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
@@ -60,3 +61,12 @@ def require(needed: int, device: torch.device, what: str, advice: str = "") -> N
         f"{what} needs {memory.gib(needed)} GiB on {device}; {memory.gib(available(device))} GiB "
         f"are available there. {advice}"
     )
+
+
+def for_states(device: torch.device) -> Callable[[int, int], None]:
+    """Return what asks for the bytes of states of so many qubits, as :func:`.memory.require`."""
+
+    def require_states(needed: int, num_qubits: int) -> None:
+        require(needed, device, f"Simulating {num_qubits} qubits exactly")
+
+    return require_states

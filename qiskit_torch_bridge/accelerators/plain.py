@@ -78,7 +78,8 @@ class PlainStatevector(TensorSimulator):
         self.device, self.dtype = device, dtype
         self._float = PARTS[dtype]
         self.size = 0 if readout is None else readout.size
-        compiled = compile_readout(readout, analysed, dtype.itemsize)
+        require = device_memory.for_states(device)
+        compiled = compile_readout(readout, analysed, dtype.itemsize, require)
         self.tape = compiled.tape
         self._angles = TapeAngles(compiled, inputs, weights, device)
         self._start = InitialStates(compiled.tape, self._angles, device, self._float)

@@ -48,7 +48,7 @@ from .tapes import TapeAngles
 MOST_BITS = 31
 """Of a state: its indices are whole numbers of 32 bits with a sign."""
 SPARE = 16
-"""The part of the memory that is left for sums and angles where a batch is taken in chunks."""
+"""What states take, over what sums of derivatives by cosets and warps take beside them at most."""
 
 Wanted = tuple[bool, bool]
 Angles = tuple[Tensor, Tensor]
@@ -113,14 +113,14 @@ class TritonStatevector(TensorSimulator):
         self.device, self.dtype = device, dtype
         self._float = PARTS[dtype]
         self.size = 0 if readout is None else readout.size
-        compiled = compile_readout(readout, analysed, dtype.itemsize)
+        require = device_memory.for_states(device)
+        compiled = compile_readout(readout, analysed, dtype.itemsize, require)
         self.tape = compiled.tape
         if self.tape.num_bits > MOST_BITS:
             raise DeviceError(
                 f"Expected at most {MOST_BITS} qubits that a state on CUDA depends on; got "
                 f"{self.tape.num_bits}. Use Exact(kernels='torch')."
             )
-        self._require(2 * dtype.itemsize << self.tape.num_bits)
         self._columns = TapeAngles(compiled, inputs, weights, device)
         self._num_inputs, self._num_weights = len(inputs), len(weights)
         self._is_affine = self.tape.angle_map.is_affine
@@ -176,8 +176,10 @@ class TritonStatevector(TensorSimulator):
             angles = kept.angles if isinstance(kept, FinalStates) else None
             found = []
             for at in self._chunks(len(x), 2) if state is None else [slice(0, len(x))]:
-                given = x[at], _rows(w, at)
-                gradient = self._gradient(*given, cotangent[at], state, angles, wanted)
+                given, known = (x[at], _rows(w, at)), angles
+                if known is not None and at != slice(0, len(x)):  # there is less memory than before
+                    known = known[0][:, at].contiguous(), known[1][:, at].contiguous()
+                gradient = self._gradient(*given, cotangent[at], state, known, wanted)
                 found.append(self._to_columns(*given, gradient, wanted))
             return _sum_up(x, w, found)
 
@@ -233,18 +235,16 @@ class TritonStatevector(TensorSimulator):
             MemoryLimitError: If those of a single one do not fit.
         """
         each = vectors * self.dtype.itemsize << self.tape.num_bits
-        each += 8 * 4 * len(self._sources.offsets)
+        each += each // SPARE + 8 * 4 * len(self._sources.offsets)
         most = rows
         if not device_memory.fits(rows * each, self.device):
             self._require(each)
-            free = device_memory.available(self.device)
-            most = max(1, (free - free // SPARE) // each)
+            most = max(1, device_memory.available(self.device) // each)
         for first in range(0, rows, max(1, most)):
             yield slice(first, min(first + most, rows))
 
     def _require(self, needed: int) -> None:
-        what = f"Simulating {self.tape.num_bits} qubits exactly"
-        device_memory.require(needed, self.device, what)
+        device_memory.for_states(self.device)(needed, self.tape.num_bits)
 
     def _new(self, rows: int) -> Tensor:
         shape = 2, rows, 1 << self.tape.num_bits
@@ -300,7 +300,7 @@ class TritonStatevector(TensorSimulator):
         """Return the gradients with respect to all slots, ``(slots, B)``."""
         if state is None or angles is None:
             state, angles = self._run(x, w, angles)
-        bra = self._readout.bra(state, cotangent)
+        bra = self._readout.bra(state, cotangent).contiguous()
         in_full = self._start is not None and self._start.depends and any(wanted)
         found = launch.adjoint(state, bra, *angles, self._tables(wanted)[0], in_full)
         if self._start is None or not in_full:
@@ -336,8 +336,8 @@ class TritonStatevector(TensorSimulator):
         if isinstance(readout, _Observables):
             return readout.bras(state, moved, cotangent, dcotangent)
         return (
-            readout.bra(state, cotangent),
-            readout.bra_tangent(state, moved, cotangent, dcotangent),
+            readout.bra(state, cotangent).contiguous(),
+            readout.bra_tangent(state, moved, cotangent, dcotangent).contiguous(),
         )
 
     def _to_columns(self, x: Tensor, w: Tensor, gradient: Tensor, wanted: Wanted) -> Pair:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
 from ..arrays import FloatArray
+from ..exceptions import MemoryLimitError
 from ..execution import Exact
 from ..jobs.budget import PlannedRequest, Simulation
 from ..program import CircuitProgram
@@ -38,8 +40,11 @@ class ExactEngine(InProcess):
     def __init__(self, program: CircuitProgram, exact: Exact) -> None:
         self.program = program.deferred
         self.exact = exact
-        if not exact.is_on_device:  # what does not fit here may fit there
-            _ = self.simulator  # what cannot be simulated is refused now
+        if not exact.is_on_device:
+            # What does not fit here may fit where tensors are, if it is computed in these.
+            too_large = (MemoryLimitError,) if exact.is_in_tensors else ()
+            with contextlib.suppress(*too_large):
+                _ = self.simulator  # what cannot be simulated is refused now
 
     @functools.cached_property
     def choice(self) -> Choice:

@@ -33,6 +33,11 @@ ANGLES = 128
 ENTRIES = 32
 """Entries of a column that are added up side by side."""
 
+POINTERS = (
+    "x", "w", "dx", "dw", "cosines", "sines", "tangents", "gradients", "gx", "gw",
+)  # fmt: skip
+"""Arguments whose alignment kernels are not compiled anew for, as it changes with the batch."""
+
 
 class AngleTables(NamedTuple):
     """The sparse affine map from inputs and weights to angles, on a device.
@@ -128,7 +133,7 @@ def compute_angles(
         few = 1 if rows < 4 else 4 if rows < ROWS else ROWS
         block = ANGLES // few
         with torch.cuda.device_of(x):
-            _angles[triton.cdiv(slots, block), triton.cdiv(rows, few)](
+            _angles[triton.cdiv(slots, block) * triton.cdiv(rows, few),](
                 x, w, dx, dw, *tables, *found[:2], found[-1], *shape,
                 TANGENT=tangents is not None, SLOTS=block, ROWS=few, num_warps=2,
                 enable_fp_fusion=True,
@@ -154,14 +159,17 @@ def pull_back(
     gw = gradients.new_empty((blocks if shared else rows, weights))
     if rows and columns:
         with torch.cuda.device_of(gradients):
-            _pull_back[columns, blocks](
-                gradients, *transposed, gx, gw, rows, num_inputs, weights,
+            _pull_back[columns * blocks,](
+                gradients.contiguous(), *transposed, gx, gw, rows, num_inputs, weights,
                 SHARED=shared, ROWS=ROWS, ENTRIES=ENTRIES, num_warps=4, enable_fp_fusion=True,
             )  # fmt: skip
     return gx, gw.sum(0, keepdim=True) if shared and blocks != 1 else gw
 
 
-@triton.jit(do_not_specialize=["slots", "rows", "inputs", "w_stride"])
+@triton.jit(
+    do_not_specialize=["slots", "rows", "inputs", "w_stride"],
+    do_not_specialize_on_alignment=POINTERS[:7],
+)
 @no_type_check
 def _angles(
     x, w, dx, dw, starts, columns, coefficients, offsets, cosines, sines, tangents,
@@ -169,8 +177,9 @@ def _angles(
     TANGENT: tl.constexpr, SLOTS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """Fill in a block of slots for a block of rows."""
-    slot = tl.program_id(0) * SLOTS + tl.arange(0, SLOTS)
-    row = (tl.program_id(1) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    blocks = tl.cdiv(rows, ROWS)
+    slot = tl.program_id(0) // blocks * SLOTS + tl.arange(0, SLOTS)
+    row = (tl.program_id(0) % blocks * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     there, here = slot < slots, row[None, :] < rows
     first = tl.load(starts + slot, mask=there, other=0)
     count = tl.load(starts + slot + 1, mask=there, other=0) - first
@@ -201,14 +210,18 @@ def _angles(
         tl.store(tangents + at, (0.5 * turn).to(tangents.dtype.element_ty), mask=exists)
 
 
-@triton.jit(do_not_specialize=["rows", "inputs", "weights"])
+@triton.jit(
+    do_not_specialize=["rows", "inputs", "weights"],
+    do_not_specialize_on_alignment=POINTERS[7:],
+)
 @no_type_check
 def _pull_back(
     gradients, starts, slots, coefficients, gx, gw, rows, inputs, weights,
     SHARED: tl.constexpr, ROWS: tl.constexpr, ENTRIES: tl.constexpr,
 ):  # fmt: skip
     """Fill in one column for a block of rows."""
-    column, block = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    blocks = tl.cdiv(rows, ROWS)
+    column, block = tl.program_id(0) // blocks, (tl.program_id(0) % blocks).to(tl.int64)
     row = block * ROWS + tl.arange(0, ROWS)
     exists = row < rows
     first, last = tl.load(starts + column), tl.load(starts + column + 1)

@@ -187,12 +187,13 @@ class _Tiling(NamedTuple):
 
     Attributes:
         tiles: Of each row.
-        blocks: Of rows.
+        programs: Tiles of all blocks of rows. They are along the first axis of a grid, since the
+            others have no more than 65535.
         options: What the kernels are compiled for.
     """
 
     tiles: int
-    blocks: int
+    programs: int
     options: dict[str, int]
 
 
@@ -204,7 +205,7 @@ def _tile(rows: int, num_bits: int, vectors: int) -> _Tiling:
     in_row = min(num_bits, bits)
     return _Tiling(
         1 << (num_bits - in_row),
-        triton.cdiv(rows, 1 << (bits - in_row)),
+        triton.cdiv(rows, 1 << (bits - in_row)) << (num_bits - in_row),
         {"WIDTH": 1 << columns, "HEIGHT": 1 << (bits - columns), "ROW_BITS": bits - in_row,
          "num_warps": 4 if is_long else 2},
     )  # fmt: skip
@@ -226,20 +227,20 @@ def expect(tables: ObservableTables, state: Tensor, tangent: Tensor | None = Non
     segments = len(tables.segments) - 1
     at_once = tiling.tiles == 1 and segments == count
     sums = evs if at_once else evs.new_empty((rows, segments, tiling.tiles))
-    shares = min(segments, triton.cdiv(PROGRAMS, tiling.tiles * tiling.blocks))
+    shares = min(segments, triton.cdiv(PROGRAMS, tiling.programs))
     each = triton.cdiv(segments, shares)
     constant = tangent is None
     with torch.cuda.device_of(state):
-        _expect[tiling.tiles, tiling.blocks, triton.cdiv(segments, each)](
+        _expect[tiling.programs, triton.cdiv(segments, each)](
             state, state if tangent is None else tangent, sums, tables.segments,
             *tables.by_observable[:3], tables.tables, tables.constants,
-            rows, tables.num_bits, segments, each,
+            rows, tables.num_bits, tiling.tiles, segments, each,
             SCALE=1.0 if constant else 2.0, CONSTANT=constant and at_once,
             SAME=0 if constant else -1,
             **tiling.options, enable_fp_fusion=True,
         )  # fmt: skip
         if not at_once:
-            _collect[count, rows](
+            _collect[count * rows,](
                 sums, evs, tables.owners, tables.constants, count, segments, tiling.tiles,
                 CONSTANT=constant, BLOCK=ADDED, num_warps=4, enable_fp_fusion=True,
             )  # fmt: skip
@@ -269,9 +270,9 @@ def observe(
     cotangent = cotangent.contiguous()
     dstate, dcotangent, out_tangent = tangents or (state, cotangent, out)
     with torch.cuda.device_of(state):
-        _observe[tiling.tiles, tiling.blocks](
+        _observe[tiling.programs,](
             state, dstate, cotangent, dcotangent.contiguous(), out, out_tangent, *tables.by_mask,
-            tables.tables, rows, tables.num_bits, tables.num_observables,
+            tables.tables, rows, tables.num_bits, tiling.tiles, tables.num_observables,
             len(tables.by_mask.groups), TANGENT=tangents is not None,
             **tiling.options, enable_fp_fusion=True,
         )  # fmt: skip
@@ -279,8 +280,10 @@ def observe(
 
 @triton.jit
 @no_type_check
-def _tile_of(rows, num_bits, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr):
-    """Where a program's tile is.
+def _tile_of(
+    rows, num_bits, tiles, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr
+):
+    """Where a program's tile is: those of a row have consecutive programs, a power of two.
 
     Returns:
         The bits of the index that all amplitudes of the tile have, and the whole index
@@ -288,14 +291,15 @@ def _tile_of(rows, num_bits, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS
         of the tile; and whether these are there.
     """
     side = tl.arange(0, HEIGHT)
-    base = tl.program_id(0) * ((HEIGHT >> ROW_BITS) * WIDTH)
+    base = (tl.program_id(0) & (tiles - 1)) * ((HEIGHT >> ROW_BITS) * WIDTH)
+    block = tl.program_id(0) // tiles
     high = side & ((HEIGHT >> ROW_BITS) - 1)
     index = (base + high * WIDTH)[:, None] + tl.arange(0, WIDTH)[None, :]
     if ROW_BITS == 0:
-        row = tl.program_id(1)
+        row = block
         begin = row.to(tl.int64) << num_bits
     else:
-        row = (tl.program_id(1) << ROW_BITS) + side // (HEIGHT >> ROW_BITS)
+        row = (block << ROW_BITS) + side // (HEIGHT >> ROW_BITS)
         begin = (row.to(tl.int64) << num_bits)[:, None]
     return base, index, row, begin, row < rows
 
@@ -365,22 +369,22 @@ def _signed(weight, of_rows, of_columns):
         return (rows[:, None] ^ columns[None, :]).to(tl.float64, bitcast=True)
 
 
-@triton.jit(do_not_specialize=["rows", "num_bits", "segments", "each"])
+@triton.jit(do_not_specialize=["rows", "num_bits", "tiles", "segments", "each"])
 @no_type_check
 def _expect(
     left, right, sums, starts, groups, signs, weights, tables, constants,
-    rows, num_bits, segments, each,
+    rows, num_bits, tiles, segments, each,
     SCALE: tl.constexpr, CONSTANT: tl.constexpr, SAME: tl.constexpr,
     WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr,
 ):  # fmt: skip
     """Fill in the sums of some segments over one tile."""
-    base, index, _, begin, here = _tile_of(rows, num_bits, WIDTH, HEIGHT, ROW_BITS)
+    base, index, _, begin, here = _tile_of(rows, num_bits, tiles, WIDTH, HEIGHT, ROW_BITS)
     imaginary = rows.to(tl.int64) << num_bits
     a_re = _load(right + begin + index, here, ROW_BITS)
     a_im = _load(right + imaginary + begin + index, here, ROW_BITS)
     left_re, left_im = left + begin, left + imaginary + begin
     b_re, b_im, last_x = a_re, a_im, tl.full((), SAME, tl.int32)
-    first = tl.program_id(2) * each
+    first = tl.program_id(1) * each
     for segment in range(first, tl.minimum(first + each, segments)):
         total = tl.zeros([HEIGHT, WIDTH], a_re.dtype)
         for g in range(tl.load(starts + segment), tl.load(starts + segment + 1)):
@@ -408,8 +412,8 @@ def _expect(
         found = SCALE * tl.sum(in_row, 1)
         if CONSTANT:
             found += tl.load(constants + segment)
-        of = (tl.program_id(1) << ROW_BITS) + tl.arange(0, 1 << ROW_BITS)
-        to = (of.to(tl.int64) * segments + segment) * tl.num_programs(0) + tl.program_id(0)
+        of = (tl.program_id(0) // tiles << ROW_BITS) + tl.arange(0, 1 << ROW_BITS)
+        to = (of.to(tl.int64) * segments + segment) * tiles + (tl.program_id(0) & (tiles - 1))
         tl.store(sums + to, found, mask=of < rows)
 
 
@@ -420,7 +424,7 @@ def _collect(
     CONSTANT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Add up the sums of one observable for one row."""
-    o, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    o, row = tl.program_id(0) % count, (tl.program_id(0) // count).to(tl.int64)
     first = tl.load(owners + o).to(tl.int64) * tiles
     last = tl.load(owners + o + 1).to(tl.int64) * tiles
     total = tl.zeros([BLOCK], tl.float64)
@@ -433,15 +437,21 @@ def _collect(
     tl.store(evs + row * count + o, found)
 
 
-@triton.jit(do_not_specialize=["rows", "num_bits", "count", "num_groups"])
+@triton.jit(
+    do_not_specialize=["rows", "num_bits", "tiles", "count", "num_groups"],
+    do_not_specialize_on_alignment=[
+        "cotangent",
+        "dcotangent",
+    ],  # parts of a batch may begin anywhere
+)
 @no_type_check
 def _observe(
     ket, dket, cotangent, dcotangent, bra, dbra,
-    groups, signs, weights, observables, tables, rows, num_bits, count, num_groups,
+    groups, signs, weights, observables, tables, rows, num_bits, tiles, count, num_groups,
     TANGENT: tl.constexpr, WIDTH: tl.constexpr, HEIGHT: tl.constexpr, ROW_BITS: tl.constexpr,
 ):  # fmt: skip
     """Fill in one tile of what the observables make of the state."""
-    base, index, row, begin, here = _tile_of(rows, num_bits, WIDTH, HEIGHT, ROW_BITS)
+    base, index, row, begin, here = _tile_of(rows, num_bits, tiles, WIDTH, HEIGHT, ROW_BITS)
     imaginary = rows.to(tl.int64) << num_bits
     ket_re, ket_im = ket + begin, ket + imaginary + begin
     dket_re, dket_im = dket + begin, dket + imaginary + begin

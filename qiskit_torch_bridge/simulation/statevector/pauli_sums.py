@@ -10,9 +10,9 @@ of masks, not of terms.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
@@ -27,6 +27,9 @@ from ..tape.paulis import find_masks
 from ..tape.reduce import WIDEST, reduce_tape
 from .kernels.tables import ENTRY, GROUP, PauliTables, Projections
 from .projections import are_connected, compile_projections, count_amplitudes, find_projected_masks
+
+Require: TypeAlias = Callable[[int, int], None]
+"""Raises unless so many bytes are there for states of so many qubits, as :mod:`.memory` has it."""
 
 MAX_TABLES = 1 << 26
 """Numbers that all tables may hold (half a GiB); beyond it, terms are summed one by one."""
@@ -139,7 +142,10 @@ def _write(given: _Terms, tape: Tape) -> PauliSums:
 
 
 def compile_both(
-    analysed: AnalysedCircuit, observables: Sequence[Observable], itemsize: int = 16
+    analysed: AnalysedCircuit,
+    observables: Sequence[Observable],
+    itemsize: int = 16,
+    require: Require = memory.require,
 ) -> tuple[Tape, PauliSums]:
     """Compile a circuit and its observables, in the frame in which both take the least work.
 
@@ -148,7 +154,7 @@ def compile_both(
     """
     tape = compile_tape(analysed)
     is_real = not any(np.imag(o.coeffs).any() for o in observables)
-    tape, sums = _compile(observables, tape, is_real, itemsize)
+    tape, sums = _compile(observables, tape, is_real, itemsize, require)
     if not are_connected(sums.projections):
         return tape, sums
     products, _ = _parted(observables, tape)[1]
@@ -157,7 +163,9 @@ def compile_both(
         for axis in (1, 2, 3)
     ]
     axes = "".join("ZXY"[axis] for axis in np.argmax(counts, axis=0))
-    turned, others = _compile(observables, compile_tape(analysed, axes=axes), is_real, itemsize)
+    turned, others = _compile(
+        observables, compile_tape(analysed, axes=axes), is_real, itemsize, require
+    )
     if len(turned.operations) + others.work < len(tape.operations) + sums.work:
         return turned, others
     return tape, sums
@@ -178,13 +186,13 @@ def _reduce(observables: Sequence[Observable], tape: Tape, is_real: bool) -> tup
 
 
 def _compile(
-    observables: Sequence[Observable], tape: Tape, is_real: bool, itemsize: int
+    observables: Sequence[Observable], tape: Tape, is_real: bool, itemsize: int, require: Require
 ) -> tuple[Tape, PauliSums]:
     """Reduce a tape to what observables depend on, and compile these."""
     if tape.num_bits > WIDEST:
-        memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+        require(2 * itemsize << tape.num_bits, tape.num_bits)
     tape, terms = _reduce(observables, tape, is_real)
-    memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    require(2 * itemsize << tape.num_bits, tape.num_bits)
     terms = _compressed(terms, tape)
     if not len(terms.products[0]):
         tape, frame = turn_axes(tape, terms.strings[:2].T)

@@ -29,7 +29,7 @@ from ..tape.operations import Angle, Rotation
 from ..tape.paulis import PauliString, diagonalise
 from ..tape.reduce import WIDEST, reduce_tape
 from .kernels.tables import Outputs
-from .pauli_sums import PauliSums, compile_both, compile_sums
+from .pauli_sums import PauliSums, Require, compile_both, compile_sums
 from .phases import compile_tape_with_phase, locate_amplitudes
 
 _NO_INDICES = np.zeros(0, dtype=np.int64)
@@ -62,11 +62,19 @@ class CompiledReadout:
 
 @functools.singledispatch
 def compile_readout(
-    readout: Readout | None, analysed: AnalysedCircuit, itemsize: int = 16
+    readout: Readout | None,
+    analysed: AnalysedCircuit,
+    itemsize: int = 16,
+    require: Require = memory.require,
 ) -> CompiledReadout:
     """Compile a circuit and what is read of it; with ``None`` states are prepared only.
 
-    An amplitude will take ``itemsize`` bytes.
+    Args:
+        readout: What is read.
+        analysed: The circuit.
+        itemsize: The bytes that an amplitude will take.
+        require: Raises unless so many bytes are there for states of so many qubits: where the
+            states will be, which need not be here.
 
     Raises:
         CircuitError: If the circuit cannot be simulated exactly.
@@ -76,31 +84,46 @@ def compile_readout(
 
 
 @compile_readout.register
-def _(readout: None, analysed: AnalysedCircuit, itemsize: int = 16) -> CompiledReadout:
+def _(
+    readout: None,
+    analysed: AnalysedCircuit,
+    itemsize: int = 16,
+    require: Require = memory.require,
+) -> CompiledReadout:
     tape = compile_tape(analysed, in_full=True)
-    memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    require(2 * itemsize << tape.num_bits, tape.num_bits)
     tape = dataclasses.replace(tape, operations=tuple(merge_rotations(tape.operations)))
     return CompiledReadout(tape, compile_sums((), tape))
 
 
 @compile_readout.register
-def _(readout: Expectations, analysed: AnalysedCircuit, itemsize: int = 16) -> CompiledReadout:
-    return CompiledReadout(*compile_both(analysed, readout.operators, itemsize))
+def _(
+    readout: Expectations,
+    analysed: AnalysedCircuit,
+    itemsize: int = 16,
+    require: Require = memory.require,
+) -> CompiledReadout:
+    return CompiledReadout(*compile_both(analysed, readout.operators, itemsize, require))
 
 
 @compile_readout.register
-def _(readout: Outcomes, analysed: AnalysedCircuit, itemsize: int = 16) -> CompiledReadout:
+def _(
+    readout: Outcomes,
+    analysed: AnalysedCircuit,
+    itemsize: int = 16,
+    require: Require = memory.require,
+) -> CompiledReadout:
     memory.require_outputs(1, readout.size)
     tape = compile_tape(analysed)
     if tape.num_bits > WIDEST:
-        memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+        require(2 * itemsize << tape.num_bits, tape.num_bits)
     bits = [tape.position.get(q) for q in readout.qubits]
     measured = [PauliString(0, 0 if bit is None else 1 << bit) for bit in bits]
     strings = [tape.frame.conjugate(string) for string in measured]
     masks = np.array([string[:2] for string in strings], dtype=np.int64).reshape(-1, 2)
     turns, diagonal = diagonalise(strings)
     tape = reduce_tape(tape, masks, [about.x for about in turns])
-    memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    require(2 * itemsize << tape.num_bits, tape.num_bits)
     if tape.compression is not None:
         strings, turns, diagonal = (
             [s for string in some if (s := tape.compression.string(string)) is not None]
@@ -119,13 +142,18 @@ def _(readout: Outcomes, analysed: AnalysedCircuit, itemsize: int = 16) -> Compi
 
 
 @compile_readout.register
-def _(readout: Amplitudes, analysed: AnalysedCircuit, itemsize: int = 16) -> CompiledReadout:
+def _(
+    readout: Amplitudes,
+    analysed: AnalysedCircuit,
+    itemsize: int = 16,
+    require: Require = memory.require,
+) -> CompiledReadout:
     memory.require_outputs(1, readout.size)
     tape = compile_tape_with_phase(analysed)
     if tape.num_bits > WIDEST:
-        memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+        require(2 * itemsize << tape.num_bits, tape.num_bits)
     tape = reduce_tape(tape, None)
-    memory.require(2 * itemsize << tape.num_bits, tape.num_bits)
+    require(2 * itemsize << tape.num_bits, tape.num_bits)
     bits = [tape.position.get(q) for q in readout.qubits]
     memory.require(40 << len(bits), tape.num_bits)
     outputs = locate_amplitudes(tape.frame, bits, tape.compression)
