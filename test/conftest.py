@@ -50,6 +50,9 @@ READING = (
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Triton's kernels are run by its interpreter; read when it is imported, and when they are defined.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 _COMMON = {
     "deadline": None,
     "print_blob": True,

@@ -6,10 +6,7 @@ Triton's kernels run by its interpreter here, which takes a thousand times as lo
 
 from __future__ import annotations
 
-import os
 from typing import Any
-
-os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined
 
 from qiskit_torch_bridge import Exact
 from qiskit_torch_bridge.accelerators.choose import has_triton

@@ -6,11 +6,8 @@ The kernel runs by Triton's interpreter, one program after the other, so that ta
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined
-
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass

@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 import torch
 
-os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined, Triton's own too
 pytest.importorskip("triton", minversion="3.3")
 
 from qiskit import QuantumCircuit
