@@ -103,6 +103,12 @@ def synchronised_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+def pytest_runtest_teardown() -> None:
+    """Close the figures of a test, of which pyplot keeps all, and warns when they are many."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Show the profile and the seed that repeats this run."""
     profile = os.environ.get("QTB_HYPOTHESIS_PROFILE", "default")

@@ -246,6 +246,5 @@ def test_plots_show_the_eigenvalues():
     assert axes.get_ylabel() == "density"
     assert hessian_spectrum(cosines(2, [0.0, 0.0])).plot() is not None
     assert pyplot.fignum_exists(axes.figure.number)  # so a notebook shows it
-    pyplot.close("all")
     with pytest.raises(InputTypeError, match="Axes"):
         hessian_spectrum(cosines(2)).plot("axes")
