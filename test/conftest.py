@@ -105,8 +105,9 @@ def synchronised_path(tmp_path: Path) -> Iterator[Path]:
 
 def pytest_runtest_teardown() -> None:
     """Close the figures of a test, of which pyplot keeps all, and warns when they are many."""
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close("all")
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:  # nor is it where a test has it missing
+        pyplot.close("all")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
