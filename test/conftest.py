@@ -103,6 +103,16 @@ def synchronised_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Collect garbage as often as Python does, for tests that measure what is left in memory."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
+
+
 def pytest_runtest_teardown() -> None:
     """Close the figures of a test, of which pyplot keeps all, and warns when they are many."""
     pyplot = sys.modules.get("matplotlib.pyplot")

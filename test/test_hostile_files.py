@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import io
 import json
 import os
@@ -35,6 +36,7 @@ from qiskit_torch_bridge.program.qpy_bytes import (
 )
 from qiskit_torch_bridge.program.qpy_grammar import BYTES_OF_ELEMENT, check_qpy
 
+pytestmark = pytest.mark.usefixtures("collected")
 MIB = 1 << 20
 GROWN = 320
 """MiB: 256 that any circuit may take, and what reading a file takes beside it."""
@@ -161,6 +163,7 @@ def test_writing_a_circuit_over_and_over_leaves_nothing_in_memory():
         if time == 5:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         circuit_to_bytes(made, list(made.parameters))
+        gc.collect()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 0.25 * (times - 5) * size * 0.8  # kB: a quarter of what they would come to
     assert len(vector) == size
